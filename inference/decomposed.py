@@ -1,0 +1,146 @@
+"""Evidence lower bounds as weighted sums of named terms."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer import ELBO
+from pyro.infer.elbo import ELBOModule
+from pyro.poutine import Trace
+from torch import Tensor, nn
+
+from ppl_disentangle.inference.schedules import Weight
+from ppl_disentangle.sites import observed_sites, paired_traces
+
+__all__ = ["DecomposedELBO", "log_likelihood"]
+
+
+class DecomposedELBO(nn.Module, ELBO):
+    r"""An objective that is a weighted sum of named terms.
+
+    .. math:: \mathcal L = \sum_k w_k t_k, \quad \text{loss} = -\mathcal L
+
+    With every weight 1 it is the evidence lower bound. It goes to ``pyro.infer.SVI(model, guide, optim, elbo)``, and to
+    any torch optimiser as ``elbo(model, guide)``, a module whose call returns the loss. It is a module itself: its step
+    counter, and what it may learn, move with ``.to(device)`` and are in its ``state_dict``.
+
+    Implementing an objective: pass the weights to ``__init__`` and define :meth:`terms`. A term without a weight has
+    weight 1.
+
+    Args:
+        weights: for each weighted term a number, or a schedule of the number of steps taken.
+        warm_up: if positive, every weight in ``weights`` is multiplied by ``min(1, step / warm_up)``.
+        num_data: number of data behind a batch, where the pair's plate does not tell.
+        num_particles: number of draws from the guide to average over.
+        vectorize_particles: make these draws at once, in an outermost plate.
+        max_plate_nesting: as in Pyro; found out if not given.
+
+    Attributes:
+        last_terms: the terms of the last call, detached, unweighted, in nats and on Pyro's scale (summed over the plate).
+    """
+
+    step: Tensor
+
+    def __init__(
+        self,
+        weights: Mapping[str, Weight],
+        *,
+        warm_up: int = 0,
+        num_data: int | None = None,
+        num_particles: int = 1,
+        vectorize_particles: bool = False,
+        max_plate_nesting: float = float("inf"),
+    ) -> None:
+        nn.Module.__init__(self)
+        ELBO.__init__(
+            self,
+            num_particles=num_particles,
+            max_plate_nesting=max_plate_nesting,
+            vectorize_particles=vectorize_particles,
+        )
+        if warm_up < 0:
+            raise ValueError(f"expected warm_up >= 0, got {warm_up}")
+        for name, weight in weights.items():
+            if not callable(weight) and weight < 0:
+                raise ValueError(f"expected a weight of {name!r} that is not negative, got {weight}")
+        self.weights, self.warm_up, self.num_data = dict(weights), warm_up, num_data
+        self.register_buffer("step", torch.zeros(()))
+        self.last_terms: dict[str, Tensor] = {}
+
+    def extra_repr(self) -> str:
+        """The weights, for checkpoints and tables."""
+        weights = [f"{k}={getattr(w, '__qualname__', repr(w))}" for k, w in self.weights.items()]
+        return ", ".join([*weights, f"warm_up={self.warm_up}"])
+
+    @abstractmethod
+    def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
+        """Scalars in nats on Pyro's scale (summed over the plate), signed so that unit weights give the bound."""
+
+    def __call__(self, model: Callable[..., Any], guide: Callable[..., Any]) -> ELBOModule:
+        """The loss of one pair as a module, which counts its steps while it trains."""
+        return _Bound(model, guide, self)
+
+    def weight(self, name: str) -> float | Tensor:
+        """The weight of a term at the present step."""
+        if name not in self.weights:
+            return 1.0
+        weight = self.weights[name]
+        value = weight(self.step) if callable(weight) else weight
+        return value * (self.step / self.warm_up).clamp(max=1.0) if self.warm_up else value
+
+    def differentiable_loss(self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
+        """The loss as a scalar on the device of the data; reading it is left to the caller."""
+        totals: dict[str, Tensor] = {}
+        for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs):
+            for name, term in self.terms(model_trace, guide_trace).items():
+                totals[name] = totals[name] + term if name in totals else term
+        if self.num_particles > 1:
+            totals = {name: total / self.num_particles for name, total in totals.items()}
+        self.last_terms = {name: total.detach() for name, total in totals.items()}
+        return -torch.stack([self.weight(name) * total for name, total in totals.items()]).sum()
+
+    def loss(self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any) -> float:
+        """The loss as a number, without gradients."""
+        with torch.no_grad():
+            return self.differentiable_loss(model, guide, *args, **kwargs).item()
+
+    def loss_and_grads(self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
+        """Back-propagate the loss and count a step; what ``SVI.step`` calls."""
+        if next(self.parameters(), None) is not None:
+            pyro.module("objective", self)
+        loss = self.differentiable_loss(model, guide, *args, **kwargs)
+        loss.backward()
+        self.step += 1
+        return loss.detach()
+
+    def _get_trace(
+        self, model: Callable[..., Any], guide: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Trace, Trace]:
+        return paired_traces(model, guide, args, kwargs, max_plate_nesting=self.max_plate_nesting)
+
+
+def log_likelihood(model_trace: Trace) -> Tensor:
+    """log p(x | z) of all observed sites, on Pyro's scale."""
+    sites = observed_sites(model_trace).values()
+    if not sites:
+        raise ValueError("the model observes nothing: pass the data to it as obs=")
+    return torch.stack([site.total(site.log_prob()) for site in sites]).sum()
+
+
+class _Bound(ELBOModule):
+    """A pair under an objective; the modules whose methods the pair is are part of it."""
+
+    def __init__(self, model: Callable[..., Any], guide: Callable[..., Any], elbo: DecomposedELBO) -> None:
+        super().__init__(model, guide, elbo)
+        owners = {id(o): o for f in (model, guide) if isinstance(o := getattr(f, "__self__", None), nn.Module)}
+        self.owners = nn.ModuleList(owners.values())
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        loss = super().forward(*args, **kwargs)
+        if self.training and torch.is_grad_enabled():
+            self.elbo.step += 1
+        return loss

@@ -1,0 +1,184 @@
+"""Observations with the factors that generated them, at any index."""
+
+from __future__ import annotations
+
+import abc
+import copy
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Literal, Self
+
+import torch
+from torch import Tensor
+
+__all__ = ["Factor", "FactorDataset", "FactorGrid", "Stored", "Subset"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Factor:
+    """A ground-truth factor: its name, its values in the order of their classes, and its kind."""
+
+    name: str
+    values: tuple[float | str, ...]
+    kind: Literal["categorical", "ordinal", "cyclic"] = "ordinal"
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return len(self.values)
+
+
+class FactorDataset(abc.ABC):
+    """Observations, each with the class of every ground-truth factor.
+
+    Implementing a data set: set the four attributes in ``__init__`` and define :meth:`__len__`,
+    :meth:`observations` and :meth:`factors`. Both methods take a vector of indices and answer on its device.
+
+    Attributes:
+        name: a short name for tables and run folders.
+        space: the factors; empty where none are known.
+        observation_shape: shape of one observation, ``(channels, height, width)`` for images.
+        maximum: the stored value that means 1, such as 255; :meth:`to_float` divides by it.
+    """
+
+    name: str
+    space: tuple[Factor, ...]
+    observation_shape: tuple[int, ...]
+    maximum: float
+
+    @abc.abstractmethod
+    def __len__(self) -> int: ...
+
+    @abc.abstractmethod
+    def observations(self, index: Tensor) -> Tensor:
+        """Observations as stored (uint8 for images), of shape ``(len(index), *observation_shape)``."""
+
+    @abc.abstractmethod
+    def factors(self, index: Tensor) -> Tensor:
+        """Factor classes, int64 of shape ``(len(index), len(space))``."""
+
+    @property
+    def factor_names(self) -> tuple[str, ...]:
+        """Names of the factors."""
+        return tuple(f.name for f in self.space)
+
+    @property
+    def factor_sizes(self) -> tuple[int, ...]:
+        """Number of values of each factor."""
+        return tuple(f.size for f in self.space)
+
+    @property
+    def factor_values(self) -> tuple[tuple[float | str, ...], ...]:
+        """Values of each factor, in the order of its classes."""
+        return tuple(f.values for f in self.space)
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same data with all of its tensors on ``device``."""
+        moved = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, (Tensor, FactorDataset)):
+                setattr(moved, name, value.to(device))
+        return moved
+
+    def to_float(self, observations: Tensor) -> Tensor:
+        """Stored observations as float32 in units of ``maximum``, on the device where they are."""
+        x = observations.float()
+        return x if self.maximum == 1 else x * (1 / self.maximum)
+
+    def sample(self, num: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """``num`` factor vectors and their stored observations, drawn uniformly with replacement."""
+        index = torch.randint(len(self), (num,), generator=generator)
+        return self.factors(index), self.observations(index)
+
+    def subset(self, index: Tensor) -> Subset:
+        """The data at ``index``, in that order."""
+        return Subset(self, index)
+
+    def split(self, num_held_out: int, *, seed: int = 0) -> tuple[Subset, Subset]:
+        """A random split in a training set and ``num_held_out`` others; the same for the same seed."""
+        if not 0 < num_held_out < len(self):
+            raise ValueError(f"expected 0 < num_held_out < {len(self)}, got {num_held_out}")
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return self.subset(order[num_held_out:]), self.subset(order[:num_held_out])
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        """Float observation and factor classes of one datum, as a torch ``DataLoader`` asks for them."""
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"index {i} is out of range for {len(self)} data")
+        index = torch.tensor([i % len(self)])
+        return self.to_float(self.observations(index))[0], self.factors(index)[0]
+
+
+class FactorGrid(FactorDataset):
+    """Every combination of the factors' values, each observation drawn or read at any index.
+
+    Implementing a grid: set the attributes of :class:`FactorDataset` and define :meth:`render`. The last
+    factor varies fastest: :meth:`index` and :meth:`factors` are row-major and inverse to each other.
+    """
+
+    @abc.abstractmethod
+    def render(self, factors: Tensor) -> Tensor:
+        """Stored observations of the factor classes ``(batch, len(space))``."""
+
+    def __len__(self) -> int:
+        return math.prod(self.factor_sizes)
+
+    def observations(self, index: Tensor) -> Tensor:
+        """Observations as stored, of shape ``(len(index), *observation_shape)``."""
+        return self.render(self.factors(index))
+
+    def factors(self, index: Tensor) -> Tensor:
+        """Factor classes, int64 of shape ``(len(index), len(space))``."""
+        columns = []
+        for size in self.factor_sizes[:0:-1]:
+            columns.append(index % size)
+            index = index.div(size, rounding_mode="floor")
+        return torch.stack([index, *columns[::-1]], -1)
+
+    def index(self, factors: Tensor) -> Tensor:
+        """Indices of factor classes ``(batch, len(space))``."""
+        index, *columns = factors.unbind(-1)
+        for column, size in zip(columns, self.factor_sizes[1:], strict=True):
+            index = torch.add(column, index, alpha=size)
+        return index
+
+    def sample_factors(self, num: int, generator: torch.Generator, *, fixed: Sequence[int] = ()) -> Tensor:
+        """``num`` uniform factor vectors; the factors numbered in ``fixed`` share one random value."""
+        columns = [torch.randint(size, (num,), generator=generator) for size in self.factor_sizes]
+        for k in fixed:
+            columns[k] = columns[k][:1].expand(num)
+        return torch.stack(columns, -1)
+
+
+class Stored:
+    """A constant tensor with one copy on each device that has asked for it."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._copies = {tensor.device: tensor}
+
+    def on(self, device: torch.device) -> Tensor:
+        """The tensor on ``device``; copied there once, then kept."""
+        if device not in self._copies:
+            self._copies[device] = next(iter(self._copies.values())).to(device)
+        return self._copies[device]
+
+
+class Subset(FactorDataset):
+    """The data of ``dataset`` at ``index``."""
+
+    def __init__(self, dataset: FactorDataset, index: Tensor) -> None:
+        self.dataset, self._index, self._len = dataset, Stored(index), len(index)
+        self.name, self.space = dataset.name, dataset.space
+        self.observation_shape, self.maximum = dataset.observation_shape, dataset.maximum
+
+    def __len__(self) -> int:
+        return self._len
+
+    def observations(self, index: Tensor) -> Tensor:
+        """Observations as stored, of shape ``(len(index), *observation_shape)``."""
+        return self.dataset.observations(self._index.on(index.device)[index])
+
+    def factors(self, index: Tensor) -> Tensor:
+        """Factor classes, int64 of shape ``(len(index), len(space))``."""
+        return self.dataset.factors(self._index.on(index.device)[index])

@@ -1,0 +1,120 @@
+"""The networks of the literature: plain ``nn.Sequential`` from images to vectors and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+__all__ = [
+    "burgess_decoder",
+    "burgess_encoder",
+    "mlp_decoder",
+    "mlp_encoder",
+    "study_decoder",
+    "study_encoder",
+    "tensorflow_init",
+]
+
+
+def study_encoder(outputs: int, *, channels: int = 1) -> nn.Sequential:
+    """The convolutional encoder of the 12,600-run study [1], from ``(batch, channels, 64, 64)`` to ``outputs``.
+
+    Four strided convolutions (32 and 32 of 4x4, 64 and 64 of 2x2), then 256 units, ReLU throughout.
+
+    References:
+        [1] Locatello et al., 2019. https://arxiv.org/abs/1811.12359 (table 1 of the appendix)
+    """
+    return tensorflow_init(
+        nn.Sequential(
+            *(nn.Conv2d(channels, 32, 4, 2, 1), nn.ReLU()),
+            *(nn.Conv2d(32, 32, 4, 2, 1), nn.ReLU()),
+            *(nn.Conv2d(32, 64, 2, 2), nn.ReLU()),
+            *(nn.Conv2d(64, 64, 2, 2), nn.ReLU()),
+            *(nn.Flatten(), nn.Linear(1024, 256), nn.ReLU()),
+            nn.Linear(256, outputs),
+        )
+    )
+
+
+def study_decoder(latent_dim: int, *, channels: int = 1) -> nn.Sequential:
+    """The deconvolutional decoder of the 12,600-run study [1], to logits of ``(batch, channels, 64, 64)``.
+
+    256 and 1024 units, then four transposed convolutions of 4x4 (64, 32, 32, ``channels``), ReLU between them.
+
+    References:
+        [1] Locatello et al., 2019. https://arxiv.org/abs/1811.12359 (table 1 of the appendix)
+    """
+    return tensorflow_init(
+        nn.Sequential(
+            *(nn.Linear(latent_dim, 256), nn.ReLU()),
+            *(nn.Linear(256, 1024), nn.ReLU(), nn.Unflatten(1, (64, 4, 4))),
+            *(nn.ConvTranspose2d(64, 64, 4, 2, 1), nn.ReLU()),
+            *(nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.ReLU()),
+            *(nn.ConvTranspose2d(32, 32, 4, 2, 1), nn.ReLU()),
+            nn.ConvTranspose2d(32, channels, 4, 2, 1),
+        )
+    )
+
+
+def burgess_encoder(outputs: int, *, channels: int = 1) -> nn.Sequential:
+    """The encoder of [1], from ``(batch, channels, 64, 64)``: four 4x4 convolutions of 32, then 256 and 256 units.
+
+    References:
+        [1] Burgess et al., 2018. https://arxiv.org/abs/1804.03599
+    """
+    widths = (channels, 32, 32, 32, 32)
+    convolutions = (m for i, o in zip(widths, widths[1:], strict=False) for m in (nn.Conv2d(i, o, 4, 2, 1), nn.ReLU()))
+    return nn.Sequential(*convolutions, nn.Flatten(), *_dense((512, 256, 256, outputs), nn.ReLU))
+
+
+def burgess_decoder(latent_dim: int, *, channels: int = 1) -> nn.Sequential:
+    """The decoder of [1], the mirror of its encoder, to logits of ``(batch, channels, 64, 64)``.
+
+    References:
+        [1] Burgess et al., 2018. https://arxiv.org/abs/1804.03599
+    """
+    widths = (32, 32, 32, 32, channels)
+    layers: list[nn.Module] = [*_dense((latent_dim, 256, 256, 512), nn.ReLU), nn.ReLU(), nn.Unflatten(1, (32, 4, 4))]
+    for i, o in zip(widths, widths[1:], strict=False):
+        layers += [nn.ConvTranspose2d(i, o, 4, 2, 1), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def mlp_encoder(outputs: int, *, shape: Sequence[int] = (1, 64, 64), hidden: int = 1200) -> nn.Sequential:
+    """Two layers of ``hidden`` ReLU units on flattened observations of ``shape``; 1200 units in [1, 2].
+
+    References:
+        [1] Higgins et al., 2017. https://openreview.net/forum?id=Sy2fzU9gl
+        [2] Chen et al., 2018. https://arxiv.org/abs/1802.04942
+    """
+    return nn.Sequential(nn.Flatten(), *_dense((math.prod(shape), hidden, hidden, outputs), nn.ReLU))
+
+
+def mlp_decoder(latent_dim: int, *, shape: Sequence[int] = (1, 64, 64), hidden: int = 1200) -> nn.Sequential:
+    """Three layers of ``hidden`` tanh units to observations of ``shape``; 1200 units in [1, 2].
+
+    References:
+        [1] Higgins et al., 2017. https://openreview.net/forum?id=Sy2fzU9gl
+        [2] Chen et al., 2018. https://arxiv.org/abs/1802.04942
+    """
+    widths = (latent_dim, hidden, hidden, hidden, math.prod(shape))
+    return nn.Sequential(*_dense(widths, nn.Tanh), nn.Unflatten(1, tuple(shape)))
+
+
+def tensorflow_init(net: nn.Sequential) -> nn.Sequential:
+    """Give ``net`` the initial weights of the study's layers: Glorot uniform, zero biases. Returns ``net``."""
+    for module in net.modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, Tensor):
+            nn.init.xavier_uniform_(weight)
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+    return net
+
+
+def _dense(widths: Sequence[int], activation: type[nn.Module]) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for i, o in zip(widths, widths[1:], strict=False):
+        layers += [nn.Linear(i, o), activation()]
+    return layers[:-1]

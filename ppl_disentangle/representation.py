@@ -1,0 +1,176 @@
+"""What a story makes of data: codes, reconstructions, and what each coordinate of a latent does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import xarray as xr
+from pyro import poutine
+from torch import Tensor
+
+from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.sites import Site, sampled_sites
+from ppl_disentangle.story import GenerativeStory, parameters_stay_local, story_of
+
+__all__ = ["code_names", "decode", "encode", "encoder", "posterior_means", "reconstruct", "traverse"]
+
+IMAGE_DIMS = ("channel", "y", "x")
+
+
+@contextmanager
+def evaluating(story: GenerativeStory, precision: str = "float32") -> Iterator[torch.device]:
+    """No gradients, no traces on Pyro's parameter store, networks in ``precision``; yields the story's device."""
+    tensor = next(story.parameters(), None)
+    device = torch.device("cpu") if tensor is None else tensor.device
+    training = story.training
+    story.eval()
+    try:
+        with (
+            torch.no_grad(),
+            parameters_stay_local(),
+            torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"),
+        ):
+            yield device
+    finally:
+        story.train(training)
+
+
+def code_names(story: GenerativeStory, site: str, size: int | None) -> tuple[str, ...]:
+    """Names of a latent's coordinates: those in ``story.coordinate_names``, else ``z[0]``, ``z[1]``, …; a scalar's own.
+
+    Args:
+        story: a story.
+        site: the latent.
+        size: number of its coordinates; ``None`` for a scalar.
+
+    Raises:
+        ValueError: the story names another number of coordinates.
+    """
+    if size is None:
+        return (site,)
+    names = tuple(story.coordinate_names.get(site, ())) or tuple(f"{site}[{i}]" for i in range(size))
+    if len(names) != size:
+        raise ValueError(f"latent {site!r} has {size} coordinates, coordinate_names has {len(names)}: {names}")
+    return names
+
+
+def site_codes(story: GenerativeStory, sites: Mapping[str, Site]) -> tuple[str, ...]:
+    """Names of all coordinates of ``sites``, in order."""
+    names: list[str] = []
+    for name, site in sites.items():
+        names += code_names(story, name, site.fn.event_shape.numel() if site.fn.event_shape else None)
+    return tuple(names)
+
+
+def posterior_means(story: GenerativeStory, x: Tensor) -> dict[str, Tensor]:
+    """Mean of q(z | x) for each latent, of shape ``(batch, *event)``; later latents are drawn given the draws of others."""
+    sites = sampled_sites(poutine.trace(story.guide).get_trace(x))
+    return {name: sites[name].fn.mean for name in story.latents}
+
+
+def encoder(
+    story: GenerativeStory, data: FactorDataset, *, precision: Literal["float32", "bfloat16"] = "float32"
+) -> Callable[[Tensor], Tensor]:
+    """The representation as a function from stored observations of ``data`` to posterior means ``(batch, code)``."""
+    story = story_of(story)
+
+    def codes(observations: Tensor) -> Tensor:
+        with evaluating(story, precision) as device:
+            means = posterior_means(story, data.to_float(observations.to(device)))
+            return torch.cat([m.float().reshape(len(observations), -1) for m in means.values()], -1).cpu()
+
+    return codes
+
+
+def encode(story: GenerativeStory, data: FactorDataset | Tensor, *, batch_size: int = 256) -> xr.Dataset:
+    """Mean and scale of q(z | x) of every datum, over dims ``data`` and ``code``.
+
+    Args:
+        story: a story.
+        data: a data set, or float observations ``(num_data, *observation_shape)``.
+        batch_size: data per pass.
+    """
+    story = story_of(story)
+    means, scales, names = [], [], ()
+    with evaluating(story) as device:
+        for x in float_batches(data, batch_size, device):
+            sites = sampled_sites(poutine.trace(story.guide).get_trace(x))
+            sites = {name: sites[name] for name in story.latents}
+            names = site_codes(story, sites)
+            means.append(torch.cat([s.fn.mean.reshape(len(x), -1) for s in sites.values()], -1).cpu())
+            scales.append(torch.cat([s.fn.variance.sqrt().reshape(len(x), -1) for s in sites.values()], -1).cpu())
+    dims = ("data", "code")
+    return xr.Dataset(
+        {"mean": (dims, torch.cat(means).numpy()), "scale": (dims, torch.cat(scales).numpy())}, {"code": list(names)}
+    )
+
+
+def float_batches(data: FactorDataset | Tensor, batch_size: int, device: torch.device) -> Iterator[Tensor]:
+    """Float observations in order, in batches on ``device``."""
+    if isinstance(data, Tensor):
+        for x in data.split(batch_size):
+            yield x.to(device)
+        return
+    for index in torch.arange(len(data)).split(batch_size):
+        yield data.to_float(data.observations(index).to(device))
+
+
+def decode(story: GenerativeStory, latents: Mapping[str, Tensor]) -> Tensor:
+    """Mean of p(x | z) at given values of all latents, each of shape ``(batch, *event)``.
+
+    This is equivalent to ``poutine.condition(story.model, latents)`` with the likelihood's mean for its draw.
+    """
+    story = story_of(story)
+    with evaluating(story) as device:
+        held = {name: torch.as_tensor(value, device=device) for name, value in latents.items()}
+        size = len(next(iter(held.values())))
+        trace = poutine.trace(poutine.condition(story.model, data=held)).get_trace(batch_size=size)
+        return next(site.fn.mean for name, site in sampled_sites(trace).items() if name not in story.latents).cpu()
+
+
+def reconstruct(story: GenerativeStory, x: Tensor) -> Tensor:
+    """Mean of p(x | z) at the posterior means of float observations ``(batch, *event)``."""
+    story = story_of(story)
+    with evaluating(story) as device:
+        means = posterior_means(story, x.to(device))
+    return decode(story, means)
+
+
+def traverse(
+    story: GenerativeStory,
+    x: Tensor,
+    values: Mapping[str, Sequence[float]],
+) -> xr.DataArray:
+    """What the mean image becomes as one coordinate at a time takes other values, the others held at their posterior means.
+
+    Args:
+        story: a story.
+        x: one float observation, of shape ``(1, *event)``.
+        values: for each coordinate (or scalar latent) the values that it takes, the same number for all.
+
+    Returns:
+        Means of p(x | z) over dims ``code``, ``position`` and those of one observation; the values are the coordinate
+        ``value`` over ``code`` and ``position``.
+    """
+    from ppl_disentangle.interventions import do
+
+    story = story_of(story)
+    if len(x) != 1:
+        raise ValueError(f"expected one observation, got {len(x)}")
+    lengths = {len(v) for v in values.values()}
+    if len(lengths) != 1:
+        raise ValueError(f"expected as many values for each coordinate, got {sorted(lengths)}")
+    repeated = x.expand(lengths.pop(), *x.shape[1:])
+    images = [
+        reconstruct(do(story, {name: torch.as_tensor(v, dtype=torch.float32)}), repeated) for name, v in values.items()
+    ]
+    dims = IMAGE_DIMS if x.dim() == 4 else tuple(f"x_dim_{i}" for i in range(x.dim() - 1))
+    return xr.DataArray(
+        torch.stack(images).numpy(),
+        dims=("code", "position", *dims),
+        coords={"code": list(values), "value": (("code", "position"), np.array(list(values.values())))},
+    )

@@ -1,0 +1,177 @@
+"""Sites of Pyro traces as plain records: the only file that reads ``trace.nodes``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.distributions import TorchDistribution
+from pyro.distributions.util import scale_and_mask
+from pyro.infer.util import is_validation_enabled
+from pyro.poutine import Trace
+from pyro.poutine.util import prune_subsample_sites, site_is_subsample
+from pyro.util import check_model_guide_match, check_site_shape
+from torch import Tensor
+
+__all__ = ["Plate", "Site", "data_plate", "latent_sites", "observed_sites", "paired_traces", "sampled_sites"]
+
+PARTICLES = "num_particles_vectorized"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plate:
+    """A vectorised plate around a site.
+
+    Attributes:
+        name: its name.
+        dim: the batch dimension that it occupies, counted from the right: -1, -2, ….
+        size: number of elements in this batch.
+        full_size: number of elements that the batch stands for.
+    """
+
+    name: str
+    dim: int
+    size: int
+    full_size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """A sample statement as it was executed: its distribution, its value, and its surroundings."""
+
+    name: str
+    fn: TorchDistribution
+    value: Tensor
+    scale: float | Tensor
+    mask: bool | Tensor | None
+    plates: tuple[Plate, ...]
+
+    def log_prob(self) -> Tensor:
+        """Log density of the value, unscaled and unmasked, of the plates' shape."""
+        return self.fn.log_prob(self.value)
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum of ``values``, one for each element of the plates, under the site's scale and mask."""
+        return scale_and_mask(values, self.scale, self.mask).sum()
+
+    def per_datum(self, values: Tensor, plate: Plate) -> Tensor:
+        """Sums of ``values`` over all plates but ``plate``, masked but unscaled, of shape ``(plate.size,)``."""
+        values = scale_and_mask(values, 1.0, self.mask)
+        values = values.expand(torch.broadcast_shapes(values.shape, (plate.size,) + (1,) * (-1 - plate.dim)))
+        return values.movedim(plate.dim, 0).flatten(1).sum(1) if values.dim() > 1 else values
+
+
+def _site(node: dict[str, Any]) -> Site:
+    plates = tuple(
+        Plate(f.name, f.dim, f.size, f.size if f.full_size is None else f.full_size)
+        for f in node["cond_indep_stack"]
+        if f.vectorized
+    )
+    return Site(node["name"], node["fn"], node["value"], node["scale"], node["mask"], plates)
+
+
+def _sample_nodes(trace: Trace) -> Iterable[dict[str, Any]]:
+    for node in trace.nodes.values():
+        if node["type"] == "sample" and not site_is_subsample(node) and not node["infer"].get("_deterministic"):
+            yield node
+
+
+def sampled_sites(trace: Trace) -> dict[str, Site]:
+    """The sites that ``trace`` drew, without plates and deterministic statements, in order of execution."""
+    return {node["name"]: _site(node) for node in _sample_nodes(trace) if not node["is_observed"]}
+
+
+def observed_sites(trace: Trace) -> dict[str, Site]:
+    """The sites that ``trace`` was given, without deterministic statements, in order of execution."""
+    return {node["name"]: _site(node) for node in _sample_nodes(trace) if node["is_observed"]}
+
+
+def site_values(trace: Trace) -> dict[str, Tensor]:
+    """Values of all sample and deterministic statements of ``trace``, in order of execution."""
+    return {
+        name: node["value"]
+        for name, node in trace.nodes.items()
+        if node["type"] == "sample" and not site_is_subsample(node)
+    }
+
+
+def latent_sites(model_trace: Trace, guide_trace: Trace) -> list[tuple[Site, Site]]:
+    """Pairs ``(site of the guide, site of the model)`` of every latent, in the guide's order.
+
+    Raises:
+        ValueError: one side samples a latent that the other lacks, or their event shapes differ.
+    """
+    guide, model = sampled_sites(guide_trace), sampled_sites(model_trace)
+    for here, there, names, others in (("guide", "model", guide, model), ("model", "guide", model, guide)):
+        for name in names:
+            if name not in others:
+                raise ValueError(f"the {here} samples {name!r}, the {there} does not; it has {list(others)}")
+    for name, q in guide.items():
+        if q.fn.event_shape != model[name].fn.event_shape:
+            raise ValueError(
+                f"latent {name!r}: the guide's event shape is {tuple(q.fn.event_shape)}, the model's"
+                f" {tuple(model[name].fn.event_shape)}; make both agree with .to_event()"
+            )
+    return [(q, model[name]) for name, q in guide.items()]
+
+
+def data_plate(sites: Iterable[Site], name: str = "data") -> Plate | None:
+    """The plate over the data: the one called ``name``, else the only one, else none.
+
+    Raises:
+        ValueError: several plates, none of them called ``name``.
+    """
+    plates = {p.name: p for site in sites for p in site.plates if p.name != PARTICLES}
+    if name in plates:
+        return plates[name]
+    if len(plates) > 1:
+        raise ValueError(f"which plate is over the data? There are {sorted(plates)}, none is called {name!r}")
+    return next(iter(plates.values()), None)
+
+
+def paired_traces(
+    model: Callable[..., Any],
+    guide: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    max_plate_nesting: float = float("inf"),
+) -> tuple[Trace, Trace]:
+    """A trace of the guide, and of the model replayed against it.
+
+    This is equivalent to what ``Trace_ELBO`` traces, without the log densities. While Pyro's validation is on,
+    Pyro's checks of a model/guide pair are made, and latents that no gradient passes through are refused.
+    """
+    guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
+    model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
+    if is_validation_enabled():
+        _check(prune_subsample_sites(model_trace), prune_subsample_sites(guide_trace), max_plate_nesting)
+    return model_trace, guide_trace
+
+
+def _check(model_trace: Trace, guide_trace: Trace, max_plate_nesting: float) -> None:
+    latent_sites(model_trace, guide_trace)
+    check_model_guide_match(model_trace, guide_trace, max_plate_nesting)
+    for trace in (model_trace, guide_trace):
+        trace.compute_log_prob()
+        for node in _sample_nodes(trace):
+            check_site_shape(node, max_plate_nesting)
+    for site in sampled_sites(guide_trace).values():
+        if not site.fn.has_rsample:
+            raise ValueError(
+                f"latent {site.name!r} is drawn from {type(site.fn).__name__}, which is not reparameterised;"
+                " use a relaxed distribution, or Pyro's own ELBOs"
+            )
+
+
+def first_non_finite(model_trace: Trace, guide_trace: Trace) -> str | None:
+    """Name of the first site whose value or log density is not finite, guide first."""
+    for trace in (guide_trace, model_trace):
+        for node in _sample_nodes(trace):
+            site = _site(node)
+            if not (torch.isfinite(site.value).all() and torch.isfinite(site.log_prob()).all()):
+                return site.name
+    return None
