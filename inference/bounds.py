@@ -12,7 +12,7 @@ from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference.beta import kl
 from ppl_disentangle.representation import evaluating, float_batches, site_codes
 from ppl_disentangle.sites import Plate, Site, data_plate, latent_sites, observed_sites, paired_traces
-from ppl_disentangle.story import GenerativeStory, fork_randomness, story_of
+from ppl_disentangle.story import GenerativeStory, story_of
 
 __all__ = ["evidence"]
 
@@ -43,8 +43,7 @@ def evidence(
     story = story_of(story)
     parts: list[tuple[Tensor, Tensor]] = []
     names: tuple[str, ...] = ()
-    with fork_randomness(), evaluating(story) as device:
-        torch.manual_seed(seed)
+    with evaluating(story, seed=seed) as device:
         for x in float_batches(data, batch_size, device):
             draws = []
             for _ in range(num_samples):

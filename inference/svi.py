@@ -179,6 +179,8 @@ class _Trainer:
     def prepare(self, optimizer: Callable[..., Optimizer], lr: float) -> None:
         """Run the pair once, so that all of its parameters exist; draws no random numbers."""
         x = self.batches(0)
+        if not torch.isfinite(x).all():
+            raise NonFiniteError(0, "x", "observations")
         with fork_randomness(), torch.no_grad(), pyro.validation_enabled(True):
             model_trace, _ = paired_traces(self.story.model, self.story.guide, (x,), {})
             plate = data_plate(observed_sites(model_trace).values())
@@ -270,23 +272,35 @@ def _run(
 def _chunk(trainer: _Trainer, state: TrainingState, end: int, validate: bool, path: Path | None) -> None:
     """Take steps up to ``end`` or until it is time to look at them; go back if one was not finite."""
     start, before, clock = state.step, state.snapshot(), time.monotonic()
-    with pyro.validation_enabled(validate):
-        while state.step < min(end, start + CHUNK_STEPS) and time.monotonic() - clock < CHUNK_SECONDS:
-            trainer.step(state.step, state.history)
-            state.step += 1
+    try:
+        with pyro.validation_enabled(validate):
+            while state.step < min(end, start + CHUNK_STEPS) and time.monotonic() - clock < CHUNK_SECONDS:
+                trainer.step(state.step, state.history)
+                state.step += 1
+    except ValueError as error:  # Pyro's validation, perhaps of what is just not finite
+        site = _go_back(trainer, state, before, state.step, path)
+        if site is None:
+            raise
+        raise NonFiniteError(state.step, site, "loss") from error
     finite = np.isfinite(state.history.rows(start, state.step))
-    if finite.all():
-        return
-    bad = start + int(np.argmin(finite.all(1)))
-    terms = [n for n, ok in zip(state.history.names, finite[bad - start], strict=True) if not ok]
+    if not finite.all():
+        bad = start + int(np.argmin(finite.all(1)))
+        terms = [n for n, ok in zip(state.history.names, finite[bad - start], strict=True) if not ok]
+        raise NonFiniteError(bad, _go_back(trainer, state, before, bad, path), terms[-1])
+
+
+def _go_back(
+    trainer: _Trainer, state: TrainingState, before: tuple[dict[str, Any], dict[str, Any]], bad: int, path: Path | None
+) -> str | None:
+    """Restore the state before the step ``bad``, by the way of ``before``, and save it; the site that goes wrong then."""
     state.restore(*before)
     with pyro.validation_enabled(False):
-        for step in range(start, bad):
+        for step in range(state.step, bad):
             trainer.step(step, None)
         state.step = bad
         if path is not None:
             state.save(path)
-        raise NonFiniteError(bad, trainer.diagnose(bad), terms[-1])
+        return trainer.diagnose(bad)
 
 
 def _next(step: int, every: int) -> int:

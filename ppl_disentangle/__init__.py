@@ -1,2 +1,44 @@
 """Disentangled and causal representations as probabilistic programs."""
-from ppl_disentangle.story import GenerativeStory, as_story
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ppl_disentangle.interventions import do
+    from ppl_disentangle.representation import decode, encode, reconstruct, traverse
+    from ppl_disentangle.results import to_arviz, to_datatree
+    from ppl_disentangle.story import GenerativeStory, as_story
+
+__version__ = "0.1.0"
+__all__ = [
+    "GenerativeStory",
+    "as_story",
+    "decode",
+    "do",
+    "encode",
+    "reconstruct",
+    "to_arviz",
+    "to_datatree",
+    "traverse",
+]
+
+_HOMES = {
+    "GenerativeStory": "story",
+    "as_story": "story",
+    "decode": "representation",
+    "do": "interventions",
+    "encode": "representation",
+    "reconstruct": "representation",
+    "to_arviz": "results",
+    "to_datatree": "results",
+    "traverse": "representation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name where it is first used, so that ``--help`` need not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.sites import Site, sampled_sites
-from ppl_disentangle.story import GenerativeStory, parameters_stay_local, story_of
+from ppl_disentangle.story import GenerativeStory, fork_randomness, parameters_stay_local, story_of
 
 __all__ = ["code_names", "decode", "encode", "encoder", "posterior_means", "reconstruct", "traverse"]
 
@@ -22,8 +22,8 @@ IMAGE_DIMS = ("channel", "y", "x")
 
 
 @contextmanager
-def evaluating(story: GenerativeStory, precision: str = "float32") -> Iterator[torch.device]:
-    """No gradients, no traces on Pyro's parameter store, networks in ``precision``; yields the story's device."""
+def evaluating(story: GenerativeStory, precision: str = "float32", *, seed: int = 0) -> Iterator[torch.device]:
+    """No gradients, nothing left on Pyro's store or the random state, networks in ``precision``; yields the device."""
     tensor = next(story.parameters(), None)
     device = torch.device("cpu") if tensor is None else tensor.device
     training = story.training
@@ -31,9 +31,11 @@ def evaluating(story: GenerativeStory, precision: str = "float32") -> Iterator[t
     try:
         with (
             torch.no_grad(),
+            fork_randomness(),
             parameters_stay_local(),
             torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"),
         ):
+            torch.manual_seed(seed)
             yield device
     finally:
         story.train(training)

@@ -1,0 +1,92 @@
+"""How fast data come, drawn and from the packed dSprites file: ``python -m benchmarks.data``."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.lib import format as npy
+
+from ppl_disentangle.data import DSprites, FactorDataset, Sprites
+
+BATCH = 64
+
+
+def cpu_milliseconds(call: Callable[[], object], *, rounds: int = 15, calls: int = 60) -> dict[str, float]:
+    """Median, least and greatest CPU time of a call over rounds of many calls."""
+    call()
+    times = []
+    for _ in range(rounds):
+        start = time.process_time()
+        for _ in range(calls):
+            call()
+        times.append((time.process_time() - start) / calls * 1e3)
+    return {"median": statistics.median(times), "least": min(times), "greatest": max(times)}
+
+
+def batches(dataset: FactorDataset) -> Callable[[], torch.Tensor]:
+    """A function that draws the next indices of a random order; a new batch at each call."""
+    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))
+    chunks = iter(order.repeat(2).split(BATCH))
+    return lambda: next(chunks)
+
+
+def write_synthetic(path: Path) -> None:
+    """A file of the real format and size, with the same 4,096 drawn images 180 times."""
+    sprites = Sprites()
+    images = sprites.observations(torch.randperm(len(sprites))[:4096]).numpy()
+    classes = np.insert(sprites.factors(torch.arange(len(sprites))).numpy(), 0, 0, axis=1)
+    values = classes + np.array([1.0, 1, 0, 0, 0, 0])
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        with archive.open("imgs.npy", "w", force_zip64=True) as member:
+            header = {"descr": "|u1", "fortran_order": False, "shape": (len(sprites), 64, 64)}
+            npy.write_array_header_1_0(member, header)
+            for _ in range(len(sprites) // 4096):
+                member.write(images.tobytes())
+        for key, table in (("latents_classes", classes), ("latents_values", values)):
+            with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
+                npy.write_array(member, table)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    sprites = Sprites()
+    draw = batches(sprites)
+    drawn = cpu_milliseconds(lambda: sprites.observations(draw()))
+    with tempfile.TemporaryDirectory() as folder:
+        write_synthetic(Path(folder) / "dsprites.npz")
+        start = time.process_time()
+        dsprites = DSprites(Path(folder) / "dsprites.npz")
+        loading = time.process_time() - start
+    read = batches(dsprites)
+    fetched = cpu_milliseconds(lambda: dsprites.to_float(dsprites.observations(read())), calls=400)
+    result = {
+        "sprites": {
+            "what": f"Sprites().observations of {BATCH} random indices: uint8 images, CPU time",
+            "ms": drawn,
+            "images_per_s": BATCH / drawn["median"] * 1e3,
+        },
+        "packed": {
+            "what": f"DSprites.observations of {BATCH} random rows of 737,280, and to_float, CPU time",
+            "ms": fetched,
+            "images_per_s": BATCH / fetched["median"] * 1e3,
+            "seconds_to_load": loading,
+            "file": "synthetic, of the real format and size",
+        },
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+    }
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""The 1,797 handwritten digits of 8 x 8 pixels that scikit-learn brings along."""
+
+from __future__ import annotations
+
+import torch
+
+from ppl_disentangle.data.arrays import ArrayDataset
+from ppl_disentangle.data.base import Factor
+
+__all__ = ["digits"]
+
+
+def digits() -> ArrayDataset:
+    """Handwritten digits, with the digit as the only factor: real data without a download.
+
+    Observations have shape ``(1, 8, 8)`` and 17 shades of grey, stored as 0 to 16.
+
+    References:
+        [1] Alpaydin and Kaynak, 1998. Optical recognition of handwritten digits.
+        https://archive.ics.uci.edu/dataset/80
+    """
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return ArrayDataset(
+        torch.from_numpy(bunch.images).to(torch.uint8)[:, None],
+        torch.from_numpy(bunch.target).long()[:, None],
+        space=[Factor("digit", tuple(range(10)), "categorical")],
+        maximum=16,
+        name="digits",
+    )

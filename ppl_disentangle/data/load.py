@@ -1,0 +1,52 @@
+"""A data set by its name or its path."""
+
+from __future__ import annotations
+
+import difflib
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from ppl_disentangle.data.base import FactorDataset
+from ppl_disentangle.data.digits import digits
+from ppl_disentangle.data.dsprites import DSprites
+from ppl_disentangle.data.files import from_folder, from_npz
+from ppl_disentangle.data.sprites import Sprites
+
+__all__ = ["load_data"]
+
+_NAMES: dict[str, Callable[[], FactorDataset]] = {"sprites": Sprites, "digits": digits}
+
+
+def load_data(source: str | Path) -> FactorDataset:
+    """The data set ``"sprites"`` or ``"digits"``, an npz file, or a folder of images.
+
+    An npz file with ``latents_values`` is taken for dSprites, any other goes to
+    :func:`~ppl_disentangle.data.from_npz`. A folder called like a data set is meant by ``"./sprites"`` or a
+    ``Path``.
+
+    Example:
+        >>> load_data("sprites").factor_sizes
+        (3, 6, 40, 32, 32)
+    """
+    if isinstance(source, str) and source in _NAMES:
+        return _NAMES[source]()
+    path = Path(source)
+    if path.is_dir():
+        return from_folder(path)
+    if path.is_file() and path.suffix == ".npz":
+        return DSprites(path) if _is_dsprites(path) else from_npz(path)
+    if path.is_file():
+        raise ValueError(
+            f"{path}: expected a .npz file or a folder of images, got a file {path.suffix or path.name}"
+        )
+    close = difflib.get_close_matches(str(source), _NAMES, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"no data set or path {str(source)!r}; expected one of {list(_NAMES)} or a path{hint}")
+
+
+def _is_dsprites(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return "latents_values.npy" in archive.namelist()

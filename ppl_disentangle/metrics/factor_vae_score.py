@@ -1,0 +1,201 @@
+"""FactorVAE score: does the code that varies least in a batch name the factor that was held fixed?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy import ndarray
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ppl_disentangle.metrics.arrays import as_array, as_arrays, as_codes, varying
+
+__all__ = ["Rendered", "factor_vae_score", "factor_vae_score_from_codes"]
+
+_ROWS_PER_CALL = 4096
+
+
+class Rendered(Protocol):
+    """What the score asks of a grid; every :class:`~ppl_disentangle.data.base.FactorGrid` has it."""
+
+    @property
+    def factor_sizes(self) -> tuple[int, ...]:
+        """Number of values of each factor."""
+
+    def render(self, factors: Tensor, /) -> Tensor:
+        """Observations of the int64 factor classes ``(num, num_factors)``."""
+
+
+def factor_vae_score(
+    grid: Rendered,
+    encode: Callable[[Tensor], ArrayLike],
+    *,
+    seed: int,
+    num_train: int = 10_000,
+    num_eval: int = 5_000,
+    batch_size: int = 64,
+    num_variance: int = 10_000,
+    threshold: float = 0.05,
+) -> float:
+    r"""Accuracy of the majority vote that tells from one batch of codes which factor was held fixed.
+
+    A vote draws a factor :math:`k`, a batch of ``batch_size`` observations that share its value and are
+    uniform in all others, and casts
+
+    .. math:: d^* = \arg\min_d \mathrm{Var}_\text{batch}(z_d) / \mathrm{Var}(z_d)
+
+    for the pair :math:`(d^*, k)`. The classifier answers for each :math:`d^*` the factor it met most often in
+    ``num_train`` votes; the score is its accuracy on ``num_eval`` others. Codes with a standard deviation
+    below ``threshold`` are dropped before; the score is 0 if none is left. Factors with one value are not
+    drawn.
+
+    Range: 0 to 1, chance about ``1 / num_factors``. Variances divide by the batch size minus one. The score
+    forgives a factor spread over several codes, and sees scale in the threshold only.
+
+    Args:
+        grid: the factor grid, or anything with ``factor_sizes`` and ``render``.
+        encode: from rendered observations to codes ``(num, num_codes)``; called on at most 4,096 a time.
+        seed: seed of all draws.
+        num_train: votes that train the classifier.
+        num_eval: votes that score it.
+        batch_size: observations in a vote.
+        num_variance: observations that estimate the variances of the codes.
+        threshold: smallest standard deviation of a code that takes part.
+
+    References:
+        [1] Kim and Mnih, 2018. Disentangling by Factorising. https://arxiv.org/abs/1802.05983
+        [2] Locatello et al., 2019. Challenging Common Assumptions (the threshold).
+            https://arxiv.org/abs/1811.12359
+    """
+    drawn = _Drawn(grid, encode, seed)
+    variances = drawn.codes(drawn.uniform(num_variance)).var(0, ddof=1)
+    sizes = num_train, num_eval, batch_size
+    return _accuracy(drawn.batches, variances, sizes=sizes, threshold=threshold)
+
+
+def factor_vae_score_from_codes(
+    codes: ArrayLike,
+    factors: ArrayLike,
+    *,
+    seed: int,
+    num_train: int = 10_000,
+    num_eval: int = 5_000,
+    batch_size: int = 64,
+    threshold: float = 0.05,
+) -> float:
+    """The score of :func:`factor_vae_score` for data that are given, not drawn.
+
+    A vote takes a random row and draws, with replacement, ``batch_size`` rows that share its value of the
+    factor. Rows alone with their value lead no vote; a factor with one value, or with no value twice, is not
+    drawn. On rows that are uniform over a grid this estimates the same score; where factors are correlated in
+    the data, the other factors are not uniform given the fixed one, and the scores differ.
+
+    Args:
+        codes: shape ``(num_data, num_codes)``.
+        factors: shape ``(num_data, num_factors)``.
+        seed: seed of all draws.
+        num_train: votes that train the classifier.
+        num_eval: votes that score it.
+        batch_size: rows in a vote.
+        threshold: smallest standard deviation of a code that takes part.
+    """
+    given = _Given(*as_arrays(codes, factors), seed)
+    sizes = num_train, num_eval, batch_size
+    return _accuracy(given.batches, given.codes.var(0, ddof=1), sizes=sizes, threshold=threshold)
+
+
+class _Drawn:
+    """Votes on observations drawn from a grid."""
+
+    def __init__(self, grid: Rendered, encode: Callable[[Tensor], ArrayLike], seed: int) -> None:
+        self.grid, self.encode = grid, encode
+        self.generator = torch.Generator().manual_seed(seed)
+        self.free = torch.tensor([k for k, size in enumerate(grid.factor_sizes) if size > 1])
+        if len(self.free) == 0:
+            raise ValueError(f"expected a factor with at least two values, got sizes {grid.factor_sizes}")
+
+    def uniform(self, num: int) -> Tensor:
+        """Factor classes ``(num, num_factors)``."""
+        sizes = self.grid.factor_sizes
+        return torch.stack([torch.randint(n, (num,), generator=self.generator) for n in sizes], -1)
+
+    def codes(self, factors: Tensor) -> ndarray:
+        """Codes of the observations with these factors."""
+        with torch.no_grad():
+            parts = [as_array(self.encode(self.grid.render(f))) for f in factors.split(_ROWS_PER_CALL)]
+        return as_codes(np.concatenate(parts))
+
+    def batches(self, num: int, batch_size: int) -> tuple[ndarray, ndarray]:
+        """The factor that is fixed in each vote ``(num,)`` and its codes ``(num, batch_size, num_codes)``."""
+        fixed = self.free[torch.randint(len(self.free), (num,), generator=self.generator)]
+        factors = self.uniform(num * batch_size).view(num, batch_size, -1)
+        vote = torch.arange(num)
+        factors[vote, :, fixed] = factors[vote, 0, fixed][:, None]
+        return fixed.numpy(), self.codes(factors.flatten(0, 1)).reshape(num, batch_size, -1)
+
+
+class _Given:
+    """Votes on rows that share the value of a factor."""
+
+    def __init__(self, codes: ndarray, factors: ndarray, seed: int) -> None:
+        self.codes, self.rng = codes, np.random.default_rng(seed)
+        groups = [_Groups(column) for column in factors[:, varying(factors)].T]
+        self.groups = [group for group in groups if len(group.leaders)]
+        if not self.groups:
+            raise ValueError("expected a factor with a value that two rows share, got none")
+
+    def batches(self, num: int, batch_size: int) -> tuple[ndarray, ndarray]:
+        """The factor that is fixed in each vote ``(num,)`` and its codes ``(num, batch_size, num_codes)``."""
+        fixed = np.sort(self.rng.integers(len(self.groups), size=num))
+        votes = np.bincount(fixed, minlength=len(self.groups))
+        rows = [g.draw(n, batch_size, self.rng) for g, n in zip(self.groups, votes, strict=True)]
+        return fixed, self.codes[np.concatenate(rows)]
+
+
+class _Groups:
+    """Rows by their value of one factor."""
+
+    def __init__(self, column: ndarray) -> None:
+        counts = np.bincount(column)
+        self.order = np.argsort(column, kind="stable")
+        self.count, self.first = counts[column], (np.cumsum(counts) - counts)[column]
+        self.leaders = np.flatnonzero(self.count > 1)
+
+    def draw(self, num: int, batch_size: int, rng: np.random.Generator) -> ndarray:
+        """Rows ``(num, batch_size)``, each batch of one value."""
+        leader = rng.choice(self.leaders, num)[:, None]
+        return self.order[self.first[leader] + rng.integers(self.count[leader], size=(num, batch_size))]
+
+
+def _accuracy(
+    batches: Callable[[int, int], tuple[ndarray, ndarray]],
+    variances: ndarray,
+    *,
+    sizes: tuple[int, int, int],
+    threshold: float,
+) -> float:
+    num_train, num_eval, batch_size = sizes
+    if threshold <= 0 or batch_size < 2:
+        raise ValueError(f"expected threshold > 0 and batch_size > 1, got {threshold} and {batch_size}")
+    active = np.sqrt(variances) >= threshold
+    if not active.any():
+        return 0.0
+    step = max(_ROWS_PER_CALL // batch_size, 1)
+
+    def votes(num: int) -> tuple[ndarray, ndarray]:
+        """The code that varies least and the factor that was fixed, of each vote."""
+        least, fixed = [], []
+        for start in range(0, num, step):
+            factor, z = batches(min(step, num - start), batch_size)
+            least.append((z[..., active].var(1, ddof=1) / variances[active]).argmin(1))
+            fixed.append(factor)
+        return np.concatenate(least), np.concatenate(fixed)
+
+    code, factor = votes(num_train)
+    counts = np.zeros((active.sum(), factor.max() + 1))
+    np.add.at(counts, (code, factor), 1)
+    code, factor = votes(num_eval)
+    return float(np.mean(counts.argmax(1)[code] == factor))

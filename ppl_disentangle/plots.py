@@ -1,0 +1,353 @@
+"""Figures of a run: costs over training, traversals, reconstructions, factor maps and interventions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import EngFormatter, MaxNLocator
+from numpy.typing import ArrayLike
+
+__all__ = ["plot_factor_map", "plot_intervention", "plot_reconstructions", "plot_terms", "plot_traversals"]
+
+WIDTH, DPI = 6.0, 200  # inches: a page of text, and legible on a phone
+TEXT, SMALL = 10, 8
+INK, MUTED, GRID = "#1f2328", "#59636e", "#d8dee4"
+BLUE, ORANGE = "#0072b2", "#d55e00"  # of Okabe and Ito: told apart in any colour vision
+GREY: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1}
+GAP = 0.06  # between tiles, as a share of a tile
+
+
+def plot_terms(history: xr.Dataset) -> Figure:
+    """The loss and what each term adds to it over training; lower is better in every panel.
+
+    Terms are stored with the sign of parts of the bound and drawn as costs, with the opposite one: the log
+    likelihood -30 is the cost 30 and the KL's term -12 the KL 12. The loss is their weighted sum. A light
+    line is every step, a dark one the running median, dots are held-out data. The first twentieth of the
+    steps may lie outside a panel.
+
+    Args:
+        history: what :func:`~ppl_disentangle.inference.fit` returns.
+    """
+    curves = {name: -values for name, values in history.items() if values.dims == ("step",) and name != "loss"}
+    points = _held_out_costs(history)
+    curves = {"loss": history["loss"], **curves}
+    names = [*curves, *(name for name in ("elbo",) if name in points)]
+    figure, panels = _panels([cost_title(str(name)) for name in names], min(2, len(names)), height=1.75)
+    for name, axes in zip(names, panels, strict=True):
+        limits = []
+        if name in curves:
+            limits.append(_draw_curve(axes, history["step"].values, curves[name].values))
+        if name in points:
+            axes.plot(history["held_out_step"], points[name], "o-", color=ORANGE, lw=1, ms=3, label="held out")
+            limits.append(points[name])
+        _zoom(axes, np.concatenate(limits))
+        axes.set_xlim(0, history["step"].values[-1] * 1.02)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    figure.supxlabel("step", fontsize=TEXT, color=INK)
+    figure.supylabel("cost (nats per datum)", fontsize=TEXT, color=INK)
+    _legend(figure)
+    return figure
+
+
+def plot_traversals(images: xr.DataArray, *, notes: Mapping[str, str] | None = None) -> Figure:
+    """One row per code: what the mean observation becomes as the code takes other values.
+
+    Args:
+        images: what :func:`~ppl_disentangle.representation.traverse` returns, over ``code``, ``position`` and
+            the dims of one observation: ``channel``, ``y``, ``x`` with values in [0, 1], or a single one of
+            features, drawn as lines. The coordinate ``value`` over ``code`` and ``position`` labels the
+            columns.
+        notes: a line under a code's name, such as ``{"z[3]": "KL 3.1 nats · scale"}``.
+    """
+    notes = notes or {}
+    if unknown := sorted(set(notes) - set(map(str, images["code"].values))):
+        raise KeyError(f"no code named {unknown[0]!r}; the traversals are of {list(map(str, images['code'].values))}")
+    labels = [f"{code}\n{notes[code]}" if code in notes else code for code in map(str, images["code"].values)]
+    values = images["value"].transpose("code", "position").values
+    if images.ndim == 3:
+        return _traversed_lines(images.values, values, labels)
+    shown = _display(images.transpose("code", "position", "channel", "y", "x").values)
+    same = bool((values == values[0]).all())
+    below = 0.0 if same else 0.22
+    sheet = _Sheet(labels, shown.shape[1], _ratio(shown[0]), between=below, above=0.25 if same else 0.05)
+    for row, tiles in enumerate(shown):
+        sheet.draw(row, tiles)
+        if not same:
+            sheet.number(row, values[row], under=True)
+    if same:
+        sheet.number(0, values[0])
+    return sheet.figure
+
+
+def plot_reconstructions(x: ArrayLike, reconstructed: ArrayLike) -> Figure:
+    """Originals above reconstructions.
+
+    Args:
+        x: observations in [0, 1], shape ``(num, channels, y, x)``, or ``(num, features)``, drawn as lines.
+        reconstructed: of the same shape.
+    """
+    original, other = _pair(x, reconstructed, "x", "reconstructed")
+    if original.ndim == 2:
+        return _overlaid_lines(original, other, ("original", "reconstruction"))
+    return _stacked({"original": _display(original), "reconstruction": _display(other)}).figure
+
+
+def plot_factor_map(matrix: xr.DataArray) -> Figure:
+    """How much each code tells about each factor, with the numbers; the code that tells most is in bold.
+
+    Args:
+        matrix: mutual information over the factor's entropy, in [0, 1], over ``code`` and ``factor``.
+
+    Example:
+        >>> matrix = xr.DataArray([[0.9, 0.0], [0.1, 0.4]], {"code": ["z", "w"], "factor": ["x", "size"]})
+        >>> [text.get_text() for text in plot_factor_map(matrix).axes[0].texts]
+        ['0.90', '0.00', '0.10', '0.40']
+    """
+    numbers = matrix.transpose("code", "factor").values
+    codes, factors = ([str(name) for name in matrix[dim].values] for dim in ("code", "factor"))
+    figure = Figure((WIDTH, 0.9 + 0.34 * len(codes)), dpi=DPI, facecolor="white", layout="constrained")
+    axes = figure.add_subplot()
+    axes.pcolormesh(numbers, cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=2)
+    axes.invert_yaxis()
+    for (row, column), number in np.ndenumerate(numbers):
+        text = axes.text(column + 0.5, row + 0.5, _number(number, ".2f"), ha="center", va="center", fontsize=TEXT)
+        text.set_color("white" if number > 0.55 else INK)
+        text.set_fontweight("bold" if 0.005 <= number == np.nanmax(numbers[:, column]) else "normal")
+    axes.set_xticks(np.arange(len(factors)) + 0.5, factors)
+    axes.set_yticks(np.arange(len(codes)) + 0.5, codes)
+    axes.tick_params(labelsize=TEXT, labelcolor=INK, length=0)
+    axes.tick_params(labeltop=True, labelbottom=False)
+    if max(map(_text_width, factors)) > 5 / len(factors):
+        axes.tick_params(axis="x", labelrotation=30)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def plot_intervention(before: ArrayLike, after: ArrayLike, *, title: str) -> Figure:
+    """The same observations before and after an intervention, and the difference, averaged over channels.
+
+    Args:
+        before: observations in [0, 1], shape ``(num, channels, y, x)``, or ``(num, features)``, drawn as
+            lines.
+        after: of the same shape.
+        title: what was done, such as ``"do(z[3] = 2)"``.
+    """
+    first, second = _pair(before, after, "before", "after")
+    if first.ndim == 2:
+        return _overlaid_lines(first, second, ("before", "after"), title=title)
+    difference = (second - first).mean(1)
+    bound = float(max(np.abs(difference).max(), 0.05))
+    rows = {"before": _display(first), "after": _display(second), "difference": difference}
+    diverging = {"cmap": "RdBu_r", "vmin": -bound, "vmax": bound}
+    sheet = _stacked(rows, styles={"difference": diverging}, title=title, below=0.5)
+    height = sheet.figure.get_figheight()
+    scale = sheet.figure.add_axes((sheet.left / WIDTH, 0.3 / height, 0.35, 0.08 / height))
+    bar = sheet.figure.colorbar(sheet.axes.images[-1], cax=scale, orientation="horizontal", ticks=[-bound, 0, bound])
+    bar.ax.set_xticklabels([f"−{bound:.2g} darker", "0", f"+{bound:.2g} brighter"])
+    bar.ax.tick_params(labelsize=SMALL, labelcolor=INK, length=0)
+    bar.outline.set_visible(False)
+    return sheet.figure
+
+
+class _Sheet:
+    """Rows of tiles with labels at their left, in axes where one unit is the width of a tile."""
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        columns: int,
+        ratio: float,
+        *,
+        between: float = 0.0,
+        above: float = 0.05,
+        below: float = 0.05,
+    ) -> None:
+        self.left = max(_text_width(line) for label in labels for line in label.split("\n")) + 0.2
+        tile = min((WIDTH - self.left) / columns, 1.1)
+        self.ratio, self.step = ratio, ratio + between / tile
+        rows = len(labels) * self.step
+        height = above + rows * tile + below
+        self.figure = Figure((WIDTH, height), dpi=DPI, facecolor="white")
+        place = (self.left / WIDTH, below / height, columns * tile / WIDTH, rows * tile / height)
+        self.axes = self.figure.add_axes(place, xlim=(0, columns), ylim=(rows, 0))
+        self.axes.axis("off")
+        for row, label in enumerate(labels):
+            name, _, note = label.partition("\n")
+            middle = row * self.step + ratio / 2
+            self._write(name, (0, middle), (-7, 6 if note else 0), ha="right", va="center", fontsize=TEXT)
+            if note:
+                self._write(note, (0, middle), (-7, -7), ha="right", va="center", color=MUTED)
+
+    def draw(self, row: int, tiles: np.ndarray, **style: Any) -> None:
+        """Draw ``(columns, y, x)`` in grey or ``(columns, y, x, 3)``, each tile as an image of its own."""
+        top, style = row * self.step, GREY | style
+        for column, tile in enumerate(tiles):
+            extent = (column, column + 1 - GAP, top + self.ratio * (1 - GAP), top)
+            self.axes.imshow(tile, extent=extent, aspect="auto", **style)
+
+    def number(self, row: int, values: np.ndarray, *, under: bool = False) -> None:
+        """Write a number above, or under, each tile of a row."""
+        y = row * self.step + (self.ratio * (1 - GAP) if under else 0)
+        for column, value in enumerate(values):
+            place = (column + (1 - GAP) / 2, y)
+            self._write(_number(value), place, (0, -2 if under else 2), va="top" if under else "bottom")
+
+    def _write(self, text: str, place: tuple[float, float], offset: tuple[float, float], **style: Any) -> None:
+        """Write at a place in tiles, moved by an offset in points."""
+        default: dict[str, Any] = {"ha": "center", "fontsize": SMALL, "color": INK, "annotation_clip": False}
+        self.axes.annotate(text, place, offset, textcoords="offset points", **(default | style))
+
+
+def _stacked(
+    rows: Mapping[str, np.ndarray],
+    *,
+    styles: Mapping[str, Mapping[str, Any]] | None = None,
+    title: str = "",
+    below: float = 0.05,
+    columns: int = 8,
+) -> _Sheet:
+    """The rows one above another, broken into blocks of ``columns`` tiles."""
+    first, above = next(iter(rows.values())), 0.4 if title else 0.05
+    blocks = range(0, len(first), columns)
+    labels, across = [*rows] * len(blocks), min(len(first), columns)
+    sheet = _Sheet(labels, across, _ratio(first), above=above, below=below)
+    for number, start in enumerate(blocks):
+        for row, (label, tiles) in enumerate(rows.items(), number * len(rows)):
+            sheet.draw(row, tiles[start : start + columns], **(styles or {}).get(label, {}))
+    if title:
+        place = (sheet.left / WIDTH, 1 - 0.2 / sheet.figure.get_figheight())
+        sheet.figure.text(*place, title, fontsize=TEXT, weight="bold", va="center", color=INK)
+    return sheet
+
+
+def _panels(titles: Sequence[str], columns: int, *, height: float) -> tuple[Figure, list[Axes]]:
+    """Small panels with titles, ``columns`` in a row."""
+    rows = -(-len(titles) // columns)
+    figure = Figure((WIDTH, 0.6 + height * rows), dpi=DPI, facecolor="white", layout="constrained")
+    panels = []
+    for number, title in enumerate(titles, 1):
+        axes = figure.add_subplot(rows, columns, number)
+        axes.set_title(title, fontsize=TEXT, loc="left", color=INK)
+        axes.tick_params(labelsize=SMALL, labelcolor=INK, length=0)
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.grid(color=GRID, lw=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(GRID)
+        panels.append(axes)
+    return figure, panels
+
+
+def _legend(figure: Figure, title: str | None = None) -> None:
+    """One legend for all panels, above them."""
+    handles = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
+    style: dict[str, Any] = {"fontsize": SMALL, "labelcolor": INK, "frameon": False, "ncols": 4}
+    style |= {"title": title, "alignment": "left", "title_fontproperties": {"size": TEXT, "weight": "bold"}}
+    figure.legend(handles=list(handles.values()), loc="outside upper left", **style)
+
+
+def _draw_curve(axes: Axes, steps: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Every step and the running median; returns the values that the panel should show."""
+    axes.plot(steps, values, color=BLUE, alpha=0.25, lw=0.6, label="every step")
+    half = max(len(steps) // 100, 1)
+    centres = np.unique(np.linspace(0, len(steps) - 1, 400).astype(int))
+    medians = np.array([np.median(values[max(c - half, 0) : c + half + 1]) for c in centres])
+    axes.plot(steps[centres], medians, color=BLUE, lw=1.8, label="running median")
+    late = values[len(values) // 20 :]
+    spread = np.quantile(late[np.isfinite(late)], [0.01, 0.99]) if np.isfinite(late).any() else late
+    return np.concatenate([spread, medians[centres >= len(values) // 20]])
+
+
+def _zoom(axes: Axes, values: np.ndarray) -> None:
+    """Show ``values`` and a little more."""
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return
+    low, high = values.min(), values.max()
+    margin = 0.08 * (high - low) or 0.08 * abs(high) or 1.0
+    axes.set_ylim(low - margin, high + margin)
+
+
+def _held_out_costs(history: xr.Dataset) -> dict[str, np.ndarray]:
+    """Held-out costs by term; bounds are stored with the sign of bounds, the KL as the cost that it is."""
+    signs = {"elbo": -1, "log_likelihood": -1, "kl": 1}
+    stored = {name: f"held_out_{name}" for name in signs}
+    return {n: signs[n] * history[s].values for n, s in stored.items() if s in history}
+
+
+def cost_title(name: str) -> str:
+    """The name of a term, a bound or the loss in words, as a cost."""
+    words = " ".join({"kl": "KL", "elbo": "ELBO"}.get(w, w) for w in name.split("_")).replace(" wise", "-wise")
+    return f"negative {words}" if words.startswith("log ") or words == "ELBO" else words
+
+
+def _traversed_lines(images: np.ndarray, values: np.ndarray, labels: Sequence[str]) -> Figure:
+    """Features as lines, a panel per code, from dark to light as the code's value rises."""
+    figure, panels = _panels([label.replace("\n", " · ") for label in labels], 2, height=1.5)
+    colours = colormaps["viridis"](np.linspace(0, 0.9, images.shape[1]))
+    for axes, lines, at in zip(panels, images, values, strict=True):
+        for line, value, colour in zip(lines, at, colours, strict=True):
+            axes.plot(line, color=colour, lw=1.2, marker="o", ms=2, label=_number(value))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        ends = [axes.get_lines()[0], axes.get_lines()[-1]]
+        axes.legend(handles=ends, fontsize=SMALL, labelcolor=INK, framealpha=0.8)
+    figure.supxlabel("feature", fontsize=TEXT, color=INK)
+    return figure
+
+
+def _overlaid_lines(
+    first: np.ndarray, second: np.ndarray, labels: tuple[str, str], *, title: str | None = None
+) -> Figure:
+    """Features as lines, a panel per datum."""
+    figure, panels = _panels([""] * len(first), 3, height=1.2)
+    for axes, *pair in zip(panels, first, second, strict=True):
+        for line, label, colour in zip(pair, labels, (BLUE, ORANGE), strict=True):
+            axes.plot(line, color=colour, lw=1.2, marker="o", ms=2, label=label)
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    figure.supxlabel("feature", fontsize=TEXT, color=INK)
+    _legend(figure, title)
+    return figure
+
+
+def _pair(first: ArrayLike, second: ArrayLike, *names: str) -> Iterator[np.ndarray]:
+    """Both as arrays, of one shape."""
+    arrays = [torch.as_tensor(a).detach().cpu().float().numpy() for a in (first, second)]
+    shapes = [a.shape for a in arrays]
+    if shapes[0] != shapes[1] or len(shapes[0]) not in (2, 4) or not len(arrays[0]):
+        raise ValueError(
+            f"expected {names[0]} and {names[1]} of one shape, (num, channels, y, x) or (num, features);"
+            f" got {shapes[0]} and {shapes[1]}"
+        )
+    return iter(arrays)
+
+
+def _display(images: np.ndarray) -> np.ndarray:
+    """Images ``(..., channel, y, x)`` as ``(..., y, x)`` in grey or ``(..., y, x, 3)``, within [0, 1]."""
+    channels = images.shape[-3]
+    if channels not in (1, 3):
+        raise ValueError(f"expected images with 1 or 3 channels, got {channels}")
+    images = np.clip(images, 0, 1)
+    return images[..., 0, :, :] if channels == 1 else np.moveaxis(images, -3, -1)
+
+
+def _ratio(tiles: np.ndarray) -> float:
+    """Height over width of tiles ``(columns, y, x, ...)``."""
+    return tiles.shape[1] / tiles.shape[2]
+
+
+def _number(value: float, how: str = "g") -> str:
+    return format(round(value, 2), how).replace("-", "−") if np.isfinite(value) else "–"
+
+
+def _text_width(text: str) -> float:
+    """Width of a label in inches."""
+    return TextPath((0, 0), text, size=TEXT).get_extents().width / 72 if text.strip() else 0.0

@@ -1,0 +1,329 @@
+"""What every story of the zoo promises: a catalogue of constructors, and each property once."""
+
+import copy
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro import poutine
+from pyro.infer import SVI, Predictive, Trace_ELBO
+from pyro.optim import PyroOptim
+from pyro.poutine.util import prune_subsample_sites
+from torch import nn
+
+import ppl_disentangle.models as zoo
+from ppl_disentangle import GenerativeStory, as_story, do
+from ppl_disentangle.conditionals import Bernoulli, Gaussian
+from ppl_disentangle.data import from_arrays
+from ppl_disentangle.inference import BetaELBO, TCELBO, fit
+from ppl_disentangle.inference.batches import Batches
+from ppl_disentangle.inference.state import History
+from ppl_disentangle.models import BetaTCVAE, BetaVAE
+from ppl_disentangle.representation import decode, encode, reconstruct, traverse
+
+FEATURES, LATENT = 6, 4
+STORIES = {
+    "beta_vae": lambda: BetaVAE(Gaussian(nn.Linear(FEATURES, 2 * LATENT)), Bernoulli(nn.Linear(LATENT, FEATURES)), LATENT),
+    "beta_tcvae": lambda: BetaTCVAE(Gaussian(nn.Linear(FEATURES, 2 * LATENT)), Bernoulli(nn.Linear(LATENT, FEATURES)), LATENT),
+}
+OBJECTIVES = {"published": lambda story: story.objective(), "beta": lambda _: BetaELBO(), "tc": lambda _: TCELBO()}
+
+
+@pytest.fixture(params=STORIES.values(), ids=list(STORIES))
+def make(request):
+    torch.manual_seed(0)
+    return request.param
+
+
+@pytest.fixture
+def story(make) -> GenerativeStory:
+    return make()
+
+
+def observations(num=64):
+    return torch.rand(num, FEATURES, generator=torch.Generator().manual_seed(1)).round()
+
+
+def test_the_catalogue_has_every_story_that_can_be_built():
+    final = {name for name in zoo.__all__ if not getattr(getattr(zoo, name), "__abstractmethods__", None)}
+    assert {type(make()).__name__ for make in STORIES.values()} == final
+
+
+def test_the_model_draws_a_batch(story):
+    assert story.model(batch_size=5).shape == (5, FEATURES)
+
+
+def test_model_and_guide_sample_the_declared_latents_in_one_plate(story):
+    story.num_data = 100
+    x = observations(3)
+    guide = prune_subsample_sites(poutine.trace(story.guide).get_trace(x))
+    model = prune_subsample_sites(poutine.trace(story.model).get_trace(x))
+    assert tuple(guide.stochastic_nodes) == story.latents
+    assert set(story.latents) <= set(model.stochastic_nodes)
+    for name in story.latents:
+        assert guide.nodes[name]["fn"].shape() == model.nodes[name]["fn"].shape()
+        for trace in (guide, model):
+            (frame,) = trace.nodes[name]["cond_indep_stack"]
+            assert (frame.name, frame.size, frame.full_size) == ("data", 3, 100)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=list(OBJECTIVES))
+def test_training_moves_every_parameter_and_keeps_every_term_finite(story, objective):
+    before = {k: p.detach().clone() for k, p in story.named_parameters()}
+    history = fit(story, from_arrays(observations()), steps=3, objective=objective(story), batch_size=16, progress=False)
+    assert not [k for k, p in story.named_parameters() if torch.equal(p, before[k])]
+    assert bool(history.to_array().notnull().all())
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=list(OBJECTIVES))
+def test_the_loss_is_the_weighted_sum_of_the_terms(story, objective):
+    objective = objective(story)
+    story.num_data = 100
+    loss = objective.loss(story.model, story.guide, observations())
+    terms = {name: term.item() * float(objective.weight(name)) for name, term in objective.last_terms.items()}
+    assert -sum(terms.values()) == pytest.approx(loss, rel=1e-5)
+
+
+def test_two_stories_in_one_process_train_apart_under_bare_svi(make):
+    x = observations()
+    first, second = make(), make()
+    for story in (first, second, copy.deepcopy(second)):
+        before = {k: p.detach().clone() for k, p in story.named_parameters()}
+        svi = SVI(story.model, story.guide, PyroOptim(torch.optim.Adam, {"lr": 1e-2}), Trace_ELBO())
+        svi.step(x)
+        assert not [k for k, p in story.named_parameters() if torch.equal(p, before[k])]
+
+
+def test_fit_leaves_the_parameter_store_and_the_random_state_alone(story):
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    fit(story, from_arrays(observations()), steps=2, progress=False)
+    assert not dict(pyro.get_param_store().items())
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_evaluation_changes_no_parameter_and_no_random_state(story):
+    x = observations()
+    before = copy.deepcopy(story.state_dict())
+    state = torch.get_rng_state()
+    encode(story, x)
+    reconstruct(story, x)
+    traverse(story, x[:1], {f"{story.latents[0]}[0]": [-1.0, 1.0]})
+    assert all(torch.equal(value, before[key]) for key, value in story.state_dict().items())
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_state_dict_restores_a_story(make):
+    story, other = make(), make()
+    x = observations()
+    assert not torch.equal(reconstruct(story, x), reconstruct(other, x))
+    other.load_state_dict(story.state_dict())
+    assert torch.equal(reconstruct(story, x), reconstruct(other, x))
+
+
+def test_a_reconstruction_decodes_the_posterior_means(story):
+    x = observations()
+    means = torch.tensor(encode(story, x, batch_size=10)["mean"].values)
+    torch.testing.assert_close(decode(story, {story.latents[0]: means}), reconstruct(story, x))
+
+
+def test_do_sets_the_value_that_the_program_goes_on_with(story):
+    name = story.latents[0]
+    seen = {}
+    story.decoder.register_forward_pre_hook(lambda _, args: seen.update(h=args[0]))
+    trace = poutine.trace(do(story, {name: 2}).model).get_trace(batch_size=3)
+    assert torch.equal(seen["h"], torch.full((3, LATENT), 2.0))
+    assert torch.equal(trace.nodes[name]["value"], seen["h"])
+    assert not torch.equal(trace.nodes[f"{name}_natural"]["value"], seen["h"])
+
+
+def test_traversal_is_a_chain_of_interventions(story):
+    x = observations(1)
+    images = traverse(story, x, {"z[1]": [-2.0, 0.5], "z[3]": [0.0, 1.0]})
+    assert images.dims[:2] == ("code", "position")
+    means = torch.tensor(encode(story, x)["mean"].values)
+    for (code, coordinate), (position, value) in itertools.product(
+        enumerate((1, 3)), enumerate(images["value"].values[0])
+    ):
+        changed = means.clone()
+        changed[0, coordinate] = float(images["value"].values[code, position])
+        torch.testing.assert_close(torch.tensor(images.values[code, position]), decode(story, {"z": changed})[0])
+    assert images["value"].values.tolist() == [[-2.0, 0.5], [0.0, 1.0]]
+
+
+def training_step(story, objective, x):
+    """One step as ``fit`` takes it, from stored observations on the device to the updated weights and the history."""
+    story.num_data = 100
+    bound = objective(story.model, story.guide)
+    parameters = list(story.parameters())
+    optimizer = torch.optim.Adam(parameters, lr=1e-3)
+    history = History(1, x.device)
+    loss = bound(x)
+    (loss / 100).backward()
+    optimizer.step()
+    history.record(0, loss.detach(), objective.last_terms, 0.01)
+    return [*(p.grad.device for p in parameters), history.values.device]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=list(OBJECTIVES))
+def test_a_training_step_stays_on_the_meta_device(make, objective):
+    pyro.enable_validation(False)
+    with torch.device("meta"):
+        story = make()
+    objective = objective(story).to("meta")
+    x = Batches(from_arrays(observations()), 16, seed=0, device=torch.device("meta"))(0)
+    assert {d.type for d in training_step(story, objective, x)} == {"meta"}
+
+
+def test_training_steps_stay_on_an_accelerator():
+    checks = Path(__file__).with_name("accelerator_checks.py")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(checks)]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=checks.parents[1])
+    assert run.returncode == 0, run.stdout
+    assert f"{len(STORIES) * (len(OBJECTIVES) + 2)} passed" in run.stdout
+
+
+class Scene(GenerativeStory):
+    """A story of one's own: two scalar latents and a vector, no objective."""
+
+    latents = ("sun", "shade", "w")
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(FEATURES, 4), Bernoulli(nn.Linear(4, FEATURES))
+
+    def model(self, x=None, *, batch_size=1):
+        with self.data_plate(x, batch_size):
+            sun = pyro.sample("sun", dist.Normal(0.0, 1.0))
+            shade = pyro.sample("shade", dist.Normal(sun, 1.0))
+            w = pyro.sample("w", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            return pyro.sample("x", self.decoder(torch.cat([sun[:, None], shade[:, None], w], -1)), obs=x)
+
+    def guide(self, x):
+        h = self.encoder(x)
+        with self.data_plate(x):
+            pyro.sample("sun", dist.Normal(h[:, 0], 1.0))
+            pyro.sample("shade", dist.Normal(h[:, 1], 1.0))
+            pyro.sample("w", dist.Normal(h[:, 2:], 1.0).to_event(1))
+
+
+def test_a_story_of_ones_own_gets_objectives_codes_and_interventions():
+    torch.manual_seed(0)
+    story, x = Scene(), observations()
+    for objective in (None, TCELBO()):
+        history = fit(story, from_arrays(x), steps=2, objective=objective, progress=False)
+        assert bool(history.to_array().notnull().all())
+    assert list(encode(story, x)["code"].values) == ["sun", "shade", "w[0]", "w[1]"]
+    assert reconstruct(do(story, {"sun": 1.0, "w[1]": torch.zeros(64)}), x).shape == (64, FEATURES)
+
+
+def test_do_on_a_latent_reaches_the_latents_that_depend_on_it():
+    #  sun -> shade
+    story = Scene()
+    shade = poutine.trace(do(story, {"sun": 50.0}).model).get_trace(batch_size=100).nodes["shade"]["value"]
+    assert 45 < shade.mean() < 55
+
+
+def plain_model(x):
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        scale = pyro.param("noise.scale", torch.tensor(2.0), constraint=dist.constraints.positive)
+        pyro.sample("x", dist.Normal(z * pyro.param("slope", torch.tensor(0.5)), scale), obs=x)
+
+
+def plain_guide(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(pyro.param("a", torch.tensor(0.1)) * x, pyro.param("b", torch.tensor(1.0)).exp()))
+
+
+class PlainPair:
+    """An object with a model and a guide that is no module: its parameters live in Pyro's store."""
+
+    model, guide = staticmethod(plain_model), staticmethod(plain_guide)
+
+
+def test_a_pair_of_plain_functions_trains_as_a_story():
+    x = torch.randn(64, generator=torch.Generator().manual_seed(0))
+    story = as_story(plain_model, plain_guide, example=x)
+    before = copy.deepcopy(story.state_dict())
+    assert len(before) == 4
+    fit(story, from_arrays(x), steps=5, lr=0.1, progress=False)
+    assert all(not torch.equal(v, before[k]) for k, v in story.state_dict().items())
+    assert not dict(pyro.get_param_store().items())
+    drawn = poutine.trace(story.model).get_trace(batch_size=7).nodes["x"]
+    assert drawn["value"].shape == (7,)
+    assert not drawn["is_observed"]
+
+
+def test_a_pair_that_is_no_story_leaves_its_parameters_where_pyro_keeps_them():
+    x = torch.randn(64, generator=torch.Generator().manual_seed(0))
+    fit(PlainPair(), from_arrays(x), steps=5, lr=0.1, progress=False)
+    store = pyro.get_param_store()
+    assert set(store) == {"noise.scale", "slope", "a", "b"}
+    assert 0 < store["noise.scale"] != 2.0
+    codes = encode(PlainPair(), x)["mean"].values[:, 0]
+    torch.testing.assert_close(torch.tensor(codes), (store["a"] * x).detach())
+
+
+def test_bare_svi_trains_a_lifted_pair():
+    x = torch.randn(64, generator=torch.Generator().manual_seed(0))
+    story = as_story(plain_model, plain_guide)
+    svi = SVI(story.model, story.guide, PyroOptim(torch.optim.Adam, {"lr": 0.1}), Trace_ELBO())
+    before = None
+    for _ in range(2):
+        svi.step(x)
+        now = [p.detach().clone() for p in story.parameters()]
+        assert before is None or not any(torch.equal(a, b) for a, b in zip(now, before, strict=True))
+        before = now
+
+
+class TutorialVAE(nn.Module):
+    """A pair after Pyro's tutorial: methods of a module that register its parts by ``pyro.module``."""
+
+    def __init__(self):
+        super().__init__()
+        self.enc, self.dec = nn.Linear(FEATURES, LATENT), nn.Linear(LATENT, FEATURES)
+
+    def model(self, x):
+        pyro.module("decoder", self.dec)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("latent", dist.Normal(x.new_zeros(len(x), LATENT), 1.0).to_event(1))
+            return pyro.sample("obs", dist.Bernoulli(logits=self.dec(z)).to_event(1), obs=x)
+
+    def guide(self, x):
+        pyro.module("encoder", self.enc)
+        with pyro.plate("data", len(x)):
+            pyro.sample("latent", dist.Normal(self.enc(x), 1.0).to_event(1))
+
+
+def test_two_modules_after_the_tutorial_train_in_place_and_apart():
+    for _ in range(2):
+        pair = TutorialVAE()
+        before = copy.deepcopy(pair.state_dict())
+        history = fit(pair, from_arrays(observations()), steps=3, objective=TCELBO(), progress=False)
+        assert all(not torch.equal(v, before[k]) for k, v in pair.state_dict().items())
+        assert "total_correlation" in history
+    x = observations()
+    with pytest.raises(RuntimeError, match="draws need the shape of an observation: pass example=x to as_story"):
+        do(pair, {"latent[0]": 1.0})
+    story = as_story(pair.model, pair.guide, example=x)
+    assert reconstruct(do(story, {"latent[0]": 1.0}), x).shape == (64, FEATURES)
+
+
+def test_a_pair_without_an_example_says_how_to_give_one():
+    with pytest.raises(RuntimeError, match="pass example=x or latents= to as_story"):
+        _ = as_story(plain_model, plain_guide).latents
+    with pytest.raises(TypeError, match="an object with a model and a guide, got int"):
+        encode(3, observations())
+
+
+def test_predictive_of_an_intervened_story_reports_the_intervened_value():
+    story = STORIES["beta_vae"]()
+    draws = Predictive(do(story, {"z": 3.0}).model, num_samples=4, return_sites=["z", "z_natural", "x"])(batch_size=2)
+    assert (draws["z"] == 3.0).all()
+    assert draws["z_natural"].std() > 0
