@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from pyro.distributions import Independent
+from pyro.distributions import Independent, Normal
 from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_disentangle.inference.decomposed import DecomposedELBO, log_likelihood
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.sites import PARTICLES, Plate, Site, data_plate, latent_sites
+
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 __all__ = ["TCELBO", "minibatch_log_weights", "pairwise_log_prob"]
 
@@ -80,10 +82,10 @@ class TCELBO(DecomposedELBO):
         plate = plate_of_latents(guide_sites)
         num_data = known_num_data(plate, self.num_data)
         mask = data_mask(guide_sites, plate)
-        log_weights = self.log_weights(plate.size, num_data, guide_sites[0].value, mask)  # (i, j)
+        log_weights = self.log_weights(plate.size, num_data, guide_sites[0].value, mask)
         pairs = torch.cat([pairwise_log_prob(q, plate) for q in guide_sites], -1)  # (…, i, j, dim): log q(z_i,dim | x_j)
-        log_q = (pairs.sum(-1) + log_weights).logsumexp(-1)  # (…, i): log q(z_i)
-        log_q_factored = (pairs + log_weights[..., None]).logsumexp(-2).sum(-1)  # (…, i): sum_dim log q(z_i,dim)
+        log_q = log_mixture(pairs.sum(-1, keepdim=True), log_weights).sum(-1)  # (…, i): log q(z_i)
+        log_q_factored = log_mixture(pairs, log_weights).sum(-1)  # (…, i): sum_dim log q(z_i,dim)
         scale = guide_sites[0].scale
 
         def total(values: Tensor) -> Tensor:
@@ -100,12 +102,13 @@ class TCELBO(DecomposedELBO):
         }
 
     def log_weights(self, batch_size: int, num_data: int, like: Tensor, mask: Tensor | None) -> Tensor:
-        """:func:`minibatch_log_weights`, kept from one call to the next while nothing is masked."""
+        """:func:`minibatch_log_weights`, a scalar where all are equal; kept from call to call while nothing is masked."""
         if mask is not None:
             return minibatch_log_weights(batch_size, num_data, self.estimator, like=like, mask=mask)
         key = (batch_size, num_data, like.dtype, like.device)
         if self._log_weights is None or self._log_weights[0] != key:
-            self._log_weights = key, minibatch_log_weights(batch_size, num_data, self.estimator, like=like)
+            weights = minibatch_log_weights(batch_size, num_data, self.estimator, like=like)
+            self._log_weights = key, weights[0, 0] if self.estimator == "weighted" else weights
         return self._log_weights[1]
 
 
@@ -192,6 +195,19 @@ def minibatch_log_weights(
     return weights.where(valid, 0.0).log()
 
 
+def log_mixture(pairs: Tensor, log_weights: Tensor) -> Tensor:
+    """log sum_j w_ij exp(pairs_ijd), of shape ``(…, i, dim)``; weights of shape ``(i, j)`` or a scalar."""
+    if log_weights.dim() == 0:
+        return pairs.logsumexp(-2) + log_weights
+    return (pairs + log_weights[..., None]).logsumexp(-2)
+
+
+def normal_log_prob(normal: Normal, value: Tensor) -> Tensor:
+    """``normal.log_prob(value)`` where the value is much larger than the parameters: three passes over it, not six."""
+    standard = (value - normal.loc) * normal.scale.reciprocal()
+    return torch.addcmul(-normal.scale.log() - HALF_LOG_2PI, standard, standard, value=-0.5)
+
+
 def pairwise_log_prob(site: Site, plate: Plate) -> Tensor:
     """log q(z_i,dim | x_j) of each draw under each posterior of the batch, of shape ``(…, i, j, dim)``.
 
@@ -211,7 +227,7 @@ def pairwise_log_prob(site: Site, plate: Plate) -> Tensor:
     z = site.value
     data = z.dim() - event_dim + plate.dim  # position of the plate
     rows = z.movedim(data, 0).unsqueeze(data + 1)  # (i, …, 1, …)
-    pairs = base.log_prob(rows).movedim(data + 1, 1)  # (i, j, …)
+    pairs = (normal_log_prob(base, rows) if isinstance(base, Normal) else base.log_prob(rows)).movedim(data + 1, 1)
     if any(p.name == PARTICLES for p in site.plates):
         pairs = pairs.movedim(2, 0)
         return pairs.reshape(*pairs.shape[:3], math.prod(pairs.shape[3:]))

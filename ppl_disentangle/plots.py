@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,10 +16,12 @@ from matplotlib.textpath import TextPath
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import ArrayLike
 
+from ppl_disentangle.representation import IMAGE_DIMS
+
 __all__ = ["plot_factor_map", "plot_intervention", "plot_reconstructions", "plot_terms", "plot_traversals"]
 
 WIDTH, DPI = 6.0, 200  # inches: a page of text, and legible on a phone
-TEXT, SMALL = 10, 8
+TEXT, SMALL = 10, 9
 INK, MUTED, GRID = "#1f2328", "#59636e", "#d8dee4"
 BLUE, ORANGE = "#0072b2", "#d55e00"  # of Okabe and Ito: told apart in any colour vision
 GREY: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1}
@@ -39,7 +42,7 @@ def plot_terms(history: xr.Dataset) -> Figure:
     curves = {name: -values for name, values in history.items() if values.dims == ("step",) and name != "loss"}
     points = _held_out_costs(history)
     curves = {"loss": history["loss"], **curves}
-    names = [*curves, *(name for name in ("elbo",) if name in points)]
+    names = [*curves, *(["elbo"] if "elbo" in points else [])]
     figure, panels = _panels([cost_title(str(name)) for name in names], min(2, len(names)), height=1.75)
     for name, axes in zip(names, panels, strict=True):
         limits = []
@@ -63,7 +66,7 @@ def plot_traversals(images: xr.DataArray, *, notes: Mapping[str, str] | None = N
 
     Args:
         images: what :func:`~ppl_disentangle.representation.traverse` returns, over ``code``, ``position`` and
-            the dims of one observation: ``channel``, ``y``, ``x`` with values in [0, 1], or a single one of
+            the dims of one observation: ``channel``, ``row``, ``column`` with values in [0, 1], or a single one of
             features, drawn as lines. The coordinate ``value`` over ``code`` and ``position`` labels the
             columns.
         notes: a line under a code's name, such as ``{"z[3]": "KL 3.1 nats · scale"}``.
@@ -73,9 +76,11 @@ def plot_traversals(images: xr.DataArray, *, notes: Mapping[str, str] | None = N
         raise KeyError(f"no code named {unknown[0]!r}; the traversals are of {list(map(str, images['code'].values))}")
     labels = [f"{code}\n{notes[code]}" if code in notes else code for code in map(str, images["code"].values)]
     values = images["value"].transpose("code", "position").values
+    if images.ndim != 3 and set(images.dims) != {"code", "position", *IMAGE_DIMS}:
+        raise ValueError(f"expected the dims {IMAGE_DIMS}, or one, after code and position; got {images.dims}")
     if images.ndim == 3:
-        return _traversed_lines(images.values, values, labels)
-    shown = _display(images.transpose("code", "position", "channel", "y", "x").values)
+        return _traversed_lines(images.transpose("code", "position", ...).values, values, labels)
+    shown = _display(images.transpose("code", "position", *IMAGE_DIMS).values)
     same = bool((values == values[0]).all())
     below = 0.0 if same else 0.22
     sheet = _Sheet(labels, shown.shape[1], _ratio(shown[0]), between=below, above=0.25 if same else 0.05)
@@ -92,7 +97,7 @@ def plot_reconstructions(x: ArrayLike, reconstructed: ArrayLike) -> Figure:
     """Originals above reconstructions.
 
     Args:
-        x: observations in [0, 1], shape ``(num, channels, y, x)``, or ``(num, features)``, drawn as lines.
+        x: observations in [0, 1], shape ``(num, channels, height, width)``, or ``(num, features)``, drawn as lines.
         reconstructed: of the same shape.
     """
     original, other = _pair(x, reconstructed, "x", "reconstructed")
@@ -136,7 +141,7 @@ def plot_intervention(before: ArrayLike, after: ArrayLike, *, title: str) -> Fig
     """The same observations before and after an intervention, and the difference, averaged over channels.
 
     Args:
-        before: observations in [0, 1], shape ``(num, channels, y, x)``, or ``(num, features)``, drawn as
+        before: observations in [0, 1], shape ``(num, channels, height, width)``, or ``(num, features)``, drawn as
             lines.
         after: of the same shape.
         title: what was done, such as ``"do(z[3] = 2)"``.
@@ -172,8 +177,9 @@ class _Sheet:
         below: float = 0.05,
     ) -> None:
         self.left = max(_text_width(line) for label in labels for line in label.split("\n")) + 0.2
-        tile = min((WIDTH - self.left) / columns, 1.1)
-        self.ratio, self.step = ratio, ratio + between / tile
+        self.tile = tile = min((WIDTH - self.left - 0.05) / columns, 1.1)
+        lines = 0.36 if any("\n" in label for label in labels) else 0.2
+        self.ratio, self.step = ratio, max(ratio + between / tile, lines / tile)
         rows = len(labels) * self.step
         height = above + rows * tile + below
         self.figure = Figure((WIDTH, height), dpi=DPI, facecolor="white")
@@ -195,11 +201,13 @@ class _Sheet:
             self.axes.imshow(tile, extent=extent, aspect="auto", **style)
 
     def number(self, row: int, values: np.ndarray, *, under: bool = False) -> None:
-        """Write a number above, or under, each tile of a row."""
+        """Write a number above, or under, each tile of a row, or so many as there is room for."""
         y = row * self.step + (self.ratio * (1 - GAP) if under else 0)
-        for column, value in enumerate(values):
+        written = [_number(value) for value in values]
+        every = math.ceil(max(map(_text_width, written)) / self.tile)
+        for column, text in list(enumerate(written))[::every]:
             place = (column + (1 - GAP) / 2, y)
-            self._write(_number(value), place, (0, -2 if under else 2), va="top" if under else "bottom")
+            self._write(text, place, (0, -2 if under else 2), va="top" if under else "bottom")
 
     def _write(self, text: str, place: tuple[float, float], offset: tuple[float, float], **style: Any) -> None:
         """Write at a place in tiles, moved by an offset in points."""
@@ -235,7 +243,7 @@ def _panels(titles: Sequence[str], columns: int, *, height: float) -> tuple[Figu
     figure = Figure((WIDTH, 0.6 + height * rows), dpi=DPI, facecolor="white", layout="constrained")
     panels = []
     for number, title in enumerate(titles, 1):
-        axes = figure.add_subplot(rows, columns, number)
+        axes = figure.add_subplot(rows, columns, number, facecolor="white")
         axes.set_title(title, fontsize=TEXT, loc="left", color=INK)
         axes.tick_params(labelsize=SMALL, labelcolor=INK, length=0)
         axes.yaxis.set_major_locator(MaxNLocator(4))
@@ -252,7 +260,8 @@ def _legend(figure: Figure, title: str | None = None) -> None:
     handles = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
     style: dict[str, Any] = {"fontsize": SMALL, "labelcolor": INK, "frameon": False, "ncols": 4}
     style |= {"title": title, "alignment": "left", "title_fontproperties": {"size": TEXT, "weight": "bold"}}
-    figure.legend(handles=list(handles.values()), loc="outside upper left", **style)
+    legend = figure.legend(handles=list(handles.values()), loc="outside upper left", **style)
+    legend.get_title().set_color(INK)
 
 
 def _draw_curve(axes: Axes, steps: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -324,7 +333,7 @@ def _pair(first: ArrayLike, second: ArrayLike, *names: str) -> Iterator[np.ndarr
     shapes = [a.shape for a in arrays]
     if shapes[0] != shapes[1] or len(shapes[0]) not in (2, 4) or not len(arrays[0]):
         raise ValueError(
-            f"expected {names[0]} and {names[1]} of one shape, (num, channels, y, x) or (num, features);"
+            f"expected {names[0]} and {names[1]} of one shape, (num, channels, height, width) or (num, features);"
             f" got {shapes[0]} and {shapes[1]}"
         )
     return iter(arrays)

@@ -22,7 +22,7 @@ __all__ = ["write_report"]
 GROUPS = ("fit", "held_out", "metrics")
 FIGURES = ("terms", "reconstructions", "traversals", "factor_map")
 METRICS = {
-    "mig": ("MIG", "how much more the best code knows about a factor than the second best, as a share of 1"),
+    "mig": ("MIG", "how much more the best code tells about a factor than the second best"),
     "dci_disentanglement": ("DCI disentanglement", "whether each code serves to predict one factor only"),
     "dci_completeness": ("DCI completeness", "whether each factor is predicted by one code only"),
     "dci_informativeness": ("DCI informativeness", "how well the factors are predicted from all codes"),
@@ -133,7 +133,7 @@ def _facts(config: Mapping[str, Any], environment: Mapping[str, str]) -> Iterato
     if "latent_dim" in story:
         yield "Codes", f"{story['latent_dim']}"
     if "num_data" in data:
-        shape = " × ".join(map(str, data.get("observation_shape", [])))
+        shape = "×".join(map(str, data.get("observation_shape", [])))
         yield "Data", f"{data['num_data']:,}" + (f" of {shape}" if shape else "")
     if "steps" in training:
         yield "Steps", f"{training['steps']:,}"
@@ -142,7 +142,8 @@ def _facts(config: Mapping[str, Any], environment: Mapping[str, str]) -> Iterato
     if "seconds" in environment:
         yield "Wall time", _duration(float(environment["seconds"]))
     if "device" in environment:
-        yield "Device", str(environment["device"])
+        device = environment["device"]
+        yield "Device", str(environment.get("cpu", device) if device == "cpu" else device)
 
 
 def _summary(metrics: xr.Dataset | None, held_out: xr.Dataset | None) -> list[str]:
@@ -151,20 +152,20 @@ def _summary(metrics: xr.Dataset | None, held_out: xr.Dataset | None) -> list[st
     if metrics is not None and (ranked := [n for n in _names(metrics) if _is_ranked(metrics, n)]):
         sentences.append(_comparison(metrics, "mig" if "mig" in ranked else ranked[0]))
     if held_out is not None and "elbo" in held_out:
-        sentences.append(f"Held-out ELBO {_number(held_out['elbo'].item())} nats per datum.")
-    return sentences or ["Neither metrics nor a held-out bound: this run had no factors and no held-out data."]
+        sentences.append(f"Held-out ELBO {_nats(held_out['elbo'].item())} nats per datum.")
+    return sentences or ["This run has neither metrics nor a held-out bound."]
 
 
 def _comparison(metrics: xr.Dataset, name: str) -> str:
     """One metric beside its best baseline, chance and ceiling, in words."""
     row = metrics.sel(metric=name)
     estimate, ceiling, chance = (row[v].item() for v in ("estimate", "ceiling", "chance"))
-    start, end = f"{_metric_title(name)} {_number(estimate)}", f"ceiling {_number(ceiling)}."
+    start, end = f"{_metric_title(name)} {_score(estimate)}", f"ceiling {_score(ceiling)}."
     if "baseline_estimate" not in row:
-        return f"{start}; chance {_number(chance)}, {end}"
+        return f"{start}; chance {_score(chance)}, {end}"
     best = row["baseline_estimate"].idxmax("baseline").item()
     score = row["baseline_estimate"].sel(baseline=best).item()
-    return f"{start}: {_relation(estimate, score)} the best baseline ({best}, {_number(score)}); {end}"
+    return f"{start}: {_relation(estimate, score)} the best baseline ({best}, {_score(score)}); {end}"
 
 
 def _relation(estimate: float, baseline: float) -> str:
@@ -184,9 +185,9 @@ def _metrics_table(metrics: xr.Dataset) -> Table:
     for name in _names(metrics):
         row = metrics.sel(metric=name)
         scores = [row["estimate"].item(), *(row["baseline_estimate"].values if with_baselines else ())]
-        best = max(scores) if baselines and _is_ranked(metrics, name) else math.inf
-        cells = [Cell(_number(float(score)), best=bool(score == best)) for score in scores]
-        cells += [Cell(_number(row[reference].item())) for reference in ("chance", "ceiling")]
+        best = max(scores) if len(set(scores)) > 1 and _is_ranked(metrics, name) else math.inf
+        cells = [Cell(_score(float(score)), best=bool(score == best)) for score in scores]
+        cells += [Cell(_score(row[reference].item())) for reference in ("chance", "ceiling")]
         rows[_metric_title(name)] = cells
         if name in METRICS:
             notes[_metric_title(name)] = METRICS[name][1]
@@ -203,7 +204,7 @@ def _costs_table(fit: xr.Dataset | None, held_out: xr.Dataset | None) -> Table |
         columns["held out"] = {n: s * held_out[n].item() for n, s in signs.items() if n in held_out}
     found = [name for column in columns.values() for name in column]
     names = [name for name in dict.fromkeys(["elbo", "log_likelihood", "kl", *found]) if name in found]
-    rows = {cost_title(n): [Cell(_number(c.get(n, math.nan))) for c in columns.values()] for n in names}
+    rows = {cost_title(n): [Cell(_nats(c.get(n, math.nan))) for c in columns.values()] for n in names}
     return Table(list(columns), rows) if columns else None
 
 
@@ -252,12 +253,19 @@ def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str
             yield above + name, str(value)
 
 
-def _number(value: float) -> str:
-    """Three decimals for scores, fewer for large numbers, a dash for none."""
+def _score(value: float) -> str:
+    """A metric with three decimals, a count with none."""
+    return _number(value, 0 if value >= 2 and float(value).is_integer() else 3)
+
+
+def _nats(value: float) -> str:
+    return _number(value, 2)
+
+
+def _number(value: float, decimals: int) -> str:
+    """Rounded, without the sign of a zero; a dash for none."""
     if not math.isfinite(value):
         return "–"
-    size = abs(value)
-    decimals = 0 if size >= 1000 or (size >= 2 and float(value).is_integer()) else 1 if size >= 2 else 3
     return f"{round(value, decimals) + 0.0:,.{decimals}f}".replace("-", "−")
 
 

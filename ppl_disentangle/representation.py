@@ -16,9 +16,9 @@ from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.sites import Site, sampled_sites
 from ppl_disentangle.story import GenerativeStory, fork_randomness, parameters_stay_local, story_of
 
-__all__ = ["code_names", "decode", "encode", "encoder", "posterior_means", "reconstruct", "traverse"]
+__all__ = ["aggregate_quantiles", "code_names", "decode", "encode", "encoder", "posterior_means", "reconstruct", "traverse"]
 
-IMAGE_DIMS = ("channel", "y", "x")
+IMAGE_DIMS = ("channel", "row", "column")
 
 
 @contextmanager
@@ -119,6 +119,18 @@ def float_batches(data: FactorDataset | Tensor, batch_size: int, device: torch.d
         return
     for index in torch.arange(len(data)).split(batch_size):
         yield data.to_float(data.observations(index).to(device))
+
+
+def aggregate_quantiles(codes: xr.Dataset, probabilities: Sequence[float], *, seed: int = 0) -> xr.DataArray:
+    """Quantiles of the aggregate posterior of each coordinate, over dims ``code`` and ``quantile``.
+
+    Args:
+        codes: what :func:`encode` returned; a Gaussian of its mean and scale stands for the posterior of each datum.
+        probabilities: between 0 and 1.
+        seed: of one draw per datum.
+    """
+    noise = np.random.default_rng(seed).standard_normal(codes["mean"].shape, dtype=np.float32)
+    return (codes["mean"] + codes["scale"] * noise).quantile(list(probabilities), "data").transpose("code", "quantile")
 
 
 def decode(story: GenerativeStory, latents: Mapping[str, Tensor]) -> Tensor:

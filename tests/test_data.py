@@ -487,7 +487,7 @@ def test_a_table_in_the_folder_gives_the_factors(folder):
     assert [factor.kind for factor in data.space] == ["categorical", "ordinal", "ordinal"]
     assert data.factors(torch.arange(3)).tolist() == [[1, 0, 1], [0, 0, 2], [0, 1, 0]]
     other = folder.parent / "other.csv"
-    other.write_text("file,k\na.png,1\nb.png,2\nc.JPG,3\n")
+    other.write_text("\ufefffile,k\na.png,1\nb.png,2\nc.JPG,3\n")
     assert from_folder(folder, factors=other).factor_names == ("k",)
 
 

@@ -133,12 +133,8 @@ def test_formulas_on_a_fixed_matrix_are_the_reference_values(matrix):
     importances = np.array(matrix["matrix"])
     assert disentanglement(importances) == pytest.approx(matrix["dci_disentanglement"], abs=1e-9)
     assert completeness(importances) == pytest.approx(matrix["dci_completeness"], abs=1e-9)
-    np.testing.assert_allclose(
-        disentanglement_per_code(importances), matrix["dci_disentanglement_per_code"], atol=1e-9
-    )
-    np.testing.assert_allclose(
-        completeness_per_factor(importances), matrix["dci_completeness_per_factor"], atol=1e-9
-    )
+    np.testing.assert_allclose(disentanglement_per_code(importances), matrix["dci_disentanglement_per_code"], atol=1e-9)
+    np.testing.assert_allclose(completeness_per_factor(importances), matrix["dci_completeness_per_factor"], atol=1e-9)
 
 
 @pytest.mark.parametrize("bins", [1, 7, 20])
@@ -146,10 +142,35 @@ def test_mutual_information_is_scikit_learns_of_every_pair(bins):
     from sklearn.metrics import mutual_info_score
 
     factors = rows(1000, (2, 7, 40))
-    codes = np.hstack([noisy(factors), np.full((1000, 1), 3.7), factors[:, :1]])
+    on_edges = np.linspace(0.3, 1.7, 21)[np.arange(1000) % 21]
+    codes = np.column_stack([noisy(factors), np.full(1000, 3.7), factors[:, 0], on_edges, np.arange(1000) % 41])
     binned = [np.digitize(c, np.histogram(c, bins)[1][:-1]) for c in codes.T]
     expected = [[mutual_info_score(v, b) for v in factors.T] for b in binned]
     np.testing.assert_allclose(mutual_information(codes, factors, bins=bins), expected, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.3, 1.7), (-5.0, 0.1), (1e-9, 3e-9), (1e5, 1e5 + 0.7)])
+def test_values_on_the_edges_of_bins_belong_to_the_bin_above_and_no_others(low, high):
+    edges = np.linspace(low, high, 21)
+    codes = np.concatenate([edges, np.nextafter(edges[1:-1], -np.inf), np.nextafter(edges[1:-1], np.inf)])
+    shares = np.bincount(np.searchsorted(edges[1:-1], codes, side="right")) / len(codes)
+    information = mutual_information(codes[:, None], np.arange(len(codes))[:, None])
+    np.testing.assert_allclose(information, -(shares * np.log(shares)).sum(), atol=1e-12)
+    assert shares == pytest.approx([2 / 59] + [3 / 59] * 19)
+
+
+def test_mutual_information_is_not_negative():
+    factors = np.stack([rows(n, (7,))[:, 0][np.arange(97) % n] for n in range(20, 90)], 1)
+    assert (mutual_information(np.ones((97, 1)), factors) >= 0).all()
+
+
+def test_mig_is_the_gap_at_its_number_of_bins():
+    factors = rows()
+    low, middle, high = np.sort(mutual_information(noisy(factors), factors, bins=5), axis=0)
+    assert mig(noisy(factors), factors, bins=5) == pytest.approx(((high - middle) / entropies(factors)).mean())
+    assert (low < middle).all()
+    with pytest.raises(ValueError, match="expected bins >= 1, got 0"):
+        mig(noisy(factors), factors, bins=0)
 
 
 def test_entropies_are_those_of_the_shares():
@@ -323,9 +344,7 @@ def test_dci_checks_both_halves():
         dci(z, v, z[:, :2], v)
     with pytest.raises(ValueError, match="a code for each row of the factors, in training and test"):
         dci(z[:40], v, z, v[:40])
-    with pytest.raises(
-        KeyError, match=r"no predictor named 'tree'; there are \['forest', 'gbt', 'lightgbm'\]"
-    ):
+    with pytest.raises(KeyError, match=r"no predictor named 'tree'; there are \['forest', 'gbt', 'lightgbm'\]"):
         dci(z, v, z, v, predictor="tree")
 
 
@@ -386,18 +405,14 @@ def test_lightgbm_importances_are_close_to_the_reference_predictors():
 
 
 def test_importing_the_metrics_loads_no_predictor():
-    code = (
-        "import sys, ppl_disentangle.metrics; print([m for m in ('sklearn', 'lightgbm') if m in sys.modules])"
-    )
+    code = "import sys, ppl_disentangle.metrics; print([m for m in ('sklearn', 'lightgbm') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
 
 
 def test_every_vote_holds_one_varying_factor_fixed_and_the_others_uniform():
     grid = Factors(4, 1, 6)
-    score = factor_vae_score(
-        grid, lambda x: x, seed=0, num_train=300, num_eval=100, batch_size=50, num_variance=500
-    )
+    score = factor_vae_score(grid, lambda x: x, seed=0, num_train=300, num_eval=100, batch_size=50, num_variance=500)
     assert score == 1
     assert max(map(len, grid.rendered)) <= 4096
     variance_rows, drawn = torch.cat(grid.rendered).split([500, 20_000])
@@ -546,13 +561,9 @@ def test_evaluate_puts_estimates_between_chance_and_ceiling():
 
 
 def test_a_perfect_code_reaches_the_ceiling_and_idle_codes_do_not_lower_it():
-    result = evaluated(
-        lambda x: x, Factors(3, 4, 5), metrics=["mig", "dci_disentanglement", "factor_vae_score"]
-    )
+    result = evaluated(lambda x: x, Factors(3, 4, 5), metrics=["mig", "dci_disentanglement", "factor_vae_score"])
     np.testing.assert_allclose(result.estimate, result.ceiling, atol=1e-9)
-    wide = evaluated(
-        lambda x: torch.cat([x, 0.02 * torch.randn(len(x), 4)], 1), Factors(3, 4, 5), metrics="mig"
-    )
+    wide = evaluated(lambda x: torch.cat([x, 0.02 * torch.randn(len(x), 4)], 1), Factors(3, 4, 5), metrics="mig")
     assert wide.ceiling.item() == pytest.approx(wide.estimate.item(), abs=0.02)
     assert wide.ceiling.item() < result.ceiling.sel(metric="mig").item()
 

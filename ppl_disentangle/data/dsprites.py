@@ -62,25 +62,19 @@ class DSprites(FactorGrid):
 
 def _read_space(archive: zipfile.ZipFile) -> tuple[Factor, ...]:
     """The factors, from the values of the file; an error unless they form a grid in row-major order."""
-    values, classes = (
-        _read_table(archive, "latents_values", "f8"),
-        _read_table(archive, "latents_classes", "i8"),
-    )
+    values = _read_table(archive, "latents_values", "f8")
+    classes = _read_table(archive, "latents_classes", "i8")
     if len(values) != len(classes):
         raise ValueError(f"latents_values has {len(values)} rows, latents_classes {len(classes)}")
     levels = [np.unique(column) for column in values.T]
     sizes = [len(level) for level in levels]
     if sizes[0] != 1 or np.prod(sizes) != len(values):
-        raise ValueError(
-            f"expected one colour and every combination once, got {sizes} values, {len(values)} rows"
-        )
+        raise ValueError(f"expected one colour and every combination once, got {sizes} values, {len(values)} rows")
     grid = np.indices(sizes, dtype=np.int32).reshape(6, -1)
     for table_name, table in (("latents_values", values), ("latents_classes", classes)):
         for column, expected in zip(table.T, grid, strict=True):
             if not np.array_equal(np.unique(column, return_inverse=True)[1], expected):
-                raise ValueError(
-                    f"expected rows in row-major order with posY fastest, {table_name} has another"
-                )
+                raise ValueError(f"expected rows in row-major order with posY fastest, {table_name} has another")
     if not set(levels[1].tolist()) <= set(_SHAPES):
         raise ValueError(f"expected shapes among {list(_SHAPES)}, got {levels[1].tolist()}")
     shapes = tuple(_SHAPES[shape] for shape in levels[1].tolist())
@@ -105,18 +99,14 @@ def _read_packed(archive: zipfile.ZipFile, num: int) -> Tensor:
             raise ValueError(f"expected imgs in npy format (1, 0), got {version}")
         shape, fortran, dtype = npy.read_array_header_1_0(member)
         if dtype != np.uint8 or shape != (num, 64, 64) or fortran:
-            raise ValueError(
-                f"expected imgs of uint8 ({num}, 64, 64) in C order, got {dtype} {shape}, {fortran=}"
-            )
+            raise ValueError(f"expected imgs of uint8 ({num}, 64, 64) in C order, got {dtype} {shape}, {fortran=}")
         for start in range(0, num, _BLOCK):
             rows = packed[start : start + _BLOCK]
             block = np.frombuffer(member.read(len(rows) * 4096), dtype=np.uint8)
             if block.size != len(rows) * 4096:
                 raise ValueError(f"imgs ends in row {start + block.size // 4096} of {num}")
             if block.max() > 1:
-                raise ValueError(
-                    f"expected imgs of 0 and 1, got {block.max()} in rows {start} to {start + len(rows)}"
-                )
+                raise ValueError(f"expected imgs of 0 and 1, got {block.max()} in rows {start} to {start + len(rows)}")
             rows[:] = np.packbits(block.reshape(-1, 4096), axis=1)
     return torch.from_numpy(packed)
 

@@ -96,17 +96,13 @@ def _read_factors(table: Path, names: Sequence[str]) -> dict[str, npt.NDArray[An
     with table.open(newline="", encoding="utf-8-sig") as file:
         header, *rows = [row for row in csv.reader(file) if row] or [[]]
     if header[:1] != ["file"] or len(set(header)) != len(header) or len(header) < 2:
-        raise ValueError(
-            f"{table}: expected a header file,<factor>,… without repeats, got {','.join(header)}"
-        )
+        raise ValueError(f"{table}: expected a header file,<factor>,… without repeats, got {','.join(header)}")
     for row in rows:
         if len(row) != len(header) or "" in row:
             raise ValueError(f"{table}: expected {len(header)} values in each row, got {','.join(row)}")
     by_name = {row[0]: row[1:] for row in rows}
     if len(by_name) != len(rows):
-        raise ValueError(
-            f"{table}: expected one row for each image, got {len(rows)} for {len(by_name)} names"
-        )
+        raise ValueError(f"{table}: expected one row for each image, got {len(rows)} for {len(by_name)} names")
     if strays := by_name.keys() ^ set(names):
         raise ValueError(f"{table}: expected a row for each image and no other, {min(strays)} has no partner")
     columns = zip(*(by_name[name] for name in names), strict=True)

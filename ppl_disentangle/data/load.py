@@ -37,9 +37,7 @@ def load_data(source: str | Path) -> FactorDataset:
     if path.is_file() and path.suffix == ".npz":
         return DSprites(path) if _is_dsprites(path) else from_npz(path)
     if path.is_file():
-        raise ValueError(
-            f"{path}: expected a .npz file or a folder of images, got a file {path.suffix or path.name}"
-        )
+        raise ValueError(f"{path}: expected a .npz file or a folder of images, got a file {path.suffix or path.name}")
     close = difflib.get_close_matches(str(source), _NAMES, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise ValueError(f"no data set or path {str(source)!r}; expected one of {list(_NAMES)} or a path{hint}")

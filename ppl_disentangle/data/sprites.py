@@ -88,9 +88,7 @@ class Sprites(FactorGrid):
         """
         if not 1 <= antialias <= 15:
             raise ValueError(f"expected 1 <= antialias <= 15, got {antialias}")
-        for name, column, low, high in zip(
-            self.factor_names, values.unbind(-1), _LOWEST, _HIGHEST, strict=True
-        ):
+        for name, column, low, high in zip(self.factor_names, values.unbind(-1), _LOWEST, _HIGHEST, strict=True):
             outside = column[~((low <= column) & (column <= high))]
             if len(outside):
                 raise ValueError(f"expected {name} in [{low:g}, {high:g}], got {outside[0].item():g}")

@@ -67,7 +67,7 @@ def pca(observations: Tensor, num_codes: int, *, seed: int = 0) -> LinearCode:
     return LinearCode(mean, weights, tuple(observations.shape[1:]), observations.is_floating_point())
 
 
-def ica(observations: Tensor, num_codes: int, *, seed: int = 0, max_iter: int = 500) -> LinearCode:
+def ica(observations: Tensor, num_codes: int, *, seed: int = 0, max_iter: int = 10_000) -> LinearCode:
     """The principal components of :func:`pca`, rotated to be independent (FastICA).
 
     This is equivalent to scikit-learn's ``FastICA`` with ``num_codes`` components of unit variance. Where the

@@ -72,7 +72,7 @@ def _bins(codes: ndarray, bins: int) -> ndarray:
     """
     columns = np.ascontiguousarray(codes.T)
     low, high = columns.min(1, keepdims=True), columns.max(1, keepdims=True)
-    edges = np.linspace(low[:, 0], high[:, 0], bins + 1, axis=1)
+    edges = np.stack([np.linspace(*ends, bins + 1) for ends in zip(low[:, 0], high[:, 0], strict=True)])
     width = np.where(high > low, high - low, 1.0) / bins
     guess = np.minimum((columns - low) / width, bins - 1).astype(np.intp)
     cell = guess + (bins + 1) * np.arange(len(columns))[:, None]  # rounding may put the guess one bin off

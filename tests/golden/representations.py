@@ -63,17 +63,13 @@ class Representation:
         num_codes = len(matrix)
         scale = rng.uniform(0.5, 3.0, size=num_codes) if self.scale is None else self.scale
         offset = rng.uniform(-2.0, 2.0, size=num_codes) if self.offset is None else self.offset
-        table = np.random.Generator(np.random.PCG64(self.seed + 2000)).standard_normal(
-            (_NOISE_ROWS, num_codes)
-        )
+        table = np.random.Generator(np.random.PCG64(self.seed + 2000)).standard_normal((_NOISE_ROWS, num_codes))
         first = num_codes - self.dead - len(self.duplicates)
         for i, (source, sign) in enumerate(self.duplicates):
             table[:, first + i] = sign * table[:, source]
 
         def encode(factors):
-            features = np.stack(
-                [_feature(kind, SIZES[k])[factors[:, k]] for k, kind in self.features], axis=1
-            )
+            features = np.stack([_feature(kind, SIZES[k])[factors[:, k]] for k, kind in self.features], axis=1)
             codes = features @ matrix.T
             for d, warp in enumerate(self.warps):
                 codes[:, d] = _WARPS[warp](codes[:, d])

@@ -1,0 +1,103 @@
+"""A training step against the hand-written one, and against Pyro's tutorial: ``python -m benchmarks.step``."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.infer import SVI, Trace_ELBO
+from pyro.optim import PyroOptim
+from torch import nn
+
+from benchmarks import handwritten
+from benchmarks.interleave import interleave
+from ppl_disentangle.conditionals import Bernoulli, Gaussian
+from ppl_disentangle.data import Sprites, digits, from_arrays
+from ppl_disentangle.inference.batches import Batches
+from ppl_disentangle.inference.state import History
+from ppl_disentangle.inference.svi import _adam, _Trainer
+from ppl_disentangle.models import BetaTCVAE, BetaVAE
+from ppl_disentangle.networks import mlp_decoder, mlp_encoder, study_decoder, study_encoder
+from ppl_disentangle.story import parameters_stay_local
+
+
+def library_step(story, data, batch_size):
+    """The step that ``fit`` takes, its history included."""
+    trainer = _Trainer(story, story.objective(), Batches(data, batch_size, seed=0, device=torch.device("cpu")), "float32")
+    with parameters_stay_local():
+        trainer.prepare(_adam, 1e-4)
+    numbers, history = itertools.count(), History(1_000_000, torch.device("cpu"))
+
+    def step():
+        with parameters_stay_local(), pyro.validation_enabled(False):
+            trainer.step(next(numbers), history)
+
+    return step
+
+
+def tutorial_step(encoder, decoder, data, batch_size, *, beta=4.0):
+    """SVI as in Pyro's tutorial on variational autoencoders, validation on."""
+
+    def model(x):
+        pyro.module("decoder", decoder)
+        with pyro.plate("data", len(x)):
+            loc = x.new_zeros(len(x), 10)
+            with pyro.poutine.scale(scale=beta):
+                z = pyro.sample("latent", dist.Normal(loc, torch.ones_like(loc)).to_event(1))
+            pyro.sample("obs", dist.Bernoulli(decoder(z).sigmoid(), validate_args=False).to_event(3), obs=x)
+
+    def guide(x):
+        pyro.module("encoder", encoder)
+        with pyro.plate("data", len(x)), pyro.poutine.scale(scale=beta):
+            loc, log_variance = encoder(x).chunk(2, -1)
+            pyro.sample("latent", dist.Normal(loc, (0.5 * log_variance).exp()).to_event(1))
+
+    svi = SVI(model, guide, PyroOptim(torch.optim.Adam, {"lr": 1e-4}), Trace_ELBO())
+    batches, numbers = Batches(data, batch_size, seed=0, device=torch.device("cpu")), itertools.count()
+
+    def step():
+        with pyro.validation_enabled(True):
+            svi.step(batches(next(numbers)))
+
+    return step
+
+
+def networks(kind) -> tuple[nn.Module, nn.Module]:
+    torch.manual_seed(0)
+    if kind == "study":
+        return study_encoder(20), study_decoder(10)
+    return mlp_encoder(20, shape=(1, 8, 8), hidden=64), mlp_decoder(10, shape=(1, 8, 8), hidden=64)
+
+
+def measure(kind: str, batch_size: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Speeds of both objectives on one pair of networks, relative to the hand-written step."""
+    if kind == "study":
+        stored = Sprites().sample(4000, torch.Generator().manual_seed(0))[1]
+    else:
+        stored = (digits().observations(torch.arange(1797)) > 7).to(torch.uint8)
+    data, results = from_arrays(stored, maximum=1), {}
+    for name, loss, story in (("beta_vae", handwritten.beta_vae, BetaVAE), ("beta_tcvae", handwritten.beta_tcvae, BetaTCVAE)):
+        pairs = [copy.deepcopy(networks(kind)) for _ in range(4)]
+        steps = {
+            "hand-written": handwritten.training_step(loss, *pairs[0], stored, batch_size),
+            "hand-written again": handwritten.training_step(loss, *pairs[1], stored, batch_size),
+            "fit": library_step(story(Gaussian(pairs[2][0]), Bernoulli(pairs[2][1]), 10), data, batch_size),
+        }
+        if name == "beta_vae":
+            steps["SVI as in the tutorial"] = tutorial_step(*pairs[3], data, batch_size)
+        results[name] = interleave(steps)
+    return results
+
+
+def main() -> dict[str, object]:
+    """All of it, one thread, CPU time; ``speed`` is relative to the hand-written step, and its pair the noise."""
+    torch.set_num_threads(1)
+    return {"study network, batch 64": measure("study", 64), "small MLP, batch 128": measure("mlp", 128)}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(), indent=2))

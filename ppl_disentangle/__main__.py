@@ -1,0 +1,7 @@
+"""``python -m ppl_disentangle`` is ``ppl-disentangle``."""
+
+import sys
+
+from ppl_disentangle.cli import main
+
+sys.exit(main())

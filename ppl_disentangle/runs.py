@@ -1,0 +1,295 @@
+"""A run: a folder with a configuration, weights, and everything that was measured and drawn from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from ppl_disentangle import metrics
+from ppl_disentangle.checkpoints import atomic_path, load_tensors, save_tensors
+from ppl_disentangle.data import FactorDataset, load_data
+from ppl_disentangle.inference import evidence, fit
+from ppl_disentangle.interventions import do
+from ppl_disentangle.representation import IMAGE_DIMS, aggregate_quantiles, encode, encoder, reconstruct, traverse
+from ppl_disentangle.results import to_datatree
+from ppl_disentangle.story import GenerativeStory
+from ppl_disentangle.zoo import build
+
+__all__ = ["Run"]
+
+CODES, QUANTILES = 2000, (0.02, 0.14, 0.26, 0.38, 0.5, 0.62, 0.74, 0.86, 0.98)
+
+
+@dataclasses.dataclass
+class Run:
+    """A story fitted to data, in a folder.
+
+    ``config.json``, ``environment.json``; ``checkpoint.safetensors`` to resume from; ``model.safetensors``, the weights;
+    ``results.nc``, a tree of labelled arrays; ``figures/*.png`` and ``report.html``. No file is ever a pickle, and a folder
+    that exists is never taken for a new run.
+
+    Attributes:
+        folder: where it is.
+        config: what was asked for: ``story``, ``data``, ``training`` and ``evaluation`` options and the ``command``.
+        progress: show bars.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    progress: bool = True
+
+    @classmethod
+    def create(cls, folder: str | Path, config: Mapping[str, Any], *, progress: bool = True) -> Run:
+        """A new run.
+
+        Raises:
+            FileExistsError: the folder exists.
+        """
+        folder = Path(folder)
+        if folder.exists():
+            raise FileExistsError(f"{folder} exists, and a run is never overwritten; choose another --out, or --resume it")
+        folder.mkdir(parents=True)
+        run = cls(folder, dict(config), progress)
+        run.write_json("config.json", run.config)
+        return run
+
+    @classmethod
+    def open(cls, folder: str | Path, *, progress: bool = True) -> Run:
+        """An existing run.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        path = Path(folder) / "config.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"no run in {folder}: there is no {path}")
+        return cls(Path(folder), json.loads(path.read_text()), progress)
+
+    def data(self) -> FactorDataset:
+        """The data that it is about."""
+        return load_data(self.config["data"]["source"])
+
+    def split(self, data: FactorDataset) -> tuple[FactorDataset, FactorDataset]:
+        """Training data, and those held out."""
+        return data.split(min(self.config["data"]["held_out"], len(data) // 5))
+
+    def untrained(self, data: FactorDataset, *, seed: int | None = None) -> GenerativeStory:
+        """The story with its initial weights, or those of another seed."""
+        story = dict(self.config["story"])
+        return build(story.pop("name"), data, **(story if seed is None else story | {"seed": seed}))
+
+    def story(self, data: FactorDataset) -> GenerativeStory:
+        """The fitted story.
+
+        Raises:
+            FileNotFoundError: its training has not ended.
+        """
+        if not (self.folder / "model.safetensors").is_file():
+            raise FileNotFoundError(
+                f"{self.folder} has no fitted weights yet; go on with: ppl-disentangle train --resume {self.folder}"
+            )
+        story = self.untrained(data)
+        story.load_state_dict(load_tensors(self.folder / "model.safetensors")[0])
+        return story
+
+    def train(self) -> GenerativeStory:
+        """Fit, or go on fitting, and save weights and history."""
+        training = dict(self.config["training"])
+        data, held_out = self.split(self.data())
+        story = self.untrained(data)
+        start = time.time()
+        history = fit(
+            story,
+            data,
+            held_out=held_out,
+            checkpoint=self.folder / "checkpoint.safetensors",
+            resume=True,
+            progress=self.progress,
+            **training,
+        )
+        self.write_json("environment.json", environment(history.attrs["device"], time.time() - start))
+        save_tensors(self.folder / "model.safetensors", story.state_dict(), {"story": self.config["story"]})
+        bound = evidence(story, held_out).sum("code").mean()
+        tree = to_datatree(story, held_out, history.assign_attrs(settings=history.attrs["settings"]), held_out=bound)
+        self.write_tree({name: group.to_dataset() for name, group in tree.children.items()})
+        return story
+
+    def evaluate(self, **options: Any) -> xr.Dataset | None:
+        """Score the codes beside chance, baselines and a perfect code; ``None`` for data without factors."""
+        data = self.data()
+        if not any(size > 1 for size in data.factor_sizes):
+            return None
+        precision = self.config["training"].get("precision", "float32")
+        own = encoder(self.story(data), data, precision=precision)
+        untrained = encoder(self.untrained(data, seed=self.config["story"]["seed"] + 1), data, precision=precision)
+        num_codes = own(data.observations(torch.arange(1))).shape[1]
+        sample = data.observations(torch.randperm(len(data), generator=torch.Generator().manual_seed(1))[:5000])
+        baselines = {
+            "PCA": metrics.pca(sample, num_codes),
+            "ICA": metrics.ica(sample, num_codes),
+            "untrained": untrained,
+        }
+        settings = self.config["evaluation"] | options
+        scores = metrics.evaluate(own, data, baselines=baselines, progress=self.progress, **settings)
+        self.write_tree({"metrics": scores})
+        return scores
+
+    def draw(self) -> None:
+        """All figures."""
+        from ppl_disentangle import plots
+
+        data = self.data()
+        story = self.story(data)
+        _, held_out = self.split(data)
+        tree = self.read_tree()
+        self.write_figure("terms", plots.plot_terms(tree["fit"].to_dataset()))
+        x = held_out.to_float(held_out.observations(torch.arange(min(10, len(held_out)))))
+        if len(data.observation_shape) == 3:
+            self.write_figure("reconstructions", plots.plot_reconstructions(x, reconstruct(story, x)))
+        codes, factors = self.codes(story, held_out)
+        self.traverse(story, x[:1], codes, factors)
+        if factors is not None:
+            self.write_figure("factor_map", plots.plot_factor_map(factors))
+
+    def codes(self, story: GenerativeStory, data: FactorDataset) -> tuple[xr.Dataset, xr.DataArray | None]:
+        """Codes of some data with their mean KL, and their mutual information with each factor over its entropy."""
+        part = data.subset(torch.arange(min(CODES, len(data))))
+        codes = encode(story, part)
+        divergence = evidence(story, part)["kl"].mean("data")
+        codes = codes.assign(kl=("code", divergence.values if divergence.sizes == codes["code"].sizes else np.nan))
+        classes = part.factors(torch.arange(len(part)))
+        several = [k for k in range(len(data.space)) if classes[:, k].unique().numel() > 1]
+        if not several:
+            return codes, None
+        information = metrics.mutual_information(codes["mean"], classes[:, several])
+        information = information / metrics.entropies(classes[:, several])
+        coords = {"code": codes["code"].values, "factor": [data.factor_names[k] for k in several]}
+        return codes, xr.DataArray(information, coords, ("code", "factor"))
+
+    def traverse(
+        self, story: GenerativeStory, x: Tensor, codes: xr.Dataset, factors: xr.DataArray | None
+    ) -> xr.DataArray:
+        """One coordinate at a time over quantiles of its aggregate posterior, those of the largest KL first."""
+        from ppl_disentangle import plots
+
+        names = codes["code"].values[np.argsort(-codes["kl"].values, kind="stable")]
+        quantiles = aggregate_quantiles(codes, QUANTILES).sel(code=names)
+        images = traverse(story, x, {n: quantiles.sel(code=n).values.tolist() for n in names})
+        notes = {n: f"KL {codes['kl'].sel(code=n).item():.1f}" for n in names}
+        if factors is not None:
+            best = factors.idxmax("factor")
+            notes = {n: f"{note} · {best.sel(code=n).item()}" for n, note in notes.items()}
+        self.write_figure("traversals", plots.plot_traversals(images, notes=notes))
+        self.write_tree({"traversals": images.to_dataset(name="x").assign(kl=codes["kl"].sel(code=names))})
+        return images
+
+    def intervene(self, values: Mapping[str, float], *, num: int = 8) -> xr.Dataset:
+        """Held-out data under ``do``: images before and after, and the codes that the encoder reads back from them."""
+        from ppl_disentangle import plots
+
+        data = self.data()
+        story = self.story(data)
+        _, held_out = self.split(data)
+        x = held_out.to_float(held_out.observations(torch.arange(min(num, len(held_out)))))
+        before, after = reconstruct(story, x), reconstruct(do(story, values), x)
+        dims = ("data", *(IMAGE_DIMS if x.dim() == 4 else (f"x_dim_{i}" for i in range(x.dim() - 1))))
+        text = ", ".join(f"{name}={value:g}" for name, value in values.items())
+        result = xr.Dataset(
+            {
+                "before": (dims, before.numpy()),
+                "after": (dims, after.numpy()),
+                "codes_before": encode(story, before)["mean"],
+                "codes_after": encode(story, after)["mean"],
+            },
+            attrs={"do": text},
+        )
+        name = text.replace(", ", "_")
+        if x.dim() == 4:
+            figure = plots.plot_intervention(before, after, title=f"do({text})")
+            self.write_figure(f"intervention_{name}", figure)
+        self.write_tree({f"intervention_{name}": result})
+        return result
+
+    def report(self) -> Path:
+        """Write ``report.html`` from what is in the folder."""
+        from ppl_disentangle.report import write_report
+
+        return write_report(self.folder)
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a JSON file of the folder, atomically."""
+        with atomic_path(self.folder / name) as path:
+            path.write_text(json.dumps(content, indent=2) + "\n")
+
+    def write_figure(self, name: str, figure: Any) -> None:
+        """Write a PNG in ``figures/``, atomically."""
+        with atomic_path(self.folder / "figures" / f"{name}.png") as path:
+            figure.savefig(path, format="png", dpi=130)
+
+    def read_tree(self) -> xr.DataTree:
+        """All results so far."""
+        with xr.open_datatree(self.folder / "results.nc", engine="h5netcdf") as tree:
+            return tree.load()
+
+    def write_tree(self, groups: Mapping[str, xr.Dataset]) -> None:
+        """Add or replace groups of ``results.nc``, atomically."""
+        path = self.folder / "results.nc"
+        kept = {n: g.to_dataset() for n, g in self.read_tree().children.items()} if path.is_file() else {}
+        tree = xr.DataTree.from_dict(kept | dict(groups))
+        with atomic_path(path) as temporary:
+            tree.to_netcdf(temporary, engine="h5netcdf")
+
+
+def environment(device: str, seconds: float) -> dict[str, str]:
+    """Versions and machine of a run."""
+    packages = ("ppl-disentangle", "torch", "pyro-ppl", "numpy", "xarray", "arviz", "scikit-learn")
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "platform": platform.platform(),
+        "cpu": f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "device": device,
+        "finished": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
+        "seconds": f"{seconds:.0f}",
+    }
+
+
+def processor(lines: Iterable[str] | None = None) -> str:
+    """The name of the processor."""
+    path = Path("/proc/cpuinfo")
+    lines = lines or (path.read_text().splitlines() if path.exists() else ())
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def free_folder(stem: Path) -> Path:
+    """The first of ``stem-1``, ``stem-2``, … that does not exist."""
+    number = 1
+    while (folder := stem.with_name(f"{stem.name}-{number}")).exists():
+        number += 1
+    return folder
+
+
+def format_scores(scores: xr.Dataset, *, own: str = "this model") -> Sequence[str]:
+    """The metrics as lines of text: this model, its baselines, chance and ceiling."""
+    columns = {own: scores["estimate"]}
+    if "baseline_estimate" in scores:
+        columns |= {str(b): scores["baseline_estimate"].sel(baseline=b) for b in scores["baseline"].values}
+    columns |= {"chance": scores["chance"], "ceiling": scores["ceiling"]}
+    width = max(len(str(m)) for m in scores["metric"].values)
+    lines = [" ".join([" " * width, *(f"{name:>{max(9, len(name))}}" for name in columns)])]
+    for metric in scores["metric"].values:
+        cells = [f"{c.sel(metric=metric).item():{max(9, len(n))}.3f}" for n, c in columns.items()]
+        lines.append(" ".join([f"{metric!s:<{width}}", *cells]).replace("nan", "  –"))
+    return lines

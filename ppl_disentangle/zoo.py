@@ -1,0 +1,121 @@
+"""The catalogue: stories by name, built to fit given data."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ppl_disentangle import models, networks
+from ppl_disentangle.conditionals import Bernoulli, Conditional, ContinuousBernoulli, Gaussian, GaussianLearnedScale
+from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.story import GenerativeStory, story_of
+
+__all__ = ["LIKELIHOODS", "NETWORKS", "build", "choose", "stories", "story_options"]
+
+LIKELIHOODS: dict[str, type[Conditional]] = {
+    "bernoulli": Bernoulli,
+    "continuous_bernoulli": ContinuousBernoulli,
+    "gaussian": GaussianLearnedScale,
+}
+NETWORKS = ("study", "burgess", "mlp")
+
+
+def stories() -> dict[str, type[GenerativeStory]]:
+    """The stories that can be built, by the name of their file."""
+    classes = (getattr(models, name) for name in models.__all__)
+    return {c.__module__.rpartition(".")[2]: c for c in classes if not inspect.isabstract(c)}
+
+
+def choose(kind: str, name: str, known: Sequence[str]) -> str:
+    """``name`` if it is known.
+
+    Raises:
+        ValueError: it is not; the message has the closest one.
+    """
+    if name in known:
+        return name
+    close = get_close_matches(name, known, 1, cutoff=0.5)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"no {kind} named {name!r}; there are {', '.join(known)}{hint}")
+
+
+def story_options(name: str) -> dict[str, Any]:
+    """The hyper-parameters of a story, with its paper's values."""
+    parameters = inspect.signature(stories()[name]).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def build(
+    name: str,
+    data: FactorDataset,
+    *,
+    latent_dim: int = 10,
+    network: str | None = None,
+    likelihood: str = "bernoulli",
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+) -> GenerativeStory:
+    """A story of the zoo with fresh networks for ``data``; or one of your own.
+
+    Args:
+        name: a name in :func:`stories`; or ``path/to/file.py:function``, which is called with the data, and with ``options``
+            as keywords, and returns a story or any object with a model and a guide.
+        data: the data that it is to be fitted to.
+        latent_dim: number of coordinates of the code.
+        network: ``"study"`` and ``"burgess"`` take images of 64x64, ``"mlp"`` takes anything; by default the first that fits.
+        likelihood: ``"bernoulli"``, ``"continuous_bernoulli"`` or ``"gaussian"`` (with a learned scale).
+        seed: of the initial weights; the caller's random state is left alone.
+        options: hyper-parameters of the story.
+
+    Raises:
+        ValueError: a name that is not known, or a network that does not take the data.
+    """
+    options = dict(options or {})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if ".py:" in name:
+            return story_of(_function(name)(data, **options))
+        choose("story", name, list(stories()))
+        for option in options:
+            choose(f"option of {name}", option, list(story_options(name)))
+        encoder, decoder = _networks(network, data.observation_shape, latent_dim)
+        conditional = LIKELIHOODS[choose("likelihood", likelihood, list(LIKELIHOODS))]
+        return stories()[name](Gaussian(encoder), conditional(decoder), latent_dim, **options)
+
+
+def _networks(network: str | None, shape: tuple[int, ...], latent_dim: int) -> tuple[nn.Module, nn.Module]:
+    images = len(shape) == 3 and shape[1:] == (64, 64)
+    network = choose("network", network or ("study" if images else "mlp"), NETWORKS)
+    if network == "mlp":
+        hidden = 1200 if math.prod(shape) >= 1024 else 256
+        sizes = {"shape": shape, "hidden": hidden}
+        return networks.mlp_encoder(2 * latent_dim, **sizes), networks.mlp_decoder(latent_dim, **sizes)  # type: ignore[arg-type]
+    if not images:
+        raise ValueError(f"network {network!r} takes images of shape (channels, 64, 64), the data are {shape}; use 'mlp'")
+    pairs = {
+        "study": (networks.study_encoder, networks.study_decoder),
+        "burgess": (networks.burgess_encoder, networks.burgess_decoder),
+    }
+    encoder, decoder = pairs[network]
+    return encoder(2 * latent_dim, channels=shape[0]), decoder(latent_dim, channels=shape[0])
+
+
+def _function(source: str) -> Callable[..., Any]:
+    """The function that ``path/to/file.py:function`` names."""
+    path, _, name = source.rpartition(":")
+    if not Path(path).is_file():
+        raise ValueError(f"no file {path!r} to take {name!r} from")
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path!r} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, choose(f"name in {path}", name, [n for n in vars(module) if not n.startswith("_")]))
