@@ -20,7 +20,9 @@ def beta_vae(encoder: nn.Module, decoder: nn.Module, x: Tensor, *, beta: float =
     return reconstruction(decoder(z), x) + beta * divergence
 
 
-def beta_tcvae(encoder: nn.Module, decoder: nn.Module, x: Tensor, *, beta: float = 6.0, num_data: int = 737_280) -> Tensor:
+def beta_tcvae(
+    encoder: nn.Module, decoder: nn.Module, x: Tensor, *, beta: float = 6.0, num_data: int = 737_280
+) -> Tensor:
     """Reconstruction and weighted total correlation by minibatch weighted sampling, in nats per datum."""
     mean, log_variance = encoder(x).chunk(2, -1)
     z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
@@ -43,7 +45,13 @@ def reconstruction(logits: Tensor, x: Tensor) -> Tensor:
 
 
 def training_step(
-    loss: Callable[..., Tensor], encoder: nn.Module, decoder: nn.Module, data: Tensor, batch_size: int, *, lr: float = 1e-4
+    loss: Callable[..., Tensor],
+    encoder: nn.Module,
+    decoder: nn.Module,
+    data: Tensor,
+    batch_size: int,
+    *,
+    lr: float = 1e-4,
 ) -> Callable[[], Tensor]:
     """One optimisation step on the next random batch of stored observations ``data``."""
     optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=lr)

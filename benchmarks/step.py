@@ -27,7 +27,9 @@ from ppl_disentangle.story import parameters_stay_local
 
 def library_step(story, data, batch_size):
     """The step that ``fit`` takes, its history included."""
-    trainer = _Trainer(story, story.objective(), Batches(data, batch_size, seed=0, device=torch.device("cpu")), "float32")
+    trainer = _Trainer(
+        story, story.objective(), Batches(data, batch_size, seed=0, device=torch.device("cpu")), "float32"
+    )
     with parameters_stay_local():
         trainer.prepare(_adam, 1e-4)
     numbers, history = itertools.count(), History(1_000_000, torch.device("cpu"))
@@ -80,7 +82,10 @@ def measure(kind: str, batch_size: int) -> dict[str, dict[str, dict[str, float]]
     else:
         stored = (digits().observations(torch.arange(1797)) > 7).to(torch.uint8)
     data, results = from_arrays(stored, maximum=1), {}
-    for name, loss, story in (("beta_vae", handwritten.beta_vae, BetaVAE), ("beta_tcvae", handwritten.beta_tcvae, BetaTCVAE)):
+    for name, loss, story in (
+        ("beta_vae", handwritten.beta_vae, BetaVAE),
+        ("beta_tcvae", handwritten.beta_tcvae, BetaTCVAE),
+    ):
         pairs = [copy.deepcopy(networks(kind)) for _ in range(4)]
         steps = {
             "hand-written": handwritten.training_step(loss, *pairs[0], stored, batch_size),

@@ -13,8 +13,8 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 def keep_freed_memory() -> bool:
     """Keep freed activations in this process rather than hand them back to the kernel at every step; true if it took.
 
-    For programs that train on the CPU with glibc; a setting of the whole process that costs some memory and saves the page
-    faults of large batches.
+    For programs that train on the CPU with glibc; a setting of the whole process that costs some memory and saves
+    the page faults of large batches.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -13,9 +13,9 @@ __all__ = ["Batches"]
 class Batches:
     """``batches(step)`` is the float batch of that step, for whoever asks and whenever.
 
-    Each epoch visits every datum at most once in an order that depends on ``seed`` and the epoch alone; data that do not
-    fill a last batch wait for another epoch, so that shapes are static. Data stay as they are stored (uint8) until they are
-    on the device.
+    Each epoch visits every datum at most once in an order that depends on ``seed`` and the epoch alone; data that
+    do not fill a last batch wait for another epoch, so that shapes are static. Data stay as they are stored (uint8)
+    until they are on the device.
     """
 
     def __init__(self, data: FactorDataset, batch_size: int, *, seed: int, device: torch.device) -> None:

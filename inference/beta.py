@@ -21,12 +21,13 @@ class BetaELBO(DecomposedELBO):
 
     .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z) - \beta \operatorname{KL}(q(z \mid x) \,\|\, p(z))
 
-    Terms: ``"log_likelihood"`` and ``"kl"`` (the negative divergence, summed over all latents; in closed form where torch
+    Terms: ``"log_likelihood"`` and ``"kl"`` (the negative divergence, summed over all latents; in closed form where
+        torch
     knows it, else from the draw). ``beta=1`` is ``pyro.infer.TraceMeanField_ELBO``; beta is equivalent to
     ``poutine.scale(scale=beta)`` around the latents of model and guide.
 
-    Nats per datum: a weight for a likelihood averaged over pixels is another number, the mean's beta times the number of
-    pixels over the number of latents in the convention of [1].
+    Nats per datum: a weight for a likelihood averaged over pixels is another number, the mean's beta times the
+    number of pixels over the number of latents in the convention of [1].
 
     Args:
         beta: a number or a schedule; [1] uses 4 on dSprites.

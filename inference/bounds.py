@@ -37,8 +37,8 @@ def evidence(
         batch_size: data per pass.
 
     Returns:
-        ``elbo`` and ``log_likelihood`` over ``data``, and ``kl`` over ``data`` and ``code``, a latent whose divergence does
-        not split over coordinates being one code. No parameter changes.
+        ``elbo`` and ``log_likelihood`` over ``data``, and ``kl`` over ``data`` and ``code``, a latent whose
+        divergence does not split over coordinates being one code. No parameter changes.
     """
     story = story_of(story)
     parts: list[tuple[Tensor, Tensor]] = []
@@ -71,7 +71,8 @@ def _parts(story: GenerativeStory, x: Tensor) -> tuple[Tensor, Tensor, tuple[str
     if plate is None:
         raise ValueError("the bound of each datum needs a plate over the data in model and guide")
     likelihood = torch.stack([s.per_datum(s.log_prob(), plate) for s in observed]).sum(0)
-    columns, names = [], []
+    columns: list[Tensor] = []
+    names: list[str] = []
     for name in story.latents:
         column = _kl_per_code(*sites[name], plate)
         columns.append(column)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pyro
@@ -40,10 +40,17 @@ class DecomposedELBO(nn.Module, ELBO):
         max_plate_nesting: as in Pyro; found out if not given.
 
     Attributes:
-        last_terms: the terms of the last call, detached, unweighted, in nats and on Pyro's scale (summed over the plate).
+        last_terms: the terms of the last call, detached, unweighted, in nats and on Pyro's scale (summed over the
+            plate).
     """
 
     step: Tensor
+    weights: dict[str, Weight]
+    warm_up: int
+    num_data: int | None
+    num_particles: int
+    max_plate_nesting: float
+    _get_traces: Callable[..., Iterator[tuple[Trace, Trace]]]
 
     def __init__(
         self,
@@ -92,7 +99,9 @@ class DecomposedELBO(nn.Module, ELBO):
         value = weight(self.step) if callable(weight) else weight
         return value * (self.step / self.warm_up).clamp(max=1.0) if self.warm_up else value
 
-    def differentiable_loss(self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
+    def differentiable_loss(
+        self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Tensor:
         """The loss as a scalar on the device of the data; reading it is left to the caller."""
         totals: dict[str, Tensor] = {}
         for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs):

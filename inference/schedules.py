@@ -10,7 +10,7 @@ from torch import Tensor
 __all__ = ["Linear", "Schedule", "Weight"]
 
 Schedule = Callable[[Tensor], Tensor]
-"""From the number of steps taken, a float32 scalar, to a weight. No Python branch on the step: it is never on the host."""
+"""From the number of steps taken, a float32 scalar on the device, to a weight; without a Python branch on it."""
 
 Weight = float | Schedule
 

@@ -145,7 +145,9 @@ class TrainingState:
             state.setdefault(number, {})[key] = value
         groups = [
             group | {k: tuple(v) if isinstance(group.get(k), tuple) else v for k, v in saved.items()}
-            for group, saved in zip(self.optimizer.state_dict()["param_groups"], numbers["optimizer_groups"], strict=True)
+            for group, saved in zip(
+                self.optimizer.state_dict()["param_groups"], numbers["optimizer_groups"], strict=True
+            )
         ]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         for p, held in self.optimizer.state.items():

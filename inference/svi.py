@@ -28,7 +28,7 @@ from ppl_disentangle.inference.bounds import evidence
 from ppl_disentangle.inference.decomposed import DecomposedELBO
 from ppl_disentangle.inference.state import History, TrainingState
 from ppl_disentangle.sites import data_plate, first_non_finite, observed_sites, paired_traces
-from ppl_disentangle.story import GenerativeStory, fork_randomness, parameters_stay_local, story_of
+from ppl_disentangle.story import GenerativeStory, Pair, fork_randomness, parameters_stay_local, story_of
 
 __all__ = ["NonFiniteError", "TrainingInterrupted", "fit"]
 
@@ -89,8 +89,8 @@ def fit(
 ) -> xr.Dataset:
     """Fit ``story`` to ``data`` in place.
 
-    The same seed gives the same weights bit for bit on one kind of CPU and number of threads. Neither the caller's random
-    state nor Pyro's parameter store is touched.
+    The same seed gives the same weights bit for bit on one kind of CPU and number of threads. Neither the caller's
+    random state nor Pyro's parameter store is touched.
 
     Args:
         story: a story, or anything with a ``model`` and a ``guide``.
@@ -142,7 +142,7 @@ def fit(
         judge = None if held_out is None else _Judge(own, held_out, evaluate_every, patience, seed)
         with tqdm(total=steps, initial=state.step, unit="step", disable=not progress, dynamic_ncols=True) as bar:
             _run(trainer, state, steps, judge, path, checkpoint_every, validate_steps, bar)
-    if own is not story:
+    if isinstance(own, Pair) and own is not story:
         own.publish()
     return state.dataset().assign_attrs(device=str(device), settings=json.dumps(state.settings))
 
@@ -169,7 +169,7 @@ class _Trainer:
         story.to(self.device)
         story.num_data = len(batches.data)
         if precision == "bfloat16":
-            story.to(memory_format=torch.channels_last)
+            story.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if isinstance(objective, DecomposedELBO):
             objective.to(self.device)
             if objective.num_data not in (None, len(batches.data)):
@@ -194,7 +194,9 @@ class _Trainer:
         """The state before the first step."""
         settings |= {
             "story": type(self.story).__name__,
-            "objective": repr(self.objective) if isinstance(self.objective, nn.Module) else type(self.objective).__name__,
+            "objective": repr(self.objective)
+            if isinstance(self.objective, nn.Module)
+            else type(self.objective).__name__,
             "optimizer": type(self.optimizer).__name__,
             "batch_size": self.batches.batch_size,
             "precision": self.precision,
@@ -256,7 +258,9 @@ def _run(
     with _interrupts() as interrupted:
         stop = False
         while state.step < steps and not stop:
-            boundaries = [steps, _next(state.step, checkpoint_every)] + ([_next(state.step, judge.every)] if judge else [])
+            boundaries = [steps, _next(state.step, checkpoint_every)] + (
+                [_next(state.step, judge.every)] if judge else []
+            )
             validate = state.step < validate_steps
             _chunk(trainer, state, min(boundaries + ([validate_steps] if validate else [])), validate, path)
             _show(bar, state)
@@ -292,7 +296,7 @@ def _chunk(trainer: _Trainer, state: TrainingState, end: int, validate: bool, pa
 def _go_back(
     trainer: _Trainer, state: TrainingState, before: tuple[dict[str, Any], dict[str, Any]], bad: int, path: Path | None
 ) -> str | None:
-    """Restore the state before the step ``bad``, by the way of ``before``, and save it; the site that goes wrong then."""
+    """Restore the state before the step ``bad`` by way of ``before``, and save it; returns the site that goes wrong."""
     state.restore(*before)
     with pyro.validation_enabled(False):
         for step in range(state.step, bad):

@@ -28,18 +28,19 @@ class TCELBO(DecomposedELBO):
        - \beta \underbrace{\mathbb E \log \frac{q(z)}{\prod_d q(z_d)}}_{\text{total correlation}}
        - \gamma \underbrace{\mathbb E \sum_d \log \frac{q(z_d)}{p(z_d)}}_{\text{dimension-wise KL}}
 
-    z are all latents of the pair side by side; q(z) = 1/N sum_n q(z | x_n) is the aggregate posterior over the N data, each
-    of the batch's draws being weighed against each of its posteriors. Terms: ``"log_likelihood"``,
-    ``"mutual_information"``, ``"total_correlation"``, ``"dimension_wise_kl"``, the last three with the sign of parts of the
-    bound. Their sum is the bound of ``Trace_ELBO`` at the same draw, whatever the estimator.
+    z are all latents of the pair side by side; q(z) = 1/N sum_n q(z | x_n) is the aggregate posterior over the N
+    data, each of the batch's draws being weighed against each of its posteriors. Terms: ``"log_likelihood"``,
+    ``"mutual_information"``, ``"total_correlation"``, ``"dimension_wise_kl"``, the last three with the sign of
+    parts of the bound. Their sum is the bound of ``Trace_ELBO`` at the same draw, whatever the estimator.
 
     Estimators of q(z) and of its marginals, for a batch of B = M + 1 data:
 
-    - ``"stratified"`` [1, appendix C.2]: the own posterior has weight 1/N, one other (N - M)/(NM), the rest 1/M. Unbiased
-      for q(z) and for each q(z_d); their logarithms, hence the terms, are not, and a small batch can report a negative
-      total correlation.
-    - ``"weighted"`` [1, appendix C.1]: every posterior has weight 1/(NB). A lower bound of q(z) in expectation; its total
-      correlation is too large by about (D - 1) log N, a constant that leaves gradients alone. Do not read it as nats.
+    - ``"stratified"`` [1, appendix C.2]: the own posterior has weight 1/N, one other (N - M)/(NM), the rest 1/M.
+      Unbiased for q(z) and for each q(z_d); their logarithms, hence the terms, are not, and a small batch can
+      report a negative total correlation.
+    - ``"weighted"`` [1, appendix C.1]: every posterior has weight 1/(NB). A lower bound of q(z) in expectation; its
+      total correlation is too large by about (D - 1) log N, a constant that leaves gradients alone. Do not read it
+      as nats.
 
     The guide must draw its latents independently given x, and the coordinates of a latent likewise.
 
@@ -83,7 +84,9 @@ class TCELBO(DecomposedELBO):
         num_data = known_num_data(plate, self.num_data)
         mask = data_mask(guide_sites, plate)
         log_weights = self.log_weights(plate.size, num_data, guide_sites[0].value, mask)
-        pairs = torch.cat([pairwise_log_prob(q, plate) for q in guide_sites], -1)  # (…, i, j, dim): log q(z_i,dim | x_j)
+        pairs = torch.cat(
+            [pairwise_log_prob(q, plate) for q in guide_sites], -1
+        )  # (…, i, j, dim): log q(z_i,dim | x_j)
         log_q = log_mixture(pairs.sum(-1, keepdim=True), log_weights).sum(-1)  # (…, i): log q(z_i)
         log_q_factored = log_mixture(pairs, log_weights).sum(-1)  # (…, i): sum_dim log q(z_i,dim)
         scale = guide_sites[0].scale
@@ -102,7 +105,7 @@ class TCELBO(DecomposedELBO):
         }
 
     def log_weights(self, batch_size: int, num_data: int, like: Tensor, mask: Tensor | None) -> Tensor:
-        """:func:`minibatch_log_weights`, a scalar where all are equal; kept from call to call while nothing is masked."""
+        """:func:`minibatch_log_weights`, a scalar where all are equal; kept while nothing is masked."""
         if mask is not None:
             return minibatch_log_weights(batch_size, num_data, self.estimator, like=like, mask=mask)
         key = (batch_size, num_data, like.dtype, like.device)

@@ -17,7 +17,8 @@ class BetaTCVAE(IsotropicVAE):
     r"""The isotropic story under the total-correlation decomposition.
 
     .. math:: \mathbb E_{q} \log p(x \mid z) - \alpha I_q(x; z)
-       - \beta \operatorname{KL}(q(z) \,\|\, \textstyle\prod_d q(z_d)) - \gamma \sum_d \operatorname{KL}(q(z_d) \,\|\, p(z_d))
+       - \beta \operatorname{KL}(q(z) \,\|\, \textstyle\prod_d q(z_d)) - \gamma \sum_d \operatorname{KL}(q(z_d)
+         \,\|\, p(z_d))
 
     Args:
         encoder: as in :class:`IsotropicVAE`.

@@ -103,7 +103,9 @@ def demo(options: argparse.Namespace) -> int:
     """
     from ppl_disentangle.demo import run_demo
 
-    return run_demo(options.out, seed=options.seed, steps=options.steps, short=options.short, progress=not options.quiet)
+    return run_demo(
+        options.out, seed=options.seed, steps=options.steps, short=options.short, progress=not options.quiet
+    )
 
 
 def _no_arguments(command: argparse.ArgumentParser) -> None:
@@ -123,7 +125,9 @@ def list_stories(options: argparse.Namespace) -> int:
 def _train_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("story", nargs="?", metavar="STORY", help="a name in `list`, or file.py:function")
     command.add_argument("--data", default="sprites", help="sprites, digits, a .npz file or a folder of images")
-    command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a hyper-parameter of the story")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a hyper-parameter of the story"
+    )
     command.add_argument("--latent-dim", type=int, default=10)
     command.add_argument("--network", help="study, burgess or mlp (default: the first that fits)")
     command.add_argument("--likelihood", default="bernoulli", help="bernoulli, continuous_bernoulli or gaussian")
@@ -174,9 +178,13 @@ def _new_run(options: argparse.Namespace) -> Any:
         "likelihood": options.likelihood,
         "seed": options.seed,
     }
-    build(story["name"], data, **{k: v for k, v in story.items() if k != "name"})  # say what is wrong before a folder is
+    build(
+        story["name"], data, **{k: v for k, v in story.items() if k != "name"}
+    )  # say what is wrong before a folder is
     stem = f"{Path(options.story.partition(':')[0]).stem}-{data.name}"
-    training = {k: getattr(options, k) for k in ("steps", "batch_size", "lr", "seed", "device", "precision", "patience")}
+    training = {
+        k: getattr(options, k) for k in ("steps", "batch_size", "lr", "seed", "device", "precision", "patience")
+    }
     config = {
         "story": story,
         "data": describe(data, options.data, options.held_out),
@@ -221,7 +229,9 @@ def _run_argument(command: argparse.ArgumentParser) -> None:
 def _evaluate_arguments(command: argparse.ArgumentParser) -> None:
     _run_argument(command)
     command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--dci-predictor", choices=("gbt", "lightgbm", "forest"), help="default: as the run was set up")
+    command.add_argument(
+        "--dci-predictor", choices=("gbt", "lightgbm", "forest"), help="default: as the run was set up"
+    )
 
 
 def evaluate(options: argparse.Namespace) -> int:

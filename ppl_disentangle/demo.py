@@ -28,7 +28,7 @@ RECIPE: dict[str, Any] = {
 }
 """What ``docs/demo.md`` shows to work, and against what."""
 
-SHORT = {
+SHORT: dict[str, Any] = {
     "training": {"steps": 60, "batch_size": 32},
     "evaluation": {"num_data": 600, "num_test": 300, "factor_vae_votes": (300, 200)},
 }
@@ -73,9 +73,9 @@ def finish(run: Run) -> int:
         run.config["evaluation"]["dci_predictor"] = "gbt"
     scores = run.evaluate()
     run.draw()
-    tree = run.read_tree()
-    first = str(tree["traversals"]["code"].values[0])
-    run.intervene({first: round(float(tree["traversals"]["value"].sel(code=first)[-1]), 1)})
+    traversals = run.read_tree()["traversals"].to_dataset()
+    first = str(traversals["code"].values[0])
+    run.intervene({first: round(float(traversals["value"].sel(code=first)[-1]), 1)})
     parts = ", ".join(f"{name} {bound[name].item():.2f}" for name in ("elbo", "log_likelihood", "kl"))
     print(f"held out, nats per datum: {parts}")
     if scores is None:

@@ -23,14 +23,16 @@ NATURAL = "_natural"
 
 
 def do(story: GenerativeStory, values: Mapping[str, float | Tensor | np.ndarray]) -> Intervened:
-    """The story under do(site := value): a story again, so that whatever takes a story takes the intervened one.
+    """An intervened story: a story again, so that whatever takes a story takes it.
 
-    A value is set for a whole latent by ``pyro.do``, and for one coordinate of a vector latent (``"z[3]"``, or its name in
-    ``story.coordinate_names``) while the others keep their draws. It broadcasts against the latent's shape
+    This is the story under do(site := value).
+
+    A value is set for a whole latent by ``pyro.do``, and for one coordinate of a vector latent (``"z[3]"``, or its
+    name in ``story.coordinate_names``) while the others keep their draws. It broadcasts against the latent's shape
     ``(batch, *event)``, or ``(batch,)`` for a coordinate, and takes its dtype and device.
 
-    In a trace of the result, a latent's name holds the value that the program went on with, and ``<name>_natural`` the draw
-    that it would have gone on with; the latter is what its guide samples.
+    In a trace of the result, a latent's name holds the value that the program went on with, and ``<name>_natural``
+    the draw that it would have gone on with; the latter is what its guide samples.
 
     Args:
         story: a story.
@@ -143,7 +145,9 @@ def _expand(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:
     try:
         return value.expand(shape)
     except RuntimeError:
-        raise ValueError(f"do({name!r}): expected a value that broadcasts to {shape}, got {tuple(value.shape)}") from None
+        raise ValueError(
+            f"do({name!r}): expected a value that broadcasts to {shape}, got {tuple(value.shape)}"
+        ) from None
 
 
 class _Natural(Messenger):

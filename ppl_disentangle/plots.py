@@ -120,7 +120,7 @@ def plot_factor_map(matrix: xr.DataArray) -> Figure:
     numbers = matrix.transpose("code", "factor").values
     codes, factors = ([str(name) for name in matrix[dim].values] for dim in ("code", "factor"))
     figure = Figure((WIDTH, 0.9 + 0.34 * len(codes)), dpi=DPI, facecolor="white", layout="constrained")
-    axes = figure.add_subplot()
+    axes = figure.add_subplot(facecolor="white")
     axes.pcolormesh(numbers, cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=2)
     axes.invert_yaxis()
     for (row, column), number in np.ndenumerate(numbers):

@@ -16,7 +16,16 @@ from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.sites import Site, sampled_sites
 from ppl_disentangle.story import GenerativeStory, fork_randomness, parameters_stay_local, story_of
 
-__all__ = ["aggregate_quantiles", "code_names", "decode", "encode", "encoder", "posterior_means", "reconstruct", "traverse"]
+__all__ = [
+    "aggregate_quantiles",
+    "code_names",
+    "decode",
+    "encode",
+    "encoder",
+    "posterior_means",
+    "reconstruct",
+    "traverse",
+]
 
 IMAGE_DIMS = ("channel", "row", "column")
 
@@ -69,7 +78,7 @@ def site_codes(story: GenerativeStory, sites: Mapping[str, Site]) -> tuple[str, 
 
 
 def posterior_means(story: GenerativeStory, x: Tensor) -> dict[str, Tensor]:
-    """Mean of q(z | x) for each latent, of shape ``(batch, *event)``; later latents are drawn given the draws of others."""
+    """Mean of q(z | x) of each latent, of shape ``(batch, *event)``, given draws of those before it."""
     sites = sampled_sites(poutine.trace(story.guide).get_trace(x))
     return {name: sites[name].fn.mean for name in story.latents}
 
@@ -97,7 +106,7 @@ def encode(story: GenerativeStory, data: FactorDataset | Tensor, *, batch_size: 
         batch_size: data per pass.
     """
     story = story_of(story)
-    means, scales, names = [], [], ()
+    means, scales, names = [], [], tuple[str, ...]()
     with evaluating(story) as device:
         for x in float_batches(data, batch_size, device):
             sites = sampled_sites(poutine.trace(story.guide).get_trace(x))
@@ -159,7 +168,7 @@ def traverse(
     x: Tensor,
     values: Mapping[str, Sequence[float]],
 ) -> xr.DataArray:
-    """What the mean image becomes as one coordinate at a time takes other values, the others held at their posterior means.
+    """What the mean image becomes as one coordinate takes other values, the others held at their posterior means.
 
     Args:
         story: a story.

@@ -33,10 +33,11 @@ def to_datatree(
 
     Groups: ``posterior`` (latents given the data), ``posterior_predictive`` (mean of p(x | z) at these draws),
     ``log_likelihood`` (log p(x | z)), ``prior`` (latents), ``prior_predictive`` (mean of p(x | z)), ``observed_data``,
-    ``constant_data`` (factor values), ``fit`` (the history) and whatever is passed as ``groups``, such as ``metrics``. Dims
-    are ``chain`` (one), ``draw``, ``data``, and those of a latent or an observation.
+    ``constant_data`` (factor values), ``fit`` (the history) and whatever is passed as ``groups``, such as
+    ``metrics``. Dims are ``chain`` (one), ``draw``, ``data``, and those of a latent or an observation.
 
-    Draws of latents that are local to a datum are no Markov chain: R-hat and effective sample size say nothing about them.
+    Draws of latents that are local to a datum are no Markov chain: R-hat and effective sample size say nothing
+    about them.
 
     Args:
         story: a story.
@@ -64,7 +65,9 @@ def to_datatree(
     }
     if history is not None:
         tree["fit"] = history
-    tree = {name: group.assign_coords(data=index.numpy()) if "data" in group.dims else group for name, group in tree.items()}
+    tree = {
+        name: group.assign_coords(data=index.numpy()) if "data" in group.dims else group for name, group in tree.items()
+    }
     return xr.DataTree.from_dict(tree | groups)
 
 
@@ -117,9 +120,9 @@ def _labelled(values: Tensor, dims: tuple[str, ...]) -> xr.DataArray:
 
 def _dataset(draws: list[Mapping[str, xr.DataArray]]) -> xr.Dataset:
     """Draws stacked along ``draw``, in one chain."""
-    return xr.Dataset({k: xr.concat([d[k] for d in draws], "draw").expand_dims("chain") for k in draws[0]}).assign_coords(
-        chain=[0], draw=np.arange(len(draws))
-    )
+    return xr.Dataset(
+        {k: xr.concat([d[k] for d in draws], "draw").expand_dims("chain") for k in draws[0]}
+    ).assign_coords(chain=[0], draw=np.arange(len(draws)))
 
 
 def _factors(data: FactorDataset, index: Tensor) -> xr.Dataset:

@@ -36,9 +36,9 @@ CODES, QUANTILES = 2000, (0.02, 0.14, 0.26, 0.38, 0.5, 0.62, 0.74, 0.86, 0.98)
 class Run:
     """A story fitted to data, in a folder.
 
-    ``config.json``, ``environment.json``; ``checkpoint.safetensors`` to resume from; ``model.safetensors``, the weights;
-    ``results.nc``, a tree of labelled arrays; ``figures/*.png`` and ``report.html``. No file is ever a pickle, and a folder
-    that exists is never taken for a new run.
+    ``config.json``, ``environment.json``; ``checkpoint.safetensors`` to resume from; ``model.safetensors``, the
+    weights; ``results.nc``, a tree of labelled arrays; ``figures/*.png`` and ``report.html``. No file is ever a
+    pickle, and a folder that exists is never taken for a new run.
 
     Attributes:
         folder: where it is.
@@ -59,7 +59,9 @@ class Run:
         """
         folder = Path(folder)
         if folder.exists():
-            raise FileExistsError(f"{folder} exists, and a run is never overwritten; choose another --out, or --resume it")
+            raise FileExistsError(
+                f"{folder} exists, and a run is never overwritten; choose another --out, or --resume it"
+            )
         folder.mkdir(parents=True)
         run = cls(folder, dict(config), progress)
         run.write_json("config.json", run.config)
@@ -136,7 +138,7 @@ class Run:
         untrained = encoder(self.untrained(data, seed=self.config["story"]["seed"] + 1), data, precision=precision)
         num_codes = own(data.observations(torch.arange(1))).shape[1]
         sample = data.observations(torch.randperm(len(data), generator=torch.Generator().manual_seed(1))[:5000])
-        baselines = {
+        baselines: dict[str, Any] = {
             "PCA": metrics.pca(sample, num_codes),
             "ICA": metrics.ica(sample, num_codes),
             "untrained": untrained,

@@ -142,7 +142,7 @@ def as_story(
         >>> story.latents, sorted(name for name, _ in story.named_parameters())
         (('z',), ['lifted.scale', 'lifted.slope'])
     """
-    story = _Pair(model, guide, latents, objective)
+    story = Pair(model, guide, latents, objective)
     if example is not None:
         story.read(example)
     return story
@@ -157,7 +157,7 @@ def story_of(pair: Any) -> GenerativeStory:
     return as_story(pair.model, pair.guide, objective=getattr(pair, "objective", None))
 
 
-class _Pair(GenerativeStory):
+class Pair(GenerativeStory):
     """Two callables as a story."""
 
     def __init__(
@@ -227,7 +227,7 @@ class _Pair(GenerativeStory):
 class _Lifted(Messenger):
     """Answers ``pyro.param`` from a pair's own parameters."""
 
-    def __init__(self, pair: _Pair) -> None:
+    def __init__(self, pair: Pair) -> None:
         super().__init__()
         self.pair = pair
 
@@ -249,4 +249,3 @@ class _Lifted(Messenger):
             self.pair.lifted[key] = nn.Parameter(unconstrained)
         value = transform_to(self.pair.constraints[key])(self.pair.lifted[key])
         msg["value"], msg["done"], msg["stop"] = value, True, True
-

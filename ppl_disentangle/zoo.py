@@ -66,11 +66,12 @@ def build(
     """A story of the zoo with fresh networks for ``data``; or one of your own.
 
     Args:
-        name: a name in :func:`stories`; or ``path/to/file.py:function``, which is called with the data, and with ``options``
-            as keywords, and returns a story or any object with a model and a guide.
+        name: a name in :func:`stories`; or ``path/to/file.py:function``, which is called with the data, and with
+            ``options`` as keywords, and returns a story or any object with a model and a guide.
         data: the data that it is to be fitted to.
         latent_dim: number of coordinates of the code.
-        network: ``"study"`` and ``"burgess"`` take images of 64x64, ``"mlp"`` takes anything; by default the first that fits.
+        network: ``"study"`` and ``"burgess"`` take images of 64x64, ``"mlp"`` takes anything; by default the first
+            that fits.
         likelihood: ``"bernoulli"``, ``"continuous_bernoulli"`` or ``"gaussian"`` (with a learned scale).
         seed: of the initial weights; the caller's random state is left alone.
         options: hyper-parameters of the story.
@@ -88,7 +89,7 @@ def build(
             choose(f"option of {name}", option, list(story_options(name)))
         encoder, decoder = _networks(network, data.observation_shape, latent_dim)
         conditional = LIKELIHOODS[choose("likelihood", likelihood, list(LIKELIHOODS))]
-        return stories()[name](Gaussian(encoder), conditional(decoder), latent_dim, **options)
+        return stories()[name](Gaussian(encoder), conditional(decoder), latent_dim, **options)  # type: ignore[call-arg]
 
 
 def _networks(network: str | None, shape: tuple[int, ...], latent_dim: int) -> tuple[nn.Module, nn.Module]:
@@ -99,7 +100,9 @@ def _networks(network: str | None, shape: tuple[int, ...], latent_dim: int) -> t
         sizes = {"shape": shape, "hidden": hidden}
         return networks.mlp_encoder(2 * latent_dim, **sizes), networks.mlp_decoder(latent_dim, **sizes)  # type: ignore[arg-type]
     if not images:
-        raise ValueError(f"network {network!r} takes images of shape (channels, 64, 64), the data are {shape}; use 'mlp'")
+        raise ValueError(
+            f"network {network!r} takes images of shape (channels, 64, 64), the data are {shape}; use 'mlp'"
+        )
     pairs = {
         "study": (networks.study_encoder, networks.study_decoder),
         "burgess": (networks.burgess_encoder, networks.burgess_decoder),

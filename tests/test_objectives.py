@@ -15,7 +15,7 @@ from pyro.optim import PyroOptim
 from torch import nn
 
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
-from ppl_disentangle.inference import BetaELBO, Linear, TCELBO
+from ppl_disentangle.inference import TCELBO, BetaELBO, Linear
 from ppl_disentangle.inference.total_correlation import minibatch_log_weights, pairwise_log_prob
 from ppl_disentangle.models import BetaTCVAE
 from ppl_disentangle.sites import Plate, Site
@@ -25,7 +25,7 @@ BATCH, DIM, NUM_DATA = 8, 3, 1000
 
 
 class Pair:
-    """z ~ N(0, I), x ~ N(z, I) with a learned guide; one vector site, two vector sites or scalars in a plate of data."""
+    """z ~ N(0, I), x ~ N(z, I) with a learned guide; z is one vector site, two sites or scalars."""
 
     def __init__(self, split=(DIM,), scale=1.0, mask=None, num_data=NUM_DATA, dtype=torch.float32):
         generator = torch.Generator().manual_seed(1)
@@ -49,11 +49,16 @@ class Pair:
         with self.plate():
             with scale, mask:
                 z = [pyro.sample(f"z{i}", self.prior(n)) for i, n in enumerate(self.split)]
-            z = torch.cat([part.reshape(*part.shape[: part.dim() - (n > 1)], n) for part, n in zip(z, self.split, strict=True)], -1)
+            z = torch.cat(
+                [part.reshape(*part.shape[: part.dim() - (n > 1)], n) for part, n in zip(z, self.split, strict=True)],
+                -1,
+            )
             pyro.sample("x", dist.Normal(z + self.shift, 1.0).to_event(1), obs=self.x)
 
     def prior(self, size):
-        return dist.Normal(self.x.new_zeros(size), 1.0).to_event(1) if size > 1 else dist.Normal(self.x.new_zeros(()), 1.0)
+        return (
+            dist.Normal(self.x.new_zeros(size), 1.0).to_event(1) if size > 1 else dist.Normal(self.x.new_zeros(()), 1.0)
+        )
 
     def guide(self):
         scale, mask = self.around()
@@ -118,7 +123,9 @@ def test_weights_multiply_their_terms_alone():
     pair, elbo = Pair(), TCELBO(0.5, 3.0, 2.0)
     parts = terms(elbo, pair)
     pyro.set_rng_seed(0)
-    expected = -sum(w * parts[k] for k, w in dict(mutual_information=0.5, total_correlation=3, dimension_wise_kl=2).items())
+    expected = -sum(
+        w * parts[k] for k, w in dict(mutual_information=0.5, total_correlation=3, dimension_wise_kl=2).items()
+    )
     assert elbo.loss(pair.model, pair.guide) == pytest.approx((expected - parts["log_likelihood"]).item(), rel=1e-6)
 
 
@@ -159,7 +166,9 @@ def loops(pair, estimator):
 def test_each_term_is_its_definition_whatever_the_split_into_sites(split, estimator):
     pair = Pair(split, dtype=torch.float64)
     ours = terms(TCELBO(estimator=estimator), pair)
-    assert {k: v.item() for k, v in ours.items() if k != "log_likelihood"} == pytest.approx(loops(pair, estimator), rel=1e-9)
+    assert {k: v.item() for k, v in ours.items() if k != "log_likelihood"} == pytest.approx(
+        loops(pair, estimator), rel=1e-9
+    )
 
 
 def test_particles_average_the_terms():
@@ -187,7 +196,10 @@ def test_masked_data_count_neither_as_draws_nor_as_posteriors(estimator):
 def enumerate_batches(log_weights_of, own=0, num_data=6, batch_size=3):
     """Expected estimate of q(z) over all ordered batches that hold datum ``own`` at each position; and q(z) itself."""
     generator = torch.Generator().manual_seed(3)
-    loc, scale = torch.randn(num_data, 2, generator=generator, dtype=torch.float64), torch.tensor(0.4, dtype=torch.float64)
+    loc, scale = (
+        torch.randn(num_data, 2, generator=generator, dtype=torch.float64),
+        torch.tensor(0.4, dtype=torch.float64),
+    )
     z = loc[own] + 0.1
     density = dist.Normal(loc, scale).log_prob(z).sum(-1).exp()
     estimates = []
@@ -201,7 +213,8 @@ def enumerate_batches(log_weights_of, own=0, num_data=6, batch_size=3):
 @pytest.mark.parametrize("batch_size", [2, 3, 5])
 def test_the_stratified_estimator_is_unbiased_over_all_minibatches(batch_size):
     estimate, truth = enumerate_batches(
-        lambda n, b: minibatch_log_weights(b, n, "stratified", like=torch.zeros((), dtype=torch.float64)), batch_size=batch_size
+        lambda n, b: minibatch_log_weights(b, n, "stratified", like=torch.zeros((), dtype=torch.float64)),
+        batch_size=batch_size,
     )
     assert estimate == pytest.approx(truth, rel=1e-12)
 
@@ -339,7 +352,9 @@ def test_the_number_of_data_comes_from_the_plate_or_by_name():
 
 def test_errors_say_what_is_expected():
     pair = Pair(num_data=None)
-    with pytest.raises(ValueError, match="number of data is unknown: the plate 'data' is just the batch of 8. Pass num_data="):
+    with pytest.raises(
+        ValueError, match="number of data is unknown: the plate 'data' is just the batch of 8. Pass num_data="
+    ):
         TCELBO().loss(pair.model, pair.guide)
     with pytest.raises(ValueError, match="num_data=5, but the plate 'data' stands for 1000"):
         TCELBO(num_data=5).loss(Pair().model, Pair().guide)

@@ -49,7 +49,10 @@ def test_values_are_those_of_the_data_at_their_index(fitted):
     assert (abs(tree["posterior/z"].mean(("chain", "draw")).values - codes["mean"]) < 5 * error).all()
     bound = evidence(story, x, num_samples=200)
     spread = tree["log_likelihood/x"].std("draw").values[0] / 100**0.5
-    assert (abs(tree["log_likelihood/x"].mean(("chain", "draw")).values - bound["log_likelihood"].values) < 5 * spread + 1e-4).all()
+    assert (
+        abs(tree["log_likelihood/x"].mean(("chain", "draw")).values - bound["log_likelihood"].values)
+        < 5 * spread + 1e-4
+    ).all()
     assert abs(tree["prior/z"].std().item() - 1) < 0.1
 
 
@@ -60,7 +63,11 @@ def test_the_tree_goes_through_a_file_and_arviz(fitted, tmp_path):
         np.testing.assert_array_equal(read["posterior/z"], tree["posterior/z"])
         assert read["posterior/z"]["z_coordinate"].values.tolist() == ["width", "slant", "weight"]
     inference_data = to_arviz(tree)
-    assert "posterior" in inference_data.groups() if callable(inference_data.groups) else "/posterior" in inference_data.groups
+    assert (
+        "posterior" in inference_data.groups()
+        if callable(inference_data.groups)
+        else "/posterior" in inference_data.groups
+    )
     summary = arviz.summary(inference_data, kind="stats", round_to="none")
     assert summary["mean"].iloc[0] == pytest.approx(tree["posterior/z"][..., 0, 0].mean().item(), rel=1e-5)
     again = arviz.from_netcdf(tmp_path / "results.nc")

@@ -20,7 +20,7 @@ import ppl_disentangle.models as zoo
 from ppl_disentangle import GenerativeStory, as_story, do
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import from_arrays
-from ppl_disentangle.inference import BetaELBO, TCELBO, fit
+from ppl_disentangle.inference import TCELBO, BetaELBO, fit
 from ppl_disentangle.inference.batches import Batches
 from ppl_disentangle.inference.state import History
 from ppl_disentangle.models import BetaTCVAE, BetaVAE
@@ -28,8 +28,12 @@ from ppl_disentangle.representation import decode, encode, reconstruct, traverse
 
 FEATURES, LATENT = 6, 4
 STORIES = {
-    "beta_vae": lambda: BetaVAE(Gaussian(nn.Linear(FEATURES, 2 * LATENT)), Bernoulli(nn.Linear(LATENT, FEATURES)), LATENT),
-    "beta_tcvae": lambda: BetaTCVAE(Gaussian(nn.Linear(FEATURES, 2 * LATENT)), Bernoulli(nn.Linear(LATENT, FEATURES)), LATENT),
+    "beta_vae": lambda: BetaVAE(
+        Gaussian(nn.Linear(FEATURES, 2 * LATENT)), Bernoulli(nn.Linear(LATENT, FEATURES)), LATENT
+    ),
+    "beta_tcvae": lambda: BetaTCVAE(
+        Gaussian(nn.Linear(FEATURES, 2 * LATENT)), Bernoulli(nn.Linear(LATENT, FEATURES)), LATENT
+    ),
 }
 OBJECTIVES = {"published": lambda story: story.objective(), "beta": lambda _: BetaELBO(), "tc": lambda _: TCELBO()}
 
@@ -75,7 +79,9 @@ def test_model_and_guide_sample_the_declared_latents_in_one_plate(story):
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=list(OBJECTIVES))
 def test_training_moves_every_parameter_and_keeps_every_term_finite(story, objective):
     before = {k: p.detach().clone() for k, p in story.named_parameters()}
-    history = fit(story, from_arrays(observations()), steps=3, objective=objective(story), batch_size=16, progress=False)
+    history = fit(
+        story, from_arrays(observations()), steps=3, objective=objective(story), batch_size=16, progress=False
+    )
     assert not [k for k, p in story.named_parameters() if torch.equal(p, before[k])]
     assert bool(history.to_array().notnull().all())
 
@@ -147,9 +153,7 @@ def test_traversal_is_a_chain_of_interventions(story):
     images = traverse(story, x, {"z[1]": [-2.0, 0.5], "z[3]": [0.0, 1.0]})
     assert images.dims[:2] == ("code", "position")
     means = torch.tensor(encode(story, x)["mean"].values)
-    for (code, coordinate), (position, value) in itertools.product(
-        enumerate((1, 3)), enumerate(images["value"].values[0])
-    ):
+    for (code, coordinate), (position, _) in itertools.product(enumerate((1, 3)), enumerate(images["value"].values[0])):
         changed = means.clone()
         changed[0, coordinate] = float(images["value"].values[code, position])
         torch.testing.assert_close(torch.tensor(images.values[code, position]), decode(story, {"z": changed})[0])

@@ -12,7 +12,7 @@ from torch import Tensor
 __all__ = ["LinearCode", "ica", "pca"]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class LinearCode:
     r"""The encoder :math:`x \mapsto (x - m) W`, for observations in the units of the training ones.
 
@@ -60,11 +60,10 @@ def pca(observations: Tensor, num_codes: int, *, seed: int = 0) -> LinearCode:
     fitted = PCA(num_codes, random_state=seed).fit(x)
     variances = fitted.transform(x).var(0, ddof=1)  # explained_variance_ has rounding noise in place of 0
     scale = np.where(variances > 1e-6 * variances.max(), variances, np.inf) ** -0.5
-    mean, weights = (
-        torch.tensor(fitted.mean_),
-        torch.tensor(fitted.components_.T * scale, dtype=torch.float32),
+    weights = torch.tensor(fitted.components_.T * scale, dtype=torch.float32)
+    return LinearCode(
+        torch.tensor(fitted.mean_), weights, tuple(observations.shape[1:]), observations.is_floating_point()
     )
-    return LinearCode(mean, weights, tuple(observations.shape[1:]), observations.is_floating_point())
 
 
 def ica(observations: Tensor, num_codes: int, *, seed: int = 0, max_iter: int = 10_000) -> LinearCode:
