@@ -73,6 +73,8 @@ class Intervened(GenerativeStory):
     def _set(self, name: str, value: float | Tensor | np.ndarray, sites: Mapping[str, Site]) -> None:
         latent, index = _resolve(self.story, name, sites)
         like = sites[latent].value
+        if not isinstance(value, Tensor | np.ndarray | np.generic | float | int):
+            raise TypeError(f"do({name!r}): expected a number, a tensor or an array, got {type(value).__name__}")
         tensor = torch.as_tensor(value).to(like)
         shape = like.shape[1:] if index is None else ()
         if not torch.isfinite(tensor).all():
@@ -106,7 +108,7 @@ class Intervened(GenerativeStory):
             result = pyro.do(self.story.model, data=whole)(x, batch_size=batch_size)
         for name in self.intervened:
             value = whole.get(name, setter.effective.get(name))
-            pyro.deterministic(name, value, event_dim=value.dim() - 1)
+            pyro.deterministic(name, value, event_dim=value.dim())
         return result
 
     def guide(self, x: Tensor) -> None:
@@ -168,11 +170,16 @@ class _SetCoordinates(Messenger):
     def __init__(self, coordinates: Mapping[str, Mapping[int, Tensor]]) -> None:
         super().__init__()
         self.coordinates = coordinates
+        self.passing: dict[int, str] = {}
         self.effective: dict[str, Tensor] = {}
 
+    def _pyro_sample(self, msg: Message) -> None:
+        if msg["name"] in self.coordinates:
+            self.passing[id(msg)] = str(msg["name"])  # on its way out the site may be renamed
+
     def _pyro_post_sample(self, msg: Message) -> None:
-        name = str(msg["name"]).removesuffix(NATURAL)
-        if name not in self.coordinates:
+        name = self.passing.pop(id(msg), None)
+        if name is None:
             return
         columns = list(msg["value"].unbind(-1))
         for index, value in self.coordinates[name].items():

@@ -221,13 +221,13 @@ def _stacked(
     styles: Mapping[str, Mapping[str, Any]] | None = None,
     title: str = "",
     below: float = 0.05,
-    columns: int = 8,
+    most: int = 10,
 ) -> _Sheet:
-    """The rows one above another, broken into blocks of ``columns`` tiles."""
+    """The rows one above another, broken into blocks of equal length, ``most`` tiles or fewer."""
     first, above = next(iter(rows.values())), 0.4 if title else 0.05
+    columns = math.ceil(len(first) / math.ceil(len(first) / most))
     blocks = range(0, len(first), columns)
-    labels, across = [*rows] * len(blocks), min(len(first), columns)
-    sheet = _Sheet(labels, across, _ratio(first), above=above, below=below)
+    sheet = _Sheet([*rows] * len(blocks), columns, _ratio(first), above=above, below=below)
     for number, start in enumerate(blocks):
         for row, (label, tiles) in enumerate(rows.items(), number * len(rows)):
             sheet.draw(row, tiles[start : start + columns], **(styles or {}).get(label, {}))

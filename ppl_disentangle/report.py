@@ -160,12 +160,12 @@ def _comparison(metrics: xr.Dataset, name: str) -> str:
     """One metric beside its best baseline, chance and ceiling, in words."""
     row = metrics.sel(metric=name)
     estimate, ceiling, chance = (row[v].item() for v in ("estimate", "ceiling", "chance"))
-    start, end = f"{_metric_title(name)} {_score(estimate)}", f"ceiling {_score(ceiling)}."
+    start, end = f"{_metric_title(name)} {_number(estimate, 3)}", f"ceiling {_number(ceiling, 3)}."
     if "baseline_estimate" not in row:
-        return f"{start}; chance {_score(chance)}, {end}"
+        return f"{start}; chance {_number(chance, 3)}, {end}"
     best = row["baseline_estimate"].idxmax("baseline").item()
     score = row["baseline_estimate"].sel(baseline=best).item()
-    return f"{start}: {_relation(estimate, score)} the best baseline ({best}, {_score(score)}); {end}"
+    return f"{start}: {_relation(estimate, score)} the best baseline ({best}, {_number(score, 3)}); {end}"
 
 
 def _relation(estimate: float, baseline: float) -> str:
@@ -186,8 +186,9 @@ def _metrics_table(metrics: xr.Dataset) -> Table:
         row = metrics.sel(metric=name)
         scores = [row["estimate"].item(), *(row["baseline_estimate"].values if with_baselines else ())]
         best = max(scores) if len(set(scores)) > 1 and _is_ranked(metrics, name) else math.inf
-        cells = [Cell(_score(float(score)), best=bool(score == best)) for score in scores]
-        cells += [Cell(_score(row[reference].item())) for reference in ("chance", "ceiling")]
+        decimals = 0 if max(scores) >= 2 and all(float(score).is_integer() for score in scores) else 3
+        cells = [Cell(_number(float(score), decimals), best=bool(score == best)) for score in scores]
+        cells += [Cell(_number(row[reference].item(), decimals)) for reference in ("chance", "ceiling")]
         rows[_metric_title(name)] = cells
         if name in METRICS:
             notes[_metric_title(name)] = METRICS[name][1]
@@ -251,11 +252,6 @@ def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str
             yield above + name, ", ".join(map(str, value))
         else:
             yield above + name, str(value)
-
-
-def _score(value: float) -> str:
-    """A metric with three decimals, a count with none."""
-    return _number(value, 0 if value >= 2 and float(value).is_integer() else 3)
 
 
 def _nats(value: float) -> str:

@@ -561,7 +561,7 @@ def test_evaluate_puts_estimates_between_chance_and_ceiling():
     assert bounded.chance.sel(metric="mig") < 0.05
 
 
-def test_a_perfect_code_reaches_the_ceiling_and_idle_codes_do_not_lower_it():
+def test_a_perfect_code_with_and_without_idle_codes_reaches_the_ceiling():
     result = evaluated(lambda x: x, Factors(3, 4, 5), metrics=["mig", "dci_disentanglement", "factor_vae_score"])
     np.testing.assert_allclose(result.estimate, result.ceiling, atol=1e-9)
     noise = torch.Generator().manual_seed(0)

@@ -231,17 +231,23 @@ def test_traversals_of_features_are_lines_a_panel_a_code():
 
 
 @pytest.mark.parametrize("as_given", [np.asarray, torch.from_numpy, torch.nn.Parameter])
-def test_reconstructions_stand_under_their_originals_eight_in_a_row(as_given):
+def test_reconstructions_stand_under_their_originals_in_rows_of_one_length(as_given):
     x, other = (torch.rand(11, 1, 4, 4, generator=torch.Generator().manual_seed(i)).numpy() for i in range(2))
     given = [as_given(torch.from_numpy(a) if as_given is torch.nn.Parameter else a) for a in (x, other)]
     figure = plot_reconstructions(*given)
-    expected = [(x[:8], 0), (other[:8], 1), (x[8:], 2), (other[8:], 3)]
+    expected = [(x[:6], 0), (other[:6], 1), (x[6:], 2), (other[6:], 3)]
     drawn = tiles(figure)
     assert len(drawn) == 22
     for images, row in expected:
         for column, image in enumerate(images):
             np.testing.assert_array_equal(drawn[row, column], image[0])
     assert texts(figure) == ["original", "reconstruction"] * 2
+
+
+def test_ten_reconstructions_fit_in_one_row():
+    assert set(tiles(plot_reconstructions(uniform(10, 1, 4, 4), uniform(10, 1, 4, 4)))) == {
+        (row, column) for row in range(2) for column in range(10)
+    }
 
 
 def test_reconstructions_of_features_are_two_lines_a_datum():

@@ -1,0 +1,144 @@
+"""Interventions: what is set, what goes on from it, and what bad ones are told."""
+
+import numpy as np
+import pyro
+import pytest
+import torch
+from pyro import poutine
+from pyro.infer import TraceMeanField_ELBO
+from torch import nn
+
+from ppl_disentangle import do
+from ppl_disentangle.conditionals import Bernoulli, Gaussian
+from ppl_disentangle.models import BetaVAE
+from ppl_disentangle.representation import decode, encode, reconstruct, traverse
+
+
+@pytest.fixture
+def story():
+    torch.manual_seed(0)
+    story = BetaVAE(Gaussian(nn.Linear(6, 8)), Bernoulli(nn.Linear(4, 6)), 4)
+    story.coordinate_names = {"z": ("hue", "size", "x", "y")}
+    return story
+
+
+def effective(story, batch_size=3):
+    return poutine.trace(story.model).get_trace(batch_size=batch_size).nodes["z"]["value"]
+
+
+VALUES = {
+    "an int": 2,
+    "a numpy float": np.float64(2.0),
+    "a numpy array": np.full(4, 2.0),
+    "an int64 tensor": torch.full((4,), 2),
+    "one value per datum": torch.full((3, 4), 2.0, dtype=torch.float64),
+}
+
+
+@pytest.mark.parametrize("value", VALUES.values(), ids=list(VALUES))
+def test_values_take_the_latents_shape_and_dtype(story, value):
+    z = effective(do(story, {"z": value}))
+    assert torch.equal(z, torch.full((3, 4), 2.0))
+    assert z.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["z[1]", "size"])
+def test_one_coordinate_is_set_and_the_others_keep_their_draws(story, name):
+    trace = poutine.trace(do(story, {name: torch.tensor([1.0, 2.0, 3.0])}).model).get_trace(batch_size=3)
+    natural, z = trace.nodes["z_natural"]["value"], trace.nodes["z"]["value"]
+    assert z[:, 1].tolist() == [1.0, 2.0, 3.0]
+    assert torch.equal(z[:, [0, 2, 3]], natural[:, [0, 2, 3]])
+    assert torch.equal(trace.nodes["x"]["fn"].base_dist.logits, story.decoder(z).base_dist.logits)
+
+
+def test_a_whole_latent_is_what_pyro_do_makes_of_it(story):
+    value = torch.randn(3, 4)
+    pyro.set_rng_seed(1)
+    ours = do(story, {"z": value}).model(batch_size=3)
+    pyro.set_rng_seed(1)
+    assert torch.equal(ours, pyro.do(story.model, data={"z": value})(batch_size=3))
+
+
+def test_every_coordinate_set_alone_is_the_latent_set_as_a_whole(story):
+    value = torch.randn(4)
+    pyro.set_rng_seed(1)
+    whole = do(story, {"z": value}).model(batch_size=3)
+    pyro.set_rng_seed(1)
+    assert torch.equal(whole, do(story, {f"z[{i}]": v for i, v in enumerate(value)}).model(batch_size=3))
+
+
+def test_interventions_on_other_coordinates_compose(story):
+    twice = effective(do(do(story, {"hue": 1.0}), {"size": 2.0}))
+    assert torch.equal(twice[:, 0], torch.ones(3))
+    assert torch.equal(twice[:, 1], torch.full((3,), 2.0))
+    assert twice[:, 2].std() > 0
+
+
+def test_the_factual_value_changes_nothing(story):
+    x = torch.rand(5, 6)
+    means = torch.tensor(encode(story, x)["mean"].values)
+    torch.testing.assert_close(reconstruct(do(story, {"z[2]": means[:, 2]}), x), reconstruct(story, x))
+
+
+def test_the_intervened_pair_is_a_pair_for_any_elbo(story):
+    x = torch.rand(5, 6).round()
+    intervened = do(story, {"z[0]": 1.0})
+    pyro.set_rng_seed(0)
+    natural = TraceMeanField_ELBO().loss(story.model, story.guide, x)
+    pyro.set_rng_seed(0)
+    assert TraceMeanField_ELBO().loss(intervened.model, intervened.guide, x) != natural
+    assert intervened.latents == ("z_natural",)
+    assert list(encode(intervened, x)["code"].values) == ["hue", "size", "x", "y"]
+
+
+def test_do_uses_no_random_numbers_and_leaves_the_story_alone(story):
+    state = torch.get_rng_state()
+    do(story, {"z": 1.0})
+    assert torch.equal(state, torch.get_rng_state())
+    assert effective(story).std() > 0
+
+
+BAD = {
+    "an unknown name": ({"zz": 1.0}, KeyError, "no latent named 'zz'; the story has .*; did you mean 'z'"),
+    "no close name": (
+        {"shape": 1.0},
+        KeyError,
+        r"no latent named 'shape'; the story has \['z', 'hue', 'size', 'x', 'y'\]",
+    ),
+    "a coordinate too far": ({"z[4]": 1.0}, KeyError, r"no coordinate 'z\[4\]': latent 'z' has 4 coordinates"),
+    "not a number": ({"z": float("nan")}, ValueError, r"do\('z'\): the value is not finite"),
+    "a wrong shape": ({"z": torch.zeros(3)}, ValueError, r"do\('z'\): .* broadcasts to .*, got shape \(3,\)"),
+    "set twice": ({"z[1]": 1.0, "size": 2.0}, ValueError, "coordinate 1 of 'z' is set twice"),
+    "whole and part": ({"z": 1.0, "z[1]": 2.0}, ValueError, "'z' is set as a whole and in a coordinate"),
+    "no number at all": ({"z": "high"}, TypeError, r"do\('z'\): expected a number, a tensor or an array, got str"),
+}
+
+
+@pytest.mark.parametrize(("values", "error", "message"), BAD.values(), ids=list(BAD))
+def test_bad_interventions_say_what_is_wrong(story, values, error, message):
+    with pytest.raises(error, match=message):
+        do(story, values)
+
+
+def test_a_batch_that_does_not_fit_is_told_at_the_call(story):
+    with pytest.raises(ValueError, match=r"do\('z'\): expected a value that broadcasts to \(3, 4\), got \(5, 4\)"):
+        do(story, {"z": torch.zeros(5, 4)}).model(batch_size=3)
+    with pytest.raises(ValueError, match=r"do\('z\[1\]'\): expected a value that broadcasts to \(3,\), got \(5,\)"):
+        do(story, {"z[1]": torch.zeros(5)}).model(batch_size=3)
+
+
+def test_names_of_coordinates_must_be_as_many_as_there_are(story):
+    story.coordinate_names = {"z": ("a", "b")}
+    with pytest.raises(ValueError, match="latent 'z' has 4 coordinates, coordinate_names has 2"):
+        encode(story, torch.rand(2, 6))
+
+
+def test_traversals_need_one_observation_and_rows_of_one_length(story):
+    with pytest.raises(ValueError, match="expected one observation, got 2"):
+        traverse(story, torch.rand(2, 6), {"hue": [0.0]})
+    with pytest.raises(ValueError, match=r"as many values for each coordinate, got \[1, 2\]"):
+        traverse(story, torch.rand(1, 6), {"hue": [0.0], "x": [0.0, 1.0]})
+
+
+def test_decode_needs_all_latents(story):
+    assert decode(story, {"z": torch.zeros(2, 4)}).shape == (2, 6)

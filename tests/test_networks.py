@@ -1,0 +1,130 @@
+"""Networks of the literature, layer by layer, and the distributions that conditionals make of them."""
+
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+from ppl_disentangle.conditionals import Bernoulli, ContinuousBernoulli, Gaussian, GaussianLearnedScale
+from ppl_disentangle.networks import (
+    burgess_decoder,
+    burgess_encoder,
+    mlp_decoder,
+    mlp_encoder,
+    study_decoder,
+    study_encoder,
+)
+
+
+def layers(net):
+    """(kind, inputs, outputs, kernel) of each layer with weights."""
+    found = []
+    for m in net.modules():
+        if isinstance(m, nn.Conv2d | nn.ConvTranspose2d):
+            found.append((type(m).__name__, m.in_channels, m.out_channels, m.kernel_size[0], m.stride[0]))
+        elif isinstance(m, nn.Linear):
+            found.append(("Linear", m.in_features, m.out_features))
+    return found
+
+
+def test_the_studys_networks_are_those_of_its_table():
+    assert layers(study_encoder(20, channels=3)) == [
+        ("Conv2d", 3, 32, 4, 2),
+        ("Conv2d", 32, 32, 4, 2),
+        ("Conv2d", 32, 64, 2, 2),
+        ("Conv2d", 64, 64, 2, 2),
+        ("Linear", 1024, 256),
+        ("Linear", 256, 20),
+    ]
+    assert layers(study_decoder(10, channels=3)) == [
+        ("Linear", 10, 256),
+        ("Linear", 256, 1024),
+        ("ConvTranspose2d", 64, 64, 4, 2),
+        ("ConvTranspose2d", 64, 32, 4, 2),
+        ("ConvTranspose2d", 32, 32, 4, 2),
+        ("ConvTranspose2d", 32, 3, 4, 2),
+    ]
+
+
+def test_burgess_networks_mirror_each_other():
+    down = [("Conv2d", 1, 32, 4, 2)] + 3 * [("Conv2d", 32, 32, 4, 2)]
+    assert layers(burgess_encoder(20)) == [*down, ("Linear", 512, 256), ("Linear", 256, 256), ("Linear", 256, 20)]
+    up = 3 * [("ConvTranspose2d", 32, 32, 4, 2)] + [("ConvTranspose2d", 32, 1, 4, 2)]
+    assert layers(burgess_decoder(10)) == [("Linear", 10, 256), ("Linear", 256, 256), ("Linear", 256, 512), *up]
+
+
+def test_the_mlp_has_1200_units_of_relu_and_of_tanh():
+    assert [n for _, _, n in layers(mlp_encoder(20))] == [1200, 1200, 20]
+    assert [n for _, _, n in layers(mlp_decoder(10))] == [1200, 1200, 1200, 4096]
+    assert sum(isinstance(m, nn.ReLU) for m in mlp_encoder(20)) == 2
+    assert sum(isinstance(m, nn.Tanh) for m in mlp_decoder(10)) == 3
+
+
+PAIRS = {
+    "study": (study_encoder(20, channels=3), study_decoder(10, channels=3), (3, 64, 64)),
+    "burgess": (burgess_encoder(20, channels=3), burgess_decoder(10, channels=3), (3, 64, 64)),
+    "mlp": (mlp_encoder(20, shape=(2, 5), hidden=8), mlp_decoder(10, shape=(2, 5), hidden=8), (2, 5)),
+}
+
+
+@pytest.mark.parametrize(("encoder", "decoder", "shape"), PAIRS.values(), ids=list(PAIRS))
+def test_shapes_from_observation_to_code_and_back(encoder, decoder, shape):
+    q = Gaussian(encoder)(torch.rand(7, *shape))
+    assert (q.batch_shape, q.event_shape) == ((7,), (10,))
+    p = Bernoulli(decoder)(torch.zeros(4, 7, 10))
+    assert (p.batch_shape, p.event_shape) == ((4, 7), shape)
+    last = [m for m in decoder.modules() if isinstance(m, nn.Linear | nn.ConvTranspose2d)][-1]
+    assert last.bias is not None
+
+
+def test_the_studys_initial_weights_are_glorot_uniform_with_zero_biases():
+    layer = study_encoder(20)[2]
+    bound = (6 / (32 * 16 + 32 * 16)) ** 0.5
+    assert layer.weight.abs().max() <= bound
+    assert layer.weight.abs().max() > 0.98 * bound
+    assert not layer.bias.any()
+
+
+def test_gaussian_takes_means_and_log_variances():
+    q = Gaussian(nn.Identity())(torch.tensor([[1.0, -1.0, 0.0, 2.0]]))
+    assert q.mean.tolist() == [[1.0, -1.0]]
+    torch.testing.assert_close(q.variance, torch.tensor([[1.0, 2.0]]).sub(1).mul(2).exp())
+    with pytest.raises(ValueError, match="an even number of outputs .*, got 3"):
+        Gaussian(nn.Identity())(torch.zeros(1, 3))
+
+
+def test_bernoulli_is_the_cross_entropy_of_grey_values_too():
+    x, logits = torch.rand(5, 8), torch.randn(5, 8)
+    expected = -nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
+    torch.testing.assert_close(Bernoulli(nn.Identity())(logits).log_prob(x), expected)
+
+
+def test_continuous_bernoulli_is_normalised_and_bernoulli_is_not():
+    grid, logits = torch.linspace(0, 1, 20_001)[:, None], torch.tensor([[1.7]]).expand(20_001, 1)
+    masses = [
+        torch.trapezoid(conditional(nn.Identity())(logits).log_prob(grid).exp(), grid[:, 0]).item()
+        for conditional in (ContinuousBernoulli, Bernoulli)
+    ]
+    assert masses[0] == pytest.approx(1, abs=1e-5)
+    assert abs(masses[1] - 1) > 0.1
+
+
+def test_the_learned_scale_reaches_its_maximum_likelihood():
+    generator = torch.Generator().manual_seed(0)
+    x, conditional = 0.3 * torch.randn(2000, 4, generator=generator), GaussianLearnedScale(nn.Identity())
+    optimizer = torch.optim.Adam(conditional.parameters(), lr=0.05)
+    for _ in range(200):
+        optimizer.zero_grad()
+        (-conditional(torch.zeros_like(x)).log_prob(x).mean()).backward()
+        optimizer.step()
+    assert conditional.log_scale.exp().item() == pytest.approx(x.square().mean().sqrt().item(), rel=1e-3)
+
+
+def test_distributions_are_float32_when_networks_are_not():
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        net = nn.Linear(4, 6)
+        assert net(torch.zeros(2, 4)).dtype == torch.bfloat16
+        assert Gaussian(net)(torch.zeros(2, 4)).mean.dtype == torch.float32
+        likelihood = Bernoulli(net)(torch.zeros(2, 4))
+        assert likelihood.log_prob(torch.ones(2, 6)).dtype == torch.float32
+    assert isinstance(likelihood.base_dist, dist.Bernoulli)
