@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -74,6 +75,7 @@ def parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     options = parser().parse_args(arguments)
+    options.arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         return COMMANDS[options.command][1](options)
     except (ValueError, KeyError, FileNotFoundError, FileExistsError, ImportError, ArithmeticError) as error:
@@ -131,12 +133,12 @@ def _train_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--latent-dim", type=int, default=10)
     command.add_argument("--network", help="study, burgess or mlp (default: the first that fits)")
     command.add_argument("--likelihood", default="bernoulli", help="bernoulli, continuous_bernoulli or gaussian")
-    command.add_argument("--steps", type=int, default=20_000)
-    command.add_argument("--batch-size", type=int, default=64)
-    command.add_argument("--lr", type=float, default=1e-3)
+    command.add_argument("--steps", type=int, help="default: the recipe's for this story and data, else 20000")
+    command.add_argument("--batch-size", type=int, help="default: the recipe's, else 64")
+    command.add_argument("--lr", type=float, help="default: the recipe's, else 1e-3")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--device", default="auto")
-    command.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    command.add_argument("--precision", choices=("float32", "bfloat16"), help="default: the recipe's, else float32")
     command.add_argument("--held-out", type=int, default=1000, help="data kept out of training")
     command.add_argument("--patience", type=int, help="stop after so many held-out bounds without a better one")
     command.add_argument("--out", type=Path, help="run folder (default: runs/STORY-DATA-N)")
@@ -164,48 +166,17 @@ def train(options: argparse.Namespace) -> int:
 
 
 def _new_run(options: argparse.Namespace) -> Any:
-    from ppl_disentangle.data import load_data
-    from ppl_disentangle.demo import EVALUATION
+    from ppl_disentangle.demo import configure
     from ppl_disentangle.runs import Run, free_folder
-    from ppl_disentangle.zoo import build
 
-    data = load_data(options.data)
-    story = {
-        "name": options.story,
-        "options": _settings(options.set),
-        "latent_dim": options.latent_dim,
-        "network": options.network,
-        "likelihood": options.likelihood,
-        "seed": options.seed,
-    }
-    build(
-        story["name"], data, **{k: v for k, v in story.items() if k != "name"}
-    )  # say what is wrong before a folder is
+    story = {k: getattr(options, k) for k in ("latent_dim", "network", "likelihood", "seed")}
+    story |= {"name": options.story, "options": _settings(options.set)}
+    names = ("steps", "batch_size", "lr", "seed", "device", "precision", "patience")
+    training = {name: getattr(options, name) for name in names}
+    command = shlex.join(["ppl-disentangle", *options.arguments])
+    config, data = configure(story, options.data, training, command=command, held_out=options.held_out)
     stem = f"{Path(options.story.partition(':')[0]).stem}-{data.name}"
-    training = {
-        k: getattr(options, k) for k in ("steps", "batch_size", "lr", "seed", "device", "precision", "patience")
-    }
-    config = {
-        "story": story,
-        "data": describe(data, options.data, options.held_out),
-        "training": training,
-        "evaluation": EVALUATION,
-        "command": "ppl-disentangle " + " ".join(sys.argv[1:]),
-    }
     return Run.create(options.out or free_folder(Path("runs") / stem), config, progress=not options.quiet)
-
-
-def describe(data: Any, source: str, held_out: int) -> dict[str, Any]:
-    """What a run's configuration says of its data."""
-    path = Path(source)
-    return {
-        "source": str(path.resolve()) if path.exists() else source,
-        "name": data.name,
-        "num_data": len(data),
-        "observation_shape": list(data.observation_shape),
-        "factors": dict(zip(data.factor_names, data.factor_sizes, strict=True)),
-        "held_out": held_out,
-    }
 
 
 def _settings(pairs: Sequence[str]) -> dict[str, Any]:

@@ -92,15 +92,21 @@ def mlp_encoder(outputs: int, *, shape: Sequence[int] = (1, 64, 64), hidden: int
     return nn.Sequential(nn.Flatten(), *_dense((math.prod(shape), hidden, hidden, outputs), nn.ReLU))
 
 
-def mlp_decoder(latent_dim: int, *, shape: Sequence[int] = (1, 64, 64), hidden: int = 1200) -> nn.Sequential:
-    """Three layers of ``hidden`` tanh units to observations of ``shape``; 1200 units in [1, 2].
+def mlp_decoder(
+    latent_dim: int,
+    *,
+    shape: Sequence[int] = (1, 64, 64),
+    hidden: int = 1200,
+    activation: type[nn.Module] = nn.Tanh,
+) -> nn.Sequential:
+    """Three layers of ``hidden`` units to observations of ``shape``; 1200 units of tanh in [1, 2].
 
     References:
         [1] Higgins et al., 2017. https://openreview.net/forum?id=Sy2fzU9gl
         [2] Chen et al., 2018. https://arxiv.org/abs/1802.04942
     """
     widths = (latent_dim, hidden, hidden, hidden, math.prod(shape))
-    return nn.Sequential(*_dense(widths, nn.Tanh), nn.Unflatten(1, tuple(shape)))
+    return nn.Sequential(*_dense(widths, activation), nn.Unflatten(1, tuple(shape)))
 
 
 def tensorflow_init(net: nn.Sequential) -> nn.Sequential:

@@ -191,8 +191,9 @@ class Run:
         images = traverse(story, x, {n: quantiles.sel(code=n).values.tolist() for n in names})
         notes = {n: f"KL {codes['kl'].sel(code=n).item():.1f}" for n in names}
         if factors is not None:
-            best = factors.idxmax("factor")
-            notes = {n: f"{note} · {best.sel(code=n).item()}" for n, note in notes.items()}
+            best, told = factors.idxmax("factor"), factors.max("factor") > 0.05
+            live = told & (codes["kl"] > 0.05)
+            notes |= {n: f"{notes[n]} · {best.sel(code=n).item()}" for n in names if live.sel(code=n)}
         self.write_figure("traversals", plots.plot_traversals(images, notes=notes))
         self.write_tree({"traversals": images.to_dataset(name="x").assign(kl=codes["kl"].sel(code=names))})
         return images
@@ -238,7 +239,7 @@ class Run:
     def write_figure(self, name: str, figure: Any) -> None:
         """Write a PNG in ``figures/``, atomically."""
         with atomic_path(self.folder / "figures" / f"{name}.png") as path:
-            figure.savefig(path, format="png", dpi=130)
+            figure.savefig(path, format="png")
 
     def read_tree(self) -> xr.DataTree:
         """All results so far."""

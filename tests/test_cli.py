@@ -28,7 +28,7 @@ def run_folder(tmp_path_factory):
 
 def test_train_writes_a_run_that_holds_what_was_asked_for(run_folder):
     config = json.loads((run_folder / "config.json").read_text())
-    assert config["story"]["options"] == {"beta": 2}
+    assert config["story"]["options"] == {"beta": 2, "warm_up": 1000}  # as asked for; as in the recipe
     assert config["data"]["num_data"] == 1797
     assert config["training"]["steps"] == 60
     environment = json.loads((run_folder / "environment.json").read_text())
@@ -117,7 +117,9 @@ ERRORS = {
 
 
 @pytest.mark.parametrize(("arguments", "message"), ERRORS.values(), ids=list(ERRORS))
-def test_errors_are_one_line_that_names_what_came_and_what_was_expected(arguments, message, capsys, tmp_path, monkeypatch):
+def test_errors_are_one_line_that_names_what_came_and_what_was_expected(
+    arguments, message, capsys, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 1
     error = capsys.readouterr().err.strip()
@@ -128,7 +130,10 @@ def test_errors_are_one_line_that_names_what_came_and_what_was_expected(argument
 
 @pytest.mark.parametrize(
     ("arguments", "hint"),
-    [(["tarin"], "did you mean 'train'"), (["train", "beta_vae", "--step", "3", "--sed", "1"], "did you mean '--seed'")],
+    [
+        (["tarin"], "did you mean 'train'"),
+        (["train", "beta_vae", "--step", "3", "--sed", "1"], "did you mean '--seed'"),
+    ],
 )
 def test_a_misspelt_command_or_flag_gets_the_closest_match(arguments, hint, capsys):
     with pytest.raises(SystemExit) as left:
@@ -145,7 +150,9 @@ def test_every_command_has_help_with_an_example(command, capsys):
 
 
 def test_help_imports_no_torch():
-    program = "import sys; from ppl_disentangle.cli import parser; parser().format_help(); print('torch' in sys.modules)"
+    program = (
+        "import sys; from ppl_disentangle.cli import parser; parser().format_help(); print('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "False"
 
 

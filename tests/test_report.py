@@ -189,6 +189,15 @@ def test_the_summary_says_in_words_how_the_model_compares(tmp_path, scores, sent
     assert sentence in read(tmp_path, results=one_metric(*scores)).text
 
 
+@pytest.mark.parametrize(
+    ("scores", "written"),
+    [((7.0, 10.0), ["7", "10"]), ((2.0, 2.5), ["2.000", "2.500"]), ((1.0, 0.0), ["1.000", "0.000"])],
+)
+def test_counts_are_written_as_such_and_scores_with_three_decimals(tmp_path, scores, written):
+    row = read(tmp_path, results=one_metric(*scores)).table("Metric")["MIG"]
+    assert [row[column].removeprefix("[best]★") for column in ("this model", "pca")] == written
+
+
 def test_costs_are_those_at_the_end_of_training_and_held_out_and_add_up(page):
     table = page.table("Cost")
     assert {label: row["end of training"] for label, row in table.items()} == {

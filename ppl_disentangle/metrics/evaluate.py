@@ -58,6 +58,8 @@ def _dci(codes: ndarray, task: Task) -> tuple[float, ...]:
 
 def _factor_vae_score(codes: ndarray, task: Task) -> tuple[float, ...]:
     num_train, num_eval = task.factor_vae_votes
+    if task.factors.shape[1] < 2:
+        return (np.nan,)  # which of one factor is fixed needs no telling
     score = factor_vae_score_from_codes(codes, task.factors, seed=task.seed, num_train=num_train, num_eval=num_eval)
     return (score,)
 
