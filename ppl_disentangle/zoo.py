@@ -16,6 +16,7 @@ from torch import nn
 from ppl_disentangle import models, networks
 from ppl_disentangle.conditionals import Bernoulli, Conditional, ContinuousBernoulli, Gaussian, GaussianLearnedScale
 from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.inference import Linear
 from ppl_disentangle.story import GenerativeStory, story_of
 
 __all__ = ["LIKELIHOODS", "NETWORKS", "build", "choose", "stories", "story_options"]
@@ -74,12 +75,12 @@ def build(
             that fits.
         likelihood: ``"bernoulli"``, ``"continuous_bernoulli"`` or ``"gaussian"`` (with a learned scale).
         seed: of the initial weights; the caller's random state is left alone.
-        options: hyper-parameters of the story.
+        options: hyper-parameters of the story; a list ``[start, end, steps]`` is a linear schedule.
 
     Raises:
         ValueError: a name that is not known, or a network that does not take the data.
     """
-    options = dict(options or {})
+    options = {k: Linear(*v) if isinstance(v, list) else v for k, v in (options or {}).items()}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if ".py:" in name:
