@@ -1,4 +1,4 @@
-"""A generative story of your own: fitted, encoded, intervened on, with nothing registered."""
+"""A generative story of your own, fitted and encoded, with nothing registered."""
 
 import argparse
 
@@ -7,7 +7,7 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
-from ppl_disentangle import GenerativeStory, do, encode, reconstruct
+from ppl_disentangle import GenerativeStory, encode
 from ppl_disentangle.data import digits
 from ppl_disentangle.inference import TCELBO, fit
 
@@ -17,13 +17,13 @@ class StrokesAndSlant(GenerativeStory):
 
     def __init__(self):
         super().__init__()
-        self.encoder, self.decoder = nn.Linear(64, 8), nn.Sequential(nn.Linear(4, 64), nn.Unflatten(1, (1, 8, 8)))
+        self.encoder, self.decoder = nn.Linear(64, 8), nn.Linear(4, 64)
 
     def model(self, x=None, *, batch_size=1):
         with self.data_plate(x, batch_size):
             slant = pyro.sample("slant", dist.Normal(0.0, 1.0))
             strokes = pyro.sample("strokes", dist.Laplace(torch.zeros(3), 1.0).to_event(1))
-            logits = self.decoder(torch.cat([slant[:, None], strokes], -1))
+            logits = self.decoder(torch.cat([slant[:, None], strokes], -1)).unflatten(1, (1, 8, 8))
             return pyro.sample("x", dist.Bernoulli(logits=logits, validate_args=False).to_event(3), obs=x)
 
     def guide(self, x):
@@ -35,12 +35,7 @@ class StrokesAndSlant(GenerativeStory):
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=2000)
-torch.manual_seed(0)
-story, data = StrokesAndSlant(), digits()
-history = fit(story, data, steps=parser.parse_args().steps, objective=TCELBO(beta=2.0))
+story, steps = StrokesAndSlant(), parser.parse_args().steps
+history = fit(story, digits(), steps=steps, objective=TCELBO(beta=2.0))
 print(history[["loss", "total_correlation"]].isel(step=[0, -1]).to_dataframe())
-x = data.to_float(data.observations(torch.arange(4)))
-print(encode(story, x)["mean"].to_series().unstack().round(2))
-print(
-    "mean change of a pixel:", (reconstruct(do(story, {"slant": 2.0}), x) - reconstruct(story, x)).abs().mean().item()
-)
+print(encode(story, digits())["mean"][:4].to_series().unstack().round(2))

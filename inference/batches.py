@@ -21,8 +21,10 @@ class Batches:
     def __init__(self, data: FactorDataset, batch_size: int, *, seed: int, device: torch.device) -> None:
         if batch_size < 1:
             raise ValueError(f"expected batch_size >= 1, got {batch_size}")
+        if batch_size > len(data):
+            raise ValueError(f"batch_size={batch_size} is more than the {len(data)} data of {data.name!r}")
         self.data, self.seed, self.device = data.to(device), seed, device
-        self.batch_size = min(batch_size, len(data))
+        self.batch_size = batch_size
         self.steps_per_epoch = len(data) // self.batch_size
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)
 

@@ -17,7 +17,8 @@ import pyro
 import torch
 import xarray as xr
 from pyro.infer import ELBO
-from torch import nn
+from pyro.poutine import Trace
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
@@ -97,7 +98,7 @@ def fit(
         data: the observations.
         steps: number of steps in all, those of a resumed run included.
         objective: any Pyro ELBO; by default the story's own, else the evidence lower bound.
-        batch_size: data per step; all data if there are fewer.
+        batch_size: data per step.
         lr: learning rate.
         optimizer: ``optimizer(parameters, lr=lr)``, such as ``torch.optim.SGD``; by default fused Adam.
         seed: of the order of the data and of the draws.
@@ -182,13 +183,20 @@ class _Trainer:
         if not torch.isfinite(x).all():
             raise NonFiniteError(0, "x", "observations")
         with fork_randomness(), torch.no_grad(), pyro.validation_enabled(True):
-            model_trace, _ = paired_traces(self.story.model, self.story.guide, (x,), {})
+            model_trace = self._first_trace(x)
             plate = data_plate(observed_sites(model_trace).values())
             self.bound = self.objective(self.story.model, self.story.guide)
             self.bound(x)
         self.per_datum = 1 / (len(x) if plate is None else plate.full_size)
         parameters = list({id(p): p for m in (self.story, self.bound) for p in m.parameters()}.values())
         self.optimizer = optimizer([p for p in parameters if p.requires_grad], lr=lr)
+
+    def _first_trace(self, x: Tensor) -> Trace:
+        try:
+            return paired_traces(self.story.model, self.story.guide, (x,), {})[0]
+        except (RuntimeError, TypeError) as error:
+            shape = tuple(x.shape)
+            raise ValueError(f"the story does not take a batch of observations of shape {shape}: {error}") from error
 
     def state(self, steps: int, settings: dict[str, Any]) -> TrainingState:
         """The state before the first step."""

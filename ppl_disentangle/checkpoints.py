@@ -35,10 +35,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write ``tensors`` and JSON-like ``metadata`` to a safetensors file, atomically."""
+    """Write ``tensors`` and JSON-like ``metadata`` to a safetensors file, atomically.
+
+    Raises:
+        OSError: it could not be written; a file that was there before is as it was.
+    """
     held = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    with atomic_path(path) as temporary:
-        save_file(held, temporary, metadata={name: json.dumps(value) for name, value in metadata.items()})
+    texts = {name: json.dumps(value) for name, value in metadata.items()}
+    try:
+        with atomic_path(path) as temporary:
+            save_file(held, temporary, metadata=texts)
+    except Exception as error:
+        before = "what was there before is as it was" if path.exists() else "nothing was written"
+        raise OSError(f"could not save {path} ({error}); {before}") from error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

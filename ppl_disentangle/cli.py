@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         return COMMANDS[options.command][1](options)
-    except (ValueError, KeyError, FileNotFoundError, FileExistsError, ImportError, ArithmeticError) as error:
+    except (ValueError, TypeError, KeyError, OSError, ImportError, ArithmeticError) as error:
         message = error.args[0] if isinstance(error, KeyError) else error
         print(f"ppl-disentangle: {message}", file=sys.stderr)
         return 1

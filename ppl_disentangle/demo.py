@@ -20,7 +20,7 @@ DEFAULTS: dict[str, Any] = {"steps": 20_000, "batch_size": 64, "lr": 1e-3, "prec
 
 RECIPES: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
     ("beta_tcvae", "sprites"): {
-        "options": {"beta": 40.0, "estimator": "weighted", "warm_up": 2000},
+        "options": {"beta": [50.0, 8.0, 6000], "estimator": "weighted", "warm_up": 2000},
         "training": {"steps": 7000, "precision": "bfloat16"},
     },
     ("beta_tcvae", "digits"): {"options": {"beta": 2.0, "warm_up": 1000}, "training": {"steps": 3000}},
@@ -89,7 +89,7 @@ def run_demo(
     keep_freed_memory()
     training = (SHORT["training"] if short else {}) | {"seed": seed} | ({"steps": steps} if steps else {})
     command = f"ppl-disentangle demo --seed {seed}" + (f" --steps {steps}" if steps else "") + " --short" * short
-    story = {"name": "beta_tcvae", "options": {}, "latent_dim": 10, "network": "study", "seed": seed}
+    story = {"name": "beta_tcvae", "options": {}, "latent_dim": 10, "network": "burgess", "seed": seed}
     evaluation = SHORT["evaluation"] if short else {}
     config, _ = configure(story, "sprites", training, command=command, evaluation=evaluation)
     run = Run.create(out or free_folder(Path("runs") / "demo"), config, progress=progress)

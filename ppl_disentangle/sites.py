@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.distributions import TorchDistribution
+from pyro.distributions import Bernoulli, ContinuousBernoulli, Independent, TorchDistribution
 from pyro.distributions.util import scale_and_mask
 from pyro.infer.util import is_validation_enabled
 from pyro.poutine import Trace
@@ -159,12 +159,27 @@ def _check(model_trace: Trace, guide_trace: Trace, max_plate_nesting: float) -> 
         trace.compute_log_prob()
         for node in _sample_nodes(trace):
             check_site_shape(node, max_plate_nesting)
+    for site in observed_sites(model_trace).values():
+        _check_range(site)
     for site in sampled_sites(guide_trace).values():
         if not site.fn.has_rsample:
             raise ValueError(
                 f"latent {site.name!r} is drawn from {type(site.fn).__name__}, which is not reparameterised;"
                 " use a relaxed distribution, or Pyro's own ELBOs"
             )
+
+
+def _check_range(site: Site) -> None:
+    """Bernoulli pixels may be grey, hence do not validate themselves, but must be in [0, 1]."""
+    fn = site.fn
+    while isinstance(fn, Independent):
+        fn = fn.base_dist
+    if isinstance(fn, Bernoulli | ContinuousBernoulli) and not ((site.value >= 0) & (site.value <= 1)).all():
+        low, high = site.value.min().item(), site.value.max().item()
+        raise ValueError(
+            f"observed site {site.name!r}: {type(fn).__name__} takes values in [0, 1], got {low:g} to {high:g}; rescale"
+            " the data (from_arrays has maximum=), or use a Gaussian likelihood"
+        )
 
 
 def first_non_finite(model_trace: Trace, guide_trace: Trace) -> str | None:

@@ -1,7 +1,6 @@
 """The training loop: reproducible, resumable, honest about what goes wrong."""
 
 import copy
-import json
 import os
 import signal
 import subprocess
@@ -302,11 +301,54 @@ def test_any_pyro_objective_trains():
     assert all(not torch.equal(v, before[k]) for k, v in story.state_dict().items())
 
 
-def test_a_batch_of_all_data_and_larger_ones_are_all_data():
+def test_a_batch_of_all_data_trains():
     data = digits().subset(torch.arange(20))
-    history = fit(make(), data, steps=2, batch_size=64, progress=False)
-    assert json.loads(history.attrs["settings"])["batch_size"] == 20
+    history = fit(make(), data, steps=2, batch_size=20, progress=False)
     assert bool(history.to_array().notnull().all())
+
+
+def test_data_that_do_not_fit_the_story_are_told_so():
+    with pytest.raises(ValueError, match=r"does not take a batch of observations of shape \(4, 1, 5, 5\): mat1"):
+        fit(make(), from_arrays(torch.rand(9, 1, 5, 5)), steps=1, batch_size=4, progress=False)
+    data = from_arrays(torch.linspace(-3, 2, 640).reshape(10, 1, 8, 8))
+    with pytest.raises(ValueError, match=r"'x': Bernoulli takes values in \[0, 1\], got -3 to 2; rescale the data"):
+        fit(make(), data, steps=1, batch_size=10, progress=False)
+
+
+def test_a_truncated_checkpoint_is_told_so_and_kept(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    run(checkpoint=path)
+    cut = path.read_bytes()[:-100]
+    path.write_bytes(cut)
+    with pytest.raises(ValueError, match="checkpoint.safetensors is no checkpoint"):
+        run(checkpoint=path, resume=True)
+    assert path.read_bytes() == cut
+
+
+FULL_DISK = """
+import resource, signal, sys, torch
+from pathlib import Path
+from ppl_disentangle.checkpoints import save_tensors
+path = Path(sys.argv[1])
+save_tensors(path, {"a": torch.ones(10)}, {"step": 1})
+before = path.read_bytes()
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+try:
+    save_tensors(path, {"a": torch.ones(100_000)}, {"step": 2})
+except OSError as error:
+    print(error)
+assert path.read_bytes() == before
+assert [p.name for p in path.parent.iterdir()] == [path.name]
+"""
+
+
+def test_a_disk_that_is_full_costs_nothing_that_was_saved(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "could not save" in done.stdout
+    assert "what was there before is as it was" in done.stdout
 
 
 def test_bad_arguments_get_errors_that_name_them():
@@ -314,6 +356,7 @@ def test_bad_arguments_get_errors_that_name_them():
         ({"steps": 0}, "steps >= 1, got 0"),
         ({"patience": 2}, "patience needs held_out data"),
         ({"batch_size": 0}, "batch_size >= 1, got 0"),
+        ({"batch_size": 2000}, "batch_size=2000 is more than the 1797 data of 'digits'"),
         ({"precision": "half"}, "precision 'float32' or 'bfloat16', got 'half'"),
         ({"objective": TCELBO(num_data=3)}, "num_data=3, the data are 1797"),
     ):
