@@ -212,8 +212,6 @@ def evaluate(options: argparse.Namespace) -> int:
     run = Run.open(options.run)
     predictor = {"dci_predictor": options.dci_predictor} if options.dci_predictor else {}
     scores = run.evaluate(seed=options.seed, **predictor)
-    if scores is None:
-        raise ValueError(f"the data of {options.run} have no factors to score against")
     print("\n".join(format_scores(scores)))
     return 0
 

@@ -108,15 +108,9 @@ def finish(run: Run) -> int:
         evaluation |= {"metrics": ["mig", "factor_vae_score", "active_units"], "dci_predictor": "gbt"}
     scores = run.evaluate()
     run.draw()
-    tree = run.read_tree()
-    traversals, bound = tree["traversals"].to_dataset(), tree["held_out"].to_dataset()
+    traversals = run.read_tree()["traversals"].to_dataset()
     first = str(traversals["code"].values[0])
     run.intervene({first: round(float(traversals["value"].sel(code=first)[-1]), 1)})
-    parts = ", ".join(f"{name} {bound[name].item():.2f}" for name in ("elbo", "log_likelihood", "kl"))
-    print(f"held out, nats per datum: {parts}")
-    if scores is None:
-        print("no factors are known for these data: no metrics")
-    else:
-        print("\n".join(format_scores(scores)))
+    print("\n".join(format_scores(scores)))
     print(f"report: {run.report()}")
     return 0

@@ -30,6 +30,12 @@ METRICS = {
         "FactorVAE score",
         "how often the code that varies least tells which factor was held fixed",
     ),
+    "log_likelihood": ("Log likelihood", "of held-out pixels given their codes, in nats per datum"),
+    "elbo": (
+        "ELBO",
+        "a lower bound on the log likelihood of held-out data, in nats per datum; at its ceiling every datum of"
+        " the grid has the same probability",
+    ),
     "active_units": ("Active units", "number of codes that vary with the data at all; not ranked"),
 }
 SPLITS = (  # sets of terms whose sum is the bound

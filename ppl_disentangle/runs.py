@@ -128,25 +128,56 @@ class Run:
         self.write_tree({name: group.to_dataset() for name, group in tree.children.items()})
         return story
 
-    def evaluate(self, **options: Any) -> xr.Dataset | None:
-        """Score the codes beside chance, baselines and a perfect code; ``None`` for data without factors."""
+    def evaluate(self, **options: Any) -> xr.Dataset:
+        """Score codes and bound beside chance, baselines and what a perfect code would get.
+
+        Args:
+            **options: of :func:`~ppl_disentangle.metrics.evaluate`, in place of the configured ones.
+        """
         data = self.data()
-        if not any(size > 1 for size in data.factor_sizes):
-            return None
+        story, other = self.story(data), self.untrained(data, seed=self.config["story"]["seed"] + 1)
+        training, held_out = self.split(data)
+        sample = training.observations(torch.randperm(len(training), generator=torch.Generator().manual_seed(1))[:5000])
         precision = self.config["training"].get("precision", "float32")
-        own = encoder(self.story(data), data, precision=precision)
-        untrained = encoder(self.untrained(data, seed=self.config["story"]["seed"] + 1), data, precision=precision)
-        num_codes = own(data.observations(torch.arange(1))).shape[1]
-        sample = data.observations(torch.randperm(len(data), generator=torch.Generator().manual_seed(1))[:5000])
-        baselines: dict[str, Any] = {
-            "PCA": metrics.pca(sample, num_codes),
-            "ICA": metrics.ica(sample, num_codes),
-            "untrained": untrained,
-        }
-        settings = self.config["evaluation"] | options
-        scores = metrics.evaluate(own, data, baselines=baselines, progress=self.progress, **settings)
+        own, untrained = (encoder(s, data, precision=precision) for s in (story, other))
+        num_codes = min(own(sample[:1]).shape[1], sample[0].numel())
+        linear = {"PCA": metrics.pca(sample, num_codes), "ICA": metrics.ica(sample, num_codes)}
+        scores = self._bound_scores(story, other, linear, sample, held_out)
+        if any(size > 1 for size in data.factor_sizes):
+            baselines: dict[str, Any] = linear | {"untrained": untrained}
+            settings = self.config["evaluation"] | options
+            of_codes = metrics.evaluate(own, data, baselines=baselines, progress=self.progress, **settings)
+            scores = xr.concat([of_codes, scores], "metric", combine_attrs="override")
         self.write_tree({"metrics": scores})
         return scores
+
+    def _bound_scores(
+        self,
+        story: GenerativeStory,
+        untrained: GenerativeStory,
+        linear: Mapping[str, metrics.LinearCode],
+        training: Tensor,
+        held_out: FactorDataset,
+    ) -> xr.Dataset:
+        """Log likelihood and bound of held-out data in nats per datum; references for Bernoulli pixels only."""
+        names = ["log_likelihood", "elbo"]
+        estimate, other = (evidence(s, held_out)[names].mean() for s in (story, untrained))
+        rows = {name: [estimate[name].item(), np.nan, np.nan, np.nan, np.nan, other[name].item()] for name in names}
+        if (
+            self.config["story"].get("likelihood", "bernoulli") == "bernoulli"
+            and ".py:" not in self.config["story"]["name"]
+        ):
+            stored = held_out.observations(torch.arange(len(held_out)))
+            x, maximum = held_out.to_float(stored), held_out.maximum
+            chance = metrics.marginal_log_likelihood(x, held_out.to_float(training)).mean().item()
+            best = metrics.best_log_likelihood(x).mean().item()
+            by_code = [metrics.linear_log_likelihood(stored, code, maximum).mean().item() for code in linear.values()]
+            rows["log_likelihood"][1:5] = [chance, best, *by_code]
+            rows["elbo"][1:3] = [chance, -np.log(self.config["data"]["num_data"]) if best == 0 else np.nan]
+        columns = np.array([rows[name] for name in names]).T
+        coordinates = {"metric": names, "baseline": [*linear, "untrained"]}
+        variables = {n: ("metric", c) for n, c in zip(("estimate", "chance", "ceiling"), columns, strict=False)}
+        return xr.Dataset(variables | {"baseline_estimate": (("baseline", "metric"), columns[3:])}, coordinates)
 
     def draw(self) -> None:
         """All figures."""

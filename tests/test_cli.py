@@ -206,6 +206,18 @@ def test_a_story_of_ones_own_gets_metrics_traversals_plots_and_interventions(tmp
         assert tree["posterior/code"].sizes["code_coordinate"] == 2
 
 
+def test_data_without_factors_get_their_bound_measured(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "mine.npz", x=(rng.random((300, 1, 6, 6)) > 0.5).astype(np.uint8))
+    out = tmp_path / "run"
+    arguments = ["--steps", "20", "--held-out", "50", "--quiet", "--out", str(out)]
+    assert main(["train", "beta_vae", "--data", str(tmp_path / "mine.npz"), *arguments]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"log_likelihood +-\d+", shown)
+    assert "mig" not in shown
+    assert (out / "report.html").exists()
+
+
 def test_build_leaves_the_random_state_alone_and_follows_its_seed():
     import torch
 
