@@ -19,7 +19,7 @@ from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import Sprites, digits, from_arrays
 from ppl_disentangle.inference.batches import Batches
 from ppl_disentangle.inference.state import History
-from ppl_disentangle.inference.svi import _adam, _Trainer
+from ppl_disentangle.inference.trainer import Trainer, fused_adam
 from ppl_disentangle.models import BetaTCVAE, BetaVAE
 from ppl_disentangle.networks import mlp_decoder, mlp_encoder, study_decoder, study_encoder
 from ppl_disentangle.story import parameters_stay_local
@@ -27,11 +27,11 @@ from ppl_disentangle.story import parameters_stay_local
 
 def library_step(story, data, batch_size):
     """The step that ``fit`` takes, its history included."""
-    trainer = _Trainer(
+    trainer = Trainer(
         story, story.objective(), Batches(data, batch_size, seed=0, device=torch.device("cpu")), "float32"
     )
     with parameters_stay_local():
-        trainer.prepare(_adam, 1e-4)
+        trainer.prepare(fused_adam, 1e-4)
     numbers, history = itertools.count(), History(1_000_000, torch.device("cpu"))
 
     def step():

@@ -102,7 +102,8 @@ torch.set_num_threads(1)
 from torch import nn
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import digits
-from ppl_disentangle.inference import TCELBO, fit, svi
+from ppl_disentangle.inference import TCELBO, fit
+from ppl_disentangle.inference.trainer import Trainer
 from ppl_disentangle.models import BetaTCVAE
 torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # imports much of torch, once for all children
 
@@ -111,14 +112,14 @@ def train(folder, kill_at):
     encoder = nn.Sequential(nn.Conv2d(1, 8, 4, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 4, 2, 1), nn.Flatten(),
     nn.Linear(32, 8)) decoder = nn.Sequential(nn.Linear(4, 32), nn.Unflatten(1, (8, 2, 2)), nn.ConvTranspose2d(8, 8,
                             4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(8, 1, 4, 2, 1))
-    story, taken, step = BetaTCVAE(Gaussian(encoder), Bernoulli(decoder), 4, warm_up=20), [], svi._Trainer.step
+    story, taken, step = BetaTCVAE(Gaussian(encoder), Bernoulli(decoder), 4, warm_up=20), [], Trainer.step
 
     def counted(self, *args):
         if len(taken) == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         taken.append(step(self, *args))
 
-    svi._Trainer.step = counted
+    Trainer.step = counted
     history = fit(story, digits(), steps=40, batch_size=32, OPTIONS progress=False, resume=True,
                   checkpoint=folder + "/checkpoint.safetensors", checkpoint_every=6)
     torch.save([story.state_dict(), history["loss"].values.tolist()], folder + "/result.pt")

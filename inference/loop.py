@@ -1,0 +1,116 @@
+"""Steps in chunks: nothing is read from the device within a chunk, everything is looked at between two."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pyro
+
+from ppl_disentangle.inference.errors import NonFiniteError, TrainingInterrupted
+from ppl_disentangle.inference.state import TrainingState
+from ppl_disentangle.inference.trainer import Judge, Trainer
+
+__all__ = ["run"]
+
+CHUNK_STEPS, CHUNK_SECONDS = 100, 0.5
+
+
+def run(
+    trainer: Trainer,
+    state: TrainingState,
+    steps: int,
+    judge: Judge | None,
+    path: Path | None,
+    checkpoint_every: int,
+    validate_steps: int,
+    bar: Any,
+) -> None:
+    """Take steps until there are ``steps`` of them; between chunks see to history, held-out bound and checkpoint."""
+    stop = judge is not None and judge.is_out_of_patience(state)
+    with interrupts() as interrupted:
+        while state.step < steps and not stop:
+            validate = state.step < validate_steps
+            ends = [steps, _next(state.step, checkpoint_every), *([_next(state.step, judge.every)] if judge else [])]
+            _chunk(trainer, state, min([*ends, validate_steps] if validate else ends), validate, path)
+            _show(bar, state)
+            if judge is not None:
+                judge.evaluate(state)
+                stop = judge.is_out_of_patience(state)
+            if path is not None and (state.step % checkpoint_every == 0 or interrupted or stop or state.step == steps):
+                state.save(path)
+            if interrupted:
+                raise TrainingInterrupted(state.step, path)
+    if state.best:
+        trainer.story.load_state_dict(state.best)
+
+
+def _chunk(trainer: Trainer, state: TrainingState, end: int, validate: bool, path: Path | None) -> None:
+    """Take steps up to ``end`` or until it is time to look at them; go back if one was not finite."""
+    start, before, clock = state.step, state.snapshot(), time.monotonic()
+    try:
+        with pyro.validation_enabled(validate):
+            while state.step < min(end, start + CHUNK_STEPS) and time.monotonic() - clock < CHUNK_SECONDS:
+                trainer.step(state.step, state.history)
+                state.step += 1
+    except ValueError as error:  # Pyro's validation, perhaps of what is just not finite
+        site = _go_back(trainer, state, before, state.step, path)
+        if site is None:
+            raise
+        raise NonFiniteError(state.step, site, "loss") from error
+    finite = np.isfinite(state.history.rows(start, state.step))
+    if not finite.all():
+        bad = start + int(np.argmin(finite.all(1)))
+        terms = [n for n, ok in zip(state.history.names, finite[bad - start], strict=True) if not ok]
+        raise NonFiniteError(bad, _go_back(trainer, state, before, bad, path), terms[-1])
+
+
+def _go_back(
+    trainer: Trainer, state: TrainingState, before: tuple[dict[str, Any], dict[str, Any]], bad: int, path: Path | None
+) -> str | None:
+    """Restore the state before the step ``bad`` by way of ``before``, and save it; returns the site that goes wrong."""
+    state.restore(*before)
+    with pyro.validation_enabled(False):
+        for step in range(state.step, bad):
+            trainer.step(step, None)
+        state.step = bad
+        if path is not None:
+            state.save(path)
+        return trainer.diagnose(bad)
+
+
+def _next(step: int, every: int) -> int:
+    return (step // every + 1) * every
+
+
+def _show(bar: Any, state: TrainingState) -> None:
+    last = state.history.rows(state.step - 1, state.step)[0]
+    bar.set_postfix({n: f"{v:.2f}" for n, v in zip(state.history.names, last, strict=True)}, refresh=False)
+    bar.update(state.step - bar.n)
+
+
+@contextmanager
+def interrupts() -> Iterator[list[int]]:
+    """A list that Ctrl-C fills, so that the step under way is finished first; a second Ctrl-C does not wait."""
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield caught
+    finally:
+        signal.signal(signal.SIGINT, before)

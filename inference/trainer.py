@@ -1,0 +1,125 @@
+"""One training step, and the bound by which training may stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer import ELBO
+from pyro.poutine import Trace
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.inference.batches import Batches
+from ppl_disentangle.inference.bounds import evidence
+from ppl_disentangle.inference.decomposed import DecomposedELBO
+from ppl_disentangle.inference.errors import NonFiniteError
+from ppl_disentangle.inference.state import History, TrainingState
+from ppl_disentangle.sites import data_plate, first_non_finite, observed_sites, paired_traces
+from ppl_disentangle.story import GenerativeStory, fork_randomness
+
+__all__ = ["Judge", "Trainer", "fused_adam"]
+
+
+def fused_adam(parameters: list[nn.Parameter], lr: float) -> Optimizer:
+    """Adam, one kernel for all parameters."""
+    return torch.optim.Adam(parameters, lr=lr, fused=True)
+
+
+class Trainer:
+    """One training step, the same at every step: no value is read on the host, no shape changes."""
+
+    def __init__(self, story: GenerativeStory, objective: ELBO, batches: Batches, precision: str) -> None:
+        if precision not in ("float32", "bfloat16"):
+            raise ValueError(f"expected precision 'float32' or 'bfloat16', got {precision!r}")
+        self.story, self.objective, self.batches, self.precision = story, objective, batches, precision
+        self.device = batches.device
+        story.to(self.device)
+        story.num_data = len(batches.data)
+        if precision == "bfloat16":
+            story.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if isinstance(objective, DecomposedELBO):
+            objective.to(self.device)
+            if objective.num_data not in (None, len(batches.data)):
+                raise ValueError(f"the objective has num_data={objective.num_data}, the data are {len(batches.data)}")
+            objective.num_data = len(batches.data)
+
+    def prepare(self, optimizer: Callable[..., Optimizer], lr: float) -> None:
+        """Run the pair once, so that all of its parameters exist; draws no random numbers."""
+        x = self.batches(0)
+        if not torch.isfinite(x).all():
+            raise NonFiniteError(0, "x", "observations")
+        with fork_randomness(), torch.no_grad(), pyro.validation_enabled(True):
+            model_trace = self._first_trace(x)
+            plate = data_plate(observed_sites(model_trace).values())
+            self.bound = self.objective(self.story.model, self.story.guide)
+            self.bound(x)
+        self.per_datum = 1 / (len(x) if plate is None else plate.full_size)
+        parameters = list({id(p): p for m in (self.story, self.bound) for p in m.parameters()}.values())
+        self.optimizer = optimizer([p for p in parameters if p.requires_grad], lr=lr)
+
+    def _first_trace(self, x: Tensor) -> Trace:
+        try:
+            return paired_traces(self.story.model, self.story.guide, (x,), {})[0]
+        except (RuntimeError, TypeError) as error:
+            shape = tuple(x.shape)
+            raise ValueError(f"the story does not take a batch of observations of shape {shape}: {error}") from error
+
+    def state(self, steps: int, settings: dict[str, Any]) -> TrainingState:
+        """The state before the first step."""
+        settings |= {
+            "story": type(self.story).__name__,
+            "objective": repr(self.objective)
+            if isinstance(self.objective, nn.Module)
+            else type(self.objective).__name__,
+            "optimizer": type(self.optimizer).__name__,
+            "batch_size": self.batches.batch_size,
+            "precision": self.precision,
+        }
+        return TrainingState(self.story, self.objective, self.optimizer, History(steps, self.device), settings)
+
+    def step(self, step: int, history: History | None) -> None:
+        """Take one step; record it in ``history``."""
+        x = self.batches(step)
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
+            loss = self.bound(x)
+        (loss * self.per_datum).backward()
+        self.optimizer.step()
+        if history is not None:
+            history.record(step, loss.detach(), getattr(self.objective, "last_terms", {}), self.per_datum)
+
+    def diagnose(self, step: int) -> str | None:
+        """The site at which ``step`` ceases to be finite, from the state before it."""
+        with torch.no_grad():
+            traces = paired_traces(self.story.model, self.story.guide, (self.batches(step),), {})
+            return first_non_finite(*traces)
+
+
+class Judge:
+    """The held-out bound, and whether it still gets better."""
+
+    def __init__(
+        self, story: GenerativeStory, data: FactorDataset, every: int, patience: int | None, seed: int
+    ) -> None:
+        self.story, self.data, self.every, self.patience, self.seed = story, data, every, patience, seed
+
+    def evaluate(self, state: TrainingState) -> None:
+        """Note the held-out bound if it is time, and keep the best weights if patience is limited."""
+        if state.step % self.every:
+            return
+        means = evidence(self.story, self.data, seed=self.seed).sum("code").mean()
+        before = [row[1] for row in state.held_out]
+        state.held_out.append([state.step, *(float(means[k]) for k in ("elbo", "log_likelihood", "kl"))])
+        if self.patience is not None and state.held_out[-1][1] > max(before, default=-float("inf")):
+            state.best = {k: v.detach().clone() for k, v in self.story.state_dict().items()}
+
+    def is_out_of_patience(self, state: TrainingState) -> bool:
+        """Whether the bound has not got better for as many evaluations as patience allows."""
+        scores = [row[1] for row in state.held_out]
+        return (
+            self.patience is not None and bool(scores) and len(scores) - 1 - scores.index(max(scores)) >= self.patience
+        )
