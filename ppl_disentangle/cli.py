@@ -131,7 +131,7 @@ def _train_arguments(command: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a hyper-parameter of the story"
     )
     command.add_argument("--latent-dim", type=int, default=10)
-    command.add_argument("--network", help="study, burgess or mlp (default: the first that fits)")
+    command.add_argument("--network", help="study, ported, burgess or mlp (default: the first that fits)")
     command.add_argument("--likelihood", default="bernoulli", help="bernoulli, continuous_bernoulli or gaussian")
     command.add_argument("--steps", type=int, help="default: the recipe's for this story and data, else 20000")
     command.add_argument("--batch-size", type=int, help="default: the recipe's, else 64")

@@ -89,7 +89,7 @@ def run_demo(
     keep_freed_memory()
     training = (SHORT["training"] if short else {}) | {"seed": seed} | ({"steps": steps} if steps else {})
     command = f"ppl-disentangle demo --seed {seed}" + (f" --steps {steps}" if steps else "") + " --short" * short
-    story = {"name": "beta_tcvae", "options": {}, "latent_dim": 10, "network": "burgess", "seed": seed}
+    story = {"name": "beta_tcvae", "options": {}, "latent_dim": 10, "network": "ported", "seed": seed}
     evaluation = SHORT["evaluation"] if short else {}
     config, _ = configure(story, "sprites", training, command=command, evaluation=evaluation)
     run = Run.create(out or free_folder(Path("runs") / "demo"), config, progress=progress)

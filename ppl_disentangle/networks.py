@@ -12,10 +12,31 @@ __all__ = [
     "burgess_encoder",
     "mlp_decoder",
     "mlp_encoder",
+    "ported_decoder",
+    "ported_encoder",
     "study_decoder",
     "study_encoder",
     "tensorflow_init",
 ]
+
+
+def ported_encoder(outputs: int, *, channels: int = 1) -> nn.Sequential:
+    """:func:`study_encoder` as most ports to PyTorch have it: every kernel 4x4, PyTorch's initial weights.
+
+    It leaves the plateau at the beginning of training much earlier.
+    """
+    widths = (channels, 32, 32, 64, 64)
+    convolutions = (m for i, o in zip(widths, widths[1:], strict=False) for m in (nn.Conv2d(i, o, 4, 2, 1), nn.ReLU()))
+    return nn.Sequential(*convolutions, nn.Flatten(), *_dense((1024, 256, outputs), nn.ReLU))
+
+
+def ported_decoder(latent_dim: int, *, channels: int = 1) -> nn.Sequential:
+    """:func:`study_decoder` with PyTorch's initial weights."""
+    decoder = study_decoder(latent_dim, channels=channels)
+    for module in decoder:
+        if isinstance(module, nn.Linear | nn.ConvTranspose2d):
+            module.reset_parameters()
+    return decoder
 
 
 def study_encoder(outputs: int, *, channels: int = 1) -> nn.Sequential:

@@ -26,7 +26,7 @@ LIKELIHOODS: dict[str, type[Conditional]] = {
     "continuous_bernoulli": ContinuousBernoulli,
     "gaussian": GaussianLearnedScale,
 }
-NETWORKS = ("study", "burgess", "mlp")
+NETWORKS = ("study", "ported", "burgess", "mlp")
 
 
 def stories() -> dict[str, type[GenerativeStory]]:
@@ -71,7 +71,7 @@ def build(
             ``options`` as keywords, and returns a story or any object with a model and a guide.
         data: the data that it is to be fitted to.
         latent_dim: number of coordinates of the code.
-        network: ``"study"`` and ``"burgess"`` take images of 64x64, ``"mlp"`` takes anything; by default the first
+        network: ``"study"``, ``"ported"`` and ``"burgess"`` take images of 64x64, ``"mlp"`` anything; by default the first
             that fits.
         likelihood: ``"bernoulli"``, ``"continuous_bernoulli"`` or ``"gaussian"`` (with a learned scale).
         seed: of the initial weights; the caller's random state is left alone.
@@ -107,6 +107,7 @@ def _networks(network: str | None, shape: tuple[int, ...], latent_dim: int) -> t
         )
     pairs = {
         "study": (networks.study_encoder, networks.study_decoder),
+        "ported": (networks.ported_encoder, networks.ported_decoder),
         "burgess": (networks.burgess_encoder, networks.burgess_decoder),
     }
     encoder, decoder = pairs[network]

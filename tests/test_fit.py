@@ -109,9 +109,10 @@ torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # imports much of torch,
 
 def train(folder, kill_at):
     torch.manual_seed(0)
-    encoder = nn.Sequential(nn.Conv2d(1, 8, 4, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 4, 2, 1), nn.Flatten(),
-    nn.Linear(32, 8)) decoder = nn.Sequential(nn.Linear(4, 32), nn.Unflatten(1, (8, 2, 2)), nn.ConvTranspose2d(8, 8,
-                            4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(8, 1, 4, 2, 1))
+    encoder = nn.Sequential(nn.Conv2d(1, 8, 4, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 4, 2, 1),
+                            nn.Flatten(), nn.Linear(32, 8))
+    decoder = nn.Sequential(nn.Linear(4, 32), nn.Unflatten(1, (8, 2, 2)), nn.ConvTranspose2d(8, 8, 4, 2, 1),
+                            nn.ReLU(), nn.ConvTranspose2d(8, 1, 4, 2, 1))
     story, taken, step = BetaTCVAE(Gaussian(encoder), Bernoulli(decoder), 4, warm_up=20), [], Trainer.step
 
     def counted(self, *args):

@@ -11,6 +11,8 @@ from ppl_disentangle.networks import (
     burgess_encoder,
     mlp_decoder,
     mlp_encoder,
+    ported_decoder,
+    ported_encoder,
     study_decoder,
     study_encoder,
 )
@@ -46,6 +48,17 @@ def test_the_studys_networks_are_those_of_its_table():
     ]
 
 
+def test_ported_networks_have_the_studys_widths_and_4x4_kernels():
+    assert layers(ported_encoder(20)) == [
+        *(("Conv2d", i, o, 4, 2) for i, o in ((1, 32), (32, 32), (32, 64), (64, 64))),
+        ("Linear", 1024, 256),
+        ("Linear", 256, 20),
+    ]
+    assert layers(ported_decoder(10)) == layers(study_decoder(10))
+    assert ported_decoder(10)[0].bias.any()
+    assert not study_decoder(10)[0].bias.any()
+
+
 def test_burgess_networks_mirror_each_other():
     down = [("Conv2d", 1, 32, 4, 2)] + 3 * [("Conv2d", 32, 32, 4, 2)]
     assert layers(burgess_encoder(20)) == [*down, ("Linear", 512, 256), ("Linear", 256, 256), ("Linear", 256, 20)]
@@ -62,6 +75,7 @@ def test_the_mlp_has_1200_units_of_relu_and_of_tanh():
 
 PAIRS = {
     "study": (study_encoder(20, channels=3), study_decoder(10, channels=3), (3, 64, 64)),
+    "ported": (ported_encoder(20, channels=3), ported_decoder(10, channels=3), (3, 64, 64)),
     "burgess": (burgess_encoder(20, channels=3), burgess_decoder(10, channels=3), (3, 64, 64)),
     "mlp": (mlp_encoder(20, shape=(2, 5), hidden=8), mlp_decoder(10, shape=(2, 5), hidden=8), (2, 5)),
 }
