@@ -71,8 +71,8 @@ def build(
             ``options`` as keywords, and returns a story or any object with a model and a guide.
         data: the data that it is to be fitted to.
         latent_dim: number of coordinates of the code.
-        network: ``"study"``, ``"ported"`` and ``"burgess"`` take images of 64x64, ``"mlp"`` anything; by default the first
-            that fits.
+        network: ``"study"``, ``"ported"`` and ``"burgess"`` take images of 64x64, ``"mlp"`` anything; by default the
+            first that fits.
         likelihood: ``"bernoulli"``, ``"continuous_bernoulli"`` or ``"gaussian"`` (with a learned scale).
         seed: of the initial weights; the caller's random state is left alone.
         options: hyper-parameters of the story; a list ``[start, end, steps]`` is a linear schedule.

@@ -1,5 +1,9 @@
 """This package under the names and signatures of a shared table of reference values."""
 
+import pyro.distributions as dist
+import torch
+
+from ppl_disentangle.inference.total_correlation import log_mixture, minibatch_log_weights, pairwise_log_prob
 from ppl_disentangle.metrics import (
     completeness,
     completeness_per_factor,
@@ -9,6 +13,7 @@ from ppl_disentangle.metrics import (
     factor_vae_score,
     mig,
 )
+from ppl_disentangle.sites import Plate, Site
 
 
 class Grid:
@@ -43,4 +48,17 @@ def _matrix(importances):
     }
 
 
-ADAPTERS = {"mig": mig, "dci": _dci, "factorvae": _factor_vae, "matrix": _matrix}
+def _minibatch(z, mu, log_std, num_data):
+    z, mu, log_std = (torch.as_tensor(a) for a in (z, mu, log_std))
+    plate = Plate("data", -1, len(z), num_data)
+    pairs = pairwise_log_prob(Site("z", dist.Normal(mu, log_std.exp()).to_event(1), z, 1.0, None, (plate,)), plate)
+    values = {}
+    for key, estimator in (("mws", "weighted"), ("mss", "stratified")):
+        weights = minibatch_log_weights(len(z), num_data, estimator, like=z)
+        joint = log_mixture(pairs.sum(-1, keepdim=True), weights).sum(-1)
+        factored = log_mixture(pairs, weights).sum(-1)
+        values |= {f"{key}_log_qz": joint, f"{key}_log_prod_qzj": factored, f"{key}_tc_mean": (joint - factored).mean()}
+    return {name: value.numpy() for name, value in values.items()}
+
+
+ADAPTERS = {"mig": mig, "dci": _dci, "factorvae": _factor_vae, "matrix": _matrix, "minibatch": _minibatch}
