@@ -18,8 +18,9 @@ __all__ = ["DEFAULTS", "EVALUATION", "RECIPES", "configure", "finish", "run_demo
 DEFAULTS: dict[str, Any] = {"steps": 20_000, "batch_size": 64, "lr": 1e-3, "precision": "float32"}
 """Training settings where no recipe has others."""
 
-RECIPES: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
+RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("beta_tcvae", "sprites"): {
+        "network": "ported",
         "options": {"beta": [40.0, 8.0, 6000], "estimator": "weighted", "warm_up": 2000},
         "training": {"steps": 6000, "precision": "bfloat16"},
     },
@@ -61,7 +62,8 @@ def configure(
     """
     data = load_data(source)
     recipe = RECIPES.get((story["name"], data.name), {"options": {}, "training": {}})
-    story = dict(story) | {"options": recipe["options"] | story["options"]}
+    network = story.get("network") or recipe.get("network")
+    story = dict(story) | {"options": recipe["options"] | story["options"], "network": network}
     build(data=data, **story)  # says what is wrong before there is a folder
     path = Path(source)
     config = {
@@ -89,7 +91,7 @@ def run_demo(
     keep_freed_memory()
     training = (SHORT["training"] if short else {}) | {"seed": seed} | ({"steps": steps} if steps else {})
     command = f"ppl-disentangle demo --seed {seed}" + (f" --steps {steps}" if steps else "") + " --short" * short
-    story = {"name": "beta_tcvae", "options": {}, "latent_dim": 10, "network": "ported", "seed": seed}
+    story = {"name": "beta_tcvae", "options": {}, "latent_dim": 10, "seed": seed}
     evaluation = SHORT["evaluation"] if short else {}
     config, _ = configure(story, "sprites", training, command=command, evaluation=evaluation)
     run = Run.create(out or free_folder(Path("runs") / "demo"), config, progress=progress)
