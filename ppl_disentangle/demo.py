@@ -21,8 +21,8 @@ DEFAULTS: dict[str, Any] = {"steps": 20_000, "batch_size": 64, "lr": 1e-3, "prec
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("beta_tcvae", "sprites"): {
         "network": "ported",
-        "options": {"beta": [40.0, 8.0, 6000], "estimator": "weighted", "warm_up": 2000},
-        "training": {"steps": 6000, "precision": "bfloat16"},
+        "options": {"beta": 8.0, "estimator": "weighted", "warm_up": 3000},
+        "training": {"steps": 7000, "precision": "bfloat16"},
     },
     ("beta_tcvae", "digits"): {"options": {"beta": 2.0, "warm_up": 1000}, "training": {"steps": 3000}},
     ("beta_vae", "digits"): {"options": {"beta": 1.0, "warm_up": 1000}, "training": {"steps": 3000}},
