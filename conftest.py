@@ -1,8 +1,12 @@
 """One thread, a fresh parameter store, a fixed seed and validation for every test and doctest."""
 
+from typing import Any
+
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
+from torch import nn
 
 torch.set_num_threads(1)
 
@@ -15,3 +19,8 @@ def _fresh_pyro() -> None:
     pyro.clear_param_store()
     pyro.set_rng_seed(0)
     pyro.enable_validation(True)
+
+
+@pytest.fixture(autouse=True)
+def _names_in_docstrings(doctest_namespace: dict[str, Any]) -> None:
+    doctest_namespace.update(pyro=pyro, dist=dist, torch=torch, nn=nn)
