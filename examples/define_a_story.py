@@ -35,7 +35,6 @@ class StrokesAndSlant(GenerativeStory):
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=2000)
-story = StrokesAndSlant()
-history = fit(story, digits(), steps=parser.parse_args().steps, objective=TCELBO(beta=2.0))
+history = fit(story := StrokesAndSlant(), digits(), steps=parser.parse_args().steps, objective=TCELBO(beta=2.0))
 print(history["loss"].isel(step=[0, -1]).values, "nats per datum")
 print(encode(story, digits())["mean"][:4].to_series().unstack().round(2))
