@@ -87,7 +87,7 @@ def run_seeds(seeds: list[int]) -> None:
                 "seed": seed,
                 "seconds": round(seconds),
                 "training_seconds": int(json.loads((out / "environment.json").read_text())["seconds"]),
-                "machine": f"{processor()}, {torch.get_num_threads()} threads",
+                "machine": f"{processor()}, {torch.get_num_threads()} thread(s)",
                 "held_out": {k: round(v.item(), 2) for k, v in tree["held_out"].data_vars.items()},
                 "scores": {
                     "this model": numbers(scores["estimate"]),
