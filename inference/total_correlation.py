@@ -35,10 +35,10 @@ class TCELBO(DecomposedELBO):
 
     Estimators of q(z) and of its marginals, for a batch of B = M + 1 data:
 
-    - ``"stratified"`` [1, appendix C.2]: the own posterior has weight 1/N, one other (N - M)/(NM), the rest 1/M.
+    - ``"stratified"`` [1, eq. S6]: the own posterior has weight 1/N, one other (N - M)/(NM), the rest 1/M.
       Unbiased for q(z) and for each q(z_d); their logarithms, hence the terms, are not, and a small batch can
       report a negative total correlation.
-    - ``"weighted"`` [1, appendix C.1]: every posterior has weight 1/(NB). A lower bound of q(z) in expectation; its
+    - ``"weighted"`` [1]: every posterior has weight 1/(NB). A lower bound of q(z) in expectation; its
       total correlation is too large by about (D - 1) log N, a constant that leaves gradients alone. Do not read it
       as nats.
 

@@ -45,7 +45,7 @@ def study_encoder(outputs: int, *, channels: int = 1) -> nn.Sequential:
     Four strided convolutions (32 and 32 of 4x4, 64 and 64 of 2x2), then 256 units, ReLU throughout.
 
     References:
-        [1] Locatello et al., 2019. https://arxiv.org/abs/1811.12359 (table 1 of the appendix)
+        [1] Locatello et al., 2019. https://arxiv.org/abs/1811.12359
     """
     return tensorflow_init(
         nn.Sequential(
@@ -65,7 +65,7 @@ def study_decoder(latent_dim: int, *, channels: int = 1) -> nn.Sequential:
     256 and 1024 units, then four transposed convolutions of 4x4 (64, 32, 32, ``channels``), ReLU between them.
 
     References:
-        [1] Locatello et al., 2019. https://arxiv.org/abs/1811.12359 (table 1 of the appendix)
+        [1] Locatello et al., 2019. https://arxiv.org/abs/1811.12359
     """
     return tensorflow_init(
         nn.Sequential(

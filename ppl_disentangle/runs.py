@@ -124,7 +124,7 @@ class Run:
         self.write_json("environment.json", environment(history.attrs["device"], time.time() - start))
         save_tensors(self.folder / "model.safetensors", story.state_dict(), {"story": self.config["story"]})
         bound = evidence(story, held_out).sum("code").mean()
-        tree = to_datatree(story, held_out, history.assign_attrs(settings=history.attrs["settings"]), held_out=bound)
+        tree = to_datatree(story, held_out, history, held_out=bound)
         self.write_tree({name: group.to_dataset() for name, group in tree.children.items()})
         return story
 
