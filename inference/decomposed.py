@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro
 import torch
@@ -18,18 +19,22 @@ from ppl_disentangle.sites import observed_sites, paired_traces
 
 __all__ = ["DecomposedELBO", "log_likelihood"]
 
+_numbers = itertools.count()
+
 
 class DecomposedELBO(nn.Module, ELBO):
     r"""An objective that is a weighted sum of named terms.
 
     .. math:: \mathcal L = \sum_k w_k t_k, \quad \text{loss} = -\mathcal L
 
-    With every weight 1 it is the evidence lower bound. It goes to ``pyro.infer.SVI(model, guide, optim, elbo)``, and to
-    any torch optimiser as ``elbo(model, guide)``, a module whose call returns the loss. It is a module itself: its step
-    counter, and what it may learn, move with ``.to(device)`` and are in its ``state_dict``.
+    With every weight 1, those of :attr:`penalties` apart, it is the evidence lower bound. It goes to
+    ``pyro.infer.SVI(model, guide, optim, elbo)``, and to any torch optimiser as ``elbo(model, guide)``, a module whose
+    call returns the loss. It is a module itself: its step counter, and what it may learn, move with ``.to(device)`` and
+    are in its ``state_dict``.
 
     Implementing an objective: pass the weights to ``__init__`` and define :meth:`terms`. A term without a weight has
-    weight 1.
+    weight 1. If it adds to the bound, name what it adds in :attr:`penalties`; if it has an opponent, name the term that
+    trains it in :attr:`critics`; if it adapts between steps, define :meth:`advance`.
 
     Args:
         weights: for each weighted term a number, or a schedule of the number of steps taken.
@@ -40,10 +45,16 @@ class DecomposedELBO(nn.Module, ELBO):
         max_plate_nesting: as in Pyro; found out if not given.
 
     Attributes:
+        penalties: names of the terms that are no part of the bound: at weight 0 what is left is the bound.
+        critics: names of the terms that train an opponent: their gradient is part of the loss's, their value is not.
+        optimizer_options: options for what the objective itself learns, such as ``{"lr": 1e-4}``. ``fit`` uses them;
+            SVI does through :meth:`svi_options`.
         last_terms: the terms of the last call, detached, unweighted, in nats and on Pyro's scale (summed over the
             plate).
     """
 
+    penalties: ClassVar[tuple[str, ...]] = ()
+    critics: ClassVar[tuple[str, ...]] = ()
     step: Tensor
     weights: dict[str, Weight]
     warm_up: int
@@ -76,7 +87,9 @@ class DecomposedELBO(nn.Module, ELBO):
                 raise ValueError(f"expected a weight of {name!r} that is not negative, got {weight}")
         self.weights, self.warm_up, self.num_data = dict(weights), warm_up, num_data
         self.register_buffer("step", torch.zeros(()))
+        self.optimizer_options: dict[str, Any] = {}
         self.last_terms: dict[str, Tensor] = {}
+        self._pyro_name = f"{type(self).__name__}_{next(_numbers)}"
 
     def extra_repr(self) -> str:
         """The weights, for checkpoints and tables."""
@@ -110,7 +123,22 @@ class DecomposedELBO(nn.Module, ELBO):
         if self.num_particles > 1:
             totals = {name: total / self.num_particles for name, total in totals.items()}
         self.last_terms = {name: total.detach() for name, total in totals.items()}
-        return -torch.stack([self.weight(name) * total for name, total in totals.items()]).sum()
+        weighted = [self.weight(n) * (t - t.detach() if n in self.critics else t) for n, t in totals.items()]
+        return -torch.stack(weighted).sum()
+
+    def advance(self) -> None:
+        """Take note of a step of training; :attr:`last_terms` are its terms."""
+        self.step += 1
+
+    def svi_options(self, **options: Any) -> Callable[[str], dict[str, Any]]:
+        """Options for ``PyroOptim``: ``options`` for the pair's parameters, :attr:`optimizer_options` for our own.
+
+        Example:
+            >>> elbo = FactorELBO(10)
+            >>> optim = pyro.optim.PyroOptim(torch.optim.Adam, elbo.svi_options(lr=1e-3))
+        """
+        own = f"{self._pyro_name}."
+        return lambda name: options | self.optimizer_options if name.startswith(own) else options
 
     def loss(self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any) -> float:
         """The loss as a number, without gradients."""
@@ -120,10 +148,10 @@ class DecomposedELBO(nn.Module, ELBO):
     def loss_and_grads(self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
         """Back-propagate the loss and count a step; what ``SVI.step`` calls."""
         if next(self.parameters(), None) is not None:
-            pyro.module("objective", self)
+            pyro.module(self._pyro_name, self)
         loss = self.differentiable_loss(model, guide, *args, **kwargs)
         loss.backward()
-        self.step += 1
+        self.advance()
         return loss.detach()
 
     def _get_trace(
@@ -151,5 +179,5 @@ class _Bound(ELBOModule):
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         loss = super().forward(*args, **kwargs)
         if self.training and torch.is_grad_enabled():
-            self.elbo.step += 1
+            self.elbo.advance()
         return loss

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyro
 import torch
+from pyro import poutine
 from pyro.infer import ELBO
 from pyro.poutine import Trace
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ from ppl_disentangle.story import GenerativeStory, fork_randomness
 __all__ = ["Judge", "Trainer", "fused_adam"]
 
 
-def fused_adam(parameters: list[nn.Parameter], lr: float) -> Optimizer:
+def fused_adam(parameters: list[dict[str, Any]], lr: float) -> Optimizer:
     """Adam, one kernel for all parameters."""
     return torch.optim.Adam(parameters, lr=lr, fused=True)
 
@@ -53,17 +54,22 @@ class Trainer:
         if not torch.isfinite(x).all():
             raise NonFiniteError(0, "x", "observations")
         with fork_randomness(), torch.no_grad(), pyro.validation_enabled(True):
-            model_trace = self._first_trace(x)
-            plate = data_plate(observed_sites(model_trace).values())
+            plate = data_plate(observed_sites(self._first_trace(x)).values())
             self.bound = self.objective(self.story.model, self.story.guide)
             self.bound(x)
         self.per_datum = 1 / (len(x) if plate is None else plate.full_size)
-        parameters = list({id(p): p for m in (self.story, self.bound) for p in m.parameters()}.values())
-        self.optimizer = optimizer([p for p in parameters if p.requires_grad], lr=lr)
+        learned = {id(p): p for m in (self.story, self.bound) for p in m.parameters() if p.requires_grad}
+        own = self.objective.parameters() if isinstance(self.objective, nn.Module) else ()
+        critics = [learned.pop(id(p)) for p in own if id(p) in learned]
+        groups: list[dict[str, Any]] = [{"params": list(learned.values())}]
+        if critics:
+            groups.append({"params": critics, **getattr(self.objective, "optimizer_options", {})})
+        self.optimizer = optimizer(groups, lr=lr)
 
     def _first_trace(self, x: Tensor) -> Trace:
         try:
-            return paired_traces(self.story.model, self.story.guide, (x,), {})[0]
+            self.story.guide(x)
+            return poutine.trace(self.story.model).get_trace(x)
         except (RuntimeError, TypeError) as error:
             shape = tuple(x.shape)
             raise ValueError(f"the story does not take a batch of observations of shape {shape}: {error}") from error

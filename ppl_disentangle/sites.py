@@ -16,7 +16,16 @@ from pyro.poutine.util import prune_subsample_sites, site_is_subsample
 from pyro.util import check_model_guide_match, check_site_shape
 from torch import Tensor
 
-__all__ = ["Plate", "Site", "data_plate", "latent_sites", "observed_sites", "paired_traces", "sampled_sites"]
+__all__ = [
+    "Plate",
+    "Site",
+    "data_plate",
+    "dreamt_traces",
+    "latent_sites",
+    "observed_sites",
+    "paired_traces",
+    "sampled_sites",
+]
 
 PARTICLES = "num_particles_vectorized"
 
@@ -150,6 +159,29 @@ def paired_traces(
     if is_validation_enabled():
         _check(prune_subsample_sites(model_trace), prune_subsample_sites(guide_trace), max_plate_nesting)
     return model_trace, guide_trace
+
+
+def dreamt_traces(model: Callable[..., Any], guide: Callable[..., Any], batch_size: int) -> tuple[Trace, Trace, Site]:
+    """A trace of the model on its own, of the guide that reads the latents back, and the site of what was dreamt.
+
+    The latents that the guide samples have the values that the model drew; the model may have others. What is dreamt is
+    what ``model(batch_size=…)`` returns.
+
+    Raises:
+        ValueError: the model does not return what it draws, or no gradient passes through it.
+    """
+    model_trace = poutine.trace(model).get_trace(batch_size=batch_size)
+    x = model_trace.nodes["_RETURN"]["value"]
+    dreamt = next((site for site in sampled_sites(model_trace).values() if site.value is x), None)
+    if dreamt is None:
+        raise ValueError(f"expected a model that returns the value of its observed site, got {type(x).__name__}")
+    if not dreamt.fn.has_rsample:
+        raise ValueError(
+            f"no gradient passes through {dreamt.name!r}, drawn from {type(dreamt.fn).__name__}: use a likelihood that"
+            " is reparameterised, such as Normal, or Delta for a deterministic generator"
+        )
+    guide_trace = poutine.trace(poutine.replay(guide, trace=model_trace)).get_trace(x)
+    return model_trace, guide_trace, dreamt
 
 
 def _check(model_trace: Trace, guide_trace: Trace, max_plate_nesting: float) -> None:

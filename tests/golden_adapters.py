@@ -3,7 +3,7 @@
 import pyro.distributions as dist
 import torch
 
-from ppl_disentangle.inference.total_correlation import log_mixture, minibatch_log_weights, pairwise_log_prob
+from ppl_disentangle.inference.aggregate import log_mixture, minibatch_log_weights, pairwise_log_prob
 from ppl_disentangle.metrics import (
     completeness,
     completeness_per_factor,
