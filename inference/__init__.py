@@ -1,20 +1,58 @@
 """Objectives, and the loop that minimises them."""
 
-from ppl_disentangle.inference.beta import BetaELBO
-from ppl_disentangle.inference.bounds import evidence
+from ppl_disentangle.inference.adversarial import AdversarialMI
+from ppl_disentangle.inference.aggregate import AggregateELBO
+from ppl_disentangle.inference.beta import BetaELBO, beta_from_mean_reduction
+from ppl_disentangle.inference.bidirectional import BidirectionalELBO
+from ppl_disentangle.inference.bounds import evidence, log_marginal
+from ppl_disentangle.inference.capacity import CapacityELBO
+from ppl_disentangle.inference.constrained import ConstrainedELBO, ControlELBO
+from ppl_disentangle.inference.critics import JointCritic, critic_network
 from ppl_disentangle.inference.decomposed import DecomposedELBO
+from ppl_disentangle.inference.decomposition import decompose
+from ppl_disentangle.inference.density_ratio import FactorELBO
+from ppl_disentangle.inference.dip import DIPELBO
 from ppl_disentangle.inference.errors import NonFiniteError, TrainingInterrupted
-from ppl_disentangle.inference.schedules import Linear
+from ppl_disentangle.inference.hausdorff import HausdorffELBO
+from ppl_disentangle.inference.hierarchical import HFELBO
+from ppl_disentangle.inference.info import InfoELBO
+from ppl_disentangle.inference.joint import JointELBO
+from ppl_disentangle.inference.schedules import Cyclical, Linear, Piecewise
+from ppl_disentangle.inference.sparsity import SparsityELBO, shrink_columns
 from ppl_disentangle.inference.svi import fit
 from ppl_disentangle.inference.total_correlation import TCELBO
 
 __all__ = [
+    # objectives
     "BetaELBO",
-    "DecomposedELBO",
-    "Linear",
-    "NonFiniteError",
+    "CapacityELBO",
+    "ConstrainedELBO",
+    "ControlELBO",
     "TCELBO",
+    "HFELBO",
+    "InfoELBO",
+    "DIPELBO",
+    "JointELBO",
+    "SparsityELBO",
+    "HausdorffELBO",
+    "FactorELBO",
+    "AdversarialMI",
+    "BidirectionalELBO",
+    "AggregateELBO",
+    "DecomposedELBO",
+    # what they are made of
+    "Cyclical",
+    "JointCritic",
+    "Linear",
+    "Piecewise",
+    "beta_from_mean_reduction",
+    "critic_network",
+    "shrink_columns",
+    # training and evaluation
+    "NonFiniteError",
     "TrainingInterrupted",
+    "decompose",
     "evidence",
     "fit",
+    "log_marginal",
 ]

@@ -114,13 +114,13 @@ def minibatch_log_weights(
     On the device and of the dtype of ``like``. Masked data have weight zero and are not counted.
     """
     valid = torch.ones(batch_size, dtype=torch.bool, device=like.device) if mask is None else mask
-    count = valid.sum().to(like.dtype)
+    count = valid.sum().clamp(min=1)
     if estimator == "weighted":
-        weights = (1 / (num_data * count)).expand(batch_size, batch_size)
+        weights = (1 / (num_data * count.to(like.dtype))).expand(batch_size, batch_size)
     else:
         rank = valid.cumsum(0) - 1
         ahead = (rank[None, :] - rank[:, None]) % count  # (i, j): 0 is the own posterior, 1 the odd one out
-        others = (count - 1).clamp(min=1)
+        others = (count - 1).to(like.dtype)
         if estimator == "symmetric":
             other = (num_data - 1) / (num_data * others)
         else:
@@ -137,26 +137,39 @@ def log_mixture(pairs: Tensor, log_weights: Tensor) -> Tensor:
     return (pairs + log_weights[..., None]).logsumexp(-2)
 
 
-def normal_log_prob(normal: Normal, value: Tensor) -> Tensor:
-    """``normal.log_prob(value)`` where the value is much larger than the parameters: three passes over it, not six."""
-    standard = (value - normal.loc) * normal.scale.reciprocal()
-    return torch.addcmul(-normal.scale.log() - HALF_LOG_2PI, standard, standard, value=-0.5)
+def normal_pairs(z: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    """log N(z_i,dim; loc_j,dim, scale_j,dim) of shape ``(…, i, j, dim)`` from rows of shape ``(…, batch, dim)``.
+
+    In memory j is innermost, the dimension that :func:`log_mixture` sums over, which is faster.
+    """
+    z, loc, scale = (t.mT.contiguous() for t in (z, loc, scale))
+    z, loc, scale = z.unsqueeze(-1), loc.unsqueeze(-2), scale.unsqueeze(-2)  # (…, dim, i, 1) and (…, dim, 1, j)
+    standard = (z - loc) * scale.reciprocal()
+    return torch.addcmul(-scale.log() - HALF_LOG_2PI, standard, standard, value=-0.5).movedim(-3, -1)
 
 
-def pairwise_log_prob(site: Site, plate: Plate) -> Tensor:
+def pairwise_log_prob(site: Site, plate: Plate, value: Tensor | None = None) -> Tensor:
     """log q(z_i,dim | x_j) of each draw under each posterior of the batch, of shape ``(…, i, j, dim)``.
 
     A one-hot latent is one column.
+
+    Args:
+        site: the guide's site.
+        plate: the plate over the data.
+        value: draws, as many as you like; by default the site's own.
 
     Raises:
         ValueError: the posterior of one datum does not factorise over its coordinates.
     """
     base = factor(site)
-    z = site.value
+    z = site.value if value is None else value
+    if isinstance(base, Normal):
+        loc, scale = (rows(t.expand(site.value.shape), site, plate) for t in (base.loc, base.scale))
+        return normal_pairs(rows(z, site, plate), loc, scale)
+    z = getattr(z, "_unquantize", z)  # what a straight-through estimator's density is one of
     data = z.dim() - site.fn.event_dim + plate.dim  # position of the plate
     draws = z.movedim(data, 0).unsqueeze(data + 1)  # (i, …, 1, …)
-    pairs = normal_log_prob(base, draws) if isinstance(base, Normal) else base.log_prob(draws)
-    pairs = pairs.movedim(data + 1, 1)
+    pairs = base.log_prob(draws).movedim(data + 1, 1)
     if any(p.name == PARTICLES for p in site.plates):
         pairs = pairs.movedim(2, 0)
         return pairs.reshape(*pairs.shape[:3], math.prod(pairs.shape[3:]))
@@ -185,7 +198,7 @@ def joint_and_factored(site: Site, plate: Plate, log_weights: Tensor) -> tuple[T
         return _joint_and_factored(pairwise_log_prob(site, plate), log_weights)
     z, loc, scale = (rows(t.expand(site.value.shape), site, plate) for t in (site.value, base.loc, base.scale))
     size = max(1, MAX_PAIRS * z.shape[-1] // (z.numel() * plate.size))
-    joint, factored = 0.0, 0.0
+    joint, factored = z.new_zeros(()), z.new_zeros(())
     for block in zip(z.split(size, -1), loc.split(size, -1), scale.split(size, -1), strict=True):
         parts = checkpoint(_normal_block, *block, log_weights, use_reentrant=False, preserve_rng_state=False)
         joint, factored = joint + parts[0], factored + parts[1]
@@ -193,8 +206,7 @@ def joint_and_factored(site: Site, plate: Plate, log_weights: Tensor) -> tuple[T
 
 
 def _normal_block(z: Tensor, loc: Tensor, scale: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
-    posteriors = Normal(loc.unsqueeze(-3), scale.unsqueeze(-3), validate_args=False)
-    return _joint_and_factored(normal_log_prob(posteriors, z.unsqueeze(-2)), log_weights)
+    return _joint_and_factored(normal_pairs(z, loc, scale), log_weights)
 
 
 def _joint_and_factored(pairs: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:

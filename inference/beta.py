@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +15,7 @@ from ppl_disentangle.inference.decomposed import DecomposedELBO, log_likelihood
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.sites import Site, latent_sites
 
-__all__ = ["BetaELBO"]
+__all__ = ["BetaELBO", "beta_from_mean_reduction", "evidence_terms", "kl"]
 
 
 class BetaELBO(DecomposedELBO):
@@ -22,29 +24,60 @@ class BetaELBO(DecomposedELBO):
     .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z) - \beta \operatorname{KL}(q(z \mid x) \,\|\, p(z))
 
     Terms: ``"log_likelihood"`` and ``"kl"`` (the negative divergence, summed over all latents; in closed form where
-        torch
-    knows it, else from the draw). ``beta=1`` is ``pyro.infer.TraceMeanField_ELBO``; beta is equivalent to
+    torch knows it, else from the draw). ``beta=1`` is ``pyro.infer.TraceMeanField_ELBO``; beta is equivalent to
     ``poutine.scale(scale=beta)`` around the latents of model and guide.
 
-    Nats per datum: a weight for a likelihood averaged over pixels is another number, the mean's beta times the
-    number of pixels over the number of latents in the convention of [1].
+    With a mapping from names of latents to weights the divergence is one term a latent, ``"kl[z]"`` for each latent
+    ``z`` of the pair; a latent that is not named has weight 1. Equal weights for all are equivalent to one number.
+
+    Nats per datum: a weight for a likelihood averaged over pixels is another number;
+    :func:`~ppl_disentangle.inference.beta.beta_from_mean_reduction` converts it.
 
     Args:
-        beta: a number or a schedule; [1] uses 4 on dSprites.
+        beta: a number or a schedule, or such for each of some latents; [1] uses 4 on dSprites.
         **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`.
+
+    Raises:
+        ValueError: a mapping that is empty, or, at the first call, that names no latent of the pair.
+
+    Example:
+        >>> from ppl_disentangle.inference.beta import BetaELBO
+        >>> BetaELBO({"shape": 4.0, "colour": 1.5})
+        BetaELBO(kl[shape]=4.0, kl[colour]=1.5, warm_up=0)
 
     References:
         [1] Higgins et al., 2017. https://openreview.net/forum?id=Sy2fzU9gl
     """
 
-    def __init__(self, beta: Weight = 4.0, **options: Any) -> None:
-        super().__init__({"kl": beta}, **options)
+    def __init__(self, beta: Weight | Mapping[str, Weight] = 4.0, **options: Any) -> None:
+        weights = {_term(name): w for name, w in beta.items()} if isinstance(beta, Mapping) else {"kl": beta}
+        if not weights:
+            raise ValueError("expected weights of latents by name, got {}; a number weighs all of them alike")
+        super().__init__(weights, **options)
+        self.named = tuple(beta) if isinstance(beta, Mapping) else None
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """Log likelihood and negative KL, in nats."""
+        if self.named is None:
+            return evidence_terms(model_trace, guide_trace)
         sites = latent_sites(model_trace, guide_trace)
-        divergence = torch.stack([q.total(kl(q, p)) for q, p in sites]).sum() if sites else guide_trace.log_prob_sum()
-        return {"log_likelihood": log_likelihood(model_trace), "kl": -divergence}
+        names = [q.name for q, _ in sites]
+        for name in self.named:
+            if name not in names:
+                raise ValueError(f"a weight for {name!r}, but no latent has that name; the pair has {names}")
+        divergences = {_term(q.name): -q.total(kl(q, p)) for q, p in sites}
+        return {"log_likelihood": log_likelihood(model_trace), **divergences}
+
+
+def _term(name: str) -> str:
+    return f"kl[{name}]"
+
+
+def evidence_terms(model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
+    """Log likelihood and negative KL of all latents, the terms of the evidence lower bound, in nats."""
+    sites = latent_sites(model_trace, guide_trace)
+    divergence = torch.stack([q.total(kl(q, p)) for q, p in sites]).sum() if sites else guide_trace.log_prob_sum()
+    return {"log_likelihood": log_likelihood(model_trace), "kl": -divergence}
 
 
 def kl(q: Site, p: Site) -> Tensor:
@@ -53,3 +86,33 @@ def kl(q: Site, p: Site) -> Tensor:
         return kl_divergence(q.fn, p.fn)
     except NotImplementedError:
         return q.log_prob() - p.log_prob()
+
+
+def beta_from_mean_reduction(beta: float, observation_shape: Sequence[int], *, latent_dim: int | None = None) -> float:
+    r"""The beta of this library, sums in nats, from that of one whose reconstruction is a mean over pixels.
+
+    .. math:: \frac{R}{P} + \beta' \frac{\operatorname{KL}}{D}
+       = \frac1P \Bigl(R + \beta' \frac{P}{D} \operatorname{KL}\Bigr)
+
+    R is the reconstruction error summed over the P numbers of an observation, D the number of latents. The losses then
+    have the same minimum; ours is P times theirs, and so is its gradient.
+
+    Args:
+        beta: theirs.
+        observation_shape: shape of one observation, such as ``(3, 64, 64)``.
+        latent_dim: D, if their KL is a mean over the latents too; ``None``: it is a sum.
+
+    Raises:
+        ValueError: a negative beta, or a size below 1.
+
+    Example:
+        >>> beta_from_mean_reduction(0.5, (1, 64, 64), latent_dim=8)
+        256.0
+    """
+    if beta < 0:
+        raise ValueError(f"expected a beta that is not negative, got {beta}")
+    if any(size < 1 for size in observation_shape):
+        raise ValueError(f"expected an observation_shape of sizes >= 1, got {tuple(observation_shape)}")
+    if latent_dim is not None and latent_dim < 1:
+        raise ValueError(f"expected latent_dim >= 1 or None, got {latent_dim}")
+    return beta * math.prod(observation_shape) / (1 if latent_dim is None else latent_dim)

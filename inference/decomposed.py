@@ -14,7 +14,7 @@ from pyro.infer.elbo import ELBOModule
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
-from ppl_disentangle.inference.schedules import Weight
+from ppl_disentangle.inference.schedules import Weight, at_step, spelled
 from ppl_disentangle.sites import observed_sites, paired_traces
 
 __all__ = ["DecomposedELBO", "log_likelihood"]
@@ -93,7 +93,7 @@ class DecomposedELBO(nn.Module, ELBO):
 
     def extra_repr(self) -> str:
         """The weights, for checkpoints and tables."""
-        weights = [f"{k}={getattr(w, '__qualname__', repr(w))}" for k, w in self.weights.items()]
+        weights = [f"{k}={spelled(w)}" for k, w in self.weights.items()]
         return ", ".join([*weights, f"warm_up={self.warm_up}"])
 
     @abstractmethod
@@ -108,8 +108,7 @@ class DecomposedELBO(nn.Module, ELBO):
         """The weight of a term at the present step."""
         if name not in self.weights:
             return 1.0
-        weight = self.weights[name]
-        value = weight(self.step) if callable(weight) else weight
+        value = at_step(self.weights[name], self.step)
         return value * (self.step / self.warm_up).clamp(max=1.0) if self.warm_up else value
 
     def differentiable_loss(
@@ -134,6 +133,7 @@ class DecomposedELBO(nn.Module, ELBO):
         """Options for ``PyroOptim``: ``options`` for the pair's parameters, :attr:`optimizer_options` for our own.
 
         Example:
+            >>> from ppl_disentangle.inference.density_ratio import FactorELBO
             >>> elbo = FactorELBO(10)
             >>> optim = pyro.optim.PyroOptim(torch.optim.Adam, elbo.svi_options(lr=1e-3))
         """

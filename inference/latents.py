@@ -37,13 +37,15 @@ class Latents:
     @property
     def count(self) -> float | Tensor:
         """How many data the batch stands for."""
-        return self.scale * (self.plate.size if self.mask is None else self.mask.sum())
+        if self.mask is None:
+            return self.scale * self.plate.size
+        return self.scale * self.mask.sum().to(self.sites[0].value.dtype)
 
     @property
     def weights(self) -> Tensor:
         """The weight of each datum in a mean over the batch, of shape ``(batch,)``."""
         ones = self.sites[0].value.new_ones(self.plate.size)
-        return ones / self.plate.size if self.mask is None else self.mask / self.mask.sum()
+        return ones / self.plate.size if self.mask is None else ones.where(self.mask, 0.0) / self.mask.sum()
 
     def total(self, values: Tensor) -> Tensor:
         """The sum of ``values`` of shape ``(…, batch)`` on Pyro's scale."""

@@ -20,10 +20,12 @@ __all__ = [
     "Plate",
     "Site",
     "data_plate",
+    "dreamt_latents",
     "dreamt_traces",
     "latent_sites",
     "observed_sites",
     "paired_traces",
+    "real_and_dreamt",
     "sampled_sites",
 ]
 
@@ -161,27 +163,58 @@ def paired_traces(
     return model_trace, guide_trace
 
 
-def dreamt_traces(model: Callable[..., Any], guide: Callable[..., Any], batch_size: int) -> tuple[Trace, Trace, Site]:
-    """A trace of the model on its own, of the guide that reads the latents back, and the site of what was dreamt.
+def dreamt_traces(
+    model: Callable[..., Any], guide: Callable[..., Any], x: Tensor, *, read_back: bool
+) -> tuple[Trace, Trace]:
+    """A trace of the model dreaming as many data as ``x`` has, and of the guide.
 
-    The latents that the guide samples have the values that the model drew; the model may have others. What is dreamt is
-    what ``model(batch_size=…)`` returns.
+    What is dreamt is what ``model(batch_size=…)`` returns. With ``read_back`` the guide reads the dream, its latents
+    at the values that the model drew; without, it reads ``x`` and draws its own. The model may have latents that the
+    guide lacks.
 
     Raises:
         ValueError: the model does not return what it draws, or no gradient passes through it.
     """
-    model_trace = poutine.trace(model).get_trace(batch_size=batch_size)
-    x = model_trace.nodes["_RETURN"]["value"]
-    dreamt = next((site for site in sampled_sites(model_trace).values() if site.value is x), None)
+    model_trace = poutine.trace(lambda x: model(batch_size=len(x))).get_trace(x)
+    returned = model_trace.nodes["_RETURN"]["value"]
+    dreamt = next((site for site in sampled_sites(model_trace).values() if site.value is returned), None)
     if dreamt is None:
-        raise ValueError(f"expected a model that returns the value of its observed site, got {type(x).__name__}")
+        raise ValueError(f"expected a model that returns the value of its observed site, got {type(returned).__name__}")
     if not dreamt.fn.has_rsample:
         raise ValueError(
             f"no gradient passes through {dreamt.name!r}, drawn from {type(dreamt.fn).__name__}: use a likelihood that"
             " is reparameterised, such as Normal, or Delta for a deterministic generator"
         )
-    guide_trace = poutine.trace(poutine.replay(guide, trace=model_trace)).get_trace(x)
-    return model_trace, guide_trace, dreamt
+    if read_back:
+        return model_trace, poutine.trace(poutine.replay(guide, trace=model_trace)).get_trace(returned)
+    return model_trace, poutine.trace(guide).get_trace(x)
+
+
+def real_and_dreamt(model_trace: Trace) -> tuple[Tensor, Tensor]:
+    """The data, and what was dreamt in their place, of one shape, from the model's trace of :func:`dreamt_traces`.
+
+    Raises:
+        ValueError: their shapes differ.
+    """
+    (real,), dreamt = model_trace.nodes["_INPUT"]["args"], model_trace.nodes["_RETURN"]["value"]
+    if real.shape != dreamt.shape:
+        raise ValueError(f"the data have shape {tuple(real.shape)}, what the model dreams has {tuple(dreamt.shape)}")
+    return real, dreamt
+
+
+def dreamt_latents(model_trace: Trace, guide_trace: Trace) -> list[tuple[Site, Site]]:
+    """Pairs ``(site of the guide, site of the model)`` of the guide's latents, from :func:`dreamt_traces`.
+
+    Raises:
+        ValueError: the guide samples nothing, or a latent that the model lacks, or their event shapes differ.
+    """
+    guide, model = sampled_sites(guide_trace), sampled_sites(model_trace)
+    if not guide.keys() or guide.keys() - model.keys():
+        raise ValueError(f"expected a guide that samples latents of the model, {list(model)}, got {list(guide)}")
+    common = model_trace.copy()
+    for name in model.keys() - guide.keys():
+        common.remove_node(name)
+    return latent_sites(common, guide_trace)
 
 
 def _check(model_trace: Trace, guide_trace: Trace, max_plate_nesting: float) -> None:

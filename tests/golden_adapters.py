@@ -1,9 +1,14 @@
 """This package under the names and signatures of a shared table of reference values."""
 
+import math
+
+import pyro
 import pyro.distributions as dist
 import torch
 
 from ppl_disentangle.inference.aggregate import log_mixture, minibatch_log_weights, pairwise_log_prob
+from ppl_disentangle.inference.bounds import evidence
+from ppl_disentangle.inference.decomposition import decompose
 from ppl_disentangle.metrics import (
     completeness,
     completeness_per_factor,
@@ -13,7 +18,9 @@ from ppl_disentangle.metrics import (
     factor_vae_score,
     mig,
 )
+from ppl_disentangle.representation import encode
 from ppl_disentangle.sites import Plate, Site
+from ppl_disentangle.story import GenerativeStory
 
 
 class Grid:
@@ -61,4 +68,76 @@ def _minibatch(z, mu, log_std, num_data):
     return {name: value.numpy() for name, value in values.items()}
 
 
-ADAPTERS = {"mig": mig, "dci": _dci, "factorvae": _factor_vae, "matrix": _matrix, "minibatch": _minibatch}
+class LinearGaussian(GenerativeStory):
+    """z ~ N(0, I), x ~ N(Wz + b, sigma^2 I), and the guide N(Mx + c, diag s^2)."""
+
+    latents = ("z",)
+
+    def __init__(self, params):
+        super().__init__()
+        self.params = {name: torch.as_tensor(value, dtype=torch.float64) for name, value in params.items()}
+
+    def model(self, x=None, *, batch_size=1):
+        p = self.params
+        with self.data_plate(x, batch_size):
+            z = pyro.sample("z", dist.Normal(torch.zeros_like(p["s"]), 1.0).to_event(1))
+            return pyro.sample("x", dist.Normal(z @ p["W"].T + p["b"], p["sigma"]).to_event(1), obs=x)
+
+    def guide(self, x):
+        with self.data_plate(x):
+            pyro.sample("z", self.posterior(x))
+
+    def posterior(self, x):
+        return dist.Normal(x @ self.params["M"].T + self.params["c"], self.params["s"].expand(len(x), -1)).to_event(1)
+
+
+class AtSigmaPoints(LinearGaussian):
+    """The same, with 2 D points per datum instead of draws: their mean of a quadratic function is its expectation."""
+
+    def guide(self, x):
+        q = self.posterior(x)
+        size = q.event_shape.numel()
+        offsets = math.sqrt(size) * torch.cat([torch.eye(size), -torch.eye(size)]).double() * self.params["s"]
+        with self.data_plate(x):
+            points = q.mean + offsets.repeat(len(x) // len(offsets), 1)
+            pyro.sample("z", dist.Delta(points).to_event(1))
+
+
+def _vae(params):
+    story = LinearGaussian(params)
+    x = story.params["X"]
+    codes, kl = encode(story, x), evidence(story, x)["kl"]
+    per_datum, points = kl.sum("code"), 2 * kl.sizes["code"]
+    at_points = evidence(AtSigmaPoints(params), x.repeat_interleave(points, 0), batch_size=points)["log_likelihood"]
+    likelihood = at_points.to_numpy().reshape(len(x), points).mean(1)
+    mean = codes["mean"].to_numpy()
+    covariance = ((mean - mean.mean(0)).T @ (mean - mean.mean(0))) / len(x)
+    parts = -decompose(story, x.repeat(1 + 300 // len(x), 1), num_samples=200)
+    return {
+        "mu": mean,
+        "recon_n": likelihood,
+        "recon_mean": likelihood.mean(),
+        "kl_n": per_datum,
+        "kl_mean": per_datum.mean(),
+        "kl_per_dim_mean": kl.mean("data"),
+        "elbo_n": likelihood - per_datum.to_numpy(),
+        "elbo_mean": likelihood.mean() - per_datum.mean(),
+        "beta4_objective_mean": likelihood.mean() - 4 * per_datum.mean(),
+        "agg_mean": mean.mean(0),
+        "agg_cov": covariance + (codes["scale"].to_numpy() ** 2).mean(0) * torch.eye(len(covariance)).numpy(),
+        "cov_of_means": covariance,
+        "index_code_mi": parts["mutual_information"],
+        "total_correlation": parts["total_correlation"],
+        "dimwise_kl": parts["dimension_wise_kl"],
+        "marginal_kl": parts["total_correlation"] + parts["dimension_wise_kl"],
+    }
+
+
+ADAPTERS = {
+    "mig": mig,
+    "dci": _dci,
+    "factorvae": _factor_vae,
+    "matrix": _matrix,
+    "minibatch": _minibatch,
+    "vae": _vae,
+}

@@ -1,0 +1,92 @@
+"""Write ``docs/objectives.md`` from the docstrings of the objectives: ``python docs/write_objectives.py``."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+from ppl_disentangle import inference
+from ppl_disentangle.inference import DecomposedELBO
+
+PAGE = Path(__file__).parent / "objectives.md"
+SECTIONS = ("Args", "Attributes", "Example", "Raises", "References", "Returns")
+
+
+def objectives() -> list[type[DecomposedELBO]]:
+    """All objectives that can be built, in the order in which the package lists them."""
+    classes = [getattr(inference, name) for name in inference.__all__]
+    return [c for c in classes if inspect.isclass(c) and issubclass(c, DecomposedELBO) and not inspect.isabstract(c)]
+
+
+def page() -> str:
+    """The page as it should be."""
+    chapters = [chapter(c) for c in objectives()]
+    contents = "\n".join(f"- [`{c.__name__}`](#{c.__name__.lower()}): {first_line(c)}" for c in objectives())
+    text = (Path(__file__).parent / "objectives.md.in").read_text()
+    return text.replace("@CONTENTS@", contents).replace("@OBJECTIVES@", "\n\n".join(chapters))
+
+
+def first_line(cls: type) -> str:
+    """What an objective is, for the list."""
+    return inline(inspect.getdoc(cls).split("\n\n", 1)[0].rstrip(".").replace("\n", " "))
+
+
+def chapter(cls: type[DecomposedELBO]) -> str:
+    """One objective: formula and text, arguments with defaults, sources."""
+    text, sections = split(inspect.getdoc(cls))
+    parts = [f"## {cls.__name__}", *map(paragraph, text)]
+    parts += ["| argument | default | |\n|---|---|---|\n" + "\n".join(arguments(cls, sections["Args"]))]
+    references = re.sub(r"\s+", " ", sections.get("References", "")).strip()
+    if references:
+        parts.append("Sources: " + re.sub(r" (?=\[\d+\])", "; ", references) + "")
+    return "\n\n".join(parts)
+
+
+def split(doc: str) -> tuple[list[str], dict[str, str]]:
+    """Paragraphs before the first section, and the sections by name."""
+    pieces = re.split(rf"\n\n({'|'.join(SECTIONS)}):\n", doc)
+    return pieces[0].split("\n\n"), dict(zip(pieces[1::2], pieces[2::2], strict=True))
+
+
+def paragraph(text: str) -> str:
+    """reStructuredText of a paragraph, a formula or a list as Markdown."""
+    if text.startswith(".. math::"):
+        return "```math\n" + re.sub(r"^ +", "", text.removeprefix(".. math::").strip(), flags=re.MULTILINE) + "\n```"
+    if text.startswith("Avoids:"):
+        return "**What it avoids.** " + inline(sentence(text.removeprefix("Avoids:")))
+    if text.startswith("- "):
+        return inline(re.sub(r"\n +", " ", text))
+    return inline(re.sub(r"\n\s*", " ", text))
+
+
+def sentence(text: str) -> str:
+    """One line that begins with a capital."""
+    text = re.sub(r"\s+", " ", text).strip()
+    return text[0].upper() + text[1:]
+
+
+def inline(text: str) -> str:
+    """Roles and literals of reStructuredText as code of Markdown."""
+    text = re.sub(r":math:`([^`]*)`", r"$\1$", text)
+    text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", text)
+    return text.replace("``", "`")
+
+
+def arguments(cls: type, section: str) -> list[str]:
+    """Rows of a table: name, default, meaning."""
+    parameters = inspect.signature(cls).parameters
+    rows = []
+    for entry in re.split(r"\n(?=    \*{0,2}\w+:)", "\n" + inspect.cleandoc(section).replace("\n", "\n    ")):
+        name, _, meaning = entry.strip().partition(":")
+        if name:
+            default = (
+                parameters[name.lstrip("*")].default if name.lstrip("*") in parameters else inspect.Parameter.empty
+            )
+            shown = "" if default is inspect.Parameter.empty else f"`{default!r}`"
+            rows.append(f"| `{name}` | {shown} | {inline(sentence(meaning)).replace('|', chr(92) + '|')} |")
+    return rows
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
