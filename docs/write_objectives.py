@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from pathlib import Path
 
 from ppl_disentangle import inference
-from ppl_disentangle.inference import DecomposedELBO
+from ppl_disentangle.inference import AggregateELBO, DecomposedELBO
 
-PAGE = Path(__file__).parent / "objectives.md"
+DOCS = Path(__file__).parent
+PAGE = DOCS / "objectives.md"
 SECTIONS = ("Args", "Attributes", "Example", "Raises", "References", "Returns")
 
 
@@ -23,8 +25,28 @@ def page() -> str:
     """The page as it should be."""
     chapters = [chapter(c) for c in objectives()]
     contents = "\n".join(f"- [`{c.__name__}`](#{c.__name__.lower()}): {first_line(c)}" for c in objectives())
-    text = (Path(__file__).parent / "objectives.md.in").read_text()
-    return text.replace("@CONTENTS@", contents).replace("@OBJECTIVES@", "\n\n".join(chapters))
+    aggregate = "\n\n".join(map(paragraph, split(inspect.getdoc(AggregateELBO))[0][1:3]))
+    fields = {
+        "CONTENTS": contents,
+        "OBJECTIVES": "\n\n".join(chapters),
+        "AGGREGATE": aggregate,
+        "ESTIMATORS": (DOCS / "estimators.table.md").read_text().strip(),
+        "SPEED": speed(),
+    }
+    text = (DOCS / "objectives.md.in").read_text()
+    for name, value in fields.items():
+        text = text.replace(f"@{name}@", value)
+    return text
+
+
+def speed() -> str:
+    """The table of speeds, from what ``python -m benchmarks.objectives`` printed."""
+    measured = json.loads((DOCS / "objectives_speed.json").read_text())
+    rows = [
+        f"| `{name}` | {r['hand-written']['cpu_ms']:.0f} | {r['hand-written again']['speed']:.3f} | {r['fit']['speed']:.3f} |"
+        for name, r in measured.items()
+    ]
+    return "| objective | hand-written, ms | hand-written again | `fit` |\n|---|---|---|---|\n" + "\n".join(rows)
 
 
 def first_line(cls: type) -> str:

@@ -108,5 +108,5 @@ def covariance(values: Tensor, weights: Tensor) -> Tensor:
     """
     weights = weights[:, None]
     centred = values - (weights * values).sum(-2, keepdim=True)
-    with torch.autocast(values.device.type, enabled=False):
-        return centred.mT @ (weights * centred)
+    # a product and a sum, since autocast would take a matrix product to bfloat16
+    return ((weights * centred).unsqueeze(-1) * centred.unsqueeze(-2)).sum(-3)

@@ -97,7 +97,7 @@ def plate_of_latents(sites: Sequence[Site]) -> Plate:
     plate = data_plate(sites)
     if plate is None:
         raise ValueError(
-            "the aggregate posterior needs a plate over the data around the latents, and the guide has none:"
+            "this objective needs a plate over the data around the latents, and the guide has none:"
             ' open pyro.plate("data", num_data, subsample_size=len(x)) in model and guide'
         )
     for site in sites:

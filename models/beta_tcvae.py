@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import nn
 
 from ppl_disentangle.inference import TCELBO
+from ppl_disentangle.inference.aggregate import Estimator
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.models.isotropic import IsotropicVAE
 
@@ -43,7 +42,7 @@ class BetaTCVAE(IsotropicVAE):
         alpha: Weight = 1.0,
         beta: Weight = 6.0,
         gamma: Weight = 1.0,
-        estimator: Literal["weighted", "stratified"] = "stratified",
+        estimator: Estimator = "stratified",
         warm_up: int = 0,
     ) -> None:
         super().__init__(encoder, decoder, latent_dim)
