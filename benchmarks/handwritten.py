@@ -137,6 +137,31 @@ def info_gan(encoder: nn.Module, decoder: nn.Module, x: Tensor, critic: nn.Modul
     return generator - information + opponent
 
 
+def joint(encoder: nn.Module, decoder: nn.Module, x: Tensor, *, gamma: float = 30.0, classes: int = 4) -> Tensor:
+    """Normal and Gumbel-softmax latents, each divergence held to a capacity of 0 nats."""
+    outputs = encoder(x)
+    mean, log_variance, logits = outputs.split([6, 6, classes], -1)
+    z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
+    uniform = torch.rand_like(logits).clamp(1e-6, 1 - 1e-6)
+    c = ((logits - (-uniform.log()).log()) / 0.67).softmax(-1)
+    log_q = logits.log_softmax(-1)
+    discrete = (log_q.exp() * (log_q + math.log(classes))).sum(-1).mean()
+    gaps = divergence(mean, log_variance).abs() + discrete.abs()
+    return reconstruction(decoder(torch.cat([z, c], -1)), x) + gamma * gaps
+
+
+def bidirectional(encoder: nn.Module, decoder: nn.Module, x: Tensor, critic: nn.Module) -> Tensor:
+    """A critic tells (x, z ~ q) from (G(z), z ~ p); the pair wants each taken for the other."""
+    _, _, z = sample(encoder, x)
+    prior = torch.randn_like(z)
+    fake = decoder(prior)
+    critic.requires_grad_(False)
+    players = F.softplus(critic(x, z)).mean() + F.softplus(-critic(fake, prior)).mean()
+    critic.requires_grad_(True)
+    opponent = F.softplus(-critic(x, z.detach())).mean() + F.softplus(critic(fake.detach(), prior)).mean()
+    return players + opponent
+
+
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL from the standard normal, in nats per datum."""
     return 0.5 * (mean**2 + log_variance.exp() - log_variance - 1).sum(-1).mean()
