@@ -30,9 +30,16 @@ class Batches:
 
     def __call__(self, step: int) -> Tensor:
         """Float observations of shape ``(batch_size, *observation_shape)``."""
+        return self.data.to_float(self.data.observations(self.index(step)))
+
+    def conditions(self, step: int) -> dict[str, Tensor]:
+        """What else the story is told of each datum of the batch, by name."""
+        return self.data.conditions(self.index(step))
+
+    def index(self, step: int) -> Tensor:
+        """Indices of the data of a batch, on the device."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             generator = torch.Generator().manual_seed((self.seed << 32) + epoch)
             self._epoch, self._order = epoch, torch.randperm(len(self.data), generator=generator).to(self.device)
-        index = self._order[position * self.batch_size : (position + 1) * self.batch_size]
-        return self.data.to_float(self.data.observations(index))
+        return self._order[position * self.batch_size : (position + 1) * self.batch_size]

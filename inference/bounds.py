@@ -12,7 +12,7 @@ from torch.distributions import kl_divergence
 
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference.beta import kl
-from ppl_disentangle.representation import evaluating, float_batches, site_codes
+from ppl_disentangle.representation import all_code_names, evaluating, float_batches
 from ppl_disentangle.sites import Plate, Site, data_plate, latent_sites, observed_sites, paired_traces
 from ppl_disentangle.story import GenerativeStory, story_of
 
@@ -165,7 +165,7 @@ def _parts(story: GenerativeStory, x: Tensor) -> tuple[Tensor, Tensor, tuple[str
     for name in story.latents:
         column = _kl_per_code(*sites[name], plate)
         columns.append(column)
-        split = site_codes(story, {name: sites[name][0]})
+        split = all_code_names(story, {name: sites[name][0].fn})
         names += split if len(split) == column.shape[1] else [name]
     return likelihood, torch.cat(columns, -1), tuple(names)
 

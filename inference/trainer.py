@@ -54,9 +54,10 @@ class Trainer:
         if not torch.isfinite(x).all():
             raise NonFiniteError(0, "x", "observations")
         with fork_randomness(), torch.no_grad(), pyro.validation_enabled(True):
-            plate = data_plate(observed_sites(self._first_trace(x)).values())
+            conditions = self.batches.conditions(0)
+            plate = data_plate(observed_sites(self._first_trace(x, conditions)).values())
             self.bound = self.objective(self.story.model, self.story.guide)
-            self.bound(x)
+            self.bound(x, **conditions)
         self.per_datum = 1 / (len(x) if plate is None else plate.full_size)
         learned = {id(p): p for m in (self.story, self.bound) for p in m.parameters() if p.requires_grad}
         own = self.objective.parameters() if isinstance(self.objective, nn.Module) else ()
@@ -66,13 +67,16 @@ class Trainer:
             groups.append({"params": critics, **getattr(self.objective, "optimizer_options", {})})
         self.optimizer = optimizer(groups, lr=lr)
 
-    def _first_trace(self, x: Tensor) -> Trace:
+    def _first_trace(self, x: Tensor, conditions: dict[str, Tensor]) -> Trace:
         try:
-            self.story.guide(x)
-            return poutine.trace(self.story.model).get_trace(x)
+            self.story.guide(x, **conditions)
+            return poutine.trace(self.story.model).get_trace(x, **conditions)
         except (RuntimeError, TypeError) as error:
             shape = tuple(x.shape)
-            raise ValueError(f"the story does not take a batch of observations of shape {shape}: {error}") from error
+            told = f" with {', '.join(conditions)}" if conditions else ""
+            raise ValueError(
+                f"the story does not take a batch of observations of shape {shape}{told}: {error}"
+            ) from error
 
     def state(self, steps: int, settings: dict[str, Any]) -> TrainingState:
         """The state before the first step."""
@@ -89,10 +93,10 @@ class Trainer:
 
     def step(self, step: int, history: History | None) -> None:
         """Take one step; record it in ``history``."""
-        x = self.batches(step)
+        x, conditions = self.batches(step), self.batches.conditions(step)
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
-            loss = self.bound(x)
+            loss = self.bound(x, **conditions)
         (loss * self.per_datum).backward()
         self.optimizer.step()
         if history is not None:
@@ -101,7 +105,8 @@ class Trainer:
     def diagnose(self, step: int) -> str | None:
         """The site at which ``step`` ceases to be finite, from the state before it."""
         with torch.no_grad():
-            traces = paired_traces(self.story.model, self.story.guide, (self.batches(step),), {})
+            x, conditions = self.batches(step), self.batches.conditions(step)
+            traces = paired_traces(self.story.model, self.story.guide, (x,), conditions)
             return first_non_finite(*traces)
 
 

@@ -2,6 +2,8 @@
 
 from ppl_disentangle.models.beta_tcvae import BetaTCVAE
 from ppl_disentangle.models.beta_vae import BetaVAE
+from ppl_disentangle.models.causal_vae import CausalVAE
 from ppl_disentangle.models.isotropic import IsotropicVAE
+from ppl_disentangle.models.structural_vae import StructuralVAE
 
-__all__ = ["BetaTCVAE", "BetaVAE", "IsotropicVAE"]
+__all__ = ["BetaTCVAE", "BetaVAE", "CausalVAE", "IsotropicVAE", "StructuralVAE"]

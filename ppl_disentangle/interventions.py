@@ -1,97 +1,104 @@
-"""Interventions on a story's latents, through ``pyro.do``."""
+"""Interventions on a story's latents and nodes, through ``pyro.do``."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from typing import TypeAlias
 
 import numpy as np
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions import TorchDistribution
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import Message
 from torch import Tensor
 
-from ppl_disentangle.sites import Site, sampled_sites
+from ppl_disentangle.sites import Site, deterministic_sites, sampled_sites
 from ppl_disentangle.story import GenerativeStory, fork_randomness, parameters_stay_local, story_of
 
-__all__ = ["do"]
+__all__ = ["Action", "do", "shift"]
 
 NATURAL = "_natural"
 
+Action: TypeAlias = "float | Tensor | np.ndarray | TorchDistribution | Callable[[Tensor], Tensor]"
+"""What a site is set to: a number, a tensor, an array, a draw, or a function of the value that it would have had."""
 
-def do(story: GenerativeStory, values: Mapping[str, float | Tensor | np.ndarray]) -> Intervened:
+
+def do(story: GenerativeStory, actions: Mapping[str, Action]) -> Intervened:
     """An intervened story: a story again, so that whatever takes a story takes it.
 
-    This is the story under do(site := value).
+    This is the story under do(site := value), the second rung of the ladder of causation: what becomes of units drawn
+    anew. For what would have become of given units see
+    :func:`~ppl_disentangle.counterfactuals.counterfactual`.
 
-    A value is set for a whole latent by ``pyro.do``, and for one coordinate of a vector latent (``"z[3]"``, or its
-    name in ``story.coordinate_names``) while the others keep their draws. It broadcasts against the latent's shape
-    ``(batch, *event)``, or ``(batch,)`` for a coordinate, and takes its dtype and device.
+    A value is set for a whole latent, or a node of a causal graph, by ``pyro.do``; by a messenger of our own where it
+    is a function of the natural value (:func:`shift`), a draw from a distribution, or one coordinate of a vector
+    (``"z[3]"``, or its name in ``story.coordinate_names``) while the others keep their values. It broadcasts against
+    the site's shape ``(batch, *event)``, or ``(batch,)`` for a coordinate, and takes its dtype and device.
 
-    In a trace of the result, a latent's name holds the value that the program went on with, and ``<name>_natural``
-    the draw that it would have gone on with; the latter is what its guide samples.
+    In a trace of the result, a site's name holds the value that the program went on with, and ``<name>_natural`` the
+    value that it would have gone on with; of a latent the latter is what the guide samples.
 
     Args:
         story: a story.
-        values: numbers, tensors or arrays by name.
+        actions: what each site is set to, by name.
 
     Raises:
-        KeyError: a name is no latent and no coordinate of the story. (``pyro.do`` alone ignores it.)
-        ValueError: a value does not fit or is not finite, or a latent is set twice.
+        KeyError: a name is no latent, node or coordinate of the story. (``pyro.do`` alone ignores it.)
+        ValueError: a value does not fit, is not finite or is none that the site can have, or a site is set twice.
+        TypeError: an action is none of the above.
 
     Example:
         >>> from ppl_disentangle.conditionals import Bernoulli, Gaussian
         >>> from ppl_disentangle.models import BetaVAE
         >>> story = BetaVAE(Gaussian(nn.Linear(6, 8)), Bernoulli(nn.Linear(4, 6)), 4)
-        >>> do(story, {"z[3]": 2.0}).model(batch_size=5).shape
+        >>> do(story, {"z[3]": 2.0, "z[0]": shift(0.5)}).model(batch_size=5).shape
         torch.Size([5, 6])
     """
-    return Intervened(story_of(story), values)
+    return Intervened(story_of(story), actions)
+
+
+def shift(amount: float | Tensor) -> Callable[[Tensor], Tensor]:
+    """The action that adds ``amount`` to the natural value."""
+    return lambda natural: natural + amount
 
 
 class Intervened(GenerativeStory):
     """A story under an intervention; see :func:`do`."""
 
-    def __init__(self, story: GenerativeStory, values: Mapping[str, float | Tensor | np.ndarray]) -> None:
+    rung = "intervention"
+
+    def __init__(self, story: GenerativeStory, actions: Mapping[str, Action]) -> None:
         super().__init__()
         self.story = story
         self.whole: dict[str, Tensor] = {}
-        self.coordinates: dict[str, dict[int, Tensor]] = {}
-        sites = _latents(story)
+        self.changes: dict[str, dict[int | None, Action]] = {}
+        sites = intervenable(story)
         self.shapes = {name: site.value.shape[1:] for name, site in sites.items()}
-        for name, value in values.items():
-            self._set(name, value, sites)
-        both = sorted(self.whole.keys() & self.coordinates.keys())
-        if both:
-            raise ValueError(f"latent {both[0]!r} is set as a whole and in a coordinate")
-        self.intervened = tuple(name for name in story.latents if name in self.whole or name in self.coordinates)
+        for name, action in actions.items():
+            self._set(name, action, sites)
+        self.intervened = tuple(name for name in sites if name in self.whole or name in self.changes)
         self.coordinate_names = {self._natural(k): v for k, v in story.coordinate_names.items()}
 
-    def _set(self, name: str, value: float | Tensor | np.ndarray, sites: Mapping[str, Site]) -> None:
-        latent, index = _resolve(self.story, name, sites)
-        like = sites[latent].value
-        if not isinstance(value, Tensor | np.ndarray | np.generic | float | int):
-            raise TypeError(f"do({name!r}): expected a number, a tensor or an array, got {type(value).__name__}")
-        tensor = torch.as_tensor(value).to(like)
-        shape = like.shape[1:] if index is None else ()
-        if not torch.isfinite(tensor).all():
-            raise ValueError(f"do({name!r}): the value is not finite")
-        try:
-            torch.broadcast_shapes(tensor.shape, (len(tensor) if tensor.dim() > len(shape) else 1, *shape))
-        except RuntimeError:
-            raise ValueError(
-                f"do({name!r}): expected a value that broadcasts to (batch, *{tuple(shape)}), got shape"
-                f" {tuple(tensor.shape)}"
-            ) from None
-        if index is None:
-            self.whole[latent] = tensor
-        elif index in self.coordinates.setdefault(latent, {}):
-            raise ValueError(f"do({name!r}): coordinate {index} of {latent!r} is set twice")
+    def _set(self, name: str, action: Action, sites: Mapping[str, Site]) -> None:
+        site, index = resolve(self.story, name, sites)
+        like = sites[site].value
+        shape = tuple(like.shape[1:]) if index is None else ()
+        if not isinstance(action, TorchDistribution) and not callable(action):
+            action = _tensor(name, action, like, shape)
+            self.story.check_intervention(name if index is None else site, action)
+        before = self.changes.get(site, {})
+        if index in before:
+            raise ValueError(f"do({name!r}): coordinate {index} of {site!r} is set twice")
+        if site in self.whole or None in before or (before and index is None):
+            raise ValueError(f"latent {site!r} is set as a whole and in a coordinate")
+        if index is None and isinstance(action, Tensor):
+            self.whole[site] = action
         else:
-            self.coordinates[latent][index] = tensor
+            self.changes.setdefault(site, {})[index] = action
 
     def _natural(self, name: str) -> str:
         return name + NATURAL if name in self.intervened else name
@@ -100,32 +107,45 @@ class Intervened(GenerativeStory):
     def latents(self) -> tuple[str, ...]:  # type: ignore[override]
         return tuple(self._natural(name) for name in self.story.latents)
 
-    def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
+    def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
+        """The representation of x, as it is without the intervention."""
+        return {self._natural(name): q for name, q in self.story.representation(x).items()}
+
+    def latent_means(self, x: Tensor) -> dict[str, Tensor]:
+        """Values of the latents that stand for x, as they are without the intervention."""
+        return {self._natural(name): value for name, value in self.story.latent_means(x).items()}
+
+    def model(self, x: Tensor | None = None, *, batch_size: int = 1, **conditions: Tensor) -> Tensor:
         """p(x, z) under the intervention."""
         size = batch_size if x is None else len(x)
-        whole = {name: _expand(name, value, (size, *self.shapes[name])) for name, value in self.whole.items()}
-        with _Natural(self.intervened), _SetCoordinates(self.coordinates) as setter:
-            result = pyro.do(self.story.model, data=whole)(x, batch_size=batch_size)
+        whole = {name: expand(name, value, (size, *self.shapes[name])) for name, value in self.whole.items()}
+        with _Natural(self.intervened), Change(self.changes) as change:
+            result = pyro.do(self.story.model, data=whole)(x, batch_size=batch_size, **conditions)
         for name in self.intervened:
-            value = whole.get(name, setter.effective.get(name))
+            value = whole.get(name, change.effective.get(name))
             pyro.deterministic(name, value, event_dim=value.dim())
         return result
 
-    def guide(self, x: Tensor) -> None:
+    def guide(self, x: Tensor, **conditions: Tensor) -> None:
         """q(z | x) of the latents as they would be without the intervention."""
         with _Natural(self.intervened):
-            self.story.guide(x)
+            self.story.guide(x, **conditions)
 
 
-def _latents(story: GenerativeStory) -> dict[str, Site]:
-    """The latents of one draw from the model; no random numbers are used up."""
+def intervenable(story: GenerativeStory) -> dict[str, Site]:
+    """The latents of one draw from the model, and its deterministic statements; no random numbers are used up."""
     with fork_randomness(), torch.no_grad(), poutine.block(), parameters_stay_local():
-        sites = sampled_sites(poutine.trace(story.model).get_trace(batch_size=1))
-    return {name: sites[name] for name in story.latents}
+        trace = poutine.trace(story.model).get_trace(batch_size=1)
+    sampled = sampled_sites(trace)
+    return {name: sampled[name] for name in story.latents} | deterministic_sites(trace)
 
 
-def _resolve(story: GenerativeStory, name: str, sites: Mapping[str, Site]) -> tuple[str, int | None]:
-    """The latent that ``name`` means, and which coordinate of it."""
+def resolve(story: GenerativeStory, name: str, sites: Mapping[str, Site]) -> tuple[str, int | None]:
+    """The site that ``name`` means, and which coordinate of it.
+
+    Raises:
+        KeyError: there is none.
+    """
     if name in sites:
         return name, None
     for latent, names in story.coordinate_names.items():
@@ -143,13 +163,43 @@ def _resolve(story: GenerativeStory, name: str, sites: Mapping[str, Site]) -> tu
     raise KeyError(f"no latent named {name!r}; the story has {known}{hint}")
 
 
-def _expand(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _tensor(name: str, value: object, like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """A value as a tensor of the kind of ``like`` that broadcasts to ``(batch, *shape)``."""
+    if not isinstance(value, Tensor | np.ndarray | np.generic | float | int):
+        raise TypeError(
+            f"do({name!r}): expected a number, a tensor, an array, a distribution or a function of the natural value,"
+            f" got {type(value).__name__}"
+        )
+    tensor = torch.as_tensor(value).to(like)
+    if not torch.isfinite(tensor).all():
+        raise ValueError(f"do({name!r}): the value is not finite")
+    try:
+        torch.broadcast_shapes(tensor.shape, (len(tensor) if tensor.dim() > len(shape) else 1, *shape))
+    except RuntimeError:
+        raise ValueError(
+            f"do({name!r}): expected a value that broadcasts to (batch, *{shape}), got shape {tuple(tensor.shape)}"
+        ) from None
+    return tensor
+
+
+def expand(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """``value`` broadcast to ``shape``, or an error that names the site."""
     try:
         return value.expand(shape)
     except RuntimeError:
         raise ValueError(
             f"do({name!r}): expected a value that broadcasts to {shape}, got {tuple(value.shape)}"
         ) from None
+
+
+def act(name: str, action: Action, natural: Tensor) -> Tensor:
+    """What ``action`` makes of the natural value of a site or coordinate."""
+    if isinstance(action, TorchDistribution):
+        missing = natural.shape[: natural.dim() - len(action.shape())]
+        value = action.sample(missing)
+    else:
+        value = action(natural) if callable(action) else action
+    return expand(name, value.to(natural), tuple(natural.shape))
 
 
 class _Natural(Messenger):
@@ -164,25 +214,29 @@ class _Natural(Messenger):
             msg["name"] = f"{msg['name']}{NATURAL}"
 
 
-class _SetCoordinates(Messenger):
-    """Lets the program go on with a draw in which some coordinates have other values."""
+class Change(Messenger):
+    """Lets the program go on with another value of a site, or of some of its coordinates, than was drawn."""
 
-    def __init__(self, coordinates: Mapping[str, Mapping[int, Tensor]]) -> None:
+    def __init__(self, changes: Mapping[str, Mapping[int | None, Action]]) -> None:
         super().__init__()
-        self.coordinates = coordinates
+        self.changes = changes
         self.passing: dict[int, str] = {}
         self.effective: dict[str, Tensor] = {}
 
     def _pyro_sample(self, msg: Message) -> None:
-        if msg["name"] in self.coordinates:
+        if msg["name"] in self.changes:
             self.passing[id(msg)] = str(msg["name"])  # on its way out the site may be renamed
 
     def _pyro_post_sample(self, msg: Message) -> None:
         name = self.passing.pop(id(msg), None)
         if name is None:
             return
-        columns = list(msg["value"].unbind(-1))
-        for index, value in self.coordinates[name].items():
-            columns[index] = _expand(f"{name}[{index}]", value, tuple(columns[index].shape))
-        self.effective[name] = torch.stack(columns, -1)
-        msg["value"] = self.effective[name]
+        value, actions = msg["value"], self.changes[name]
+        if None in actions:
+            value = act(name, actions[None], value)
+        else:
+            columns = list(value.unbind(-1))
+            for index, action in actions.items():
+                columns[index or 0] = act(f"{name}[{index}]", action, columns[index or 0])
+            value = torch.stack(columns, -1)
+        self.effective[name] = msg["value"] = value

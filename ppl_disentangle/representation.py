@@ -10,10 +10,11 @@ import numpy as np
 import torch
 import xarray as xr
 from pyro import poutine
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.sites import Site, sampled_sites
+from ppl_disentangle.sites import sampled_sites
 from ppl_disentangle.story import GenerativeStory, fork_randomness, parameters_stay_local, story_of
 
 __all__ = [
@@ -22,7 +23,6 @@ __all__ = [
     "decode",
     "encode",
     "encoder",
-    "posterior_means",
     "reconstruct",
     "traverse",
 ]
@@ -69,18 +69,12 @@ def code_names(story: GenerativeStory, site: str, size: int | None) -> tuple[str
     return names
 
 
-def site_codes(story: GenerativeStory, sites: Mapping[str, Site]) -> tuple[str, ...]:
-    """Names of all coordinates of ``sites``, in order."""
+def all_code_names(story: GenerativeStory, parts: Mapping[str, TorchDistribution]) -> tuple[str, ...]:
+    """Names of all coordinates of a representation, in order."""
     names: list[str] = []
-    for name, site in sites.items():
-        names += code_names(story, name, site.fn.event_shape.numel() if site.fn.event_shape else None)
+    for name, q in parts.items():
+        names += code_names(story, name, q.event_shape.numel() if q.event_shape else None)
     return tuple(names)
-
-
-def posterior_means(story: GenerativeStory, x: Tensor) -> dict[str, Tensor]:
-    """Mean of q(z | x) of each latent, of shape ``(batch, *event)``, given draws of those before it."""
-    sites = sampled_sites(poutine.trace(story.guide).get_trace(x))
-    return {name: sites[name].fn.mean for name in story.latents}
 
 
 def encoder(
@@ -91,8 +85,8 @@ def encoder(
 
     def codes(observations: Tensor) -> Tensor:
         with evaluating(story, precision) as device:
-            means = posterior_means(story, data.to_float(observations.to(device)))
-            return torch.cat([m.float().reshape(len(observations), -1) for m in means.values()], -1).cpu()
+            parts = story.representation(data.to_float(observations.to(device))).values()
+            return torch.cat([q.mean.float().reshape(len(observations), -1) for q in parts], -1).cpu()
 
     return codes
 
@@ -109,11 +103,10 @@ def encode(story: GenerativeStory, data: FactorDataset | Tensor, *, batch_size: 
     means, scales, names = [], [], tuple[str, ...]()
     with evaluating(story) as device:
         for x in float_batches(data, batch_size, device):
-            sites = sampled_sites(poutine.trace(story.guide).get_trace(x))
-            sites = {name: sites[name] for name in story.latents}
-            names = site_codes(story, sites)
-            means.append(torch.cat([s.fn.mean.reshape(len(x), -1) for s in sites.values()], -1).cpu())
-            scales.append(torch.cat([s.fn.variance.sqrt().reshape(len(x), -1) for s in sites.values()], -1).cpu())
+            parts = story.representation(x)
+            names = all_code_names(story, parts)
+            means.append(torch.cat([q.mean.reshape(len(x), -1) for q in parts.values()], -1).cpu())
+            scales.append(torch.cat([q.variance.sqrt().reshape(len(x), -1) for q in parts.values()], -1).cpu())
     dims = ("data", "code")
     return xr.Dataset(
         {"mean": (dims, torch.cat(means).numpy()), "scale": (dims, torch.cat(scales).numpy())}, {"code": list(names)}
@@ -159,7 +152,7 @@ def reconstruct(story: GenerativeStory, x: Tensor) -> Tensor:
     """Mean of p(x | z) at the posterior means of float observations ``(batch, *event)``."""
     story = story_of(story)
     with evaluating(story) as device:
-        means = posterior_means(story, x.to(device))
+        means = story.latent_means(x.to(device))
     return decode(story, means)
 
 

@@ -100,6 +100,15 @@ def observed_sites(trace: Trace) -> dict[str, Site]:
     return {node["name"]: _site(node) for node in _sample_nodes(trace) if node["is_observed"]}
 
 
+def deterministic_sites(trace: Trace) -> dict[str, Site]:
+    """The deterministic statements of ``trace``, in order of execution."""
+    return {
+        name: _site(node)
+        for name, node in trace.nodes.items()
+        if node["type"] == "sample" and node["infer"].get("_deterministic")
+    }
+
+
 def site_values(trace: Trace) -> dict[str, Tensor]:
     """Values of all sample and deterministic statements of ``trace``, in order of execution."""
     return {

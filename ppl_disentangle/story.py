@@ -13,6 +13,7 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions import TorchDistribution
 from pyro.infer import ELBO
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import Message
@@ -90,6 +91,21 @@ class GenerativeStory(nn.Module, abc.ABC):
     def objective(self) -> ELBO | None:
         """The published objective with its published weights; ``None``: the evidence lower bound."""
         return None
+
+    def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
+        """The representation of x: a distribution for each part of it, of batch shape ``(batch,)``; q(latent | x) here.
+
+        A story whose representation follows from its latents overrides this and :meth:`latent_means`.
+        """
+        sites = sampled_sites(poutine.trace(self.guide).get_trace(x))
+        return {name: sites[name].fn for name in self.latents}
+
+    def latent_means(self, x: Tensor) -> dict[str, Tensor]:
+        """Values of all latents that stand for x, of shape ``(batch, *event)``: their posterior means here."""
+        return {name: q.mean for name, q in self.representation(x).items()}
+
+    def check_intervention(self, name: str, value: Tensor) -> None:
+        """Raise a ValueError where the site ``name`` cannot have ``value``."""
 
     def data_plate(self, x: Tensor | None, batch_size: int = 1) -> pyro.plate:
         """The plate ``"data"`` over a batch that stands for :attr:`num_data` data.

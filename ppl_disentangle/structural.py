@@ -25,9 +25,10 @@ class StructuralPrior(nn.Module):
     .. math:: \varepsilon_i \sim p(\varepsilon_i), \quad z_i = f_i(\varepsilon_i; z_{\text{parents}(i)})
 
     Called inside a model, it samples ``<node>_noise`` and states ``<node>`` as a deterministic function of it, parents
-    first. Hence ``pyro.do`` on a node acts on what follows from it, and the same program under ``do``, run with the noise
-    that a guide found, is the counterfactual. Called inside a guide, :meth:`pull_back` samples the noise from posteriors
-    that are stated for the nodes. There is one divergence, that of the noise; it equals that of the nodes pointwise.
+    first. Hence ``pyro.do`` on a node acts on what follows from it, and the same program under ``do``, run with the
+    noise that a guide found, is the counterfactual. Called inside a guide, :meth:`pull_back` samples the noise from
+    posteriors that are stated for the nodes. There is one divergence, that of the noise; it equals that of the nodes
+    pointwise.
 
     A node that is observed is sampled from its conditional instead, and its noise is what the observation implies.
 
@@ -58,15 +59,15 @@ class StructuralPrior(nn.Module):
     ) -> None:
         super().__init__()
         self.dag: nx.DiGraph = as_dag(graph)
-        self.nodes = tuple(topological_order(self.dag))
-        by_node = mechanism if isinstance(mechanism, Mapping) else dict.fromkeys(self.nodes, mechanism)
+        self.names = tuple(topological_order(self.dag))
+        by_node = mechanism if isinstance(mechanism, Mapping) else dict.fromkeys(self.names, mechanism)
         for what in (by_node, dims or {}):
             unknown = [n for n in what if n not in self.dag]
             if unknown:
-                raise KeyError(f"no node named {unknown[0]!r}; the graph has {list(self.nodes)}")
-        self.dims = {n: (dims or {}).get(n, _dim(by_node.get(n))) for n in self.nodes}
-        self.parents = {n: tuple(parents(self.dag, n)) for n in self.nodes}
-        self.mechanisms = nn.ModuleDict({n: self._build(n, by_node.get(n, AdditiveNoise)) for n in self.nodes})
+                raise KeyError(f"no node named {unknown[0]!r}; the graph has {list(self.names)}")
+        self.dims = {n: (dims or {}).get(n, _dim(by_node.get(n))) for n in self.names}
+        self.parents = {n: tuple(parents(self.dag, n)) for n in self.names}
+        self.mechanisms = nn.ModuleDict({n: self._build(n, by_node.get(n, AdditiveNoise)) for n in self.names})
 
     def _build(self, node: str, mechanism: Callable[..., Mechanism] | Mechanism) -> Mechanism:
         dim, parent_dim = self.dims[node], sum(self.dims[p] for p in self.parents[node])
@@ -163,11 +164,11 @@ class StructuralPrior(nn.Module):
 
     def join(self, values: Mapping[str, Tensor]) -> Tensor:
         """Values of all nodes side by side, of shape ``(…, columns)``."""
-        return join([values[n] for n in self.nodes])
+        return join([values[n] for n in self.names])
 
     def split(self, columns: Tensor) -> dict[str, Tensor]:
         """The inverse of :meth:`join`."""
-        return dict(zip(self.nodes, columns.split(list(self.dims.values()), -1), strict=True))
+        return dict(zip(self.names, columns.split(list(self.dims.values()), -1), strict=True))
 
     def column_of(self, columns: Tensor, node: str) -> Tensor:
         """The coordinates of one node."""
@@ -180,7 +181,7 @@ class StructuralPrior(nn.Module):
         return torch.where(target.isnan(), value, target)
 
     def _mechanisms(self) -> Sequence[tuple[str, Mechanism]]:
-        return [(n, self.mechanisms[n]) for n in self.nodes]  # type: ignore[misc]
+        return [(n, self.mechanisms[n]) for n in self.names]  # type: ignore[misc]
 
 
 def join(parts: Sequence[Tensor]) -> Tensor:

@@ -110,7 +110,11 @@ BAD = {
     "a wrong shape": ({"z": torch.zeros(3)}, ValueError, r"do\('z'\): .* broadcasts to .*, got shape \(3,\)"),
     "set twice": ({"z[1]": 1.0, "size": 2.0}, ValueError, "coordinate 1 of 'z' is set twice"),
     "whole and part": ({"z": 1.0, "z[1]": 2.0}, ValueError, "'z' is set as a whole and in a coordinate"),
-    "no number at all": ({"z": "high"}, TypeError, r"do\('z'\): expected a number, a tensor or an array, got str"),
+    "no number at all": (
+        {"z": "high"},
+        TypeError,
+        r"do\('z'\): expected a number, a tensor, an array, a distribution or .*, got str",
+    ),
 }
 
 

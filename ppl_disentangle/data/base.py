@@ -58,6 +58,10 @@ class FactorDataset(abc.ABC):
     def factors(self, index: Tensor) -> Tensor:
         """Factor classes, int64 of shape ``(len(index), len(space))``."""
 
+    def conditions(self, index: Tensor) -> dict[str, Tensor]:
+        """What else a story is told of each datum, by the name of an argument of its model and guide; nothing here."""
+        return {}
+
     @property
     def factor_names(self) -> tuple[str, ...]:
         """Names of the factors."""
@@ -182,3 +186,7 @@ class Subset(FactorDataset):
     def factors(self, index: Tensor) -> Tensor:
         """Factor classes, int64 of shape ``(len(index), len(space))``."""
         return self.dataset.factors(self._index.on(index.device)[index])
+
+    def conditions(self, index: Tensor) -> dict[str, Tensor]:
+        """What else a story is told of each datum."""
+        return self.dataset.conditions(self._index.on(index.device)[index])

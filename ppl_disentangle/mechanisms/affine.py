@@ -66,12 +66,12 @@ class LinearGaussian(AffineMechanism):
 
 
 class AdditiveNoise(AffineMechanism):
-    r"""Any function of its parents, with additive noise: :math:`z = g(\text{parents}) + \sigma \varepsilon`; g is an MLP.
+    r"""Any function of its parents, with additive noise [1]: :math:`z = g(\text{parents}) + \sigma \varepsilon`.
 
     Args:
         dim: as in :class:`Mechanism`.
         parent_dim: as in :class:`Mechanism`.
-        hidden: width of the two tanh layers of g.
+        hidden: width of the two tanh layers of the MLP g.
 
     References:
         [1] Hoyer et al., 2008. Nonlinear causal discovery with additive noise models.

@@ -20,8 +20,8 @@ class Mechanism(nn.Module, abc.ABC):
     ``(…, parent_dim)``; the batch dimensions of noise and parents broadcast.
 
     Implementing a mechanism: define :meth:`forward`, :meth:`abduct` and :meth:`conditional`, with the laws
-    ``forward(abduct(z, parents), parents) == z``, and ``z`` distributed as ``conditional(parents)`` where the noise is as
-    :meth:`base`. Where a guide is to state the posterior of the node rather than that of its noise, define
+    ``forward(abduct(z, parents), parents) == z``, and ``z`` distributed as ``conditional(parents)`` where the noise is
+    as :meth:`base`. Where a guide is to state the posterior of the node rather than that of its noise, define
     :meth:`pull_back`; where not every number is a value of the node, :meth:`check`.
 
     Args:
