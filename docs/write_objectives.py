@@ -51,7 +51,7 @@ def speed() -> str:
 
 def first_line(cls: type) -> str:
     """What an objective is, for the list."""
-    return inline(inspect.getdoc(cls).split("\n\n", 1)[0].rstrip(".").replace("\n", " "))
+    return inline(re.sub(r" \[[\d, ]+\]", "", inspect.getdoc(cls).split("\n\n", 1)[0].rstrip(".").replace("\n", " ")))
 
 
 def chapter(cls: type[DecomposedELBO]) -> str:
@@ -85,7 +85,7 @@ def paragraph(text: str) -> str:
 def sentence(text: str) -> str:
     """One line that begins with a capital."""
     text = re.sub(r"\s+", " ", text).strip()
-    return text[0].upper() + text[1:]
+    return text if text[1:2] in (",", "(") else text[0].upper() + text[1:]
 
 
 def inline(text: str) -> str:
