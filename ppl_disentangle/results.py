@@ -11,7 +11,7 @@ import xarray as xr
 from pyro import poutine
 from torch import Tensor
 
-from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.data import CausalDataset, FactorDataset
 from ppl_disentangle.representation import IMAGE_DIMS, code_names, evaluating
 from ppl_disentangle.sites import Site, data_plate, observed_sites, paired_traces, sampled_sites
 from ppl_disentangle.story import GenerativeStory, story_of
@@ -126,6 +126,8 @@ def _dataset(draws: list[Mapping[str, xr.DataArray]]) -> xr.Dataset:
 
 
 def _factors(data: FactorDataset, index: Tensor) -> xr.Dataset:
+    if isinstance(data, CausalDataset):
+        return xr.Dataset({n: ("data", v.numpy()) for n, v in zip(data.names, data.values[index].T, strict=True)})
     classes = data.factors(index)
     return xr.Dataset(
         {

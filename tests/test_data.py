@@ -17,13 +17,17 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from ppl_disentangle.data import (
     DSprites,
+    Flow,
+    Pendulum,
     Sprites,
+    ThicknessIntensity,
     digits,
     from_arrays,
     from_folder,
     from_npz,
     from_torch,
     load_data,
+    with_conditions,
 )
 
 SIZES = (3, 2, 4, 5, 3)
@@ -78,6 +82,10 @@ CATALOGUE = {
     "numbers": lambda _: from_arrays(torch.linspace(0, 1, 5)),
     "bare arrays": lambda _: from_arrays(torch.rand(5, 4)),
     "digits": lambda _: digits(),
+    "pendulum": lambda _: Pendulum(50, size=32),
+    "flow": lambda _: Flow(50, size=32),
+    "strokes": lambda _: ThicknessIntensity(50),
+    "told labels": lambda _: with_conditions(digits(), labels=torch.zeros(1797, 2)),
     "subset": lambda _: digits().subset(torch.tensor([5, 5, 1700])),
     "subset of a subset": lambda _: Sprites().split(700_000)[0].split(30)[1],
 }

@@ -95,11 +95,11 @@ class FactorDataset(abc.ABC):
         index = torch.randint(len(self), (num,), generator=generator)
         return self.factors(index), self.observations(index)
 
-    def subset(self, index: Tensor) -> Subset:
+    def subset(self, index: Tensor) -> FactorDataset:
         """The data at ``index``, in that order."""
         return Subset(self, index)
 
-    def split(self, num_held_out: int, *, seed: int = 0) -> tuple[Subset, Subset]:
+    def split(self, num_held_out: int, *, seed: int = 0) -> tuple[FactorDataset, FactorDataset]:
         """A random split in a training set and ``num_held_out`` others; the same for the same seed."""
         if not 0 < num_held_out < len(self):
             raise ValueError(f"expected 0 < num_held_out < {len(self)}, got {num_held_out}")

@@ -11,15 +11,24 @@ from ppl_disentangle.data.base import FactorDataset
 from ppl_disentangle.data.digits import digits
 from ppl_disentangle.data.dsprites import DSprites
 from ppl_disentangle.data.files import from_folder, from_npz
+from ppl_disentangle.data.flow import Flow
+from ppl_disentangle.data.pendulum import Pendulum
 from ppl_disentangle.data.sprites import Sprites
+from ppl_disentangle.data.thickness import ThicknessIntensity
 
 __all__ = ["load_data"]
 
-_NAMES: dict[str, Callable[[], FactorDataset]] = {"sprites": Sprites, "digits": digits}
+_NAMES: dict[str, Callable[[], FactorDataset]] = {
+    "sprites": Sprites,
+    "digits": digits,
+    "pendulum": Pendulum,
+    "flow": Flow,
+    "thickness_intensity": ThicknessIntensity,
+}
 
 
 def load_data(source: str | Path) -> FactorDataset:
-    """The data set ``"sprites"`` or ``"digits"``, an npz file, or a folder of images.
+    """A data set that needs no file, such as ``"sprites"`` or ``"pendulum"``, an npz file, or a folder of images.
 
     An npz file with ``latents_values`` is taken for dSprites, any other goes to
     :func:`~ppl_disentangle.data.from_npz`. A folder called like a data set is meant by ``"./sprites"`` or a
