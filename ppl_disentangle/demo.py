@@ -20,7 +20,7 @@ DEFAULTS: dict[str, Any] = {"steps": 20_000, "batch_size": 64, "lr": 1e-3, "prec
 
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("beta_tcvae", "sprites"): {
-        "network": "ported",
+        "network": "burgess",
         "options": {"beta": 8.0, "estimator": "weighted", "warm_up": 3000},
         "training": {"steps": 7000, "precision": "bfloat16"},
     },

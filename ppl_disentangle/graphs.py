@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,7 +173,9 @@ def _from_frame(frame: pd.DataFrame) -> nx.DiGraph:
 def _from_dot(path: Path) -> nx.DiGraph:
     if importlib.util.find_spec("pydot") is None:
         raise ImportError('reading DOT needs pydot: pip install "ppl-disentangle[dot]"')
-    read_graph = nx.nx_pydot.read_dot(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydot's grammar makes newer versions of pyparsing warn
+        read_graph = nx.nx_pydot.read_dot(path)
     if not read_graph.is_directed():
         raise ValueError(f"expected a directed graph (digraph) in {path}")
     return nx.relabel_nodes(nx.DiGraph(read_graph), {n: n.strip('"') for n in read_graph.nodes if n != "\\n"})
