@@ -95,7 +95,7 @@ class StructuralVAE(GenerativeStory):
     def check_intervention(self, name: str, value: Tensor) -> None:
         """Raise a ValueError where the node ``name`` cannot have ``value``."""
         if name in self.prior.names:
-            self.prior.mechanisms[name].check(name, value)
+            dict(self.prior.by_name())[name].check(name, value)
 
     @abc.abstractmethod
     def objective(self) -> ELBO:

@@ -105,7 +105,7 @@ class StructuralPrior(nn.Module):
         """
         observed, base = observed or {}, base or {}
         values: dict[str, Tensor] = {}
-        for node, mechanism in self._mechanisms():
+        for node, mechanism in self.by_name():
             above = self.parents_of(node, values)
             if node in observed:
                 values[node] = pyro.sample(node, mechanism.conditional(above), obs=observed[node])
@@ -134,7 +134,7 @@ class StructuralPrior(nn.Module):
         """
         observed = observed or {}
         values: dict[str, Tensor] = {}
-        for node, mechanism in self._mechanisms():
+        for node, mechanism in self.by_name():
             if node in observed:
                 values[node] = observed[node]
                 continue
@@ -149,13 +149,13 @@ class StructuralPrior(nn.Module):
     def values_of(self, noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What all nodes are for given noise, parents first."""
         values: dict[str, Tensor] = {}
-        for node, mechanism in self._mechanisms():
+        for node, mechanism in self.by_name():
             values[node] = mechanism(noise[node], self.parents_of(node, values))
         return values
 
     def noise_of(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The noise that gives all nodes their values."""
-        return {n: m.abduct(values[n], self.parents_of(n, values)) for n, m in self._mechanisms()}
+        return {n: m.abduct(values[n], self.parents_of(n, values)) for n, m in self.by_name()}
 
     def parents_of(self, node: str, values: Mapping[str, Tensor]) -> Tensor:
         """Values of a node's parents side by side, of shape ``(…, parent_dim)``."""
@@ -180,7 +180,8 @@ class StructuralPrior(nn.Module):
         target = self.column_of(interventions, node)
         return torch.where(target.isnan(), value, target)
 
-    def _mechanisms(self) -> Sequence[tuple[str, Mechanism]]:
+    def by_name(self) -> Sequence[tuple[str, Mechanism]]:
+        """Each node with its mechanism, parents first."""
         return [(n, self.mechanisms[n]) for n in self.names]  # type: ignore[misc]
 
 
