@@ -37,8 +37,9 @@ from ppl_disentangle.inference import (
 )
 from ppl_disentangle.inference.batches import Batches
 from ppl_disentangle.inference.state import History
-from ppl_disentangle.models import BetaTCVAE, BetaVAE
+from ppl_disentangle.models import BetaTCVAE, BetaVAE, CausalVAE
 from ppl_disentangle.representation import decode, encode, reconstruct, traverse
+from ppl_disentangle.structural import StructuralPrior
 
 FEATURES, LATENT = 6, 4
 STORIES = {
@@ -47,6 +48,11 @@ STORIES = {
     ),
     "beta_tcvae": lambda: BetaTCVAE(
         Gaussian(nn.Linear(FEATURES, 2 * LATENT)), Bernoulli(nn.Linear(LATENT, FEATURES)), LATENT
+    ),
+    "causal_vae": lambda: CausalVAE(
+        StructuralPrior("a -> c; b -> c -> d"),
+        Gaussian(nn.Linear(FEATURES, 2 * LATENT)),
+        Bernoulli(nn.Linear(LATENT, FEATURES)),
     ),
 }
 OBJECTIVES = {
@@ -76,6 +82,13 @@ def make(request):
 @pytest.fixture
 def story(make) -> GenerativeStory:
     return make()
+
+
+@pytest.fixture(params=["beta_vae", "beta_tcvae"])
+def isotropic(request) -> GenerativeStory:
+    """A story with one vector of latents, z."""
+    torch.manual_seed(0)
+    return STORIES[request.param]()
 
 
 def observations(num=64):
@@ -163,13 +176,15 @@ def test_a_state_dict_restores_a_story(make):
     assert torch.equal(reconstruct(story, x), reconstruct(other, x))
 
 
-def test_a_reconstruction_decodes_the_posterior_means(story):
+def test_a_reconstruction_decodes_the_posterior_means(isotropic):
+    story = isotropic
     x = observations()
     means = torch.tensor(encode(story, x, batch_size=10)["mean"].values)
     torch.testing.assert_close(decode(story, {story.latents[0]: means}), reconstruct(story, x))
 
 
-def test_do_sets_the_value_that_the_program_goes_on_with(story):
+def test_do_sets_the_value_that_the_program_goes_on_with(isotropic):
+    story = isotropic
     name = story.latents[0]
     seen = {}
     story.decoder.register_forward_pre_hook(lambda _, args: seen.update(h=args[0]))
@@ -179,7 +194,8 @@ def test_do_sets_the_value_that_the_program_goes_on_with(story):
     assert not torch.equal(trace.nodes[f"{name}_natural"]["value"], seen["h"])
 
 
-def test_traversal_is_a_chain_of_interventions(story):
+def test_traversal_is_a_chain_of_interventions(isotropic):
+    story = isotropic
     x = observations(1)
     images = traverse(story, x, {"z[1]": [-2.0, 0.5], "z[3]": [0.0, 1.0]})
     assert images.dims[:2] == ("code", "position")
