@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import itertools
 import re
@@ -33,7 +34,8 @@ def as_dag(
             that is not among them is an error.
 
     Raises:
-        ValueError: a cycle, a node twice, a node that is not among ``nodes``, or a matrix that is not square.
+        ValueError: a cycle, a node twice, a node that is not among ``nodes``, no node at all, a matrix that is not
+            square, or a file without a directed graph.
         TypeError: a node's name is no text, or ``graph`` is none of the above.
         FileNotFoundError: there is no such file.
 
@@ -46,7 +48,7 @@ def as_dag(
     for node in read_graph.nodes:
         if not isinstance(node, str):
             raise TypeError(f"expected nodes with names, got {node!r} of type {type(node).__name__}")
-        if not re.fullmatch(r"[A-Za-z_]\w*", node):
+        if not node.isidentifier():
             raise ValueError(f"expected a node's name to be letters, digits and underscores, got {node!r}")
     unknown = [] if names is None else sorted(set(read_graph.nodes) - set(names))
     if unknown:
@@ -54,6 +56,8 @@ def as_dag(
     dag = nx.DiGraph()
     dag.add_nodes_from(sorted({*read_graph.nodes, *(names or ())}))
     dag.add_edges_from(sorted(read_graph.edges))
+    if not dag:
+        raise ValueError("the graph has no nodes")
     try:
         cycle = nx.find_cycle(dag)
     except nx.NetworkXNoCycle:
@@ -76,9 +80,9 @@ def effect_report(dag: nx.DiGraph, cause: str, effect: str) -> dict[str, Any]:
 
     Returns:
         ``has_effect``: whether there is a directed path; ``paths``: all of them; ``confounders``: common ancestors with
-        a way to the effect that does not lead through the cause; ``adjustment_set``: a smallest set that blocks every
-        back-door path [1], ``[]`` if none needs blocking, ``None`` if the effect causes the cause; ``independent``:
-        whether both are d-separated by nothing.
+        a way to the effect that does not lead through the cause; ``adjustment_set``: nodes that block every back-door
+        path [1] and no part of which does, ``[]`` if none needs blocking, ``None`` if there are none, since the effect
+        is a parent of the cause; ``independent``: whether both are d-separated by nothing.
 
     Raises:
         KeyError: no such node.
@@ -121,7 +125,7 @@ def _unique(names: Iterable[str]) -> list[str]:
 
 def _read(graph: Any, names: list[str] | None) -> nx.DiGraph:
     if isinstance(graph, nx.DiGraph):
-        return graph
+        return nx.DiGraph(graph)  # a multigraph has keys beside its edges
     if isinstance(graph, Path) or (isinstance(graph, str) and "->" not in graph and Path(graph).suffix in _READERS):
         path = Path(graph)
         if path.suffix not in _READERS:
@@ -137,7 +141,8 @@ def _read(graph: Any, names: list[str] | None) -> nx.DiGraph:
         return _from_matrix(graph, names)
     if hasattr(graph, "columns") and hasattr(graph, "index"):
         return _from_frame(graph)
-    raise TypeError(f"expected a graph, its edges as text, a path or an adjacency matrix, got {type(graph).__name__}")
+    kind = type(graph).__name__
+    raise TypeError(f"expected a networkx.DiGraph, edges as text, a path or an adjacency matrix, got {kind}")
 
 
 def _from_text(text: str) -> nx.DiGraph:
@@ -173,12 +178,19 @@ def _from_frame(frame: pd.DataFrame) -> nx.DiGraph:
 def _from_dot(path: Path) -> nx.DiGraph:
     if importlib.util.find_spec("pydot") is None:
         raise ImportError('reading DOT needs pydot: pip install "ppl-disentangle[dot]"')
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydot's grammar makes newer versions of pyparsing warn
-        read_graph = nx.nx_pydot.read_dot(path)
-    if not read_graph.is_directed():
+    import pydot
+
+    # pydot's grammar makes newer versions of pyparsing warn, and pydot prints what it cannot read
+    with warnings.catch_warnings(), contextlib.redirect_stdout(None):
+        warnings.simplefilter("ignore")
+        found = pydot.graph_from_dot_data(path.read_text())
+    if not found or found[0].get_type() != "digraph":
         raise ValueError(f"expected a directed graph (digraph) in {path}")
-    return nx.relabel_nodes(nx.DiGraph(read_graph), {n: n.strip('"') for n in read_graph.nodes if n != "\\n"})
+    parts = list(found[:1])
+    for part in parts:
+        parts += part.get_subgraph_list()
+    read_graph = nx.compose_all([nx.DiGraph(nx.nx_pydot.from_pydot(part)) for part in parts])
+    return nx.relabel_nodes(read_graph, {n: n.strip('"') for n in read_graph.nodes})
 
 
 def _from_graphml(path: Path) -> nx.DiGraph:
