@@ -6,19 +6,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ppl_disentangle.interventions import do
+    from ppl_disentangle.counterfactuals import counterfactual
+    from ppl_disentangle.interventions import do, shift
     from ppl_disentangle.representation import decode, encode, reconstruct, traverse
     from ppl_disentangle.results import to_arviz, to_datatree
     from ppl_disentangle.story import GenerativeStory, as_story
+    from ppl_disentangle.structural import StructuralPrior
 
 __version__ = "0.1.0"
 __all__ = [
     "GenerativeStory",
+    "StructuralPrior",
     "as_story",
+    "counterfactual",
     "decode",
     "do",
     "encode",
     "reconstruct",
+    "shift",
     "to_arviz",
     "to_datatree",
     "traverse",
@@ -26,11 +31,14 @@ __all__ = [
 
 _HOMES = {
     "GenerativeStory": "story",
+    "StructuralPrior": "structural",
     "as_story": "story",
+    "counterfactual": "counterfactuals",
     "decode": "representation",
     "do": "interventions",
     "encode": "representation",
     "reconstruct": "representation",
+    "shift": "interventions",
     "to_arviz": "results",
     "to_datatree": "results",
     "traverse": "representation",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pyro
@@ -15,19 +16,26 @@ from pyro.distributions import TorchDistribution
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import Message
 from torch import Tensor
+from torch.distributions import Distribution
 
 from ppl_disentangle.sites import Site, deterministic_sites, sampled_sites
 from ppl_disentangle.story import GenerativeStory, fork_randomness, parameters_stay_local, story_of
+
+if TYPE_CHECKING:
+    from ppl_disentangle.support import Support
 
 __all__ = ["Action", "do", "shift"]
 
 NATURAL = "_natural"
 
-Action: TypeAlias = "float | Tensor | np.ndarray | TorchDistribution | Callable[[Tensor], Tensor]"
+Action: TypeAlias = "float | Tensor | np.ndarray | Distribution | Callable[[Tensor], Tensor]"
 """What a site is set to: a number, a tensor, an array, a draw, or a function of the value that it would have had."""
 
+Changes: TypeAlias = dict[str, dict[int | None, Action]]
+"""Checked actions by site, and by coordinate in it; ``None`` is the whole site."""
 
-def do(story: GenerativeStory, actions: Mapping[str, Action]) -> Intervened:
+
+def do(story: GenerativeStory, actions: Mapping[str, Action], *, support: Support | None = None) -> Intervened:
     """An intervened story: a story again, so that whatever takes a story takes it.
 
     This is the story under do(site := value), the second rung of the ladder of causation: what becomes of units drawn
@@ -45,6 +53,7 @@ def do(story: GenerativeStory, actions: Mapping[str, Action]) -> Intervened:
     Args:
         story: a story.
         actions: what each site is set to, by name.
+        support: where the data are, from :func:`~ppl_disentangle.support.support`; warns of values outside it.
 
     Raises:
         KeyError: a name is no latent, node or coordinate of the story. (``pyro.do`` alone ignores it.)
@@ -58,12 +67,26 @@ def do(story: GenerativeStory, actions: Mapping[str, Action]) -> Intervened:
         >>> do(story, {"z[3]": 2.0, "z[0]": shift(0.5)}).model(batch_size=5).shape
         torch.Size([5, 6])
     """
-    return Intervened(story_of(story), actions)
+    intervened = Intervened(story_of(story), actions)
+    if support is not None:
+        support.check_draws(intervened, actions)
+    return intervened
 
 
 def shift(amount: float | Tensor) -> Callable[[Tensor], Tensor]:
     """The action that adds ``amount`` to the natural value."""
-    return lambda natural: natural + amount
+    return Shift(amount)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shift:
+    """Adds to the natural value; see :func:`shift`."""
+
+    amount: float | Tensor
+
+    def __call__(self, natural: Tensor) -> Tensor:
+        """The shifted value."""
+        return natural + self.amount
 
 
 class Intervened(GenerativeStory):
@@ -74,53 +97,39 @@ class Intervened(GenerativeStory):
     def __init__(self, story: GenerativeStory, actions: Mapping[str, Action]) -> None:
         super().__init__()
         self.story = story
-        self.whole: dict[str, Tensor] = {}
-        self.changes: dict[str, dict[int | None, Action]] = {}
         sites = intervenable(story)
+        changes = read_actions(story, actions, sites)
+        whole = {name: change.get(None) for name, change in changes.items()}
+        self.whole = {name: value for name, value in whole.items() if isinstance(value, Tensor)}
+        self.changes = {name: change for name, change in changes.items() if name not in self.whole}
         self.shapes = {name: site.value.shape[1:] for name, site in sites.items()}
-        for name, action in actions.items():
-            self._set(name, action, sites)
-        self.intervened = tuple(name for name in sites if name in self.whole or name in self.changes)
-        self.coordinate_names = {self._natural(k): v for k, v in story.coordinate_names.items()}
+        self.intervened = tuple(name for name in sites if name in changes)
+        self.coordinate_names = {self.natural(k): v for k, v in story.coordinate_names.items()}
+        self.settled = {self.natural(name) for name, change in changes.items() if None in change}
+        self.settled |= getattr(story, "settled", set())
 
-    def _set(self, name: str, action: Action, sites: Mapping[str, Site]) -> None:
-        site, index = resolve(self.story, name, sites)
-        like = sites[site].value
-        shape = tuple(like.shape[1:]) if index is None else ()
-        if not isinstance(action, TorchDistribution) and not callable(action):
-            action = _tensor(name, action, like, shape)
-            self.story.check_intervention(name if index is None else site, action)
-        before = self.changes.get(site, {})
-        if index in before:
-            raise ValueError(f"do({name!r}): coordinate {index} of {site!r} is set twice")
-        if site in self.whole or None in before or (before and index is None):
-            raise ValueError(f"latent {site!r} is set as a whole and in a coordinate")
-        if index is None and isinstance(action, Tensor):
-            self.whole[site] = action
-        else:
-            self.changes.setdefault(site, {})[index] = action
-
-    def _natural(self, name: str) -> str:
+    def natural(self, name: str) -> str:
+        """Name of the site that holds what ``name`` would be without the intervention."""
         return name + NATURAL if name in self.intervened else name
 
     @property
     def latents(self) -> tuple[str, ...]:  # type: ignore[override]
-        return tuple(self._natural(name) for name in self.story.latents)
+        return tuple(self.natural(name) for name in self.story.latents)
 
     def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
         """The representation of x, as it is without the intervention."""
-        return {self._natural(name): q for name, q in self.story.representation(x).items()}
+        return {self.natural(name): q for name, q in self.story.representation(x).items()}
 
     def latent_means(self, x: Tensor) -> dict[str, Tensor]:
         """Values of the latents that stand for x, as they are without the intervention."""
-        return {self._natural(name): value for name, value in self.story.latent_means(x).items()}
+        return {self.natural(name): value for name, value in self.story.latent_means(x).items()}
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1, **conditions: Tensor) -> Tensor:
         """p(x, z) under the intervention."""
         size = batch_size if x is None else len(x)
         whole = {name: expand(name, value, (size, *self.shapes[name])) for name, value in self.whole.items()}
-        with _Natural(self.intervened), Change(self.changes) as change:
-            result = pyro.do(self.story.model, data=whole)(x, batch_size=batch_size, **conditions)
+        with _Natural(self.intervened), Change(self.changes) as change, poutine.do(data=whole):
+            result = self.story.model(x, batch_size=batch_size, **conditions)
         for name in self.intervened:
             value = whole.get(name, change.effective.get(name))
             pyro.deterministic(name, value, event_dim=value.dim())
@@ -134,10 +143,43 @@ class Intervened(GenerativeStory):
 
 def intervenable(story: GenerativeStory) -> dict[str, Site]:
     """The latents of one draw from the model, and its deterministic statements; no random numbers are used up."""
+    if isinstance(story, Intervened):  # what it states of its own accord has no effect
+        return {story.natural(name): site for name, site in intervenable(story.story).items()}
     with fork_randomness(), torch.no_grad(), poutine.block(), parameters_stay_local():
         trace = poutine.trace(story.model).get_trace(batch_size=1)
     sampled = sampled_sites(trace)
     return {name: sampled[name] for name in story.latents} | deterministic_sites(trace)
+
+
+def read_actions(story: GenerativeStory, actions: Mapping[str, Action], sites: Mapping[str, Site]) -> Changes:
+    """The actions by site and coordinate, values as tensors of the sites' kind.
+
+    Args:
+        story: a story.
+        actions: as in :func:`do`.
+        sites: what :func:`intervenable` returned.
+
+    Raises:
+        KeyError: as in :func:`do`.
+        ValueError: as in :func:`do`.
+        TypeError: as in :func:`do`.
+    """
+    changes: Changes = {}
+    for name, action in actions.items():
+        site, index = resolve(story, name, sites)
+        if site in getattr(story, "settled", ()):
+            raise ValueError(f"do({name!r}): an intervention on this story has set it already")
+        like = sites[site].value
+        if not isinstance(action, Distribution) and not callable(action):
+            action = _tensor(name, action, like, tuple(like.shape[1:]) if index is None else ())
+            story.check_intervention(name if index is None else site, action)
+        before = changes.setdefault(site, {})
+        if index in before and index is not None:
+            raise ValueError(f"do({name!r}): coordinate {index} of {site!r} is set twice")
+        if None in before or (before and index is None):
+            raise ValueError(f"latent {site!r} is set as a whole and in a coordinate")
+        before[index] = action
+    return changes
 
 
 def resolve(story: GenerativeStory, name: str, sites: Mapping[str, Site]) -> tuple[str, int | None]:
@@ -171,6 +213,8 @@ def _tensor(name: str, value: object, like: Tensor, shape: tuple[int, ...]) -> T
             f" got {type(value).__name__}"
         )
     tensor = torch.as_tensor(value).to(like)
+    if shape == (1,) and tensor.dim() == 1:
+        tensor = tensor[:, None]  # a node of one coordinate: one number for each datum
     if not torch.isfinite(tensor).all():
         raise ValueError(f"do({name!r}): the value is not finite")
     try:
@@ -194,12 +238,22 @@ def expand(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def act(name: str, action: Action, natural: Tensor) -> Tensor:
     """What ``action`` makes of the natural value of a site or coordinate."""
-    if isinstance(action, TorchDistribution):
-        missing = natural.shape[: natural.dim() - len(action.shape())]
-        value = action.sample(missing)
+    if isinstance(action, Distribution):
+        own_dims = len(action.batch_shape) + len(action.event_shape)
+        value = action.sample(natural.shape[: natural.dim() - own_dims])
     else:
-        value = action(natural) if callable(action) else action
+        value = torch.as_tensor(action(natural) if callable(action) else action)
     return expand(name, value.to(natural), tuple(natural.shape))
+
+
+def changed(name: str, change: Mapping[int | None, Action], natural: Tensor) -> Tensor:
+    """The value of a site, or of some of its coordinates, by what is done to them."""
+    if None in change:
+        return act(name, change[None], natural)
+    columns = list(natural.unbind(-1))
+    for index, action in change.items():
+        columns[index or 0] = act(f"{name}[{index}]", action, columns[index or 0])
+    return torch.stack(columns, -1)
 
 
 class _Natural(Messenger):
@@ -231,12 +285,4 @@ class Change(Messenger):
         name = self.passing.pop(id(msg), None)
         if name is None:
             return
-        value, actions = msg["value"], self.changes[name]
-        if None in actions:
-            value = act(name, actions[None], value)
-        else:
-            columns = list(value.unbind(-1))
-            for index, action in actions.items():
-                columns[index or 0] = act(f"{name}[{index}]", action, columns[index or 0])
-            value = torch.stack(columns, -1)
-        self.effective[name] = msg["value"] = value
+        self.effective[name] = msg["value"] = changed(name, self.changes[name], msg["value"])

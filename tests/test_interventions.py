@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
@@ -10,8 +11,11 @@ from torch import nn
 
 from ppl_disentangle import do
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
-from ppl_disentangle.models import BetaVAE
+from ppl_disentangle.interventions import intervenable, shift
+from ppl_disentangle.models import BetaVAE, CausalVAE
 from ppl_disentangle.representation import decode, encode, reconstruct, traverse
+from ppl_disentangle.sites import site_values
+from ppl_disentangle.structural import StructuralPrior
 
 
 @pytest.fixture
@@ -146,3 +150,73 @@ def test_traversals_need_one_observation_and_rows_of_one_length(story):
 
 def test_decode_needs_all_latents(story):
     assert decode(story, {"z": torch.zeros(2, 4)}).shape == (2, 6)
+
+
+LAWS = {
+    "of Pyro": lambda: dist.Normal(3.0, 0.01),
+    "of the whole event": lambda: dist.Normal(torch.full((4,), 3.0), 0.01).to_event(1),
+    "of torch": lambda: torch.distributions.Uniform(2.99, 3.01),
+    "a point": lambda: dist.Delta(torch.tensor(3.0)),
+}
+
+
+@pytest.mark.parametrize("law", LAWS.values(), ids=list(LAWS))
+def test_a_distribution_is_drawn_from_for_each_datum(story, law):
+    z = effective(do(story, {"z": law()}), batch_size=200)
+    assert z.shape == (200, 4)
+    torch.testing.assert_close(z, torch.full((200, 4), 3.0), rtol=0, atol=0.1)
+    assert len(z.unique()) > 700 or isinstance(law(), dist.Delta)
+
+
+def test_a_distribution_of_a_coordinate_leaves_the_others(story):
+    trace = poutine.trace(do(story, {"size": dist.Normal(9.0, 0.1)}).model).get_trace(batch_size=50)
+    z, natural = trace.nodes["z"]["value"], trace.nodes["z_natural"]["value"]
+    assert torch.equal(z[:, [0, 2, 3]], natural[:, [0, 2, 3]])
+    assert abs(z[:, 1].mean() - 9) < 0.1
+
+
+ACTIONS = {
+    "a shift": (shift(0.5), lambda natural: natural + 0.5),
+    "a shift by datum": (shift(torch.arange(3.0)), lambda natural: natural + torch.arange(3.0)),
+    "a function": (torch.square, torch.square),
+    "a function to a number": (lambda natural: 2.0, torch.zeros_like),
+}
+
+
+@pytest.mark.parametrize(("action", "expected"), ACTIONS.values(), ids=list(ACTIONS))
+def test_a_function_reads_the_natural_value(story, action, expected):
+    trace = poutine.trace(do(story, {"z[2]": action}).model).get_trace(batch_size=3)
+    natural, z = trace.nodes["z_natural"]["value"][:, 2], trace.nodes["z"]["value"][:, 2]
+    assert torch.equal(z, expected(natural) if action is not ACTIONS["a function to a number"][0] else 2 + 0 * natural)
+
+
+@pytest.fixture
+def causal():
+    torch.manual_seed(0)
+    prior = StructuralPrior("light -> shadow")
+    return CausalVAE(prior, Gaussian(nn.Linear(6, 4)), Bernoulli(nn.Linear(2, 6)))
+
+
+# light -> shadow
+@pytest.mark.parametrize("value", [torch.arange(3.0), torch.arange(3.0)[:, None], np.arange(3)])
+def test_a_node_of_one_coordinate_takes_one_number_for_each_datum(causal, value):
+    values = site_values(poutine.trace(do(causal, {"light": value}).model).get_trace(batch_size=3))
+    assert values["light"].tolist() == [[0.0], [1.0], [2.0]]
+    above = torch.arange(3.0)[:, None]
+    torch.testing.assert_close(values["shadow"], causal.prior.mechanisms["shadow"](values["shadow_noise"], above))
+
+
+def test_an_intervention_on_an_intervened_node_is_refused_rather_than_ignored(causal):
+    for settled in (1.0, shift(1.0)):
+        with pytest.raises(ValueError, match=r"do\('shadow'\): an intervention on this story has set it already"):
+            do(do(do(causal, {"shadow": settled}), {"light": 1.0}), {"shadow": 2.0})
+    nested = do(do(causal, {"shadow": torch.arange(3.0)}), {"light": 1.0})
+    values = site_values(poutine.trace(nested.model).get_trace(batch_size=3))
+    assert (values["light"] == 1).all()
+    assert values["shadow"].flatten().tolist() == [0.0, 1.0, 2.0]
+
+
+def test_what_can_be_set_of_an_intervened_story_is_what_its_trace_has(causal):
+    intervened = do(causal, {"shadow": 1.0})
+    values = site_values(poutine.trace(intervened.model).get_trace(batch_size=2))
+    assert intervenable(intervened).keys() == values.keys() - {"x", "shadow"}

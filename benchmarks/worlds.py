@@ -1,0 +1,86 @@
+"""Fifty different interventions in one pass against fifty single ones: ``python -m benchmarks.worlds``."""
+
+from __future__ import annotations
+
+import json
+
+import pyro
+import torch
+from torch import nn
+
+from benchmarks.interleave import interleave
+from ppl_disentangle import do
+from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
+from ppl_disentangle.interventions import shift
+from ppl_disentangle.models import CausalVAE
+from ppl_disentangle.story import parameters_stay_local
+from ppl_disentangle.structural import StructuralPrior
+from ppl_disentangle.worlds import worlds
+
+UNITS = 64
+
+
+def pendulum(pixels: int, hidden: int) -> CausalVAE:
+    """Four nodes and images by an MLP of one hidden layer."""
+    torch.manual_seed(0)
+    decoder = nn.Sequential(nn.Linear(4, hidden), nn.ReLU(), nn.Linear(hidden, pixels))
+    prior = StructuralPrior("angle, light -> length, position")
+    return CausalVAE(prior, Gaussian(nn.Linear(pixels, 8)), GaussianLearnedScale(decoder))
+
+
+def fifty() -> list[dict[str, object]]:
+    """The factual world, numbers, shifts, functions, values by unit, and several nodes at once."""
+    grid = torch.linspace(-2, 2, 10).tolist()
+    kinds = [
+        lambda v: {"light": v},
+        lambda v: {"angle": shift(v), "light": v},
+        lambda v: {"length": torch.full((UNITS,), v)},
+        lambda v: {"angle": lambda natural: v * natural},
+        lambda v: {"position": v, "length": -v, "light": 0.0},
+    ]
+    return [{}, *(kind(v) for kind in kinds for v in grid)][:50]
+
+
+def measure(pixels: int, hidden: int) -> dict[str, object]:
+    """CPU milliseconds of both, and by how much the one pass is faster; building and running, and running alone."""
+    story, actions = pendulum(pixels, hidden), fifty()
+    together, single = worlds(story, actions), [do(story, action) for action in actions]
+
+    def quietly(call):
+        def step() -> None:
+            with torch.no_grad(), parameters_stay_local():
+                call()
+
+        return step
+
+    def furthest() -> float:
+        pyro.set_rng_seed(0)
+        values, distances = together.values(batch_size=UNITS)["x"], []
+        for world, intervened in zip(values, single, strict=True):
+            pyro.set_rng_seed(0)
+            distances.append((world - intervened.model(batch_size=UNITS)).abs().max().item())
+        return max(distances)
+
+    steps = {
+        "fifty do, built and run": lambda: [do(story, action).model(batch_size=UNITS) for action in actions],
+        "one pass, built and run": lambda: worlds(story, actions).values(batch_size=UNITS),
+        "fifty do, run": lambda: [intervened.model(batch_size=UNITS) for intervened in single],
+        "one pass, run": lambda: together.values(batch_size=UNITS),
+    }
+    speeds = interleave({name: quietly(step) for name, step in steps.items()}, rounds=7, warm_up=2)
+    built, run = (
+        speeds[f"fifty do, {kind}"]["cpu_ms"] / speeds[f"one pass, {kind}"]["cpu_ms"]
+        for kind in ("built and run", "run")
+    )
+    return {"speeds": speeds, "faster_built_and_run": built, "faster_run": run, "largest_difference": furthest()}
+
+
+def main() -> dict[str, object]:
+    """Story by story from Pyro's own work, which one pass does once, to arithmetic, which it does fifty times."""
+    torch.set_num_threads(1)
+    sizes = ((64, 16), (784, 16), (784, 256))
+    return {f"{pixels} pixels, {hidden} hidden units": measure(pixels, hidden) for pixels, hidden in sizes}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(), indent=2))

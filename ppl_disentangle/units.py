@@ -1,0 +1,150 @@
+"""Units with their noise, which stays while worlds change: those whose effects are meant."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from ppl_disentangle.counterfactuals import abduct, event_dims_of, predict
+from ppl_disentangle.interventions import Action, intervenable, resolve
+from ppl_disentangle.representation import code_names, evaluating
+from ppl_disentangle.story import story_of
+from ppl_disentangle.worlds import worlds
+
+__all__ = ["Population", "Units", "interval_of"]
+
+Effect: TypeAlias = "str | Callable[[Tensor], Tensor]"
+Values: TypeAlias = "tuple[float | Tensor, float | Tensor]"
+
+
+@dataclasses.dataclass(frozen=True)
+class Units:
+    """Whose effects are meant, and how their spread is told: the settings that all effects share.
+
+    Attributes:
+        x: units as observations ``(batch, *event)``, whose latents the guide draws; ``None``: the model draws units.
+        num_samples: draws of the latents of each unit; without ``x`` repetitions of the whole draw of units.
+        num_units: number of units of each repetition, without ``x``.
+        prob: probability of the intervals. They are over the draws: with ``x`` of what is not known of its latents,
+            without of what is not known because no more units were drawn.
+        interval: of highest density, or of equal tails.
+        seed: of the draws.
+        conditions: what the story is given with each unit of ``x``, such as ``labels``.
+    """
+
+    x: Tensor | None = None
+    num_samples: int = 20
+    num_units: int = 1000
+    prob: float = 0.94
+    interval: Literal["hdi", "eti"] = "hdi"
+    seed: int = 0
+    conditions: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.prob < 1 or self.interval not in ("hdi", "eti"):
+            raise ValueError(f"expected 0 < prob < 1 and 'hdi' or 'eti', got {self.prob} and {self.interval!r}")
+
+
+class Population:
+    """Units of a story with their noise, and what becomes of them in several worlds."""
+
+    def __init__(self, story: Any, units: Units) -> None:
+        self.story, self.units = story_of(story), units
+        self.sites = intervenable(self.story)
+        self.latents: dict[str, Tensor] = {}
+        self.values: dict[str, Tensor] = {}
+
+    def run(self, actions: Sequence[Mapping[str, Action]], *, until: Sequence[str] = ()) -> str | None:
+        """The factual world and those of ``actions``, with the same noise at each call; name of what was returned."""
+        units, run = self.units, worlds(self.story, [{}, *actions])
+        needed = [*(self._where(name)[0] for name in until), *(self.story.latents if until else ())]
+        with evaluating(self.story, seed=units.seed) as device:
+            x = None if units.x is None else units.x.to(device)
+            conditions = {name: value.to(device) for name, value in units.conditions.items()}
+            if x is not None and not self.latents:
+                self.latents = abduct(run, x, num_samples=units.num_samples, evidence={}, conditions=conditions)
+            branch = predict(
+                run,
+                self.latents,
+                x,
+                batch_size=units.num_units,
+                num_samples=units.num_samples,
+                conditions=conditions,
+                until=needed,
+            )
+        self.values = branch.broadcast()
+        self.latents = self.latents or {name: self.values[name][0] for name in self.story.latents}
+        return branch.returned
+
+    def value(self, name: str) -> Tensor:
+        """A node in all worlds of the last run, ``(world, draw, data, *event)``; the first world is factual."""
+        site, index = self._where(name)
+        return self.values[site] if index is None else self.values[site][..., index]
+
+    def factual(self, name: str) -> np.ndarray:
+        """A node of one coordinate in the factual world, ``(draw, data)``."""
+        value = self.value(name)[0]
+        if value.dim() > 2 and value.shape[2:] != (1,):
+            raise ValueError(f"expected a node of one coordinate, got {name!r} of shape {tuple(value.shape[2:])}")
+        return value.reshape(value.shape[:2]).cpu().numpy()
+
+    def outcomes(
+        self, actions: Sequence[Mapping[str, Action]], effect: Effect, *, also: Sequence[str] = ()
+    ) -> xr.DataArray:
+        """The effect in the world of each of ``actions``, over ``world``, ``draw``, ``data`` and its own dims."""
+        if not callable(effect):
+            self.run(actions, until=(effect, *also))
+            return self._labelled(effect, self.value(effect)[1:])
+        returned = self.run(actions)
+        if returned is None:
+            raise ValueError("an effect that is a function of data needs a model that returns its data")
+        data = self.values[returned][1:]
+        with torch.no_grad():
+            result = effect(data.flatten(0, 2))
+        result = result.reshape(data.shape[:3] + result.shape[1:])
+        dims = tuple(f"effect_dim_{i}" for i in range(result.dim() - 3))
+        return xr.DataArray(result.cpu().numpy(), dims=("world", "draw", "data", *dims))
+
+    def tell(self, draws: xr.DataArray, cause: str, effect: Effect, values: Values) -> xr.Dataset:
+        """Mean and interval over ``draw``, with the settings as attributes."""
+        lower, upper = interval_of(draws, self.units.prob, self.units.interval)
+        result = xr.Dataset({"mean": draws.mean("draw"), "lower": lower, "upper": upper, "draws": draws})
+        return result.assign_attrs(
+            rung="intervention" if self.units.x is None else "counterfactual",
+            cause=cause,
+            effect=getattr(effect, "__name__", type(effect).__name__) if callable(effect) else effect,
+            values=f"{values[0]} to {values[1]}",
+            interval=f"{self.units.prob:.0%} {self.units.interval}",
+            seed=self.units.seed,
+        )
+
+    def _where(self, name: str) -> tuple[str, int | None]:
+        stated = getattr(self.story, "intervened", ())
+        return (name, None) if name in stated else resolve(self.story, name, self.sites)
+
+    def _labelled(self, name: str, value: Tensor) -> xr.DataArray:
+        site, index = self._where(name)
+        if index is None and value.shape[3:] == (1,):
+            value = value.squeeze(-1)
+        dims = event_dims_of(site, value.dim() - 3, data=False)
+        names = {dims[0]: list(code_names(self.story, site, value.shape[3]))} if len(dims) == 1 else {}
+        return xr.DataArray(value.cpu().numpy(), dims=("world", "draw", "data", *dims), coords=names)
+
+
+def interval_of(draws: xr.DataArray, prob: float, kind: str) -> tuple[xr.DataArray, xr.DataArray]:
+    """Lower and upper end of the interval over ``draw``, draws that are NaN left out."""
+    if kind == "eti":
+        ends = draws.quantile([(1 - prob) / 2, (1 + prob) / 2], "draw").drop_vars("quantile")
+        return ends.isel(quantile=0), ends.isel(quantile=1)
+    import arviz
+
+    setting = "prob" if int(arviz.__version__.split(".")[0]) >= 1 else "hdi_prob"
+    ends = arviz.hdi(draws.to_dataset(name="draws").expand_dims("chain"), **{setting: prob}, skipna=True)["draws"]
+    (end,) = set(ends.dims) - set(draws.dims)
+    return ends.isel({end: 0}, drop=True), ends.isel({end: 1}, drop=True)
