@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import networkx as nx
 import pyro
 import torch
-from pyro.distributions import TorchDistribution
+from pyro import poutine
+from pyro.distributions import Independent, MaskedMixture, Normal, TorchDistribution
 from torch import Tensor, nn
 
 from ppl_disentangle.graphs import as_dag, parents, topological_order
@@ -40,7 +41,8 @@ class StructuralPrior(nn.Module):
 
     Raises:
         KeyError: a mechanism or a dimension for a node that the graph lacks.
-        ValueError: a built mechanism of other dimensions, or a graph that :func:`as_dag` refuses.
+        ValueError: a built mechanism of other dimensions, a graph that :func:`as_dag` refuses, or a node named like
+            an attribute of ``nn.ModuleDict``, such as ``"type"``.
 
     Example:
         >>> prior = StructuralPrior("light -> shadow; angle -> shadow")
@@ -61,12 +63,13 @@ class StructuralPrior(nn.Module):
         self.dag: nx.DiGraph = as_dag(graph)
         self.names = tuple(topological_order(self.dag))
         by_node = mechanism if isinstance(mechanism, Mapping) else dict.fromkeys(self.names, mechanism)
-        for what in (by_node, dims or {}):
-            unknown = [n for n in what if n not in self.dag]
-            if unknown:
-                raise KeyError(f"no node named {unknown[0]!r}; the graph has {list(self.names)}")
+        self._known(by_node)
+        self._known(dims or {})
         self.dims = {n: (dims or {}).get(n, _dim(by_node.get(n))) for n in self.names}
         self.parents = {n: tuple(parents(self.dag, n)) for n in self.names}
+        for node in self.names:
+            if hasattr(nn.ModuleDict, node):
+                raise ValueError(f"node {node!r} needs another name: nn.ModuleDict has an attribute that is called so")
         self.mechanisms = nn.ModuleDict({n: self._build(n, by_node.get(n, AdditiveNoise)) for n in self.names})
 
     def _build(self, node: str, mechanism: Callable[..., Mechanism] | Mechanism) -> Mechanism:
@@ -98,23 +101,28 @@ class StructuralPrior(nn.Module):
         """Sample all nodes; returns their values, of shape ``(…, dim)``, in topological order.
 
         Args:
-            observed: values of nodes that are data.
+            observed: values of nodes that are data, ``(…, dim)`` each. Of a node that was set, in any coordinate, they
+                say nothing: its density is left out, and its noise is drawn anew.
             base: distributions of the noise other than the mechanisms' own, by node.
             interventions: ``(batch, columns)``, the value that each coordinate is set to in each datum, NaN where it is
                 left alone.
+
+        Raises:
+            KeyError: a node that the graph lacks.
+            ValueError: observed values or interventions of other dimensions.
         """
-        observed, base = observed or {}, base or {}
+        observed, base = self._checked(observed), base or {}
+        self._known(base)
         values: dict[str, Tensor] = {}
         for node, mechanism in self.by_name():
             above = self.parents_of(node, values)
             if node in observed:
-                values[node] = pyro.sample(node, mechanism.conditional(above), obs=observed[node])
-                noise = mechanism.abduct(observed[node], above)
-                pyro.deterministic(f"{node}{NOISE}", noise, event_dim=1)
+                values[node] = self._observe(node, above, observed[node], interventions)
                 continue
             noise = pyro.sample(f"{node}{NOISE}", base.get(node) or mechanism.base())
             value = self._set(node, mechanism(noise, above), interventions)
-            values[node] = pyro.deterministic(node, value, event_dim=1)
+            stated = pyro.deterministic(node, value, event_dim=1)
+            values[node] = value if stated is value else self._alike(node, stated, value)
         return values
 
     def pull_back(
@@ -131,8 +139,17 @@ class StructuralPrior(nn.Module):
             observed: as in :meth:`forward`.
             interventions: as in :meth:`forward`. Of the noise of a node that was set, data know nothing: its posterior
                 is its prior, hence adds nothing to the divergence.
+
+        Raises:
+            KeyError: a node that the graph lacks, or one that has neither posterior nor observation.
+            ValueError: as in :meth:`forward`; or posteriors of the noise that are not normal, of a node with several
+                coordinates under ``interventions``.
         """
-        observed = observed or {}
+        observed = self._checked(observed)
+        self._known(posteriors)
+        missing = [n for n in self.names if n not in posteriors and n not in observed]
+        if missing:
+            raise KeyError(f"node {missing[0]!r} has neither a posterior nor an observation")
         values: dict[str, Tensor] = {}
         for node, mechanism in self.by_name():
             if node in observed:
@@ -168,11 +185,48 @@ class StructuralPrior(nn.Module):
 
     def split(self, columns: Tensor) -> dict[str, Tensor]:
         """The inverse of :meth:`join`."""
+        if columns.shape[-1] != len(self.columns):
+            raise ValueError(f"expected the columns {list(self.columns)}, got {columns.shape[-1]}")
         return dict(zip(self.names, columns.split(list(self.dims.values()), -1), strict=True))
 
     def column_of(self, columns: Tensor, node: str) -> Tensor:
         """The coordinates of one node."""
         return self.split(columns)[node]
+
+    def _observe(self, node: str, above: Tensor, value: Tensor, interventions: Tensor | None) -> Tensor:
+        """Score an observed node and state the noise that gives its value."""
+        mechanism = dict(self.by_name())[node]
+        noise, law = mechanism.abduct(value, above), mechanism.conditional(above)
+        if interventions is None:
+            stated = pyro.sample(node, law, obs=value)
+        else:
+            alone = self.column_of(interventions, node).isnan().all(-1)
+            with poutine.mask(mask=alone):
+                stated = pyro.sample(node, law, obs=value)
+            noise = noise.where(alone[..., None], mechanism.base().expand(alone.shape).sample())
+        pyro.deterministic(f"{node}{NOISE}", noise, event_dim=1)
+        return value if stated is value else self._alike(node, stated, value)
+
+    def _alike(self, node: str, stated: Tensor, value: Tensor) -> Tensor:
+        """What a handler such as ``pyro.do`` put in the place of ``value``, be it a bare number."""
+        dim = self.dims[node]
+        if stated.shape[-1:] not in ((), (1,), (dim,)):
+            raise ValueError(f"expected values of node {node!r} of shape (…, {dim}), got {tuple(stated.shape)}")
+        return stated.to(value).expand(*stated.shape[:-1], dim)
+
+    def _known(self, nodes: Iterable[str]) -> None:
+        unknown = [n for n in nodes if n not in self.dag]
+        if unknown:
+            raise KeyError(f"no node named {unknown[0]!r}; the graph has {list(self.names)}")
+
+    def _checked(self, observed: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
+        observed = observed or {}
+        self._known(observed)
+        for node, value in observed.items():
+            if value.shape[-1:] != (self.dims[node],):
+                dim = self.dims[node]
+                raise ValueError(f"expected values of node {node!r} of shape (…, {dim}), got {tuple(value.shape)}")
+        return observed
 
     def _set(self, node: str, value: Tensor, interventions: Tensor | None) -> Tensor:
         if interventions is None:
@@ -196,11 +250,19 @@ def _dim(mechanism: object) -> int:
 
 
 def _where_known(law: TorchDistribution, prior: TorchDistribution, target: Tensor) -> TorchDistribution:
-    """``law`` for the data in which a node was left alone, ``prior`` for the others; both normal."""
-    try:
+    """``law`` for the data in which a node was left alone, ``prior`` for the others."""
+    alone = target.isnan()
+    if _is_normal(law) and _is_normal(prior):
         q, p = law.base_dist, prior.base_dist
-        loc, scale = (torch.where(target.isnan(), getattr(q, k), getattr(p, k)) for k in ("loc", "scale"))
-    except AttributeError as error:
-        kind = type(law).__name__
-        raise ValueError(f"interventional units need normal posteriors of the noise, got {kind}") from error
-    return type(q)(loc, scale).to_event(1)
+        loc, scale = (torch.where(alone, getattr(q, k), getattr(p, k)) for k in ("loc", "scale"))
+        return Normal(loc, scale).to_event(1)
+    if target.shape[-1] == 1:
+        return MaskedMixture(alone[..., 0], prior, law)
+    raise ValueError(
+        f"interventions on {target.shape[-1]} coordinates need normal posteriors of their noise, got"
+        f" {type(law).__name__}: make them nodes of one coordinate each"
+    )
+
+
+def _is_normal(law: TorchDistribution) -> bool:
+    return isinstance(law, Independent) and isinstance(law.base_dist, Normal)

@@ -5,7 +5,10 @@ import math
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro import poutine
 
+from ppl_disentangle import mechanisms
+from ppl_disentangle.graphs import as_dag
 from ppl_disentangle.inference.aggregate import log_mixture, minibatch_log_weights, pairwise_log_prob
 from ppl_disentangle.inference.bounds import evidence
 from ppl_disentangle.inference.decomposition import decompose
@@ -21,6 +24,7 @@ from ppl_disentangle.metrics import (
 from ppl_disentangle.representation import encode
 from ppl_disentangle.sites import Plate, Site
 from ppl_disentangle.story import GenerativeStory
+from ppl_disentangle.structural import NOISE, StructuralPrior
 
 
 class Grid:
@@ -133,6 +137,49 @@ def _vae(params):
     }
 
 
+def linear_scm(weights, offsets, scales):
+    """The structural causal model x = Bx + a + tau noise, over x0, x1, …."""
+    names = [f"x{i}" for i in range(len(offsets))]
+    prior = StructuralPrior(as_dag(weights.T, nodes=names), mechanisms.LinearGaussian).double()
+    for i, name in enumerate(names):
+        mechanism = prior.mechanisms[name]
+        parents = [names.index(p) for p in prior.parents[name]]
+        with torch.no_grad():
+            mechanism.bias.fill_(offsets[i])
+            mechanism.log_scale.fill_(math.log(scales[i]))
+            if parents:
+                mechanism.weight.copy_(torch.as_tensor(weights[i, parents]))
+    return prior
+
+
+def affine_map(prior, do):
+    """Offset and matrix of the map from noise to nodes under an intervention, as the program computes it."""
+    names = sorted(prior.names, key=lambda name: int(name[1:]))
+    basis = torch.cat([torch.zeros(1, len(names)), torch.eye(len(names))]).double()
+    noise = {f"{name}{NOISE}": basis[:, [i]] for i, name in enumerate(names)}
+    values = {names[i]: torch.tensor([v], dtype=torch.float64) for i, v in do.items()}
+    program = pyro.do(poutine.condition(prior, noise), values)
+    with torch.no_grad():
+        values = program()
+    columns = torch.cat([values[name].expand(len(basis), 1) for name in names], -1)
+    return columns[0], (columns[1:] - columns[0]).T
+
+
+def _scm(query, weights, offsets, scales, do, evidence):
+    prior = linear_scm(weights, offsets, scales)
+    mean, covariance = torch.zeros(len(offsets)).double(), torch.eye(len(offsets)).double()
+    if evidence:
+        offset, matrix = affine_map(prior, {})
+        seen = list(evidence)
+        gain = torch.linalg.pinv(matrix[seen])
+        mean = gain @ (torch.tensor(list(evidence.values()), dtype=torch.float64) - offset[seen])
+        covariance = covariance - gain @ matrix[seen]
+    offset, matrix = affine_map(prior, do or {})
+    if query == "abduction":
+        offset, matrix = 0.0, torch.as_tensor(scales).diag()
+    return (offset + matrix @ mean).numpy(), (matrix @ covariance @ matrix.T).numpy()
+
+
 ADAPTERS = {
     "mig": mig,
     "dci": _dci,
@@ -140,4 +187,5 @@ ADAPTERS = {
     "matrix": _matrix,
     "minibatch": _minibatch,
     "vae": _vae,
+    "scm": _scm,
 }

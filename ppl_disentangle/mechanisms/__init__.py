@@ -2,5 +2,18 @@
 
 from ppl_disentangle.mechanisms.affine import AdditiveNoise, AffineMechanism, LinearGaussian, LocationScale
 from ppl_disentangle.mechanisms.base import InvertibleMechanism, Mechanism
+from ppl_disentangle.mechanisms.categorical import Categorical
+from ppl_disentangle.mechanisms.root import GivenRoot
+from ppl_disentangle.mechanisms.spline import MonotoneSpline
 
-__all__ = ["AdditiveNoise", "AffineMechanism", "InvertibleMechanism", "LinearGaussian", "LocationScale", "Mechanism"]
+__all__ = [
+    "AdditiveNoise",
+    "AffineMechanism",
+    "Categorical",
+    "GivenRoot",
+    "InvertibleMechanism",
+    "LinearGaussian",
+    "LocationScale",
+    "Mechanism",
+    "MonotoneSpline",
+]

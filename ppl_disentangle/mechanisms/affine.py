@@ -28,12 +28,11 @@ class AffineMechanism(InvertibleMechanism):
 
     def transform(self, parents: Tensor) -> Transform:
         """From noise to value."""
-        loc, scale = self.loc_and_scale(parents)
-        return AffineTransform(loc, scale, event_dim=1)
+        return AffineTransform(*self._of_coordinates(parents), event_dim=1)
 
     def conditional(self, parents: Tensor) -> TorchDistribution:
         """p(value | parents), a normal with diagonal covariance."""
-        return dist.Normal(*self.loc_and_scale(parents)).to_event(1)
+        return dist.Normal(*self._of_coordinates(parents)).to_event(1)
 
     def pull_back(self, posterior: TorchDistribution, parents: Tensor) -> TorchDistribution:
         """The distribution of the noise; normal where ``posterior`` is, so that divergences are in closed form."""
@@ -42,6 +41,11 @@ class AffineMechanism(InvertibleMechanism):
         loc, scale = self.loc_and_scale(parents)
         value = posterior.base_dist
         return dist.Normal((value.loc - loc) / scale, value.scale / scale).to_event(1)
+
+    def _of_coordinates(self, parents: Tensor) -> tuple[Tensor, Tensor]:
+        """Location and scale of shape ``(…, dim)``: torch counts the scales to find the Jacobian."""
+        loc, scale, _ = torch.broadcast_tensors(*self.loc_and_scale(parents), self.zeros)
+        return loc, scale
 
 
 class LinearGaussian(AffineMechanism):
