@@ -31,7 +31,7 @@ class Branch(Messenger):
         latents: names of the latents.
         data: what becomes of sites that are observed: they ``"stay"`` as they are in every world; their noise is
             abducted in the first world, which is factual, and goes on to the others; or they become their ``"mean"``.
-            In the latter two cases, latents whose values are given are abducted. ``"mean"`` also holds for data drawn.
+            In the latter two cases, latents whose values are given are abducted.
         until: sites after which the program need not go on; none: it goes on to its end.
 
     Attributes:
@@ -88,8 +88,6 @@ class Branch(Messenger):
                 raise Enough
 
     def _draw(self, name: str, fn: TorchDistribution) -> Tensor | None:
-        if self.data == "mean" and name not in self.latents:
-            return self._mean(name, fn)
         if len(fn.batch_shape) <= self.plates:
             return None
         try:
@@ -98,19 +96,18 @@ class Branch(Messenger):
             raise ValueError(f"site {name!r} follows from an intervention: {error}") from error
 
     def _abduct(self, name: str, msg: Message) -> Tensor:
-        fn, value = msg["fn"], msg["value"]
+        fn, value, mask = msg["fn"], msg["value"], msg["mask"]
         if self.data == "stay":
             return value
-        if name in self.latents or self.data == "abduct":
+        if name in self.latents:
             try:
-                value = transport(fn, value, self.plates)
+                return transport(fn, value, self.plates)
             except NotImplementedError as error:
-                if name in self.latents:
-                    raise ValueError(f"latent {name!r} has no counterfactual: {error}; give it noise") from error
-                value = self._mean(name, fn)
-        else:
+                raise ValueError(f"latent {name!r} has no counterfactual: {error}; give it noise") from error
+        try:
+            value = self._mean(name, fn) if self.data == "mean" else transport(fn, value, self.plates)
+        except NotImplementedError:
             value = self._mean(name, fn)
-        mask = msg["mask"]
         return value.where(mask[(..., *(None,) * fn.event_dim)], torch.nan) if isinstance(mask, Tensor) else value
 
     def _mean(self, name: str, fn: TorchDistribution) -> Tensor:

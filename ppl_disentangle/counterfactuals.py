@@ -215,7 +215,8 @@ def _dataset(run: Worlds, branch: Branch) -> xr.Dataset:
             coordinates[dims[0]] = list(code_names(run.story, name, event[0]))
         attributes = {"noise": "mean" if name in branch.averaged else "abducted"} if data else {}
         array = value.detach().cpu().numpy()
-        variables[name] = xr.Variable(("world", "draw", "data", *dims), array, attributes)
+        plates = tuple(f"plate_dim_{i}" for i in range(run.plates - 1))
+        variables[name] = xr.Variable(("world", "draw", *plates, "data", *dims), array, attributes)
     sizes = {dim: size for variable in variables.values() for dim, size in variable.sizes.items()}
     return xr.Dataset(variables, {**coordinates, **{dim: np.arange(sizes[dim]) for dim in ("draw", "data")}})
 

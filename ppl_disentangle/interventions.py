@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -143,12 +144,30 @@ class Intervened(GenerativeStory):
 
 def intervenable(story: GenerativeStory) -> dict[str, Site]:
     """The latents of one draw from the model, and its deterministic statements; no random numbers are used up."""
+    sampled, stated = all_sites(story)
+    return {name: sampled[name] for name in story.latents} | stated
+
+
+def all_sites(story: GenerativeStory) -> tuple[dict[str, Site], dict[str, Site]]:
+    """What one draw from the model samples, and what it states; no random numbers are used up."""
     if isinstance(story, Intervened):  # what it states of its own accord has no effect
-        return {story.natural(name): site for name, site in intervenable(story.story).items()}
-    with fork_randomness(), torch.no_grad(), poutine.block(), parameters_stay_local():
+        sampled, stated = ({story.natural(name): site for name, site in d.items()} for d in all_sites(story.story))
+        return sampled, stated
+    with _not_training(story), fork_randomness(), torch.no_grad(), poutine.block(), parameters_stay_local():
         trace = poutine.trace(story.model).get_trace(batch_size=1)
-    sampled = sampled_sites(trace)
-    return {name: sampled[name] for name in story.latents} | deterministic_sites(trace)
+    return sampled_sites(trace), deterministic_sites(trace)
+
+
+@contextmanager
+def _not_training(story: GenerativeStory) -> Iterator[None]:
+    """Inside, every module evaluates: a batch of one unit is none to estimate statistics from."""
+    modes = {module: module.training for module in story.modules()}
+    story.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def read_actions(story: GenerativeStory, actions: Mapping[str, Action], sites: Mapping[str, Site]) -> Changes:

@@ -109,7 +109,7 @@ class Support:
         away = codes - self.mean
         return np.sqrt(np.maximum(np.einsum("...i,ij,...j->...", away, self.precision, away), 0.0))
 
-    def check(self, values: Mapping[str, Tensor], actions: Mapping[str, Action]) -> None:
+    def check(self, values: Mapping[str, Tensor], actions: Mapping[str, Action], *, stacklevel: int = 3) -> None:
         """Warn if ``actions``, which led to ``values`` of all sites, ``(…, *event)`` each, lead out of the data.
 
         Each coordinate that was set must be in range in all units (nearly all, where its values are drawn or follow
@@ -119,13 +119,15 @@ class Support:
         event_dims = {name: site.fn.event_dim for name, site in sites.items()}
         flat = [values[p].reshape(*values[p].shape[: values[p].dim() - event_dims[p]], -1) for p in self.parts]
         codes = torch.cat(flat, -1).detach().cpu().double().numpy()
-        in_range = [self._check_range(i, codes[..., i], actions, tails) for i, tails in self._set_by(actions, sites)]
+        told = [self._out_of_range(i, codes[..., i], tails) for i, tails in self._set_by(actions, sites)]
         beyond = (self.distance(codes) > self.limit).mean()
-        if actions and all(in_range) and beyond > 0.5:
-            _warn(
-                f"{in_words(actions)}: each value is in its range, but with the other nodes as they then are"
-                f" {beyond:.0%} of the units are farther from the data than 99 % of the data are"
+        if actions and not any(told) and beyond > 0.5:
+            told.append(
+                f"each value is in its range, but with the other nodes as they then are {beyond:.0%} of the units are"
+                " farther from the data than 99 % of the data are"
             )
+        for message in filter(None, told):
+            warnings.warn(f"{in_words(actions)}: {message}", OutsideSupportWarning, stacklevel=stacklevel)
 
     def check_draws(self, intervened: Intervened, actions: Mapping[str, Action], *, num: int = 256) -> None:
         """:meth:`check` of units drawn from an intervened story; where values differ by unit, of as many as these."""
@@ -134,20 +136,19 @@ class Support:
         by_unit = [len(value) for value, event_dim in tensors if value.dim() > event_dim and len(value) > 1]
         with evaluating(intervened):
             drawn = worlds(intervened.story, [actions]).values(batch_size=by_unit[0] if by_unit else num)
-        self.check({name: value[0] for name, value in drawn.items()}, actions)
+        self.check({name: value[0] for name, value in drawn.items()}, actions, stacklevel=4)
 
-    def _check_range(self, index: int, values: ndarray, actions: Mapping[str, Action], tails: float) -> bool:
+    def _out_of_range(self, index: int, values: ndarray, tails: float) -> str | None:
         low, high = self.low[index], self.high[index]
         outside = (values < low) | (values > high)
-        if outside.mean() > tails:
-            name = [name for names in self.parts.values() for name in names][index]
-            far = values[outside][np.abs(values[outside] - self.mean[index]).argmax()]
-            _warn(
-                f"{in_words(actions)}: {name!r} is between {low:.3g} and {high:.3g} in 98 % of the data, and outside in"
-                f" {outside.mean():.0%} of the units, as far as {far:.3g}"
-            )
-            return False
-        return True
+        if outside.mean() <= tails:
+            return None
+        name = [name for names in self.parts.values() for name in names][index]
+        far = values[outside][np.abs(values[outside] - self.mean[index]).argmax()]
+        return (
+            f"{name!r} is between {low:.3g} and {high:.3g} in 98 % of the data, and outside in {outside.mean():.0%} of"
+            f" the units, as far as {far:.3g}"
+        )
 
     def _set_by(self, actions: Mapping[str, Action], sites: Mapping[str, Site]) -> list[tuple[int, float]]:
         """Which coordinates of the representation are set, and what share of units may be outside their range.
@@ -161,7 +162,3 @@ class Support:
         columns = [(part, i) for part, names in self.parts.items() for i in range(len(names))]
         tails = [where.get(column, where.get((column[0], None))) for column in columns]
         return [(k, share) for k, share in enumerate(tails) if share is not None]
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, OutsideSupportWarning, stacklevel=5)

@@ -11,11 +11,12 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from ppl_disentangle.branching import Branch
 from ppl_disentangle.counterfactuals import abduct, event_dims_of, predict
 from ppl_disentangle.interventions import Action, intervenable, resolve
 from ppl_disentangle.representation import code_names, evaluating
 from ppl_disentangle.story import story_of
-from ppl_disentangle.worlds import worlds
+from ppl_disentangle.worlds import Worlds, worlds
 
 __all__ = ["Population", "Units", "interval_of"]
 
@@ -57,30 +58,18 @@ class Population:
     def __init__(self, story: Any, units: Units) -> None:
         self.story, self.units = story_of(story), units
         self.sites = intervenable(self.story)
+        tensor = next(self.story.parameters(), torch.empty(0))
+        self.x = None if units.x is None else units.x.to(tensor.device)
+        self.conditions = {name: value.to(tensor.device) for name, value in units.conditions.items()}
         self.latents: dict[str, Tensor] = {}
         self.values: dict[str, Tensor] = {}
 
-    def run(self, actions: Sequence[Mapping[str, Action]], *, until: Sequence[str] = ()) -> str | None:
-        """The factual world and those of ``actions``, with the same noise at each call; name of what was returned."""
-        units, run = self.units, worlds(self.story, [{}, *actions])
-        needed = [*(self._where(name)[0] for name in until), *(self.story.latents if until else ())]
-        with evaluating(self.story, seed=units.seed) as device:
-            x = None if units.x is None else units.x.to(device)
-            conditions = {name: value.to(device) for name, value in units.conditions.items()}
-            if x is not None and not self.latents:
-                self.latents = abduct(run, x, num_samples=units.num_samples, evidence={}, conditions=conditions)
-            branch = predict(
-                run,
-                self.latents,
-                x,
-                batch_size=units.num_units,
-                num_samples=units.num_samples,
-                conditions=conditions,
-                until=needed,
-            )
-        self.values = branch.broadcast()
-        self.latents = self.latents or {name: self.values[name][0] for name in self.story.latents}
-        return branch.returned
+    def run(self, actions: Sequence[Mapping[str, Action]], *, until: Sequence[str]) -> None:
+        """The factual world and those of ``actions``, up to the nodes ``until``, with the same noise at each call."""
+        run = worlds(self.story, [{}, *actions])
+        with evaluating(self.story, seed=self.units.seed):
+            latents = self._latents_of(run)
+            self.values = self._predict(run, latents, until=[self._where(name)[0] for name in until]).broadcast()
 
     def value(self, name: str) -> Tensor:
         """A node in all worlds of the last run, ``(world, draw, data, *event)``; the first world is factual."""
@@ -101,13 +90,16 @@ class Population:
         if not callable(effect):
             self.run(actions, until=(effect, *also))
             return self._labelled(effect, self.value(effect)[1:])
-        returned = self.run(actions)
-        if returned is None:
-            raise ValueError("an effect that is a function of data needs a model that returns its data")
-        data = self.values[returned][1:]
-        with torch.no_grad():
-            result = effect(data.flatten(0, 2))
-        result = result.reshape(data.shape[:3] + result.shape[1:])
+        run = worlds(self.story, [{}, *actions])
+        with evaluating(self.story, seed=self.units.seed):
+            latents = self._latents_of(run)  # images of all draws at once would not fit
+            draws = [
+                self._read(effect, self._predict(run, {name: value[[draw]] for name, value in latents.items()}))
+                for draw in range(self.units.num_samples)
+            ]
+        if also:
+            self.run(actions, until=also)
+        result = torch.stack(draws, 1)
         dims = tuple(f"effect_dim_{i}" for i in range(result.dim() - 3))
         return xr.DataArray(result.cpu().numpy(), dims=("world", "draw", "data", *dims))
 
@@ -123,6 +115,35 @@ class Population:
             interval=f"{self.units.prob:.0%} {self.units.interval}",
             seed=self.units.seed,
         )
+
+    def _latents_of(self, run: Worlds) -> dict[str, Tensor]:
+        """The latents of all units, ``(draw, batch, *event)``, drawn at the first call."""
+        if not self.latents and self.x is not None:
+            number, conditions = self.units.num_samples, self.conditions
+            self.latents = abduct(run, self.x, num_samples=number, evidence={}, conditions=conditions)
+        if not self.latents:
+            drawn = self._predict(run, {}, until=self.story.latents).broadcast()
+            self.latents = {name: drawn[name][0] for name in self.story.latents}
+        return self.latents
+
+    def _predict(self, run: Worlds, latents: Mapping[str, Tensor], until: Sequence[str] = ()) -> Branch:
+        return predict(
+            run,
+            latents,
+            self.x,
+            batch_size=self.units.num_units,
+            num_samples=self.units.num_samples,
+            conditions=self.conditions,
+            until=until,
+        )
+
+    def _read(self, effect: Callable[[Tensor], Tensor], branch: Branch) -> Tensor:
+        """The effect on data in all worlds but the factual one, ``(world, batch, …)``."""
+        if branch.returned is None:
+            raise ValueError("an effect that is a function of data needs a model that returns its data")
+        data = branch.broadcast()[branch.returned][1:, 0]
+        result = effect(data.flatten(0, 1))
+        return result.reshape(data.shape[:2] + result.shape[1:])
 
     def _where(self, name: str) -> tuple[str, int | None]:
         stated = getattr(self.story, "intervened", ())

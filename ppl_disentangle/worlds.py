@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from ppl_disentangle.branching import Branch
-from ppl_disentangle.interventions import Action, Shift, intervenable, read_actions
+from ppl_disentangle.interventions import Action, Shift, all_sites, read_actions
 from ppl_disentangle.story import story_of
 
 __all__ = ["Worlds", "worlds"]
@@ -67,11 +67,12 @@ class Worlds:
         if not actions:
             raise ValueError("expected at least one world; {} is the factual one")
         self.story = story_of(story)
-        sites = intervenable(self.story)
+        sampled, stated = all_sites(self.story)
+        sites = {name: sampled[name] for name in self.story.latents} | stated
         self.names = tuple(in_words(world) for world in actions)
         self.changes = [read_actions(self.story, world, sites) for world in actions]
         self.sites = (*sites, *getattr(self.story, "intervened", ()))
-        self.plates = max(site.value.dim() - site.fn.event_dim for site in sites.values())
+        self.plates = max(site.value.dim() - site.fn.event_dim for site in (sampled | stated).values())
 
     def __len__(self) -> int:
         return len(self.changes)

@@ -78,8 +78,10 @@ def test_minimality_is_its_formula_and_falls_as_counterfactuals_come_nearer():
 
 def test_the_counterfactual_error_stands_beside_doing_nothing_and_drawing_anew():
     truth = np.array([[1.0, 2.0], [3.0, 4.0]])
-    found = counterfactual_error(truth, truth + 0.1, factual=truth - 2.0, resampled=truth + [[1.0, -1.0]])
-    assert found == pytest.approx({"model": 0.1, "do_nothing": 2.0, "resample": 1.0})
+    found = counterfactual_error(
+        truth, truth + [[3.0, 0], [0, 4.0]], factual=truth - 3.0, resampled=truth + [1.0, -1.0]
+    )
+    assert found == pytest.approx({"model": 2.5, "do_nothing": 3.0, "resample": 1.0})
     assert list(counterfactual_error(truth, truth, factual=truth)) == ["model", "do_nothing"]
 
 

@@ -371,6 +371,51 @@ def test_a_unit_recorded_under_an_intervention_has_its_value_in_the_factual_worl
     assert np.array_equal(result["x"].values[0], np.broadcast_to(x, (20, BATCH, FEATURES)))
 
 
+class Masked(GenerativeStory):
+    """Only every other unit is seen."""
+
+    latents = ("z",)
+
+    def model(self, x=None, *, batch_size=1):
+        seen = torch.arange(batch_size if x is None else len(x)) % 2 == 0
+        with self.data_plate(x, batch_size), poutine.mask(mask=seen):
+            z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+            return pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def guide(self, x):
+        with self.data_plate(x):
+            pyro.sample("z", dist.Normal(x, 1.0).to_event(1))
+
+
+def test_data_that_were_not_seen_have_no_counterfactual():
+    result = counterfactual(Masked(), torch.zeros(4, 3), [{}, {"z": 1.0}])
+    assert np.isnan(result["x"].values[:, :, 1::2]).all()
+    assert not np.isnan(result["x"].values[:, :, ::2]).any()
+
+
+class Parts(GenerativeStory):
+    """Three parts of each unit: z -> part -> x."""
+
+    latents = ("z",)
+
+    def model(self, x=None, *, batch_size=1):
+        with pyro.plate("data", batch_size if x is None else x.shape[-1], dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            with pyro.plate("parts", 3, dim=-2):
+                return pyro.sample("x", dist.Normal(2 * z, 0.1), obs=x)
+
+    def guide(self, x):
+        with pyro.plate("data", x.shape[-1], dim=-1):
+            pyro.sample("z", dist.Normal(x.mean(0) / 2, 0.1))
+
+
+def test_plates_within_a_unit_have_dims_of_their_own():
+    x = torch.randn(3, 5)
+    result = counterfactual(Parts(), x, [{}, {"z": shift(1.0)}], num_samples=4)
+    assert dict(result["x"].sizes) == {"world": 2, "draw": 4, "plate_dim_0": 3, "data": 5}
+    np.testing.assert_allclose(result["x"].values[1], np.broadcast_to(x + 2, (4, 3, 5)), atol=1e-6)
+
+
 class Conditioned(GenerativeStory):
     """A guide that reads a condition, which the model takes too."""
 

@@ -83,6 +83,10 @@ def test_effects_on_data_are_read_off_images_with_the_units_own_noise(story, x):
     expected = story.decoder.net.weight.detach().numpy() @ total_effects()[:, 0]
     assert found["mean"].dims == ("data", "effect_dim_0")
     np.testing.assert_allclose(found["mean"], np.broadcast_to(expected[:2], (BATCH, 2)), atol=1e-5)
+    grouped = conditional_effects(
+        story, "a", lambda images: images[:, 0], by="e", values=(0.0, 1.0), bins=2, num_units=20, num_samples=3
+    )
+    np.testing.assert_allclose(grouped["mean"], expected[[0, 0]], atol=1e-5)
     average = average_effect(story, "a", lambda images: images.sum(-1), values=(0.0, 1.0), num_units=50, num_samples=3)
     assert average["mean"].item() == pytest.approx(expected.sum(), abs=1e-5)
 
@@ -141,6 +145,18 @@ def test_effects_by_group_are_those_of_the_units_in_it():
     np.testing.assert_allclose(found["mean"], [third.mean() for third in thirds], atol=0.02)
 
 
+def test_units_are_grouped_by_what_they_were_before_the_cause_was_set():
+    torch.manual_seed(0)
+    story = BetaVAE(Gaussian(nn.Linear(FEATURES, 4)), GaussianLearnedScale(nn.Linear(2, FEATURES)), 2)
+    found = conditional_effects(
+        story, "z[0]", lambda images: images[:, 0], "z[0]", values=(0.0, 1.0), bins=2, num_units=50
+    )
+    assert found["low"].values[0] < -1
+    assert found["low"].values[1] == pytest.approx(0, abs=0.2)
+    assert found["high"].values[1] > 1
+    np.testing.assert_allclose(found["mean"], story.decoder.net.weight[0, 0].item(), atol=1e-5)
+
+
 def test_a_grouping_node_of_few_values_makes_one_group_of_each():
     story = do(interaction_story(), {"cause": torch.tensor([0.0, 1.0, 1.0, 2.0])})
     found = conditional_effects(story, "mediator", "effect", by="cause", values=(0.0, 1.0), bins=4, num_units=4)
@@ -176,6 +192,17 @@ def test_an_effect_on_a_node_does_not_decode(story):
     story.decoder.register_forward_hook(lambda module, inputs, output: decoded.append(inputs[0].shape[:-1].numel()))
     average_effect(story, "a", "d", values=(0.0, 1.0), num_units=50, num_samples=2)
     assert max(decoded) == 1
+
+
+def test_a_function_of_images_sees_the_noise_of_each_unit_and_repetition():
+    story, means = linear_story(), []
+
+    def first_pixel(images):
+        means.append(images[:, 0].mean().item())
+        return images[:, 0]
+
+    average_effect(story, "a", first_pixel, values=(0.0, 1.0), num_units=200, num_samples=8)
+    assert len(set(means)) == 8
 
 
 BAD_EFFECTS = {
@@ -228,10 +255,11 @@ def test_the_support_is_the_range_and_the_shape_of_the_data(seen):
 # cause -> leaf
 def test_a_value_out_of_range_is_warned_of_by_name_and_range(follower, seen):
     message = r"cause = 5: 'cause' is between -2\.\d+ and 2\.\d+ in 98 % of the data, .* in 100% .* as far as 5"
-    with pytest.warns(OutsideSupportWarning, match=message):
+    with pytest.warns(OutsideSupportWarning, match=message) as by_do:
         do(follower, {"cause": 5.0}, support=seen)
-    with pytest.warns(OutsideSupportWarning, match="'leaf' is between .* outside in 50% .* as far as -9"):
+    with pytest.warns(OutsideSupportWarning, match="'leaf' is between .* outside in 50% .* as far as -9") as by_units:
         counterfactual(follower, torch.zeros(2, 2), {"leaf": torch.tensor([0.1, -9.0])}, support=seen)
+    assert by_do[0].filename == by_units[0].filename == __file__
 
 
 def test_a_leaf_torn_from_its_parent_is_warned_of_although_its_value_is_in_range(follower, seen):
@@ -240,6 +268,14 @@ def test_a_leaf_torn_from_its_parent_is_warned_of_although_its_value_is_in_range
     units = torch.tensor([[-1.0, -1.0], [-1.1, -1.1], [1.0, 1.0]])
     with pytest.warns(OutsideSupportWarning, match="67% of the units are farther"):
         counterfactual(follower, units, [{}, {"leaf": 1.0}], support=seen)
+
+
+@pytest.mark.parametrize(("leaf", "warned"), [(0.13, False), (0.18, True)])
+def test_the_limit_of_the_joint_support_is_three_deviations_of_the_leaf(follower, seen, leaf, warned):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        counterfactual(follower, torch.zeros(1, 2), {"leaf": leaf}, support=seen)
+    assert bool(caught) == warned
 
 
 def test_inside_the_support_nobody_is_warned(follower, seen):

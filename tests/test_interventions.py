@@ -220,3 +220,13 @@ def test_what_can_be_set_of_an_intervened_story_is_what_its_trace_has(causal):
     intervened = do(causal, {"shadow": 1.0})
     values = site_values(poutine.trace(intervened.model).get_trace(batch_size=2))
     assert intervenable(intervened).keys() == values.keys() - {"x", "shadow"}
+
+
+def test_reading_what_can_be_set_leaves_running_statistics_and_modes_alone(story):
+    norm = nn.BatchNorm1d(6)
+    story.decoder.net = nn.Sequential(nn.Linear(4, 6), norm, nn.Dropout().eval())
+    before = norm.running_mean.clone()
+    do(story, {"z": 1.0})
+    assert torch.equal(norm.running_mean, before)
+    assert norm.num_batches_tracked == 0
+    assert [module.training for module in story.decoder.net] == [True, True, False]

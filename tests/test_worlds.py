@@ -70,6 +70,34 @@ def plain_pair():
     return as_story(model, guide, example=torch.zeros(1, FEATURES))
 
 
+def two_plates():
+    """Three parts of each datum follow from its latent: z -> part -> x."""
+
+    def model(x):
+        with pyro.plate("data", x.shape[-1], dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            with pyro.plate("parts", 3, dim=-2):
+                part = pyro.sample("part", dist.Normal(z, 1.0))
+                return pyro.sample("x", dist.Normal(2 * part, 0.1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", x.shape[-1], dim=-1):
+            pyro.sample("z", dist.Normal(x.mean(0), 1.0))
+            with pyro.plate("parts", 3, dim=-2):
+                pyro.sample("part", dist.Normal(x / 2, 0.1))
+
+    class TwoPlates(GenerativeStory):
+        latents = ("z", "part")
+
+        def model(self, x=None, *, batch_size=1):
+            return model(x) if x is not None else poutine.uncondition(model)(torch.zeros(3, batch_size))
+
+        def guide(self, x):
+            guide(x)
+
+    return TwoPlates()
+
+
 SETS = [
     {},
     {"light": 1.0},
@@ -86,6 +114,7 @@ STORIES = {
         [{}, {"z": torch.randn(4)}, {"z[3]": 1.0, "z[0]": shift(-1.0)}, {"z[2]": torch.arange(float(BATCH))}],
     ),
     "hierarchical": (Hierarchical, [{"hue": 1.0}, {}, {"hue[0]": shift(2.0)}, {"shape[1]": 3.0, "size": 1.0}]),
+    "two plates": (two_plates, [{}, {"z": 1.0}, {"part": shift(1.0)}]),
     "a pair of functions": (plain_pair, [{"z": 1.0}, {"double[0]": 2.0}, {}]),
 }
 
@@ -121,9 +150,9 @@ def test_every_world_is_the_single_intervention_at_the_same_noise(case):
     for k, world in enumerate(actions):
         single = alone(story, world)
         for name, value in together.items():
-            torch.testing.assert_close(value[k], single[name], rtol=0, atol=5e-7)
+            torch.testing.assert_close(value[k], single[name].expand_as(value[k]), rtol=0, atol=5e-7)
             if not world:
-                assert torch.equal(value[k], single[name])
+                assert torch.equal(value[k], single[name].expand_as(value[k]))
 
 
 def test_values_of_every_site_have_worlds_then_units(case):
@@ -131,10 +160,11 @@ def test_values_of_every_site_have_worlds_then_units(case):
     run = worlds(story, actions)
     values = run.values(batch_size=BATCH)
     single = alone(story, {})
-    assert {name: tuple(value.shape) for name, value in values.items()} == {
-        name: (len(actions), *single[name].shape) for name in values
-    }
-    assert "x" in values
+    plates = torch.broadcast_shapes(single["x"].shape[: run.plates])
+    for name, value in values.items():
+        event = single[name].shape[single[name].dim() - (value.dim() - 1 - run.plates) :]
+        assert value.shape == (len(actions), *plates, *event)
+    assert values["x"].shape == (len(actions), *single["x"].shape)
     assert values.keys() >= set(story.latents)
     assert run.model(batch_size=BATCH).shape == run(batch_size=BATCH).shape == values["x"].shape
     assert len(run) == len(run.names) == len(actions)
@@ -277,6 +307,13 @@ def test_a_draw_in_common_is_each_worlds_own_draw_from_the_same_random_state(law
         torch.testing.assert_close(together[k], law(LOC[k].expand(5), SCALE[k].expand(5))(), rtol=1e-6, atol=1e-6)
 
 
+def test_worlds_that_are_alike_without_copies_have_a_row_each():
+    law = dist.Normal(torch.zeros(5).expand(3, 5), 1.0)
+    for value in (draw_in_common(law), transport(law, torch.ones(5), 1)):
+        assert value.shape == (3, 5)
+        assert torch.equal(value[0], value[2])
+
+
 def test_a_draw_by_quantiles_has_one_rank_in_all_worlds():
     together = draw_in_common(dist.Exponential(torch.tensor([[1.0], [4.0]]).expand(2, 2000)))
     torch.testing.assert_close(together[0], 4 * together[1])
@@ -294,6 +331,14 @@ def test_an_observed_value_keeps_its_noise_in_other_worlds():
 def test_an_observed_value_of_a_transformed_law_keeps_the_noise_of_its_base():
     value = torch.tensor([0.5, 1.0, 2.0])
     moved = transport(dist.LogNormal(LOC.expand(2, 3), SCALE.expand(2, 3)), value, 1)
+    torch.testing.assert_close(moved[1], (3 + 2 * value.log()).exp())
+    assert torch.equal(moved[0], value)
+
+
+def test_an_observed_value_goes_through_the_transform_of_each_world():
+    value, law = torch.tensor([0.5, 1.0, 2.0]), dist.Normal(torch.zeros(3), 1.0)
+    affine = dist.transforms.AffineTransform(LOC.expand(2, 3), SCALE.expand(2, 3))
+    moved = transport(dist.TransformedDistribution(law, [affine, dist.transforms.ExpTransform()]), value, 1)
     torch.testing.assert_close(moved[1], (3 + 2 * value.log()).exp())
     assert torch.equal(moved[0], value)
 
