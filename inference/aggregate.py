@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from pyro.distributions import Normal, RelaxedOneHotCategorical, TorchDistribution
+from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -28,8 +29,9 @@ Estimator = Literal["weighted", "stratified", "symmetric"]
 class AggregateELBO(DecomposedELBO):
     """An objective that weighs each of a batch's draws against each of its posteriors.
 
-    The guide must draw its latents independently given x, and the coordinates of a latent likewise. Estimators of q(z),
-    of the q of each group of latents and of each coordinate, for a batch of B = M + 1 data:
+    The guide must draw its latents independently given x, and the coordinates of a latent likewise; the former is
+    checked in training while Pyro validates. Estimators of q(z), of the q of each group of latents and of each
+    coordinate, for a batch of B = M + 1 data:
 
     - ``"stratified"`` [1, eq. S6]: the own posterior has weight 1/N, one other (N - M)/(NM), the rest 1/M.
       Unbiased for q(z) and for each q(z_d); their logarithms, hence the terms, are not, and a small batch can
@@ -73,6 +75,8 @@ class AggregateELBO(DecomposedELBO):
             latents: the latents of a batch.
             groups: its sites, in groups.
         """
+        if is_validation_enabled():
+            check_independent(latents.sites)
         log_weights = self._weights_of(latents)
         joint, by_group, by_dim = [], [], []
         for sites in groups:
@@ -95,6 +99,28 @@ class AggregateELBO(DecomposedELBO):
             weights = minibatch_log_weights(plate.size, num_data, self.estimator, like=like)
             self._log_weights = key, weights[0, 0] if self.estimator == "weighted" else weights
         return self._log_weights[1]
+
+
+def check_independent(sites: Sequence[Site]) -> None:
+    """Refuse latents whose posterior depends on what was drawn for another; under ``no_grad`` nothing is known of it.
+
+    Raises:
+        ValueError: there is such a latent.
+    """
+    for site in sites:
+        others = [other for other in sites if other is not site and other.value.requires_grad]
+        density = site.fn.log_prob(site.value.detach()).sum()
+        if not (others and density.requires_grad):
+            continue
+        values = [other.value for other in others]
+        gradients = torch.autograd.grad(density, values, retain_graph=True, allow_unused=True)
+        above = [other.name for other, gradient in zip(others, gradients, strict=True) if gradient is not None]
+        if above:
+            raise ValueError(
+                f"latent {site.name!r}: its posterior depends on what was drawn for {above}, but this objective's"
+                " estimate of q(z) needs a guide that draws its latents independently given x; use FactorELBO, or a"
+                " structural story with posterior='noise'"
+            )
 
 
 def _one_of(names: Sequence[str]) -> str:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import pyro
-import pyro.distributions as dist
-from pyro import poutine
 from torch import Tensor, nn
 
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.models.structural_vae import StructuralVAE
+from ppl_disentangle.models.structural_vae import Posterior, StructuralVAE, noisy_labels
 from ppl_disentangle.structural import StructuralPrior
 
 __all__ = ["CausalVAE"]
@@ -20,13 +17,21 @@ __all__ = ["CausalVAE"]
 class CausalVAE(StructuralVAE):
     r"""Structural latents whose nodes have noisy labels.
 
-    .. math:: u_i \mid z_i \sim \mathcal N(z_i, \tau^2)
+    .. math:: \varepsilon_i \sim \mathcal N(0, 1), \quad z_i = f_i(\varepsilon_i; z_{\text{parents}(i)}), \quad
+       u_i \mid z_i \sim \mathcal N(z_i, \tau^2), \quad x \mid z \sim p(x \mid z)
 
     Labels are children of the nodes, observed where they are known: all of them, some, or noisy ones. This is the pull
     of the labels on the nodes that [1] states as a conditional prior p(z | u), without counting z twice: one joint
-    density, one divergence (see :class:`CausalVAEPaper` for the objective as published). A datum without labels is
-    trained on like any other. Under ``fit`` the labels come by
-    ``with_conditions(data, labels=…)``, of shape ``(num_data, columns)``, NaN where unknown.
+    density, one divergence (see :class:`~ppl_disentangle.models.CausalVAEPaper` for the objective as published). A
+    datum without labels is trained on like any other.
+
+    - Story: a graph of causes, seen through data.
+    - Guide: normal posteriors of the nodes, or of their noise; see :class:`StructuralVAE`.
+    - Objective: :class:`~ppl_disentangle.inference.BetaELBO`, of the labels too.
+    - Data: observations; a graph; labels of some data at least, ``(num_data, columns)``, NaN where unknown, as
+      ``with_conditions(data, labels=…)``. Labels of each node with mean 0 and scale 1 suit the initial weights. Data
+      recorded under interventions come with ``interventions=…``, the values that were set, NaN where none was.
+    - For: interventions and counterfactuals on concepts that are seen, but not measured in most data.
 
     Args:
         prior: as in :class:`StructuralVAE`.
@@ -34,9 +39,19 @@ class CausalVAE(StructuralVAE):
         decoder: as in :class:`StructuralVAE`.
         label_scale: :math:`\tau`, in units of the nodes; a choice of ours.
         beta: weight of the divergence.
+        posterior: as in :class:`StructuralVAE`.
 
     References:
         [1] Yang et al., 2021. https://arxiv.org/abs/2004.08697
+
+    Example:
+        >>> from ppl_disentangle import do
+        >>> from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
+        >>> from ppl_disentangle.structural import StructuralPrior
+        >>> prior = StructuralPrior("light -> shadow; angle -> shadow")
+        >>> story = CausalVAE(prior, Gaussian(nn.Linear(24, 6)), GaussianLearnedScale(nn.Linear(3, 24)))
+        >>> do(story, {"light": 1.5}).model(batch_size=5).shape
+        torch.Size([5, 24])
     """
 
     def __init__(
@@ -47,24 +62,17 @@ class CausalVAE(StructuralVAE):
         *,
         label_scale: float = 0.1,
         beta: Weight = 1.0,
+        posterior: Posterior = "nodes",
     ) -> None:
-        super().__init__(prior, encoder, decoder)
+        super().__init__(prior, encoder, decoder, posterior=posterior)
         if label_scale <= 0:
             raise ValueError(f"expected label_scale > 0, got {label_scale}")
         self.label_scale, self.beta = label_scale, beta
 
     def labels_given(self, values: Mapping[str, Tensor], labels: Tensor | None) -> None:
         """A normal around each node, where its label is known."""
-        if labels is None:
-            return
-        z = self.prior.join(values)
-        if labels.shape[-1] != z.shape[-1]:
-            raise ValueError(f"expected labels of {list(self.prior.columns)}, got {labels.shape[-1]} columns")
-        known = ~labels.isnan()
-        for i, column in enumerate(self.prior.columns):
-            with poutine.mask(mask=known[:, i]):
-                label = labels[:, i].where(known[:, i], 0.0)
-                pyro.sample(f"{column}_label", dist.Normal(z[..., i], self.label_scale), obs=label)
+        if labels is not None:
+            noisy_labels(self.prior, values, labels, self.label_scale)
 
     def objective(self) -> BetaELBO:
         """The evidence lower bound."""

@@ -18,6 +18,7 @@ from ppl_disentangle.conditionals import Bernoulli, Conditional, ContinuousBerno
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import Linear
 from ppl_disentangle.story import GenerativeStory, story_of
+from ppl_disentangle.structural import StructuralPrior
 
 __all__ = ["LIKELIHOODS", "NETWORKS", "build", "choose", "stories", "story_options"]
 
@@ -27,12 +28,19 @@ LIKELIHOODS: dict[str, type[Conditional]] = {
     "gaussian": GaussianLearnedScale,
 }
 NETWORKS = ("study", "ported", "burgess", "mlp")
+BUILT_FROM = (["encoder", "decoder", "latent_dim"], ["prior", "encoder", "decoder"])
 
 
 def stories() -> dict[str, type[GenerativeStory]]:
-    """The stories that can be built, by the name of their file."""
-    classes = (getattr(models, name) for name in models.__all__)
-    return {c.__module__.rpartition(".")[2]: c for c in classes if not inspect.isabstract(c)}
+    """The stories that can be built from data alone, and a graph, by the name of their file."""
+    classes = [getattr(models, name) for name in models.__all__]
+    final = [c for c in classes if not inspect.isabstract(c) and _arguments(c, positional=True) in BUILT_FROM]
+    return {c.__module__.rpartition(".")[2]: c for c in final}
+
+
+def _arguments(story: type[GenerativeStory], *, positional: bool) -> list[str]:
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if positional else inspect.Parameter.KEYWORD_ONLY
+    return [p.name for p in inspect.signature(story).parameters.values() if p.kind is kind]
 
 
 def choose(kind: str, name: str, known: Sequence[str]) -> str:
@@ -49,9 +57,11 @@ def choose(kind: str, name: str, known: Sequence[str]) -> str:
 
 
 def story_options(name: str) -> dict[str, Any]:
-    """The hyper-parameters of a story, with its paper's values."""
-    parameters = inspect.signature(stories()[name]).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    """The hyper-parameters of a story, with its paper's values; ``graph`` where it has nodes."""
+    story = stories()[name]
+    parameters = inspect.signature(story).parameters
+    graph = {"graph": None} if "prior" in parameters else {}
+    return graph | {option: parameters[option].default for option in _arguments(story, positional=False)}
 
 
 def build(
@@ -70,15 +80,16 @@ def build(
         name: a name in :func:`stories`; or ``path/to/file.py:function``, which is called with the data, and with
             ``options`` as keywords, and returns a story or any object with a model and a guide.
         data: the data that it is to be fitted to.
-        latent_dim: number of coordinates of the code.
+        latent_dim: number of coordinates of the code, where it is not that of the nodes of a graph.
         network: ``"study"``, ``"ported"`` and ``"burgess"`` take images of 64x64, ``"mlp"`` anything; by default the
             first that fits.
         likelihood: ``"bernoulli"``, ``"continuous_bernoulli"`` or ``"gaussian"`` (with a learned scale).
         seed: of the initial weights; the caller's random state is left alone.
-        options: hyper-parameters of the story; a list ``[start, end, steps]`` is a linear schedule.
+        options: hyper-parameters of the story; a list ``[start, end, steps]`` is a linear schedule. A structural
+            story needs a ``graph``, such as ``"light -> shadow; angle -> shadow"``, unless the data have one.
 
     Raises:
-        ValueError: a name that is not known, or a network that does not take the data.
+        ValueError: a name that is not known, a network that does not take the data, or a graph that is missing.
     """
     options = {k: Linear(*v) if isinstance(v, list) else v for k, v in (options or {}).items()}
     with torch.random.fork_rng(devices=[]):
@@ -88,9 +99,22 @@ def build(
         choose("story", name, list(stories()))
         for option in options:
             choose(f"option of {name}", option, list(story_options(name)))
-        encoder, decoder = _networks(network, data.observation_shape, latent_dim)
         conditional = LIKELIHOODS[choose("likelihood", likelihood, list(LIKELIHOODS))]
-        return stories()[name](Gaussian(encoder), conditional(decoder), latent_dim, **options)  # type: ignore[call-arg]
+        story: Callable[..., GenerativeStory] = stories()[name]
+        if "graph" in story_options(name):
+            prior = _prior(name, options.pop("graph", None) or getattr(data, "dag", None))
+            encoder, decoder = _networks(network, data.observation_shape, len(prior.columns))
+            return story(prior, Gaussian(encoder), conditional(decoder), **options)
+        encoder, decoder = _networks(network, data.observation_shape, latent_dim)
+        return story(Gaussian(encoder), conditional(decoder), latent_dim, **options)
+
+
+def _prior(name: str, graph: Any) -> StructuralPrior:
+    if graph is None:
+        raise ValueError(
+            f"{name} needs a graph of its nodes: give it the option graph='light -> shadow; angle -> shadow'"
+        )
+    return StructuralPrior(graph)
 
 
 def _networks(network: str | None, shape: tuple[int, ...], latent_dim: int) -> tuple[nn.Module, nn.Module]:
