@@ -38,7 +38,7 @@ def test_scores_are_those_of_other_libraries(case):
 def test_distances_are_counted_by_hand(ours, theirs):
     pairs = [((ours[i, j], ours[j, i]), (theirs[i, j], theirs[j, i])) for i, j in itertools.combinations(range(5), 2)]
     assert shd(ours, theirs) == sum(a != b for a, b in pairs)
-    assert shd(ours, theirs, reversal=2) == sum((a[0] != b[0]) + (a[1] != b[1]) for a, b in pairs)
+    assert shd(ours, theirs, reversal=2) == sum(int(a[0] != b[0]) + int(a[1] != b[1]) for a, b in pairs)
     both = [(a, b) for a, b in pairs if any(a) and any(b)]
     scores = graph_scores(ours, theirs)
     joined = sum(any(a) for a, _ in pairs), sum(any(b) for _, b in pairs)
