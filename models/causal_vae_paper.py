@@ -90,6 +90,7 @@ class CausalVAEPaper(GenerativeStory):
         dag = as_dag(nx.DiGraph(), nodes=graph) if self.learns_graph else as_dag(graph)
         self.names = tuple(graph if self.learns_graph else topological_order(dag))
         self.order, self.dim, self.label_scale = self.names, dim, label_scale
+        self.dag, self.columns = None if self.learns_graph else dag, self.names
         self.encoder, self.decoder = encoder, decoder
         edges = [(a, b) for a in self.names for b in self.names if a != b] if self.learns_graph else dag.edges
         self.register_buffer("mask", torch.tensor(self._indicator(edges)))
@@ -113,7 +114,7 @@ class CausalVAEPaper(GenerativeStory):
         """From now on allow the edges of ``graph`` alone; what was learned for them stays. Again after loading."""
         dag = as_dag(graph, nodes=self.names)
         self.mask.copy_(self.mask.new_tensor(self._indicator(dag.edges)))
-        self.order, self.learns_graph = tuple(topological_order(dag)), False
+        self.dag, self.order, self.learns_graph = dag, tuple(topological_order(dag)), False
 
     def linear_layer(self, noise: Tensor) -> Tensor:
         """The concepts of noise ``(…, n, dim)``, of the same shape."""

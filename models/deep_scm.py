@@ -87,6 +87,7 @@ class DeepSCM(GenerativeStory):
         self.prior, self.encoder, self.decoder, self.beta = prior, encoder, decoder, beta
         self.observed = prior.names if observed is None else tuple(n for n in prior.names if n in observed)
         self.hidden = tuple(n for n in prior.names if n not in self.observed)
+        self.dag, self.columns = prior.dag, prior.columns
         self.latents = (*(f"{node}{NOISE}" for node in prior.names), "z")
         self.coordinate_names = {node: (node,) for node, dim in prior.dims.items() if dim == 1}
         self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)

@@ -60,6 +60,7 @@ class StructuralVAE(GenerativeStory):
         if posterior not in get_args(Posterior):
             raise ValueError(f"expected posterior {' or '.join(map(repr, get_args(Posterior)))}, got {posterior!r}")
         self.prior, self.encoder, self.decoder, self.posterior = prior, encoder, decoder, posterior
+        self.dag, self.columns = prior.dag, prior.columns
         self.latents = tuple(f"{node}{NOISE}" for node in prior.names)
         self.coordinate_names = {node: (node,) for node, dim in prior.dims.items() if dim == 1}
 

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import networkx as nx
 import pyro
 import torch
 from pyro import poutine
@@ -64,11 +65,15 @@ class GenerativeStory(nn.Module, abc.ABC):
     Attributes:
         latents: names of the latent sites, in the order in which they make up the representation.
         coordinate_names: for a vector latent, names of its coordinates; by default ``z[0]``, ``z[1]``, ….
+        dag: the causal graph of its nodes; ``None`` where it has none, or has yet to learn it.
+        columns: what the columns of ``labels`` and ``interventions`` are, where it takes such.
         num_data: number of data that a batch stands for; :func:`~ppl_disentangle.inference.fit` sets it. ``None``:
             a batch stands for itself.
     """
 
     latents: tuple[str, ...]
+    dag: nx.DiGraph | None = None
+    columns: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         super().__init__()

@@ -16,6 +16,7 @@ from torch import nn
 from ppl_disentangle import models, networks
 from ppl_disentangle.conditionals import Bernoulli, Conditional, ContinuousBernoulli, Gaussian, GaussianLearnedScale
 from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.graphs import as_dag
 from ppl_disentangle.inference import Linear
 from ppl_disentangle.story import GenerativeStory, story_of
 from ppl_disentangle.structural import StructuralPrior
@@ -28,7 +29,11 @@ LIKELIHOODS: dict[str, type[Conditional]] = {
     "gaussian": GaussianLearnedScale,
 }
 NETWORKS = ("study", "ported", "burgess", "mlp")
-BUILT_FROM = (["encoder", "decoder", "latent_dim"], ["prior", "encoder", "decoder"])
+BUILT_FROM = (
+    ["encoder", "decoder", "latent_dim"],
+    ["prior", "encoder", "decoder"],
+    ["graph", "encoder", "decoder"],
+)
 
 
 def stories() -> dict[str, type[GenerativeStory]]:
@@ -60,7 +65,7 @@ def story_options(name: str) -> dict[str, Any]:
     """The hyper-parameters of a story, with its paper's values; ``graph`` where it has nodes."""
     story = stories()[name]
     parameters = inspect.signature(story).parameters
-    graph = {"graph": None} if "prior" in parameters else {}
+    graph = {"graph": None} if parameters.keys() & {"prior", "graph"} else {}
     return graph | {option: parameters[option].default for option in _arguments(story, positional=False)}
 
 
@@ -86,12 +91,13 @@ def build(
         likelihood: ``"bernoulli"``, ``"continuous_bernoulli"`` or ``"gaussian"`` (with a learned scale).
         seed: of the initial weights; the caller's random state is left alone.
         options: hyper-parameters of the story; a list ``[start, end, steps]`` is a linear schedule. A structural
-            story needs a ``graph``, such as ``"light -> shadow; angle -> shadow"``, unless the data have one.
+            story needs a ``graph``, such as ``"light -> shadow; angle -> shadow"``, unless the data have one; some take
+            a list of nodes as well.
 
     Raises:
         ValueError: a name that is not known, a network that does not take the data, or a graph that is missing.
     """
-    options = {k: Linear(*v) if isinstance(v, list) else v for k, v in (options or {}).items()}
+    options = {k: Linear(*v) if isinstance(v, list) and k != "graph" else v for k, v in (options or {}).items()}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if ".py:" in name:
@@ -102,19 +108,22 @@ def build(
         conditional = LIKELIHOODS[choose("likelihood", likelihood, list(LIKELIHOODS))]
         story: Callable[..., GenerativeStory] = stories()[name]
         if "graph" in story_options(name):
-            prior = _prior(name, options.pop("graph", None) or getattr(data, "dag", None))
-            encoder, decoder = _networks(network, data.observation_shape, len(prior.columns))
-            return story(prior, Gaussian(encoder), conditional(decoder), **options)
+            graph = _graph(name, options.pop("graph", None) or getattr(data, "dag", None))
+            num_nodes = len(graph if isinstance(graph, list) else as_dag(graph))
+            size = num_nodes * options.get("dim", story_options(name).get("dim", 1))
+            encoder, decoder = _networks(network, data.observation_shape, size)
+            nodes = StructuralPrior(graph) if "prior" in inspect.signature(story).parameters else graph
+            return story(nodes, Gaussian(encoder), conditional(decoder), **options)
         encoder, decoder = _networks(network, data.observation_shape, latent_dim)
         return story(Gaussian(encoder), conditional(decoder), latent_dim, **options)
 
 
-def _prior(name: str, graph: Any) -> StructuralPrior:
+def _graph(name: str, graph: Any) -> Any:
     if graph is None:
         raise ValueError(
             f"{name} needs a graph of its nodes: give it the option graph='light -> shadow; angle -> shadow'"
         )
-    return StructuralPrior(graph)
+    return graph
 
 
 def _networks(network: str | None, shape: tuple[int, ...], latent_dim: int) -> tuple[nn.Module, nn.Module]:
