@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ppl_disentangle.inference.beta import kl
 from ppl_disentangle.inference.decomposed import DecomposedELBO, log_likelihood
-from ppl_disentangle.inference.latents import Latents, rows
+from ppl_disentangle.inference.latents import Latents, innermost, rows
 from ppl_disentangle.sites import Site, latent_sites
 
 __all__ = ["InfoELBO", "Kernel", "maximum_mean_discrepancy"]
@@ -43,7 +43,8 @@ class InfoELBO(DecomposedELBO):
 
     Raises:
         ValueError: a weight is negative, the kernel or its bandwidth is none; or, while Pyro validates, the prior of a
-            latent depends on another latent: a draw from p(z) is then more than draws at each site.
+            latent depends on another latent (a draw from p(z) is then more than draws at each site), or is learned
+            but has no reparameterised draws.
 
     References:
         [1] Zhao et al., 2017. https://arxiv.org/abs/1706.02262
@@ -151,6 +152,13 @@ def maximum_mean_discrepancy(
 
 def _prior_draws(sites: Sequence[tuple[Site, Site]], latents: Latents) -> Tensor:
     """One draw from the prior for each datum, of shape ``(…, batch, dim)``."""
+    if is_validation_enabled():
+        for _, p in sites:
+            if not p.fn.has_rsample and p.fn.log_prob(p.fn.sample()).requires_grad:
+                raise ValueError(
+                    f"latent {p.name!r}: its prior is learned, but draws from {type(innermost(p.fn)).__name__} are not"
+                    " reparameterised: the discrepancy would leave the prior as it is"
+                )
     draws = [p.fn.rsample() if p.fn.has_rsample else p.fn.sample() for _, p in sites]
     values = [q.value for q, _ in sites if q.value.requires_grad]
     if is_validation_enabled() and values:

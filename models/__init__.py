@@ -1,24 +1,50 @@
 """The zoo: one file per published story."""
 
+from ppl_disentangle.models.annealed_vae import AnnealedVAE
 from ppl_disentangle.models.beta_tcvae import BetaTCVAE
 from ppl_disentangle.models.beta_vae import BetaVAE
 from ppl_disentangle.models.causal_vae import CausalVAE
 from ppl_disentangle.models.causal_vae_paper import CausalVAEPaper
+from ppl_disentangle.models.constrained_vae import ConstrainedVAE
+from ppl_disentangle.models.control_vae import ControlVAE
 from ppl_disentangle.models.dear import DEAR
 from ppl_disentangle.models.deep_scm import DeepSCM
+from ppl_disentangle.models.dip_vae import DIPVAE
+from ppl_disentangle.models.factor_vae import FactorVAE
+from ppl_disentangle.models.grouped_vae import GroupedVAE
+from ppl_disentangle.models.hfvae import HFVAE
+from ppl_disentangle.models.info_vae import InfoVAE
 from ppl_disentangle.models.isotropic import IsotropicVAE
 from ppl_disentangle.models.ivae import IVAE, StructuralIVAE
+from ppl_disentangle.models.joint_vae import JointVAE
+from ppl_disentangle.models.linear_gaussian import FactorAnalysis, LinearGaussian, ProbabilisticPCA
 from ppl_disentangle.models.structural_vae import StructuralVAE
+from ppl_disentangle.models.vade import VaDE
+from ppl_disentangle.models.vae import VAE
 
 __all__ = [
-    "DEAR",
-    "IVAE",
+    "AnnealedVAE",
     "BetaTCVAE",
     "BetaVAE",
     "CausalVAE",
     "CausalVAEPaper",
+    "ConstrainedVAE",
+    "ControlVAE",
+    "DEAR",
+    "DIPVAE",
     "DeepSCM",
+    "FactorAnalysis",
+    "FactorVAE",
+    "GroupedVAE",
+    "HFVAE",
+    "IVAE",
+    "InfoVAE",
     "IsotropicVAE",
+    "JointVAE",
+    "LinearGaussian",
+    "ProbabilisticPCA",
     "StructuralIVAE",
     "StructuralVAE",
+    "VAE",
+    "VaDE",
 ]

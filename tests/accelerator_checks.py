@@ -6,7 +6,7 @@ Run by ``test_stories.py``, or as ``pytest tests/accelerator_checks.py``.
 import pyro
 import pytest
 import torch
-from test_stories import FEATURES, OBJECTIVES, STORIES, training_step
+from test_stories import FEATURES, PAIRS, STORIES, training_step
 from torch._subclasses import FakeTensorMode
 from torch.utils import backend_registration
 
@@ -27,7 +27,7 @@ class FakeAccelerator(FakeTensorMode):
     avoid_device_init = True
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=list(OBJECTIVES))
+@pytest.mark.parametrize(("make", "objective"), PAIRS)
 def test_a_training_step_stays_on_an_accelerator(make, objective):
     pyro.enable_validation(False)
     with FakeAccelerator():
