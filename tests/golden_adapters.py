@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import torch
@@ -19,7 +20,10 @@ from ppl_disentangle.metrics import (
     disentanglement,
     disentanglement_per_code,
     factor_vae_score,
+    gaussian_total_correlation,
+    mean_mutual_information,
     mig,
+    wasserstein_correlation,
 )
 from ppl_disentangle.representation import encode
 from ppl_disentangle.sites import Plate, Site
@@ -57,6 +61,21 @@ def _matrix(importances):
         "dci_disentanglement_per_code": disentanglement_per_code(importances),
         "dci_completeness_per_factor": completeness_per_factor(importances),
     }
+
+
+def _unsupervised(codes):
+    return {
+        "tc_gaussian": gaussian_total_correlation(codes),
+        "wasserstein_corr": wasserstein_correlation(codes),
+        "wasserstein_corr_norm": wasserstein_correlation(codes, normalised=True),
+        "mi_score": mean_mutual_information(codes),
+    }
+
+
+def _gauss(covariance):
+    """The total correlation of codes with exactly this covariance."""
+    points = np.linalg.cholesky(covariance).T * math.sqrt(len(covariance) - 0.5)
+    return gaussian_total_correlation(np.concatenate([points, -points]))
 
 
 def _minibatch(z, mu, log_std, num_data):
@@ -186,6 +205,8 @@ ADAPTERS = {
     "factorvae": _factor_vae,
     "matrix": _matrix,
     "minibatch": _minibatch,
+    "unsupervised": _unsupervised,
+    "gauss": _gauss,
     "vae": _vae,
     "scm": _scm,
 }

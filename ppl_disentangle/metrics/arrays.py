@@ -7,7 +7,7 @@ import torch
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
-__all__ = ["as_array", "as_arrays", "as_classes", "as_codes", "as_split", "varying"]
+__all__ = ["as_array", "as_arrays", "as_classes", "as_codes", "as_split", "constant", "varying"]
 
 
 def as_array(values: ArrayLike) -> ndarray:
@@ -60,6 +60,11 @@ def varying(factors: ndarray) -> ndarray:
     if not several.any():
         raise ValueError("expected a factor with at least two values, got one value of every factor")
     return several
+
+
+def constant(codes: ndarray) -> ndarray:
+    """Which codes ``(num_codes,)`` are the same for all data, but for the rounding of float64."""
+    return np.ptp(codes, axis=0) <= 1e-12 * np.abs(codes).max(0)
 
 
 def _two_dimensional(values: ArrayLike, name: str, columns: str) -> ndarray:

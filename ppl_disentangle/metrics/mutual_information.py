@@ -6,9 +6,9 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from ppl_disentangle.metrics.arrays import as_arrays, as_classes
+from ppl_disentangle.metrics.arrays import as_arrays, as_classes, as_codes
 
-__all__ = ["entropies", "mutual_information"]
+__all__ = ["binned", "entropies", "mutual_information"]
 
 
 def mutual_information(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> ndarray:
@@ -63,6 +63,11 @@ def entropies(factors: ArrayLike) -> ndarray:
     """
     v = as_classes(factors)
     return np.array([np.log(len(v)) - _n_log_n(np.bincount(column)).sum() / len(v) for column in v.T])
+
+
+def binned(codes: ArrayLike, bins: int) -> ndarray:
+    """Bin of every code, ``(num_data, num_codes)``: one of ``bins`` of equal width over the code's own range."""
+    return _bins(as_codes(codes), bins).T
 
 
 def _bins(codes: ndarray, bins: int) -> ndarray:

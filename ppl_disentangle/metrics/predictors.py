@@ -1,0 +1,54 @@
+"""Classifiers of a factor from codes, for what a downstream user or an auditor could read from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from numpy import ndarray
+
+from ppl_disentangle.metrics.dci import classifier_of
+
+__all__ = ["Probe", "fit_probe"]
+
+Probe = Literal["linear", "gbt", "lightgbm", "forest"]
+
+
+def fit_probe(
+    probe: Probe, codes: ndarray, classes: ndarray, *, seed: int = 0, balanced: bool = False
+) -> Callable[[ndarray], ndarray]:
+    """A function from codes ``(num, num_codes)`` to predicted classes ``(num,)``, fitted to the rows given.
+
+    ``"linear"`` is a multinomial logistic regression of the standardised codes with scikit-learn's penalty
+    (C = 1); the others are the trees of :func:`dci`, where those of LightGBM may have leaves of a single row,
+    as scikit-learn's have. Classes that the rows lack are never predicted; rows of one class make a constant.
+
+    Args:
+        probe: the classifier.
+        codes: shape ``(num_data, num_codes)``.
+        classes: shape ``(num_data,)``.
+        seed: random state of trees.
+        balanced: weigh every class alike, whatever its share.
+    """
+    present, counts = np.unique(classes, return_counts=True)
+    classifier = _linear(codes) if probe == "linear" else _trees(probe, seed)
+    if len(present) == 1:
+        return lambda z: np.full(len(z), present[0])
+    weights = (1 / counts)[np.searchsorted(present, classes)] * len(classes) / len(present)
+    name = "logisticregression__sample_weight" if probe == "linear" else "sample_weight"
+    fitted = classifier.fit(codes, classes, **({name: weights} if balanced else {}))
+    return lambda z: fitted.predict(z)
+
+
+def _linear(codes: ndarray) -> Any:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+
+
+def _trees(probe: str, seed: int) -> Any:
+    classifier = classifier_of(probe, seed=seed)  # type: ignore[arg-type]
+    return classifier.set_params(min_child_samples=1, min_data_in_bin=1) if probe == "lightgbm" else classifier
