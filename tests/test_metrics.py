@@ -12,7 +12,7 @@ import torch
 import xarray as xr
 from golden.representations import NUM_TRAIN, REPRESENTATIONS, SIZES
 
-from ppl_disentangle.data.base import Factor, FactorDataset, FactorGrid
+from ppl_disentangle.data.base import Factor, FactorGrid
 from ppl_disentangle.metrics import (
     active_units,
     completeness,
@@ -21,7 +21,6 @@ from ppl_disentangle.metrics import (
     disentanglement,
     disentanglement_per_code,
     entropies,
-    evaluate,
     factor_vae_score,
     factor_vae_score_from_codes,
     ica,
@@ -393,8 +392,6 @@ def test_lightgbm_missing_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "lightgbm", None)
     with pytest.raises(ImportError, match=r'pip install "ppl-disentangle\[fast-metrics\]"'):
         half_dci(noisy(rows()), rows())
-    with pytest.raises(ImportError, match="fast-metrics"):
-        evaluate(lambda x: pytest.fail("encoded first"), Factors(3, 4), dci_predictor="lightgbm")
 
 
 def test_lightgbm_importances_are_close_to_the_reference_predictors():
@@ -519,128 +516,3 @@ def test_baselines_refuse_other_shapes_and_units():
         pca(x.byte(), 2)(x)
     with pytest.raises(ValueError, match="expected 1 <= num_codes <= 12, got 13"):
         pca(x, 13)
-
-
-SMALL = {"num_data": 600, "num_test": 300, "dci_predictor": "lightgbm", "factor_vae_votes": (500, 400)}
-
-
-def evaluated(encode=lambda x: x * 2 + 1, grid=None, **settings):
-    return evaluate(encode, grid or Factors(5, 6, 1, 40), **SMALL | {"progress": False} | settings)
-
-
-def test_evaluate_gives_the_scores_of_its_metrics_on_the_drawn_rows():
-    seen = []
-    mixed = torch.tensor(rotation(4)).float()
-
-    def encode(x):
-        seen.append(x)
-        return x @ mixed
-
-    result = evaluated(encode).estimate
-    rows = torch.cat(seen).numpy()
-    assert len(np.unique(rows, axis=0)) == len(rows) == 900
-    codes, factors = rows @ mixed.numpy(), rows[:, [0, 1, 3]]
-    assert result.sel(metric="mig") == pytest.approx(mig(codes[:600], factors[:600]), abs=1e-6)
-    scores = dci(codes[:600], factors[:600], codes[600:], factors[600:], predictor="lightgbm")
-    for name in ("disentanglement", "completeness", "informativeness"):
-        assert result.sel(metric=f"dci_{name}") == pytest.approx(getattr(scores, name), abs=1e-6)
-    score = factor_vae_score_from_codes(codes, factors, seed=0, num_train=500, num_eval=400)
-    assert result.sel(metric="factor_vae_score") == score
-    assert result.sel(metric="active_units") == active_units(codes) == 4
-
-
-def test_evaluate_puts_estimates_between_chance_and_ceiling():
-    result = evaluated(lambda x: (x / torch.tensor([5, 6, 1, 40])) @ (torch.eye(4) - 0.2))
-    bounded = result.drop_sel(metric="active_units")
-    assert (bounded.chance < bounded.estimate).all()
-    assert (bounded.estimate < bounded.ceiling).sum() == 4  # both FactorVAE scores are 1
-    assert bounded.estimate.sel(metric="factor_vae_score") == 1
-    assert result.sel(metric="active_units")[["chance", "ceiling"]].to_array().isnull().all()
-    assert result.ceiling.sel(metric="factor_vae_score") == 1
-    assert bounded.chance.sel(metric="factor_vae_score") == pytest.approx(1 / 3, abs=0.1)
-    assert bounded.chance.sel(metric="mig") < 0.05
-
-
-def test_a_perfect_code_with_and_without_idle_codes_reaches_the_ceiling():
-    result = evaluated(lambda x: x, Factors(3, 4, 5), metrics=["mig", "dci_disentanglement", "factor_vae_score"])
-    np.testing.assert_allclose(result.estimate, result.ceiling, atol=1e-9)
-    noise = torch.Generator().manual_seed(0)
-
-    def with_idle_codes(x):
-        return torch.cat([x, 0.02 * torch.randn(len(x), 4, generator=noise)], 1)
-
-    wide = evaluated(with_idle_codes, Factors(3, 4, 5), metrics="mig")
-    assert wide.ceiling.item() == pytest.approx(wide.estimate.item(), abs=0.02)
-    assert wide.ceiling.item() < result.ceiling.sel(metric="mig").item()
-
-
-def test_evaluate_scores_baselines_on_the_same_rows():
-    result = evaluated(baselines={"same": lambda x: (x * 2 + 1).numpy(), "constant": torch.zeros_like})
-    assert result.baseline_estimate.dims == ("baseline", "metric")
-    np.testing.assert_array_equal(result.baseline_estimate.sel(baseline="same"), result.estimate)
-    assert result.baseline_estimate.sel(baseline="constant", metric="active_units") == 0
-    assert "baseline_estimate" not in evaluated(metrics="mig")
-
-
-def test_evaluate_records_its_settings_and_survives_a_file(tmp_path):
-    result = evaluated(seed=3, baselines={"copy": lambda x: x})
-    result.to_netcdf(tmp_path / "metrics.nc", engine="h5netcdf")
-    loaded = xr.load_dataset(tmp_path / "metrics.nc", engine="h5netcdf")
-    xr.testing.assert_equal(loaded, result)
-    assert result.attrs["factors_left_out"] == "factor_2"
-    assert (result.attrs["num_data"], result.attrs["num_test"], result.attrs["seed"]) == (600, 300, 3)
-    assert loaded.attrs["dci_predictor"] == "lightgbm"
-    assert "lightgbm" in loaded.attrs["versions"]
-    assert list(loaded.attrs["factor_vae_votes"]) == [500, 400]
-
-
-def test_evaluate_follows_its_seed():
-    settings = {
-        "encode": lambda x: x @ torch.tensor(rotation(4)).float(),
-        "metrics": ["factor_vae_score", "mig"],
-    }
-    first, again, other = (evaluated(seed=s, **settings) for s in (0, 0, 1))
-    xr.testing.assert_identical(first, again)
-    assert list(first.metric.values) == ["factor_vae_score", "mig"]
-    assert (first.estimate != other.estimate).all()
-
-
-def test_data_fewer_than_asked_for_all_serve():
-    result = evaluated(grid=Factors(5, 6, 3), metrics="mig")
-    assert (result.attrs["num_data"], result.attrs["num_test"]) == (60, 30)
-
-
-def test_evaluate_refuses_unknown_metrics_and_data_without_factors():
-    with pytest.raises(KeyError, match="no metric named 'migg'; there are"):
-        evaluated(metrics="migg")
-    with pytest.raises(ValueError, match="expected data with ground-truth factors, got 'factors' with none"):
-        evaluated(grid=Factors())
-    with pytest.raises(ValueError, match="expected num_data >= 2 and num_test >= 2, got 600 and 0"):
-        evaluated(num_test=0)
-    with pytest.raises(ValueError, match="NaN or infinity in code column 0, 1"):
-        evaluated(lambda x: x[:, :2] * torch.nan)
-
-
-def test_progress_is_shown_only_when_asked_for(capfd):
-    evaluated(metrics="mig")
-    assert capfd.readouterr() == ("", "")
-    evaluated(metrics="mig", progress=True)
-    assert "encode" in capfd.readouterr().err
-
-
-def test_encoders_are_called_without_gradients():
-    weight = torch.eye(3, requires_grad=True)
-
-    def encode(x):
-        assert not torch.is_grad_enabled()
-        return x @ weight
-
-    assert evaluated(encode, Factors(3, 4, 5), metrics="mig").estimate > 0.5
-    assert factor_vae_score(Factors(3, 4, 5), encode, seed=0, num_train=50, num_eval=50) == 1
-
-
-def test_evaluate_takes_data_that_are_no_grid():
-    subset = Factors(5, 6, 7).subset(torch.arange(0, 210, 3))
-    assert isinstance(subset, FactorDataset)
-    assert not isinstance(subset, FactorGrid)
-    assert evaluated(grid=subset, metrics=["mig", "factor_vae_score"]).estimate.sel(metric="mig") > 0.5

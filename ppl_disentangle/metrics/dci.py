@@ -20,6 +20,7 @@ __all__ = [
     "dci",
     "disentanglement",
     "disentanglement_per_code",
+    "fit_trees",
 ]
 
 Predictor = Literal["gbt", "lightgbm", "forest"]
@@ -76,15 +77,30 @@ def dci(
             https://arxiv.org/abs/1811.12359
     """
     z, v, num_train = as_split(codes_train, factors_train, codes_test, factors_test)
-    several = varying(v[:num_train])
-    importances, accuracies = np.full((z.shape[1], len(several)), np.nan), []
+    importances, predictions = fit_trees(z, v, num_train, predictor=predictor, seed=seed)
+    several = ~np.isnan(importances[0])
+    accuracy = np.mean(predictions[:, several] == v[num_train:, several])
+    return DCI(disentanglement(importances), completeness(importances), float(accuracy), predictor, importances)
+
+
+def fit_trees(
+    codes: ndarray, factors: ndarray, num_train: int, *, predictor: Predictor, seed: int
+) -> tuple[ndarray, ndarray]:
+    """Trees for every factor of the first ``num_train`` rows: importances, and predictions of the other rows.
+
+    Returns:
+        Importances ``(num_codes, num_factors)`` with sum 1 a factor, and classes ``(num_test, num_factors)``. A
+        factor with one value in training has NaN, and that value.
+    """
+    several = varying(factors[:num_train])
+    importances = np.full((codes.shape[1], len(several)), np.nan)
+    predictions = np.repeat(factors[:1], len(factors) - num_train, axis=0)
     for k in np.flatnonzero(several):
-        classifier = classifier_of(predictor, seed=seed).fit(z[:num_train], v[:num_train, k])
+        classifier = classifier_of(predictor, seed=seed).fit(codes[:num_train], factors[:num_train, k])
         gains = np.abs(classifier.feature_importances_)
         importances[:, k] = gains / max(gains.sum(), np.finfo(float).tiny)
-        accuracies.append(np.mean(classifier.predict(z[num_train:]) == v[num_train:, k]))
-    scores = disentanglement(importances), completeness(importances), float(np.mean(accuracies))
-    return DCI(*scores, predictor, importances)
+        predictions[:, k] = classifier.predict(codes[num_train:])
+    return importances, predictions
 
 
 def disentanglement(importances: ArrayLike) -> float:
@@ -172,6 +188,7 @@ def _lightgbm(seed: int) -> Any:
     except ImportError as error:
         raise ImportError('predictor="lightgbm" needs LightGBM: pip install "ppl-disentangle[fast-metrics]"') from error
     size = {"n_estimators": 100, "max_depth": 3, "num_leaves": 8, "learning_rate": 0.1}
+    size |= {"min_child_samples": 1, "min_data_in_bin": 1}  # as in scikit-learn's trees
     return LGBMClassifier(**size, importance_type="gain", random_state=seed, n_jobs=1, verbose=-1)
 
 

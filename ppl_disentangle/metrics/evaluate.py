@@ -1,10 +1,10 @@
-"""Scores of an encoder beside chance, baselines and the score of a perfect code, all on the same data."""
+"""Scores of codes beside their standard errors, chance, baselines and a perfect code, all on the same data."""
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,131 +13,115 @@ from numpy import ndarray
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ppl_disentangle.data.arrays import from_arrays
 from ppl_disentangle.data.base import FactorDataset
-from ppl_disentangle.metrics.active_units import active_units
 from ppl_disentangle.metrics.arrays import as_array, as_codes, varying
-from ppl_disentangle.metrics.dci import Predictor, classifier_of, dci
-from ppl_disentangle.metrics.factor_vae_score import factor_vae_score_from_codes
-from ppl_disentangle.metrics.mig import mig
+from ppl_disentangle.metrics.dci import Predictor
+from ppl_disentangle.metrics.measures import MEASURES, METRICS, Measure
+from ppl_disentangle.metrics.scored import Scored, Task
+from ppl_disentangle.representation import encoder
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["MEASURES", "METRICS", "Task", "evaluate"]
+__all__ = ["evaluate"]
 
 Encode = Callable[[Tensor], ArrayLike]
 _ROWS_PER_CALL = 1024
 
 
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What a measure scores codes against: classes of all rows, how many train, and the settings."""
-
-    factors: ndarray
-    num_train: int
-    seed: int
-    dci_predictor: Predictor
-    factor_vae_votes: tuple[int, int]
-
-    def __post_init__(self) -> None:
-        classifier_of(self.dci_predictor, seed=self.seed)  # fails before the codes are computed
-
-
-Measure = Callable[[ndarray, Task], tuple[float, ...]]
-
-
-def _mig(codes: ndarray, task: Task) -> tuple[float, ...]:
-    return (mig(codes[: task.num_train], task.factors[: task.num_train]),)
-
-
-def _dci(codes: ndarray, task: Task) -> tuple[float, ...]:
-    train, test = slice(task.num_train), slice(task.num_train, None)
-    split = codes[train], task.factors[train], codes[test], task.factors[test]
-    return dci(*split, predictor=task.dci_predictor, seed=task.seed)[:3]
-
-
-def _factor_vae_score(codes: ndarray, task: Task) -> tuple[float, ...]:
-    num_train, num_eval = task.factor_vae_votes
-    if task.factors.shape[1] < 2:
-        return (np.nan,)  # which of one factor is fixed needs no telling
-    score = factor_vae_score_from_codes(codes, task.factors, seed=task.seed, num_train=num_train, num_eval=num_eval)
-    return (score,)
-
-
-def _active_units(codes: ndarray, task: Task) -> tuple[float, ...]:
-    return (active_units(codes),)
-
-
-MEASURES: dict[tuple[str, ...], Measure] = {
-    ("mig",): _mig,
-    ("dci_disentanglement", "dci_completeness", "dci_informativeness"): _dci,
-    ("factor_vae_score",): _factor_vae_score,
-    ("active_units",): _active_units,
-}
-METRICS = tuple(name for names in MEASURES for name in names)
-WITHOUT_REFERENCES = frozenset({"active_units"})
-
-
 def evaluate(
-    encode: Encode,
-    data: FactorDataset,
+    representation: Any,
+    data: FactorDataset | ArrayLike,
     *,
-    metrics: Literal["all"] | Sequence[str] = "all",
-    baselines: Mapping[str, Encode] | None = None,
+    metrics: Literal["all"] | str | Sequence[str] = "all",
+    baselines: Mapping[str, Any] | None = None,
     num_data: int = 10_000,
     num_test: int = 5_000,
     seed: int = 0,
     dci_predictor: Predictor = "gbt",
     factor_vae_votes: tuple[int, int] = (10_000, 5_000),
+    resamples: int = 50,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Score the codes of ``encode``, and by the same estimators on the same rows what to compare them with.
+    """Score codes, and by the same estimators on the same rows what to compare them with.
 
-    Rows are drawn without replacement and encoded once by each encoder. MIG reads the training rows, DCI
-    trains on them and is scored on the test rows, the FactorVAE score draws its votes among all rows, as
-    :func:`factor_vae_score_from_codes`, and active units are counted over all rows. Factors that take one
-    value in the training rows are left out.
+    Rows are drawn without replacement and encoded once by each encoder; what several scores need, such as the
+    matrix of mutual information or the trees of DCI, is computed once for each set of codes. Scores that train
+    nothing read the training rows; predictors train on them and are scored on the test rows; the FactorVAE score
+    draws its votes among all rows, as :func:`factor_vae_score_from_codes`, and active units are counted over
+    all rows. Factors that take one value in the training rows are left out.
 
     Args:
-        encode: from stored observations ``(num, *observation_shape)`` to codes ``(num, num_codes)``.
-        data: data with factors.
+        representation: a story, whose codes are its posterior means; a function from stored observations
+            ``(num, *observation_shape)`` to codes ``(num, num_codes)``; or the codes of all data in order,
+            ``(len(data), num_codes)``.
+        data: data with factors; with codes also the factors themselves, ``(num_data, num_factors)``.
         metrics: names out of ``METRICS``, or all of them.
-        baselines: further encoders by name.
+        baselines: further representations by name.
         num_data: training rows. Where data are fewer than ``num_data + num_test``, all serve, split in
             proportion.
         num_test: test rows.
-        seed: seed of the rows, the votes, the predictors and the permutation.
-        dci_predictor: predictor of :func:`dci`. The reference ``"gbt"`` takes minutes a code at the default
-            number of rows, ``"lightgbm"`` seconds.
+        seed: seed of the rows, the votes, the predictors, the resamples and the permutation.
+        dci_predictor: predictor of :func:`dci`, of ``unfairness`` and of ``boosted_trees_*``. The reference
+            ``"gbt"`` takes minutes a code at the default number of rows, ``"lightgbm"`` seconds.
         factor_vae_votes: votes that train and that score the classifier of the FactorVAE score.
+        resamples: of the bootstrap; 0 leaves all standard errors out.
         progress: show a progress bar.
 
     Returns:
-        A dataset over ``metric`` with the variables ``estimate``; ``chance``, the score of the same codes in
-        random order; ``ceiling``, the score of a perfect code: one code per factor, its standardised classes,
-        and small noise in as many further codes as ``encode`` has; and, if there are any,
-        ``baseline_estimate`` over ``(baseline, metric)``. Chance and ceiling of the active units are NaN. The
-        attributes hold the settings.
+        A dataset over ``metric`` with the variables ``estimate``; ``standard_error`` of it, as its measure has
+        it (:func:`bootstrap`, :func:`blocks`); ``chance``, the score of the same codes, each in a random order
+        of its own; ``ceiling``, the score of a perfect code: one code per factor, its standardised classes, and
+        small noise in as many further codes as the representation has; and, if there are any,
+        ``baseline_estimate`` over ``(baseline, metric)``. Scores that are a mere description have neither
+        chance nor ceiling: NaN. The attributes hold the settings, the versions, and by ``lower_is_better`` the
+        scores that a good code has small. Scores that the rows are too few for are NaN.
+
+    Raises:
+        KeyError: there is no metric of that name.
+        ValueError: data without factors, codes that do not match them, or that are not finite.
+
+    Example:
+        >>> v = np.indices((4, 5, 6)).reshape(3, -1).T
+        >>> scores = evaluate(-2 * v, v, metrics=["mig", "gaussian_total_correlation"], progress=False)
+        >>> [scores[name].sel(metric="mig").item() for name in ("estimate", "ceiling")]
+        [1.0, 1.0]
     """
     names = METRICS if metrics == "all" else (metrics,) if isinstance(metrics, str) else tuple(metrics)
     measures = _measures_of(names)
+    source = _source(data)
+    index, num_train = _rows(len(source), num_data, num_test, seed)
+    factors, left_out = _factors(source, index, num_train)
+    task = Task(factors, num_train, seed, dci_predictor, factor_vae_votes, resamples)
     baselines = dict(baselines or {})
-    index, num_train = _rows(len(data), num_data, num_test, seed)
-    factors, left_out = _factors(data, index, num_train)
-    task = Task(factors, num_train, seed, dci_predictor, factor_vae_votes)
-    codes, *others = _encode((encode, *baselines.values()), data, index, progress=progress)
+    codes, *others = _codes([representation, *baselines.values()], data, index, progress=progress)
     rng = np.random.default_rng(seed)
-    code_sets = codes, rng.permutation(codes), _perfect_codes(factors, codes.shape[1], rng), *others
-    scores = _scores(code_sets, measures, task, progress=progress)
-    result = _dataset(scores, measures, tuple(baselines)).sel(metric=list(names))
-    left = ", ".join(left_out)
-    return result.assign_attrs(_settings(task) | {"data": data.name, "factors_left_out": left})
+    references = rng.permuted(codes, axis=0), _perfect_codes(factors, codes.shape[1], rng)
+    sets = [Scored(z, task) for z in (codes, *references, *others)]
+    result = _scores(sets, measures, list(baselines), progress=progress).sel(metric=list(names))
+    lower = [name for m in measures for name in m.names if m.better == "lower" and name in names]
+    notes = {"data": source.name, "factors_left_out": ", ".join(left_out), "lower_is_better": ", ".join(lower)}
+    return result.assign_attrs(_settings(task) | notes)
 
 
-def _measures_of(names: Sequence[str]) -> dict[tuple[str, ...], Measure]:
-    if unknown := [name for name in names if name not in METRICS]:
-        raise KeyError(f"no metric named {unknown[0]!r}; there are {list(METRICS)}")
-    return {group: measure for group, measure in MEASURES.items() if set(group) & set(names)}
+def _measures_of(names: Sequence[str]) -> list[Measure]:
+    for name in names:
+        if name not in METRICS:
+            close = get_close_matches(name, METRICS, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise KeyError(f"no metric named {name!r}; there are {list(METRICS)}{hint}")
+    return [measure for measure in MEASURES if set(measure.names) & set(names)]
+
+
+def _source(data: FactorDataset | ArrayLike) -> FactorDataset:
+    """Data whose factors can be asked for by row."""
+    if isinstance(data, FactorDataset):
+        return data
+    factors = as_array(data)
+    if factors.ndim != 2:
+        raise ValueError(f"expected data with factors, or factors (num_data, num_factors), got shape {factors.shape}")
+    return from_arrays(np.zeros((len(factors), 1), np.float32), factors, name="factors")
 
 
 def _rows(available: int, num_data: int, num_test: int, seed: int) -> tuple[Tensor, int]:
@@ -158,17 +142,44 @@ def _factors(data: FactorDataset, index: Tensor, num_train: int) -> tuple[ndarra
     return factors[:, several], [name for name, keep in zip(data.factor_names, several, strict=True) if not keep]
 
 
-def _encode(encoders: Sequence[Encode], data: FactorDataset, index: Tensor, *, progress: bool) -> list[ndarray]:
-    """Codes of the rows by every encoder; each observation is read once."""
+def _codes(
+    representations: Sequence[Any], data: FactorDataset | ArrayLike, index: Tensor, *, progress: bool
+) -> list[ndarray]:
+    """Codes of the rows by every representation; each observation is read once."""
+    encoders: dict[int, Encode] = {}
+    codes: dict[int, ndarray] = {}
+    for place, representation in enumerate(representations):
+        is_story = hasattr(representation, "model") and hasattr(representation, "guide")
+        if not (is_story or callable(representation)):
+            codes[place] = _given(representation, data, index)
+        elif isinstance(data, FactorDataset):
+            encoders[place] = encoder(representation, data) if is_story else representation
+        else:
+            got = type(representation).__name__
+            raise TypeError(f"expected codes (num_data, num_codes), since the data are factors alone, got {got}")
+    codes |= _encode(encoders, data, index, progress=progress) if isinstance(data, FactorDataset) and encoders else {}
+    return [codes[place] for place in range(len(representations))]
+
+
+def _given(codes: ArrayLike, data: Any, index: Tensor) -> ndarray:
+    checked = as_codes(codes)
+    if len(checked) != len(data):
+        raise ValueError(f"expected codes of all {len(data)} data, got {len(checked)} rows")
+    return checked[index.numpy()]
+
+
+def _encode(
+    encoders: Mapping[int, Encode], data: FactorDataset, index: Tensor, *, progress: bool
+) -> dict[int, ndarray]:
     from tqdm.auto import tqdm
 
-    parts: list[list[ndarray]] = [[] for _ in encoders]
+    parts: dict[int, list[ndarray]] = {place: [] for place in encoders}
     with torch.no_grad():
         for rows in tqdm(index.split(_ROWS_PER_CALL), desc="encode", disable=not progress):
             observations = data.observations(rows)
-            for part, encode in zip(parts, encoders, strict=True):
-                part.append(as_array(encode(observations)))
-    return [as_codes(np.concatenate(part)) for part in parts]
+            for place, encode in encoders.items():
+                parts[place].append(as_array(encode(observations)))
+    return {place: as_codes(np.concatenate(part)) for place, part in parts.items()}
 
 
 def _perfect_codes(factors: ndarray, num_codes: int, rng: np.random.Generator) -> ndarray:
@@ -178,37 +189,42 @@ def _perfect_codes(factors: ndarray, num_codes: int, rng: np.random.Generator) -
     return np.concatenate([classes, idle], 1)
 
 
-def _scores(
-    code_sets: Sequence[ndarray], measures: Mapping[tuple[str, ...], Measure], task: Task, *, progress: bool
-) -> ndarray:
-    """Every metric of every set of codes, ``(num_sets, num_metrics)``."""
+def _scores(sets: Sequence[Scored], measures: Sequence[Measure], baselines: list[str], *, progress: bool) -> xr.Dataset:
+    """Every score of every set of codes, which are the representation's, chance, the perfect code, and baselines."""
+    import xarray as xr
     from tqdm.auto import tqdm
 
-    bar = tqdm(code_sets, desc="score", disable=not progress)
-    return np.array([[score for measure in measures.values() for score in measure(z, task)] for z in bar])
-
-
-def _dataset(scores: ndarray, measures: Mapping[tuple[str, ...], Measure], baselines: tuple[str, ...]) -> xr.Dataset:
-    import xarray as xr
-
-    names = [name for group in measures for name in group]
-    scores[1:3, [name in WITHOUT_REFERENCES for name in names]] = np.nan
-    variables: dict[str, Any] = {
-        name: ("metric", row) for name, row in zip(("estimate", "chance", "ceiling"), scores, strict=False)
-    }
-    if baselines:
-        variables["baseline_estimate"] = (("baseline", "metric"), scores[3:])
-    coordinates = {"metric": names} | ({"baseline": list(baselines)} if baselines else {})
-    return xr.Dataset(variables, coordinates)
+    resampled = bool(sets[0].task.resamples)
+    columns: list[list[float]] = [[] for _ in range(len(sets) + 1)]
+    with tqdm(total=len(measures) * (len(sets) + resampled), disable=not progress) as bar:
+        for measure in measures:
+            bar.set_description(measure.names[0])
+            for place, scored in enumerate(sets):
+                unranked = measure.better is None and place in (1, 2)
+                columns[place] += [np.nan] * len(measure.names) if unranked else list(measure.score(scored))
+                bar.update()
+            errors = measure.error(measure.score, sets[0]) if resampled else np.full(len(measure.names), np.nan)
+            columns[-1] += list(errors)
+            bar.update(resampled)
+    estimate, chance, ceiling, *others, error = (("metric", column) for column in columns)
+    names = [name for measure in measures for name in measure.names]
+    variables = {"estimate": estimate, "standard_error": error, "chance": chance, "ceiling": ceiling}
+    result = xr.Dataset(variables, {"metric": names})
+    if not baselines:
+        return result
+    rows = [column for _, column in others]
+    return result.assign(baseline_estimate=(("baseline", "metric"), rows)).assign_coords(baseline=baselines)
 
 
 def _settings(task: Task) -> dict[str, Any]:
-    packages = ["ppl-disentangle", "numpy", "scikit-learn"] + ["lightgbm"] * (task.dci_predictor == "lightgbm")
+    packages = ["ppl-disentangle", "torch", "numpy", "scipy", "scikit-learn"]
+    packages += ["lightgbm"] * (task.dci_predictor == "lightgbm")
     return {
         "num_data": task.num_train,
         "num_test": len(task.factors) - task.num_train,
         "seed": task.seed,
         "dci_predictor": task.dci_predictor,
         "factor_vae_votes": list(task.factor_vae_votes),
+        "resamples": task.resamples,
         "versions": ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages),
     }

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from ppl_disentangle.metrics.arrays import as_arrays, varying
 from ppl_disentangle.metrics.mutual_information import entropies, mutual_information
 
-__all__ = ["mig", "mig_per_factor"]
+__all__ = ["information_gaps", "mig", "mig_per_factor"]
 
 
 def mig(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> float:
@@ -47,9 +47,12 @@ def mig(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> float:
 def mig_per_factor(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> ndarray:
     """Gap of each factor ``(num_factors,)``, NaN for one with a single value; their mean is :func:`mig`."""
     z, v = as_arrays(codes, factors)
-    several = varying(v)
-    information = np.sort(mutual_information(z, v[:, several], bins=bins), axis=0)
-    runner_up = information[-2] if len(information) > 1 else 0.0
-    gaps = np.full(len(several), np.nan)
-    gaps[several] = (information[-1] - runner_up) / entropies(v[:, several])
-    return gaps
+    varying(v)
+    return information_gaps(mutual_information(z, v, bins=bins), entropies(v))
+
+
+def information_gaps(information: ndarray, entropy: ndarray) -> ndarray:
+    """Gaps ``(num_factors,)`` from a matrix ``(num_codes, num_factors)`` and entropies; NaN for an entropy of 0."""
+    top = np.sort(information, axis=0)
+    runner_up = top[-2] if len(top) > 1 else 0.0
+    return (top[-1] - runner_up) / np.where(entropy > 1e-12, entropy, np.nan)

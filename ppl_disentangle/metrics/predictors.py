@@ -21,8 +21,8 @@ def fit_probe(
     """A function from codes ``(num, num_codes)`` to predicted classes ``(num,)``, fitted to the rows given.
 
     ``"linear"`` is a multinomial logistic regression of the standardised codes with scikit-learn's penalty
-    (C = 1); the others are the trees of :func:`dci`, where those of LightGBM may have leaves of a single row,
-    as scikit-learn's have. Classes that the rows lack are never predicted; rows of one class make a constant.
+    (C = 1); the others are the trees of :func:`dci`. Classes that the rows lack are never predicted; rows of
+    one class make a constant.
 
     Args:
         probe: the classifier.
@@ -32,7 +32,7 @@ def fit_probe(
         balanced: weigh every class alike, whatever its share.
     """
     present, counts = np.unique(classes, return_counts=True)
-    classifier = _linear(codes) if probe == "linear" else _trees(probe, seed)
+    classifier = _linear() if probe == "linear" else classifier_of(probe, seed=seed)
     if len(present) == 1:
         return lambda z: np.full(len(z), present[0])
     weights = (1 / counts)[np.searchsorted(present, classes)] * len(classes) / len(present)
@@ -41,14 +41,9 @@ def fit_probe(
     return lambda z: fitted.predict(z)
 
 
-def _linear(codes: ndarray) -> Any:
+def _linear() -> Any:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-
-
-def _trees(probe: str, seed: int) -> Any:
-    classifier = classifier_of(probe, seed=seed)  # type: ignore[arg-type]
-    return classifier.set_params(min_child_samples=1, min_data_in_bin=1) if probe == "lightgbm" else classifier

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -115,14 +116,20 @@ def unfairness_from_codes(
         seed: of trees and of the random order.
     """
     z, v, num_train = as_split(codes_train, factors_train, codes_test, factors_test)
-    several = np.flatnonzero(varying(v[:num_train]))
-    rng, test = np.random.default_rng(seed), v[num_train:]
-    pairs, floors = np.full((2, v.shape[1], v.shape[1]), np.nan)
-    for k in several:
-        predicted = fit_probe(predictor, z[:num_train], v[:num_train, k], seed=seed)(z[num_train:])
-        for s in several[several != k]:
-            pairs[k, s] = total_variation(predicted, test[:, s])
-            floors[k, s] = total_variation(predicted, rng.permutation(test[:, s]))
+    several = varying(v[:num_train])
+    predictions = np.repeat(v[:1], len(v) - num_train, axis=0)
+    for k in np.flatnonzero(several):
+        predictions[:, k] = fit_probe(predictor, z[:num_train], v[:num_train, k], seed=seed)(z[num_train:])
+    return unfairness_of_predictions(predictions, v[num_train:], several, seed=seed)
+
+
+def unfairness_of_predictions(predictions: ndarray, factors: ndarray, several: ndarray, *, seed: int) -> Unfairness:
+    """The score of predictions ``(num_data, num_factors)`` among the factors that are ``several``."""
+    rng, columns = np.random.default_rng(seed), np.flatnonzero(several)
+    pairs, floors = np.full((2, factors.shape[1], factors.shape[1]), np.nan)
+    for k, s in itertools.permutations(columns, 2):
+        pairs[k, s] = total_variation(predictions[:, k], factors[:, s])
+        floors[k, s] = total_variation(predictions[:, k], rng.permutation(factors[:, s]))
     return Unfairness(_mean(pairs), _mean(floors), pairs)
 
 

@@ -1,0 +1,127 @@
+"""The measures that :func:`evaluate` knows, by the names of their scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy import ndarray
+
+from ppl_disentangle.metrics.active_units import active_units
+from ppl_disentangle.metrics.dci import completeness, disentanglement
+from ppl_disentangle.metrics.downstream import sample_efficiency
+from ppl_disentangle.metrics.factor_vae_score import factor_vae_score_from_codes
+from ppl_disentangle.metrics.gaussian_total_correlation import gaussian_total_correlation
+from ppl_disentangle.metrics.mean_mutual_information import mean_mutual_information
+from ppl_disentangle.metrics.mig import information_gaps
+from ppl_disentangle.metrics.scored import LABELS, Scored
+from ppl_disentangle.metrics.standard_errors import Score, blocks, bootstrap
+from ppl_disentangle.metrics.unfairness import unfairness_of_predictions
+from ppl_disentangle.metrics.wasserstein_correlation import wasserstein_correlation
+
+__all__ = ["MEASURES", "METRICS", "Measure"]
+
+
+class Measure(NamedTuple):
+    """Names of scores that are computed together, and how.
+
+    Attributes:
+        names: of the scores.
+        score: from codes to as many numbers.
+        error: from ``score`` and codes to their standard errors.
+        better: which end of the scale is the better one; ``None`` for a mere description, which has neither
+            chance nor ceiling.
+    """
+
+    names: tuple[str, ...]
+    score: Score
+    error: Callable[[Score, Scored], ndarray] = bootstrap
+    better: Literal["higher", "lower"] | None = "higher"
+
+
+def _mig(scored: Scored) -> Sequence[float]:
+    return (float(np.nanmean(information_gaps(scored.information, scored.entropies))),)
+
+
+def _dci(scored: Scored) -> Sequence[float]:
+    importances, predictions = scored.trees
+    several = ~np.isnan(importances[0])
+    accuracy = np.mean(predictions[:, several] == scored.split[3][:, several])
+    return disentanglement(importances), completeness(importances), float(accuracy)
+
+
+def _factor_vae_score(scored: Scored) -> Sequence[float]:
+    task = scored.task
+    if task.factors.shape[1] < 2:
+        return (math.nan,)  # which of one factor is fixed needs no telling
+    num_train, num_eval = task.factor_vae_votes
+    score = factor_vae_score_from_codes(
+        scored.codes, task.factors, seed=task.seed, num_train=num_train, num_eval=num_eval
+    )
+    return (score,)
+
+
+def _unfairness(scored: Scored) -> Sequence[float]:
+    importances, predictions = scored.trees
+    several = ~np.isnan(importances[0])
+    return (unfairness_of_predictions(predictions, scored.split[3], several, seed=scored.task.seed).mean,)
+
+
+def _correlations(scored: Scored) -> Sequence[float]:
+    z = scored.train[0]
+    distances = (wasserstein_correlation(z, normalised=normalised) for normalised in (False, True))
+    return gaussian_total_correlation(z), *distances, mean_mutual_information(z)
+
+
+def _accuracies(name: Literal["linear_probe", "boosted_trees"]) -> Score:
+    """Mean accuracy over the factors at each number of labels, and the sample efficiency."""
+
+    def score(scored: Scored) -> Sequence[float]:
+        accuracy = getattr(scored, name)["accuracy"]
+        return *accuracy.mean("factor").values.tolist(), sample_efficiency(accuracy)
+
+    return score
+
+
+def _accuracy_errors(name: Literal["linear_probe", "boosted_trees"]) -> Callable[[Score, Scored], ndarray]:
+    """Errors from the draws of labels and from the test rows, factors taken to err independently."""
+
+    def error(score: Score, scored: Scored) -> ndarray:
+        found, (*means, ratio) = getattr(scored, name), score(scored)
+        accuracy, num_test = found["accuracy"], len(scored.codes) - scored.task.num_train
+        draws = found["accuracy_standard_error"].fillna(0.0) ** 2
+        variances = (draws + accuracy * (1 - accuracy) / num_test).mean("factor") / accuracy.sizes["factor"]
+        errors = np.sqrt(np.where(np.isnan(means), np.nan, variances))
+        few, many = (LABELS.index(num) for num in (100, 10_000))
+        return np.append(errors, ratio * math.hypot(errors[few] / means[few], errors[many] / means[many]))
+
+    return error
+
+
+def _downstream(name: Literal["linear_probe", "boosted_trees"]) -> Measure:
+    names = *(f"{name}_{num}" for num in LABELS), f"{name}_sample_efficiency"
+    return Measure(names, _accuracies(name), _accuracy_errors(name))
+
+
+MEASURES = (
+    Measure(("mig",), _mig),
+    Measure(("dci_disentanglement", "dci_completeness", "dci_informativeness"), _dci, blocks),
+    Measure(("factor_vae_score",), _factor_vae_score, blocks),
+    _downstream("linear_probe"),
+    _downstream("boosted_trees"),
+    Measure(("unfairness",), _unfairness, blocks, "lower"),
+    Measure(
+        (
+            "gaussian_total_correlation",
+            "wasserstein_correlation",
+            "wasserstein_correlation_normalised",
+            "mean_mutual_information",
+        ),
+        _correlations,
+        better="lower",
+    ),
+    Measure(("active_units",), lambda scored: (active_units(scored.codes),), better=None),
+)
+METRICS = tuple(name for measure in MEASURES for name in measure.names)
