@@ -41,6 +41,9 @@ def evidence(
     Returns:
         ``elbo`` and ``log_likelihood`` over ``data``, and ``kl`` over ``data`` and ``code``, a latent whose
         divergence does not split over coordinates being one code. No parameter changes.
+
+    Raises:
+        ValueError: no plate over the data, or a site outside of it: a latent of all data has no bound of each.
     """
     story = story_of(story)
     parts: list[tuple[Tensor, Tensor]] = []
@@ -101,7 +104,7 @@ def log_marginal(
         square root of their number (NaN for a single datum). No parameter changes.
 
     Raises:
-        ValueError: fewer than one draw, an order that is not finite, or no plate over the data.
+        ValueError: fewer than one draw, an order that is not finite, no plate over the data, or a site outside of it.
 
     References:
         [1] Burda et al., 2016. https://arxiv.org/abs/1509.00519
@@ -153,6 +156,10 @@ def sites_of(story: GenerativeStory, x: Tensor) -> tuple[dict[str, tuple[Site, S
     plate = data_plate([*observed, *(q for q, _ in sites.values())])
     if plate is None:
         raise ValueError("the bound of each datum needs a plate over the data in model and guide")
+    for site in (*(q for q, _ in sites.values()), *observed):
+        if plate.name not in (p.name for p in site.plates):
+            kind = "latent" if site.name in sites else "observed site"
+            raise ValueError(f"{kind} {site.name!r} is outside of the plate {plate.name!r} over the data")
     return sites, observed, plate
 
 
@@ -175,7 +182,7 @@ def _kl_per_code(q: Site, p: Site, plate: Plate) -> Tensor:
     left, right = q.fn, p.fn
     while isinstance(left, Independent) and isinstance(right, Independent):
         left, right = left.base_dist, right.base_dist
-    if left.event_shape or len(q.plates) > 1 or q.mask not in (None, True) or not q.fn.event_shape:
+    if left.event_shape or len(q.plates) > 1 or q.mask is not None or not q.fn.event_shape:
         return q.per_datum(kl(q, p), plate)[:, None]
     try:
         return kl_divergence(left, right).flatten(1)

@@ -117,9 +117,6 @@ class _Block:
     def of(cls, story: GenerativeStory, x: Tensor) -> _Block:
         pairs, observed, plate = sites_of(story, x)
         guide, model = zip(*pairs.values(), strict=True)
-        for site in guide:
-            if plate.name not in (p.name for p in site.plates):
-                raise ValueError(f"latent {site.name!r} is outside of the plate {plate.name!r} over the data")
         if data_mask(guide, plate) is not None:
             raise ValueError("expected latents without a mask: the data that q(z) is a mixture over would not be known")
         densities = (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -69,8 +71,12 @@ class Site:
         return scale_and_mask(values, self.scale, self.mask).sum()
 
     def per_datum(self, values: Tensor, plate: Plate) -> Tensor:
-        """Sums of ``values`` over all plates but ``plate``, masked but unscaled, of shape ``(plate.size,)``."""
-        values = scale_and_mask(values, 1.0, self.mask)
+        """Sums of ``values`` over all plates but ``plate``, masked, of shape ``(plate.size,)``.
+
+        Unscaled, but that elements of the other plates stand for as many as these say.
+        """
+        scale = math.prod(p.full_size / p.size for p in self.plates if p.name != plate.name)
+        values = scale_and_mask(values, scale, self.mask)
         values = values.expand(torch.broadcast_shapes(values.shape, (plate.size,) + (1,) * (-1 - plate.dim)))
         return values.movedim(plate.dim, 0).flatten(1).sum(1) if values.dim() > 1 else values
 
@@ -126,9 +132,10 @@ def latent_sites(model_trace: Trace, guide_trace: Trace) -> list[tuple[Site, Sit
     """
     guide, model = sampled_sites(guide_trace), sampled_sites(model_trace)
     for here, there, names, others in (("guide", "model", guide, model), ("model", "guide", model, guide)):
-        for name in names:
+        for name, site in names.items():
             if name not in others:
-                raise ValueError(f"the {here} samples {name!r}, the {there} does not; it has {list(others)}")
+                way_out = "; nothing is enumerated here: marginalise it" if site.fn.has_enumerate_support else ""
+                raise ValueError(f"the {here} samples {name!r}, the {there} does not; it has {list(others)}{way_out}")
     for name, q in guide.items():
         if q.fn.event_shape != model[name].fn.event_shape:
             raise ValueError(
@@ -182,21 +189,41 @@ def dreamt_traces(
     guide lacks.
 
     Raises:
-        ValueError: the model does not return what it draws, or no gradient passes through it.
+        ValueError: the model cannot be asked for data, does not return what it draws, or no gradient passes through it.
     """
+    if not _takes(model, "batch_size"):
+        raise ValueError(
+            "this objective needs data that the model draws, as model(batch_size=n), but the model takes no batch_size;"
+            " as_story(model, guide) makes a pair whose model does"
+        )
     model_trace = poutine.trace(lambda x: model(batch_size=len(x))).get_trace(x)
-    returned = model_trace.nodes["_RETURN"]["value"]
-    dreamt = next((site for site in sampled_sites(model_trace).values() if site.value is returned), None)
-    if dreamt is None:
-        raise ValueError(f"expected a model that returns the value of its observed site, got {type(returned).__name__}")
+    dreamt = returned_site(model_trace)
     if not dreamt.fn.has_rsample:
         raise ValueError(
             f"no gradient passes through {dreamt.name!r}, drawn from {type(dreamt.fn).__name__}: use a likelihood that"
             " is reparameterised, such as Normal, or Delta for a deterministic generator"
         )
     if read_back:
-        return model_trace, poutine.trace(poutine.replay(guide, trace=model_trace)).get_trace(returned)
+        return model_trace, poutine.trace(poutine.replay(guide, trace=model_trace)).get_trace(dreamt.value)
     return model_trace, poutine.trace(guide).get_trace(x)
+
+
+def _takes(function: Callable[..., Any], name: str) -> bool:
+    parameters = inspect.signature(function).parameters.values()
+    return any(p.name == name or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def returned_site(model_trace: Trace) -> Site:
+    """The data of a trace of the model without data: the site whose value the model returned.
+
+    Raises:
+        ValueError: there is none.
+    """
+    returned = model_trace.nodes["_RETURN"]["value"]
+    found = next((site for site in sampled_sites(model_trace).values() if site.value is returned), None)
+    if found is None:
+        raise ValueError(f"expected a model that returns the value of its observed site, got {type(returned).__name__}")
+    return found
 
 
 def real_and_dreamt(model_trace: Trace) -> tuple[Tensor, Tensor]:
