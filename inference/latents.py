@@ -92,7 +92,7 @@ def plate_of_latents(sites: Sequence[Site]) -> Plate:
     """The plate over the data, around every latent.
 
     Raises:
-        ValueError: there is no such plate, a latent is outside of it, or the latents are scaled apart.
+        ValueError: there is no such plate, a latent is outside of it, or data or latents are scaled apart.
     """
     plate = data_plate(sites)
     if plate is None:
@@ -103,6 +103,10 @@ def plate_of_latents(sites: Sequence[Site]) -> Plate:
     for site in sites:
         if plate.name not in (p.name for p in site.plates):
             raise ValueError(f"latent {site.name!r} is outside of the plate {plate.name!r} over the data")
+    for site in sites:
+        if isinstance(site.scale, Tensor) and site.scale.numel() > 1:
+            shape = tuple(site.scale.shape)
+            raise ValueError(f"latent {site.name!r}: expected one scale for all data, got a tensor of shape {shape}")
     if len({s.scale for s in sites if not isinstance(s.scale, Tensor)}) > 1:
         scales = {s.name: s.scale for s in sites}
         raise ValueError(f"the latents share one aggregate posterior; expected one scale for all, got {scales}")
@@ -136,7 +140,7 @@ def data_mask(sites: Sequence[Site], plate: Plate) -> Tensor | None:
         if site.mask is None or site.mask is True:
             continue
         own = torch.as_tensor(site.mask, device=site.value.device)
-        if own.numel() not in (1, plate.size):
+        if own.numel() != 1 and (own.dim() < -plate.dim or not own.numel() == own.shape[plate.dim] == plate.size):
             raise ValueError(
                 f"latent {site.name!r}: expected a mask over the plate {plate.name!r} of {plate.size} data alone,"
                 f" got shape {tuple(own.shape)}"
