@@ -166,8 +166,11 @@ class TwoPlayerELBO(DecomposedELBO):
         return (norms - 1).square() if self.game == "wasserstein" else 0.5 * norms.square()
 
     def _logits(self, parameters: dict[str, Tensor], inputs: Sequence[Tensor]) -> Tensor:
+        own = next(self.critic.parameters(), None)
         try:
-            output = functional_call(self.critic, parameters, tuple(inputs))
+            output = functional_call(
+                self.critic, parameters, tuple(t if own is None else t.to(own.dtype) for t in inputs)
+            )
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:

@@ -82,14 +82,21 @@ class DecomposedELBO(nn.Module, ELBO):
         )
         if warm_up < 0:
             raise ValueError(f"expected warm_up >= 0, got {warm_up}")
+        for name, number in (("num_particles", num_particles), ("num_data", num_data)):
+            if number is not None and number < 1:
+                raise ValueError(f"expected {name} >= 1, got {number}")
         for name, weight in weights.items():
-            if not callable(weight) and weight < 0:
+            if not callable(weight) and not weight >= 0:
                 raise ValueError(f"expected a weight of {name!r} that is not negative, got {weight}")
         self.weights, self.warm_up, self.num_data = dict(weights), warm_up, num_data
         self.register_buffer("step", torch.zeros(()))
         self.optimizer_options: dict[str, Any] = {}
         self.last_terms: dict[str, Tensor] = {}
         self._pyro_name = f"{type(self).__name__}_{next(_numbers)}"
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._pyro_name = f"{type(self).__name__}_{next(_numbers)}"  # a copy's critic trains apart from its original
 
     def extra_repr(self) -> str:
         """The weights, for checkpoints and tables."""
@@ -116,7 +123,10 @@ class DecomposedELBO(nn.Module, ELBO):
     ) -> Tensor:
         """The loss as a scalar on the device of the data; reading it is left to the caller."""
         totals: dict[str, Tensor] = {}
-        for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs):
+        traces = self._get_traces(model, guide, args, kwargs)
+        if torch.is_grad_enabled():  # graphs are kept anyway; what terms draw comes after all of the guide's draws
+            traces = iter(list(traces))
+        for model_trace, guide_trace in traces:
             for name, term in self.terms(model_trace, guide_trace).items():
                 totals[name] = totals[name] + term if name in totals else term
         if self.num_particles > 1:

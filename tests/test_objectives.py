@@ -295,6 +295,12 @@ def test_errors_say_what_is_expected():
         TCELBO(num_data=5).loss(pair.model, pair.guide)
     with pytest.raises(ValueError, match="weight of 'total_correlation' that is not negative, got -1"):
         TCELBO(beta=-1.0)
+    with pytest.raises(ValueError, match="weight of 'kl' that is not negative, got nan"):
+        BetaELBO(math.nan)
+    with pytest.raises(ValueError, match="num_particles >= 1, got 0"):
+        BetaELBO(num_particles=0)
+    with pytest.raises(ValueError, match="num_data >= 1, got 0"):
+        TCELBO(num_data=0)
     with pytest.raises(ValueError, match="'weighted', 'stratified' or 'symmetric', got 'minibatch'"):
         TCELBO(estimator="minibatch")
     with pytest.raises(ValueError, match="warm_up >= 0, got -3"):
