@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -118,4 +119,4 @@ def at_step(weight: Weight, step: Tensor) -> float | Tensor:
 
 def spelled(weight: Weight) -> str:
     """A number or a schedule as text, the same in every process, for checkpoints and tables."""
-    return getattr(weight, "__qualname__", repr(weight))
+    return getattr(weight, "__qualname__", re.sub(r" at 0x[0-9a-f]+", "", repr(weight)))

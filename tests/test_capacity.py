@@ -1,5 +1,6 @@
 """Schedules, weights of single latents, and objectives with capacities, against formulas, loops and Pyro's bounds."""
 
+import functools
 import math
 
 import numpy as np
@@ -49,6 +50,19 @@ def test_schedules_are_weights_that_follow_the_steps_of_training(schedule):
     assert seen == pytest.approx([float(schedule(torch.tensor(float(t)))) for t in range(10)])
     assert repr(schedule) in repr(elbo)
     assert eval(repr(schedule)) == schedule
+
+
+def test_a_schedule_is_spelled_alike_in_every_process():
+    halved = functools.partial(torch.mul, other=0.5)
+    assert repr(BetaELBO(halved)) == repr(BetaELBO(functools.partial(torch.mul, other=0.5)))
+    assert " at 0x" not in repr(BetaELBO(halved)) + repr(BetaELBO(Rising()))
+
+
+class Rising:
+    """A schedule with the representation that Python gives it."""
+
+    def __call__(self, step):
+        return step / 100
 
 
 def test_senseless_schedules_are_refused():
