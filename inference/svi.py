@@ -17,7 +17,7 @@ from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference.batches import Batches
 from ppl_disentangle.inference.beta import BetaELBO
 from ppl_disentangle.inference.loop import run
-from ppl_disentangle.inference.trainer import Judge, Trainer, fused_adam
+from ppl_disentangle.inference.trainer import Judge, Trainer, forgets_num_data, fused_adam
 from ppl_disentangle.story import GenerativeStory, Pair, fork_randomness, parameters_stay_local, story_of
 
 __all__ = ["fit", "resolve_device"]
@@ -53,7 +53,8 @@ def fit(
         story: a story, or anything with a ``model`` and a ``guide``.
         data: the observations.
         steps: number of steps in all, those of a resumed run included.
-        objective: any Pyro ELBO; by default the story's own, else the evidence lower bound.
+        objective: any Pyro ELBO; by default the story's own, else the evidence lower bound. One that was used before
+            goes on with its schedules, its critic and its multipliers as they are.
         batch_size: data per step.
         lr: learning rate.
         optimizer: ``optimizer(parameters, lr=lr)``, such as ``torch.optim.SGD``; by default fused Adam.
@@ -83,15 +84,19 @@ def fit(
         raise ValueError(f"expected steps >= 1, got {steps}")
     if patience is not None and held_out is None:
         raise ValueError("patience needs held_out data to judge by")
+    if held_out is not None and held_out.observation_shape != data.observation_shape:
+        shapes = f"{tuple(held_out.observation_shape)}, the data of {tuple(data.observation_shape)}"
+        raise ValueError(f"held_out has observations of shape {shapes}")
     path = None if checkpoint is None else Path(checkpoint)
     if path is not None and path.exists() and not resume:
         raise FileExistsError(f"{path} exists; pass resume=True to go on from it, or another path")
     device = resolve_device(device)
     batches = Batches(data, batch_size, seed=seed, device=device)
     own = story_of(story)
-    with fork_randomness(), parameters_stay_local():
+    objective = objective or own.objective() or BetaELBO(1.0)
+    with fork_randomness(), parameters_stay_local(), forgets_num_data(objective):
         torch.manual_seed(seed)
-        trainer = Trainer(own, objective or own.objective() or BetaELBO(1.0), batches, precision)
+        trainer = Trainer(own, objective, batches, precision)
         trainer.prepare(optimizer or fused_adam, lr)
         state = trainer.state(steps, {"seed": seed, "lr": lr, "data": data.name, "num_data": len(data)})
         if path is not None and path.exists():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyro
@@ -22,12 +23,23 @@ from ppl_disentangle.inference.state import History, TrainingState
 from ppl_disentangle.sites import data_plate, first_non_finite, observed_sites, paired_traces
 from ppl_disentangle.story import GenerativeStory, fork_randomness
 
-__all__ = ["Judge", "Trainer", "fused_adam"]
+__all__ = ["Judge", "Trainer", "forgets_num_data", "fused_adam"]
 
 
 def fused_adam(parameters: list[dict[str, Any]], lr: float) -> Optimizer:
     """Adam, one kernel for all parameters."""
     return torch.optim.Adam(parameters, lr=lr, fused=True)
+
+
+@contextmanager
+def forgets_num_data(objective: ELBO) -> Iterator[None]:
+    """Afterwards the objective knows the number of data that it knew before, not that of what it was trained on."""
+    before = getattr(objective, "num_data", None)
+    try:
+        yield
+    finally:
+        if isinstance(objective, DecomposedELBO):
+            objective.num_data = before
 
 
 class Trainer:
@@ -117,6 +129,9 @@ class Judge:
         self, story: GenerativeStory, data: FactorDataset, every: int, patience: int | None, seed: int
     ) -> None:
         self.story, self.data, self.every, self.patience, self.seed = story, data, every, patience, seed
+        if not len(data):
+            raise ValueError("expected at least one held-out datum, got none")
+        evidence(story, data.subset(torch.arange(1)), seed=seed)  # says what is wrong before training
 
     def evaluate(self, state: TrainingState) -> None:
         """Note the held-out bound if it is time, and keep the best weights if patience is limited."""

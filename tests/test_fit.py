@@ -15,6 +15,7 @@ import torch
 from pyro.infer import Trace_ELBO
 from torch import nn
 
+from ppl_disentangle.checkpoints import load_tensors
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import digits, from_arrays
 from ppl_disentangle.inference import TCELBO, BetaELBO, NonFiniteError, TrainingInterrupted, evidence, fit
@@ -303,6 +304,13 @@ def test_any_pyro_objective_trains():
     assert all(not torch.equal(v, before[k]) for k, v in story.state_dict().items())
 
 
+def test_an_objective_that_was_told_the_number_of_data_is_free_for_others():
+    objective = TCELBO()
+    run(steps=1, objective=objective)
+    assert objective.num_data is None
+    fit(make(), digits().subset(torch.arange(50)), steps=1, batch_size=20, objective=objective, progress=False)
+
+
 def test_a_batch_of_all_data_trains():
     data = digits().subset(torch.arange(20))
     history = fit(make(), data, steps=2, batch_size=20, progress=False)
@@ -353,10 +361,48 @@ def test_a_disk_that_is_full_costs_nothing_that_was_saved(tmp_path):
     assert "what was there before is as it was" in done.stdout
 
 
+KILLED_WHILE_SAVING = """
+import os, signal, sys, torch
+from pathlib import Path
+from ppl_disentangle.checkpoints import save_tensors
+save_tensors(Path(sys.argv[1]), {"a": torch.ones(10)}, {"step": 1})
+os.fsync = lambda number: os.kill(os.getpid(), signal.SIGKILL)
+save_tensors(Path(sys.argv[1]), {"a": torch.zeros(10)}, {"step": 2})
+"""
+
+
+def test_a_run_that_is_killed_while_it_saves_keeps_what_it_saved_before(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    done = subprocess.run([sys.executable, "-c", KILLED_WHILE_SAVING, str(path)], capture_output=True)
+    assert done.returncode == -signal.SIGKILL
+    tensors, numbers = load_tensors(path)
+    assert numbers == {"step": 1}
+    assert torch.equal(tensors["a"], torch.ones(10))
+
+
+def test_a_bound_that_cannot_be_had_of_held_out_data_is_told_before_training():
+    class Wide(Fragile):
+        def model(self, x=None, *, batch_size=1):
+            pyro.sample("width", dist.Normal(0.0, 1.0))
+            return super().model(x, batch_size=batch_size)
+
+        def guide(self, x):
+            pyro.sample("width", dist.Normal(0.0, 1.0))
+            super().guide(x)
+
+    story = Wide(-1)
+    before = copy.deepcopy(story)
+    with pytest.raises(ValueError, match="latent 'width' is outside of the plate"):
+        run(story, held_out=digits(), objective=BetaELBO())
+    assert_same_weights(story, before)
+
+
 def test_bad_arguments_get_errors_that_name_them():
     for options, message in (
         ({"steps": 0}, "steps >= 1, got 0"),
         ({"patience": 2}, "patience needs held_out data"),
+        ({"held_out": digits().subset(torch.arange(0))}, "at least one held-out datum, got none"),
+        ({"held_out": from_arrays(torch.rand(9, 1, 5, 5))}, r"shape \(1, 5, 5\), the data of \(1, 8, 8\)"),
         ({"batch_size": 0}, "batch_size >= 1, got 0"),
         ({"batch_size": 2000}, "batch_size=2000 is more than the 1797 data of 'digits'"),
         ({"precision": "half"}, "precision 'float32' or 'bfloat16', got 'half'"),
