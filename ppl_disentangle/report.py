@@ -155,8 +155,10 @@ def _facts(config: Mapping[str, Any], environment: Mapping[str, str]) -> Iterato
 def _summary(metrics: xr.Dataset | None, held_out: xr.Dataset | None) -> list[str]:
     """The run in one or two sentences."""
     sentences = []
-    if metrics is not None and (ranked := [n for n in _names(metrics) if _is_ranked(metrics, n)]):
-        sentences.append(_comparison(metrics, "mig" if "mig" in ranked else ranked[0]))
+    if metrics is not None:
+        gains = [n for n in _names(metrics) if _is_ranked(metrics, n) and not _is_a_cost(metrics, n)]
+        if gains:
+            sentences.append(_comparison(metrics, "mig" if "mig" in gains else gains[0]))
     if held_out is not None and "elbo" in held_out:
         sentences.append(f"Held-out ELBO {_nats(held_out['elbo'].item())} nats per datum.")
     return sentences or ["This run has neither metrics nor a held-out bound."]
@@ -191,7 +193,8 @@ def _metrics_table(metrics: xr.Dataset) -> Table:
     for name in _names(metrics):
         row = metrics.sel(metric=name)
         scores = [row["estimate"].item(), *(row["baseline_estimate"].values if with_baselines else ())]
-        best = max(scores) if len(set(scores)) > 1 and _is_ranked(metrics, name) else math.inf
+        extreme = (min if _is_a_cost(metrics, name) else max)(scores)
+        best = extreme if len(set(scores)) > 1 and _is_ranked(metrics, name) else math.inf
         decimals = 0 if max(scores) >= 2 and all(float(score).is_integer() for score in scores) else 3
         cells = [Cell(_number(float(score), decimals), best=bool(score == best)) for score in scores]
         cells += [Cell(_number(row[reference].item(), decimals)) for reference in ("chance", "ceiling")]
@@ -235,8 +238,13 @@ def _names(metrics: xr.Dataset) -> list[str]:
 
 
 def _is_ranked(metrics: xr.Dataset, name: str) -> bool:
-    """Whether more is better; metrics without a ceiling only describe."""
+    """Whether one score is better than another; metrics without a ceiling only describe."""
     return math.isfinite(metrics["ceiling"].sel(metric=name).item())
+
+
+def _is_a_cost(metrics: xr.Dataset, name: str) -> bool:
+    """Whether less is better."""
+    return name in str(metrics.attrs.get("lower_is_better", "")).split(", ")
 
 
 def _metric_title(name: str) -> str:

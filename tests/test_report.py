@@ -189,6 +189,14 @@ def test_the_summary_says_in_words_how_the_model_compares(tmp_path, scores, sent
     assert sentence in read(tmp_path, results=one_metric(*scores)).text
 
 
+def test_of_scores_that_a_good_code_has_small_the_smallest_is_marked(tmp_path):
+    results = {"metrics": metrics().assign_attrs(lower_is_better="dci_completeness, mig")}
+    page = read(tmp_path, results=results)
+    row = page.table("Metric")["MIG"]
+    assert [row[column] for column in ("this model", "pca", "ica")] == ["0.213", "0.016", "[best]★0.012"]
+    assert "MIG 0.213:" not in page.text
+
+
 @pytest.mark.parametrize(
     ("scores", "written"),
     [((7.0, 10.0), ["7", "10"]), ((2.0, 2.5), ["2.000", "2.500"]), ((1.0, 0.0), ["1.000", "0.000"])],
