@@ -33,9 +33,9 @@ class BetaELBO(DecomposedELBO):
     Nats per datum: a weight for a likelihood averaged over pixels is another number;
     :func:`~ppl_disentangle.inference.beta.beta_from_mean_reduction` converts it.
 
-    Avoids: a likelihood averaged over pixels, or with half or 255 times its weight, beside a KL that is summed (four
-    libraries, each in its way), and a KL multiplied by batch size over number of data (a widely copied line): under
-    these one beta means as many things as there are libraries.
+    Avoids: beside a KL that is summed, a likelihood averaged over pixels (disent, latent_quantization), with half its
+    weight (pythae) or 255 times it (disentangling-vae), and a KL multiplied by batch size over number of data
+    (PyTorch-VAE): under these one beta means as many things as there are libraries.
 
     Args:
         beta: a number or a schedule, or such for each of some latents; [1] uses 4 on dSprites.

@@ -26,6 +26,8 @@ class BidirectionalELBO(TwoPlayerELBO):
     likelihood is only drawn from, hence may be ``Delta``, as may the guide's latents [2]. Noise that the guide lacks is
     integrated out.
 
+    Avoids: no mistake is known in the port that was read (Keras-GAN).
+
     Terms: ``"encoder"`` and ``"generator"`` (minus the loss of either, with labels swapped) and ``"critic"`` (minus its
     loss for both kinds of pairs). Nothing here is a bound on log p(x).
 

@@ -34,8 +34,8 @@ class CapacityELBO(DecomposedELBO):
     With ``per_sample`` the distance is taken for each datum, :math:`\sum_n |\operatorname{KL}_n - C(t)|`: all data then
     get the same capacity, which is another objective.
 
-    Avoids: a capacity that rises by epochs, hence with the size of the data (one port); a gamma of 100 where the port's
-    own documentation says 1000 (another).
+    Avoids: a capacity that rises by epochs, hence with the size of the data, and a distance of each datum where [1] has
+    that of the mean (pythae); a gamma of 100 where its own documentation says 1000 (disentangling-vae).
 
     Args:
         capacity: C(t), a number or a schedule; by default from 0 to 25 nats over 100,000 steps, as ports of [1] have it

@@ -86,6 +86,8 @@ class ConstrainedELBO(AdaptiveELBO):
     What a likelihood can reach is known from a run, not beforehand: a bound out of reach sends :math:`\lambda` to its
     maximum. The sum of nats over many pixels calls for a smaller ``rate``.
 
+    Avoids: a held-out loss that is the training loss of the last batch (Taming-VAEs).
+
     Args:
         kl: the most that the KL may be, in nats per datum; a number or a schedule.
         log_likelihood: the least that the log likelihood may be, in nats per datum; a number or a schedule.
@@ -161,9 +163,12 @@ class ControlELBO(AdaptiveELBO):
     of :class:`ConstrainedELBO`, :math:`\beta` moves by steps that do not grow with it.
 
     While :math:`\beta` is out of its range, an error that drives it farther out is left out of the sum, so that it does
-    not wind up; an error that brings it back is not. (Were the sum frozen whatever the error, :math:`\beta` would stay
-    where it is for ever: the first term is at most :math:`K_p`.) The range limits what can be reached: with a minimum
-    of 1 no more than the KL of the evidence lower bound.
+    not wind up; an error that brings it back is not. The range limits what can be reached: with a minimum of 1 no more
+    than the KL of the evidence lower bound.
+
+    Avoids: a sum that is frozen whatever the error while :math:`\beta` is out of its range (the authors' code): as the
+    first term is at most :math:`K_p`, one error of more than :math:`K_p / K_i`, 10 nats, leaves :math:`\beta` at its
+    minimum for ever.
 
     Args:
         kl: the target C(t), in nats per datum; a number or a schedule. The authors' code raises it from 0.5 by 0.15

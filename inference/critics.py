@@ -21,7 +21,7 @@ Game = Literal["logistic", "hinge", "wasserstein", "least_squares"]
 def critic_network(input_dim: int, *, hidden: int = 1000, layers: int = 6, outputs: int = 1) -> nn.Sequential:
     """The critic of FactorVAE [1]: ``layers`` layers of ``hidden`` leaky ReLU units of slope 0.2, on flattened inputs.
 
-    Avoids: five layers where [1] has six (two of its ports).
+    Avoids: five layers where [1] has six (disentangling-vae, pythae).
 
     References:
         [1] Kim & Mnih, 2018. https://arxiv.org/abs/1802.05983

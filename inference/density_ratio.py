@@ -37,9 +37,9 @@ class FactorELBO(TwoPlayerELBO):
     The estimate is as good as the critic: one that has learned nothing reports 0. A permuted draw of a batch of B
     keeps two coordinates of one datum together with probability 1/B.
 
-    Avoids: the critic's cross-entropy propagated into the encoder, which takes up to half of gamma away (three ports);
-    a critic of five layers (two ports); a step counter that moves by two, hence half the training (the 12,600-run
-    study).
+    Avoids: the critic's cross-entropy propagated into the encoder, which takes up to 0.5 off gamma (disentangling-vae,
+    pythae, disentangling-correlated-factors); a critic of five layers (the first two); a step counter that moves by
+    two, hence half the training (disentanglement_lib).
 
     Args:
         critic: the number of coordinates of the latents for the critic of [1] (six layers of 1000, two logits), or a

@@ -33,6 +33,10 @@ class HausdorffELBO(DecomposedELBO):
     is no part of the bound, and is left out where its weight is zero. It has the units of the latents squared, and
     vanishes where all means are equal: keep beta positive.
 
+    Avoids: a maximum over a hundred corners drawn at random, which is too small, and a penalty on the spread of the
+    latents that is taken over the coordinates of each datum instead of over the data (both defaults of the authors'
+    public code).
+
     Args:
         gamma: weight of the distance to a product; 1 as in the authors' public code.
         beta: weight of the KL.

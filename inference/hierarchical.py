@@ -45,7 +45,8 @@ class HFELBO(AggregateELBO):
     for a factorised prior both are the same.
 
     Avoids: an own posterior counted as one of the batch's others, which makes q(z) too high and the mutual information
-    too low; the factor B(N - 1) / (N(B - 1)) that a mean over the batch leaves on q(z).
+    too low (beta-tcvae and its ports); the factor B(N - 1) / (N(B - 1)) that a mean over the batch leaves on q(z)
+    (probtorch).
 
     Args:
         mutual_information: weight of the mutual information of data and latents.

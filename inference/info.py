@@ -33,6 +33,9 @@ class InfoELBO(DecomposedELBO):
 
     The discrepancy of a datum is at most 2, where a likelihood is hundreds of nats: a weight that tells is large.
 
+    Avoids: a discrepancy multiplied by the size of the batch, so that the weight means another thing at each, and less
+    a constant of the order of that size (pythae); one divided twice by the number of pairs (PyTorch-VAE).
+
     Args:
         alpha: how much mutual information is preferred, at most 1; below 0 it is penalised.
         scaling: lambda, the weight of the divergence of q(z) from p(z); at least ``1 - alpha``. 1000 is a choice of

@@ -51,6 +51,9 @@ class JointELBO(DecomposedELBO):
     it, not the bound of the relaxed densities, where they are relaxed. A prior ``OneHotCategorical`` takes relaxed
     draws if it is built with ``validate_args=False``.
 
+    Avoids: a discrete capacity that rises beyond its maximum, a temperature whose lower limit is where it starts, and a
+    likelihood averaged over pixels beside them (PyTorch-VAE).
+
     Args:
         continuous_capacity: C_z, a number or a schedule; by default from 0 to 5 nats over 25,000 steps.
         discrete_capacity: C_c, a number or a schedule; by default the same.

@@ -33,6 +33,9 @@ class SparsityELBO(DecomposedELBO):
     ``"group_lasso"``, minus the norms times the number of data. The last two are no part of the bound, and are left out
     where their weight is zero. Gradient descent brings columns near to zero, :func:`shrink_columns` to it.
 
+    Avoids: no mistake in a port's objective is known; one of sparse codes keeps layers where no optimiser sees them
+    (Variational-Sparse-Coding), which every story here is tested for.
+
     Args:
         beta: weight of the KL.
         l1: lambda_1, in nats per unit of the latents.

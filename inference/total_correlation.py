@@ -30,8 +30,10 @@ class TCELBO(AggregateELBO):
     ``"mutual_information"``, ``"total_correlation"``, ``"dimension_wise_kl"``, the last three with the sign of
     parts of the bound. Their sum is the bound of ``Trace_ELBO`` at the same draw, whatever the estimator.
 
-    Avoids: stratified weights in columns instead of on the diagonal (the authors' code and its ports); constants of the
-    weighted estimator dropped, so that the logged "total correlation" is no total correlation.
+    Avoids: stratified weights in columns instead of on the diagonal (the authors' beta-tcvae, disentangling-vae,
+    pythae, disentangling-correlated-factors); constants of the weighted estimator dropped, so that the logged "total
+    correlation" is no total correlation (disentanglement_lib, disent, disentangling-vae); beta on the KL as well as
+    beta - 1 on the total correlation (disent).
 
     Args:
         alpha: weight of the mutual information.
