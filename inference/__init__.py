@@ -2,6 +2,7 @@
 
 from ppl_disentangle.inference.adversarial import AdversarialMI
 from ppl_disentangle.inference.aggregate import AggregateELBO
+from ppl_disentangle.inference.batches import BatchStream
 from ppl_disentangle.inference.beta import BetaELBO, beta_from_mean_reduction
 from ppl_disentangle.inference.bidirectional import BidirectionalELBO
 from ppl_disentangle.inference.bounds import evidence, log_marginal
@@ -49,6 +50,7 @@ __all__ = [
     "critic_network",
     "shrink_columns",
     # training and evaluation
+    "BatchStream",
     "NonFiniteError",
     "TrainingInterrupted",
     "decompose",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
 
 from ppl_disentangle.data import FactorDataset
 
-__all__ = ["Batches"]
+__all__ = ["BatchStream", "Batches"]
 
 
 class Batches:
@@ -43,3 +46,36 @@ class Batches:
             generator = torch.Generator().manual_seed((self.seed << 32) + epoch)
             self._epoch, self._order = epoch, torch.randperm(len(self.data), generator=generator).to(self.device)
         return self._order[position * self.batch_size : (position + 1) * self.batch_size]
+
+
+class BatchStream(IterableDataset[tuple[Tensor, dict[str, Tensor]]]):
+    """The batches of :func:`~ppl_disentangle.inference.fit` for a loop of your own, with or without a ``DataLoader``.
+
+    Step by step the float batch and the conditions that a story is told. Workers take steps in turn, so that
+    ``DataLoader(stream, batch_size=None, num_workers=n)`` gives the very same sequence for any n.
+
+    Args:
+        data: a data set.
+        batch_size: data per batch; data that do not fill a last batch wait for another epoch.
+        steps: number of batches; by default those of one epoch.
+        seed: of the order.
+
+    Example:
+        >>> from ppl_disentangle.data import digits, pairs
+        >>> stream = BatchStream(pairs(digits()), 64, steps=3)
+        >>> [tuple(x.shape) for x, conditions in stream]
+        [(64, 2, 1, 8, 8), (64, 2, 1, 8, 8), (64, 2, 1, 8, 8)]
+    """
+
+    def __init__(self, data: FactorDataset, batch_size: int, *, steps: int | None = None, seed: int = 0) -> None:
+        self._batches = Batches(data, batch_size, seed=seed, device=torch.device("cpu"))
+        self._steps = self._batches.steps_per_epoch if steps is None else steps
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __iter__(self) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        worker = get_worker_info()
+        first, every = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        for step in range(first, self._steps, every):
+            yield self._batches(step), self._batches.conditions(step)

@@ -1,6 +1,7 @@
 """Data sets: observations with the factors that generated them, drawn, read from files, or your own."""
 
 from ppl_disentangle.data.arrays import ArrayDataset, from_arrays, from_torch
+from ppl_disentangle.data.backgrounds import Coloured, Noisy, OnPicture, swirls
 from ppl_disentangle.data.base import Factor, FactorDataset, FactorGrid, Subset
 from ppl_disentangle.data.causal import CausalDataset, Labels
 from ppl_disentangle.data.conditioned import with_conditions
@@ -8,19 +9,28 @@ from ppl_disentangle.data.digits import digits
 from ppl_disentangle.data.dsprites import DSprites
 from ppl_disentangle.data.files import from_folder, from_npz
 from ppl_disentangle.data.flow import Flow
+from ppl_disentangle.data.groups import groups, sharing, triplets
+from ppl_disentangle.data.interventional import interventional
+from ppl_disentangle.data.labels import partial_labels
 from ppl_disentangle.data.linear_scm import LinearSCM
 from ppl_disentangle.data.load import load_data
 from ppl_disentangle.data.nonlinear_scm import NonlinearSCM
+from ppl_disentangle.data.pairs import pairs
 from ppl_disentangle.data.pendulum import Pendulum
 from ppl_disentangle.data.published_scms import PUBLISHED_SCMS, published_scm
+from ppl_disentangle.data.resampled import correlated, correlated_density, iid
 from ppl_disentangle.data.scm import EquationSCM, SyntheticSCM, random_dag
+from ppl_disentangle.data.splits import split_combinations, split_where
 from ppl_disentangle.data.sprites import Sprites
 from ppl_disentangle.data.thickness import ThicknessIntensity
+from ppl_disentangle.data.tuples import Tuples
+from ppl_disentangle.data.walks import laplace_transition, walks
 
 __all__ = [
     "PUBLISHED_SCMS",
     "ArrayDataset",
     "CausalDataset",
+    "Coloured",
     "DSprites",
     "EquationSCM",
     "Factor",
@@ -29,19 +39,36 @@ __all__ = [
     "Flow",
     "Labels",
     "LinearSCM",
+    "Noisy",
     "NonlinearSCM",
+    "OnPicture",
     "Pendulum",
     "Sprites",
     "Subset",
     "SyntheticSCM",
     "ThicknessIntensity",
+    "Tuples",
+    "correlated",
+    "correlated_density",
     "digits",
     "from_arrays",
     "from_folder",
     "from_npz",
     "from_torch",
+    "groups",
+    "iid",
+    "interventional",
+    "laplace_transition",
     "load_data",
+    "pairs",
+    "partial_labels",
     "published_scm",
     "random_dag",
+    "sharing",
+    "split_combinations",
+    "split_where",
+    "swirls",
+    "triplets",
+    "walks",
     "with_conditions",
 ]

@@ -113,6 +113,11 @@ class FactorDataset(abc.ABC):
         index = torch.tensor([i % len(self)])
         return self.to_float(self.observations(index))[0], self.factors(index)[0]
 
+    def __getitems__(self, index: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+        """The same for several, drawn or read at once; a torch ``DataLoader`` prefers it."""
+        wanted = torch.tensor(index)
+        return list(zip(self.to_float(self.observations(wanted)), self.factors(wanted), strict=True))
+
 
 class FactorGrid(FactorDataset):
     """Every combination of the factors' values, each observation drawn or read at any index.

@@ -1,0 +1,116 @@
+"""Pairs that share all factors but a few: weak supervision by what stays the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ppl_disentangle.data.base import FactorDataset
+from ppl_disentangle.data.conditioned import with_conditions
+from ppl_disentangle.data.lookup import lookup, positions
+from ppl_disentangle.data.randomness import as_generator, uniform_index
+from ppl_disentangle.data.tuples import Tuples, checked_num
+
+__all__ = ["draw_pairs", "pairs"]
+
+_LEAST_SHARE = 0.01
+
+
+def pairs(
+    data: FactorDataset,
+    k: int | Literal["random"] = 1,
+    *,
+    factors: Sequence[str] | None = None,
+    num: int | None = None,
+    seed: int | torch.Generator = 0,
+    tell: bool = False,
+) -> FactorDataset:
+    r"""Pairs of data that differ in exactly k factors and agree in all others, ``(2, *event)`` each.
+
+    .. math:: i \sim U(\text{data}), \qquad S \sim U\{S : |S| = k\}, \qquad
+       j \sim U\{j : c_j \ne c_i \text{ in each factor of } S, \; c_j = c_i \text{ in all others}\}
+
+    with the classes :math:`c_i` of datum i. Where no such j exists, both i and S are drawn again; on a grid, it always
+    does, and every factor changes equally often. Pairs of [1] redraw the factors in S, so that some keep their value by
+    chance; here, as in [2], exactly those in S change.
+
+    Args:
+        data: a grid or any data with factors; both members come from it, hence a training set has pairs of its own.
+        k: number of factors that change, or ``"random"``: uniform over 1, …, K - 1 of K factors.
+        factors: names of those that may change; by default all that have two values or more.
+        num: number of pairs; by default as many as there are data.
+        seed: of the draws, or a generator.
+        tell: whether a story is told which factors changed, as ``model(x, changed=…)``, bool of shape
+            ``(batch, len(data.space))``.
+
+    Raises:
+        KeyError: no such factor.
+        ValueError: k out of range, or hardly any such pairs.
+
+    References:
+        [1] Locatello et al., 2020. Weakly-supervised disentanglement without compromises.
+        https://arxiv.org/abs/2002.02886
+        [2] Klindt et al., 2021. Towards nonlinear disentanglement in natural data with temporal sparse coding.
+        https://arxiv.org/abs/2007.10930
+
+    Example:
+        >>> from ppl_disentangle.data import Sprites
+        >>> data = pairs(Sprites(), k=1, num=100, tell=True)
+        >>> data.observations(torch.arange(8)).shape, data.conditions(torch.arange(8))["changed"].sum(1)
+        (torch.Size([8, 2, 1, 64, 64]), tensor([1, 1, 1, 1, 1, 1, 1, 1]))
+    """
+    allowed = positions(data, factors, varying=True)
+    most = len(allowed) - 1 if k == "random" else len(allowed)
+    if k != "random" and not 1 <= k <= most:
+        raise ValueError(f"expected 1 <= k <= {most} or k='random', got k={k!r}")
+    if most < 1:
+        raise ValueError("k='random' needs two factors that may change, so that one is shared")
+    generator = as_generator(seed)
+    members, changed = draw_pairs(data, allowed, k, checked_num(data, num), generator)
+    drawn = Tuples(data, members, name=f"{data.name}_pairs")
+    return with_conditions(drawn, changed=changed) if tell else drawn
+
+
+def draw_pairs(
+    data: FactorDataset, allowed: Sequence[int], k: int | Literal["random"], num: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Members ``(num, 2)`` of the pairs of :func:`pairs`, and which factors changed, bool ``(num, len(space))``.
+
+    Args:
+        data: the data.
+        allowed: positions of the factors that may change.
+        k: as in :func:`pairs`.
+        num: number of pairs.
+        generator: of the draws.
+    """
+    table = lookup(data)
+    members = torch.zeros(num, 2, dtype=torch.int64)
+    changed = torch.zeros(num, len(data.space), dtype=torch.bool)
+    left = torch.arange(num)
+    while len(left):
+        first, subset = uniform_index(len(data), len(left), generator), _subsets(data, allowed, k, len(left), generator)
+        second, found = table.differing(first, subset, generator)
+        if len(left) == num and found.float().mean() < _LEAST_SHARE:
+            names = [data.factor_names[i] for i in allowed]
+            few = f"{int(found.sum())} of {num} draws found a partner"
+            raise ValueError(
+                f"hardly any data of {data.name!r} differ in exactly k={k} of {names} and nothing else: {few}"
+            )
+        members[left[found]] = torch.stack([first, second], -1)[found]
+        changed[left[found]] = subset[found]
+        left = left[~found]
+    return members, changed
+
+
+def _subsets(
+    data: FactorDataset, allowed: Sequence[int], k: int | Literal["random"], num: int, generator: torch.Generator
+) -> Tensor:
+    """Uniform subsets of k factors, bool of shape ``(num, len(space))``."""
+    rank = torch.rand(num, len(allowed), generator=generator).argsort(-1).argsort(-1)
+    size = 1 + uniform_index(len(allowed) - 1, num, generator)[:, None] if k == "random" else k
+    chosen = torch.zeros(num, len(data.space), dtype=torch.bool)
+    chosen[:, list(allowed)] = rank < size
+    return chosen
