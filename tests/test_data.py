@@ -16,17 +16,25 @@ from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
 from ppl_disentangle.data import (
+    Coloured,
     DSprites,
     Flow,
+    Noisy,
+    OnPicture,
     Pendulum,
     Sprites,
     ThicknessIntensity,
+    correlated,
     digits,
     from_arrays,
     from_folder,
     from_npz,
     from_torch,
+    groups,
+    interventional,
     load_data,
+    pairs,
+    walks,
     with_conditions,
 )
 
@@ -88,6 +96,14 @@ CATALOGUE = {
     "told labels": lambda _: with_conditions(digits(), labels=torch.zeros(1797, 2)),
     "subset": lambda _: digits().subset(torch.tensor([5, 5, 1700])),
     "subset of a subset": lambda _: Sprites().split(700_000)[0].split(30)[1],
+    "pairs": lambda _: pairs(digits(), num=50, tell=True),
+    "groups": lambda _: groups(Sprites(), 3, num=50, tell=True),
+    "walks": lambda _: walks(Sprites(), 3, num=50),
+    "correlated": lambda _: correlated(Sprites(), {("x", "y"): 0.2}, num=50),
+    "interventional": lambda _: interventional(Pendulum(50, size=32), {"light": None}, tell=True),
+    "coloured": lambda _: Coloured(Sprites()),
+    "noisy": lambda _: Noisy(Sprites()),
+    "on a picture": lambda _: OnPicture(Sprites()),
 }
 
 

@@ -156,10 +156,10 @@ def swirls(height: int = 274, width: int = 350) -> Tensor:
     phase = 9 * y + 2 * x
     for cx, cy, turn in ((0.3, 0.3, 2.5), (0.9, 0.6, -3.0), (0.6, 0.9, 2.0), (1.15, 0.15, 2.0)):
         phase = phase + turn * torch.exp(-12 * ((x - cx).square() + (y - cy).square()))
-    wave = 0.5 + 0.5 * torch.sin(2.2 * phase)
-    warm, cold = torch.tensor([0.95, 0.5, 0.15]), torch.tensor([0.1, 0.25, 0.5])
-    share = (1 - y) * wave + 0.15 * torch.sin(31 * phase).square()
-    picture = cold[:, None, None] + (warm - cold)[:, None, None] * share.clamp(0, 1)
+    warm, cold, dark = torch.tensor([[0.95, 0.5, 0.15], [0.2, 0.45, 0.65], [0.12, 0.1, 0.15]])[:, :, None, None]
+    light = 0.5 + 0.5 * torch.sin(2.2 * phase) * (1 - y)
+    line = torch.sin(17 * phase + 5 * x).square() * (0.2 + 0.6 * y)
+    picture = torch.lerp(torch.lerp(cold, warm, light), dark, line)
     return (255 * picture).round().to(torch.uint8)
 
 

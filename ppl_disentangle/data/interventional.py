@@ -119,4 +119,4 @@ class _Intervened(FactorDataset):
 def _nearest(factor: Factor, column: Tensor) -> Tensor:
     """The class of the nearest value, ``(num,)``."""
     levels = torch.tensor([float(v) for v in factor.values])
-    return torch.bucketize(column, (levels[1:] + levels[:-1]) / 2)
+    return torch.bucketize(column.contiguous(), (levels[1:] + levels[:-1]) / 2)
