@@ -338,6 +338,21 @@ def test_standard_errors_of_accuracies_are_the_spread_over_fresh_samples():
     np.testing.assert_allclose(np.sqrt((errors**2).mean(0)), scores.std(0, ddof=1), rtol=0.4)
 
 
+def test_an_infinite_score_has_no_standard_error():
+    factors = rows(400)
+    codes = noisy(factors)[:, [0, 1, 0]]
+    result = evaluate(codes, factors, **QUICK | {"metrics": ["gaussian_total_correlation", "mig"]})
+    assert result.estimate[0] == np.inf
+    assert np.isnan(result.standard_error.values).tolist() == [True, False]
+
+
+def test_a_handful_of_rows_is_scored_where_it_can_be():
+    factors = np.array([[0, 1], [1, 0], [1, 1], [2, 0], [2, 1], [0, 0], [1, 0], [2, 1], [0, 1]])
+    result = evaluate(factors + 0.1 * np.arange(18).reshape(9, 2), factors, **QUICK)
+    assert result.estimate.sel(metric=["mig", "dci_informativeness", "unfairness", "active_units"]).notnull().all()
+    assert result.estimate.sel(metric=["linear_probe_10", "boosted_trees_sample_efficiency"]).isnull().all()
+
+
 def test_a_score_that_blocks_are_too_small_for_has_no_standard_error():
     factors = np.stack([np.arange(40) // 2, np.arange(40) % 20], 1)
     result = evaluate(noisy(factors), factors, **QUICK | {"metrics": ["factor_vae_score", "mig"]})

@@ -14,9 +14,10 @@ def active_units(codes: ArrayLike, *, threshold: float = 0.01) -> int:
 
     .. math:: \#\{d : \mathrm{Var}_x\, \mathbb{E}_{q(z \mid x)}[z_d] > 0.01\}
 
-    Range: 0 to ``num_codes``. The estimator divides by ``num_data``. It takes posterior means under a
-    standard normal prior: on codes of another scale the threshold means nothing, and scaling a code changes
-    the count.
+    Range: 0 to ``num_codes``. The estimator divides by ``num_data``.
+
+    Weakness: takes posterior means under a standard normal prior. On codes of another scale the threshold means
+    nothing, and scaling a code changes the count.
 
     Args:
         codes: posterior means, shape ``(num_data, num_codes)``.

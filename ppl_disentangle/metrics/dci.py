@@ -47,20 +47,28 @@ def dci(
 ) -> DCI:
     r"""Predict every factor from all codes by trees, and score the importances :math:`R` of the codes.
 
+    .. math::
+        D &= \sum_d \rho_d \Big(1 + \sum_k p_{dk} \log_K p_{dk}\Big), &
+        p_{dk} &= \frac{R_{dk}}{\sum_j R_{dj}}, & \rho_d &= \frac{\sum_j R_{dj}}{\sum_{ij} R_{ij}} \\
+        C &= \sum_k \gamma_k \Big(1 + \sum_d q_{dk} \log_D q_{dk}\Big), &
+        q_{dk} &= \frac{R_{dk}}{\sum_j R_{jk}}, & \gamma_k &= \frac{\sum_j R_{jk}}{\sum_{ij} R_{ij}}
+
+    where :math:`R_{dk}` is the importance of code :math:`z_d` of :math:`D` for factor :math:`v_k` of :math:`K`.
     :func:`disentanglement` asks whether a code serves one factor, :func:`completeness` whether a factor needs
     one code, informativeness is the mean accuracy on the test rows (the paper reports errors). A factor with
     one value in the training rows is left out: NaN in the importances. A class that is absent from them is
     never predicted.
 
-    Range: 0 to 1. The scores depend on the predictor and compare only with scores of the same one:
+    Range: 0 to 1. Trees are invariant under strictly monotone maps of the codes, and need more data for more
+    factor values.
+
+    Weakness: the scores depend on the predictor and compare only with scores of the same one:
 
     * ``"gbt"``: scikit-learn's gradient boosting with its defaults, the usual reference. Slow: see
       ``benchmarks/metrics.py``.
     * ``"lightgbm"``: the same hundred trees of depth 3, grown by LightGBM on histograms, importance by gain.
       Needs the extra ``fast-metrics``.
     * ``"forest"``: a random forest. Another quantity: fully grown trees spread importance over idle codes.
-
-    Trees are invariant under strictly monotone maps of the codes, and need more data for more factor values.
 
     Args:
         codes_train: shape ``(num_train, num_codes)``.

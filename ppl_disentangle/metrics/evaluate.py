@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
@@ -203,8 +204,7 @@ def _scores(sets: Sequence[Scored], measures: Sequence[Measure], baselines: list
                 unranked = measure.better is None and place in (1, 2)
                 columns[place] += [np.nan] * len(measure.names) if unranked else list(measure.score(scored))
                 bar.update()
-            errors = measure.error(measure.score, sets[0]) if resampled else np.full(len(measure.names), np.nan)
-            columns[-1] += list(errors)
+            columns[-1] += _standard_errors(measure, sets[0])
             bar.update(resampled)
     estimate, chance, ceiling, *others, error = (("metric", column) for column in columns)
     names = [name for measure in measures for name in measure.names]
@@ -214,6 +214,14 @@ def _scores(sets: Sequence[Scored], measures: Sequence[Measure], baselines: list
         return result
     rows = [column for _, column in others]
     return result.assign(baseline_estimate=(("baseline", "metric"), rows)).assign_coords(baseline=baselines)
+
+
+def _standard_errors(measure: Measure, scored: Scored) -> list[float]:
+    """Of every score of a measure; NaN where none are asked for, or some of the rows are too few for the score."""
+    if scored.task.resamples:
+        with contextlib.suppress(ValueError):  # the score of all rows is known by now, so that they are right
+            return list(measure.error(measure.score, scored))
+    return [np.nan] * len(measure.names)
 
 
 def _settings(task: Task) -> dict[str, Any]:

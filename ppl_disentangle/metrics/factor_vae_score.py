@@ -52,8 +52,11 @@ def factor_vae_score(
     below ``threshold`` are dropped before; the score is 0 if none is left. Factors with one value are not
     drawn.
 
-    Range: 0 to 1, chance about ``1 / num_factors``. Variances divide by the batch size minus one. The score
-    forgives a factor spread over several codes, and sees scale in the threshold only.
+    Range: 0 to 1, chance about ``1 / num_factors``. Variances divide by the batch size minus one. Invariant
+    under permutation, sign, shift and, but for the threshold, scale of the codes.
+
+    Weakness: forgives a factor spread over several codes, and codes that also depend on other factors, as long
+    as the right one varies least.
 
     Args:
         grid: the factor grid, or anything with ``factor_sizes`` and ``render``.

@@ -22,9 +22,12 @@ def mig(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> float:
     factor with a single value has no entropy and is left out.
 
     Range: 0 to 1. A perfect code stays below 1 where a factor has more values than bins (0.896 on dSprites),
-    so read the score beside its ceiling. The paper instead estimates :math:`I` by samples of the guide,
-    without bins. The score depends on the number of bins, and on the codes' shape: it is invariant under
-    permutation, sign, shift and scale of the codes, not under other monotone maps.
+    so read the score beside its ceiling. Invariant under permutation, sign, shift and scale of the codes. The
+    paper instead estimates :math:`I` by samples of the guide, without bins.
+
+    Weakness: depends on the number of bins, and on the codes' shape: an outlier or a monotone map that is not
+    linear changes it. A factor that is spread over two codes scores 0 however well both tell it, and a code may
+    serve several factors.
 
     Args:
         codes: shape ``(num_data, num_codes)``.

@@ -16,8 +16,12 @@ def collapsed(kls: ArrayLike, *, threshold: float = 0.01) -> ndarray:
 
     .. math:: \frac{1}{N} \sum_n \operatorname{KL}\big(q(z_d \mid x_n) \,\|\, p(z_d)\big) < 0.01
 
-    Unlike :func:`active_units` this reads the posterior's scale too, and does not depend on the scale of the
-    prior. Divergences are what ``evidence(story, data)["kl"]`` gives.
+    Divergences are what ``evidence(story, data)["kl"]`` gives. Unlike :func:`active_units` this reads the
+    posterior's scale too, and does not depend on the scale of the prior.
+
+    Range: a flag for each coordinate.
+
+    Weakness: a threshold on a mean. A coordinate that says much about few data may fall below it.
 
     Args:
         kls: divergences in nats, ``(num_data, num_codes)``, or their means over the data, ``(num_codes,)``.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy import ndarray
 
+from ppl_disentangle.metrics.arrays import varying
 from ppl_disentangle.metrics.dci import Predictor, classifier_of, fit_trees
 from ppl_disentangle.metrics.downstream import downstream_accuracy
 from ppl_disentangle.metrics.mutual_information import entropies, mutual_information
@@ -58,6 +59,7 @@ class Scored:
     @cached_property
     def information(self) -> ndarray:
         """Mutual information of codes and factors of the training rows, ``(num_codes, num_factors)``."""
+        varying(self.train[1])
         return mutual_information(*self.train)
 
     @cached_property
@@ -82,7 +84,7 @@ class Scored:
         return self._downstream(self.task.dci_predictor)
 
     def _downstream(self, predictor: Predictor | str) -> xr.Dataset:
-        sizes = [num for num in LABELS if num <= self.task.num_train]
+        sizes = [num for num in LABELS if num <= self.task.num_train] or [self.task.num_train]
         found = downstream_accuracy(*self.split, predictor=predictor, num_labels=sizes, seed=self.task.seed)  # type: ignore[arg-type]
         return found.reindex(num_labels=list(LABELS))
 

@@ -32,7 +32,8 @@ def bootstrap(score: Score, scored: Scored) -> ndarray:
         score(scored.rows(rng.integers(train, size=train), rng.integers(train, total, size=total - train)))
         for _ in range(task.resamples)
     ]
-    return np.std(draws, axis=0, ddof=1)
+    with np.errstate(invalid="ignore"):  # an infinite score has no standard error: NaN
+        return np.std(draws, axis=0, ddof=1)
 
 
 def blocks(score: Score, scored: Scored) -> ndarray:
@@ -40,14 +41,14 @@ def blocks(score: Score, scored: Scored) -> ndarray:
 
     For scores that train a predictor, look for neighbours or draw votes, which repeated rows would mislead; it
     costs as much as the score itself. It takes the variance to fall as one over the number of rows and is
-    itself uncertain by a third. NaN where blocks are too small for the score.
+    itself uncertain by a third.
+
+    Raises:
+        ValueError: blocks are too small for the score.
     """
     task = scored.task
     rng, train, total = np.random.default_rng(task.seed), task.num_train, len(task.factors)
     orders = rng.permutation(train), train + rng.permutation(total - train)
     parts = zip(*(np.array_split(order, NUM_BLOCKS) for order in orders), strict=True)
-    try:
-        scores = [score(scored.rows(*part, share=1 / NUM_BLOCKS)) for part in parts]
-    except ValueError:  # a block lacks what the score needs: all rows had it, or it would have failed on them
-        return np.full(len(score(scored)), math.nan)
+    scores = [score(scored.rows(*part, share=1 / NUM_BLOCKS)) for part in parts]
     return np.std(scores, axis=0, ddof=1) / math.sqrt(NUM_BLOCKS)

@@ -46,9 +46,10 @@ def udr(
     A row or column of zeros counts 0, and so does a pair where a model has no informative code. The choice of
     a model without labels: the largest score among seeds and hyper-parameters.
 
-    Range: 0 to 1. Models whose uncorrelated codes are the same up to order, sign and scale score 1 by
-    Spearman and :math:`1 - \alpha = 0.9` by Lasso, which shrinks every weight. Invariant under permutation,
-    sign, shift and scale of the codes of every model, and by Spearman under monotone maps of each code.
+    Range: 0 to 1 by Spearman, and by Lasso where no model has collinear codes. Models whose uncorrelated codes
+    are the same up to order, sign and scale score 1 by Spearman and :math:`1 - \alpha = 0.9` by Lasso, which
+    shrinks every weight. Invariant under permutation, sign, shift and scale of the codes of every model, and by
+    Spearman under monotone maps of each code.
 
     Weakness: it rewards agreement, not truth. Models that all mix the factors in the same way, as principal
     components do, score as high as models that separate them; and it needs several models.
