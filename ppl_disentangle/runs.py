@@ -316,8 +316,10 @@ def free_folder(stem: Path) -> Path:
 
 
 def format_scores(scores: xr.Dataset, *, own: str = "this model") -> Sequence[str]:
-    """The metrics as lines of text: this model, its baselines, chance and ceiling."""
+    """The metrics as lines of text: this model, how sure its scores are, its baselines, chance and ceiling."""
     columns = {own: scores["estimate"]}
+    if "standard_error" in scores:
+        columns["std error"] = scores["standard_error"]
     if "baseline_estimate" in scores:
         columns |= {str(b): scores["baseline_estimate"].sel(baseline=b) for b in scores["baseline"].values}
     columns |= {"chance": scores["chance"], "ceiling": scores["ceiling"]}

@@ -42,7 +42,7 @@ def test_train_writes_a_run_that_holds_what_was_asked_for(run_folder):
 def test_evaluate_traverse_intervene_and_report_work_on_a_run(run_folder, capsys):
     assert main(["evaluate", str(run_folder), "--dci-predictor", "forest"]) == 0
     table = capsys.readouterr().out
-    assert re.search(r"this model +PCA +ICA +untrained +chance +ceiling", table)
+    assert re.search(r"this model +std error +PCA +ICA +untrained +chance +ceiling", table)
     scores = Run.open(run_folder).read_tree()["metrics"].to_dataset()
     assert f"{scores['estimate'].sel(metric='mig').item():.3f}" in table
     assert main(["traverse", str(run_folder)]) == 0
