@@ -16,15 +16,16 @@ from ppl_disentangle.data.pendulum import Pendulum
 from ppl_disentangle.data.sprites import Sprites
 from ppl_disentangle.data.thickness import ThicknessIntensity
 
-__all__ = ["load_data"]
+__all__ = ["NAMES", "load_data"]
 
-_NAMES: dict[str, Callable[[], FactorDataset]] = {
+NAMES: dict[str, Callable[[], FactorDataset]] = {
     "sprites": Sprites,
     "digits": digits,
     "pendulum": Pendulum,
     "flow": Flow,
     "thickness_intensity": ThicknessIntensity,
 }
+"""Data sets by name; a name comes before a folder that is called so."""
 
 
 def load_data(source: str | Path) -> FactorDataset:
@@ -38,8 +39,8 @@ def load_data(source: str | Path) -> FactorDataset:
         >>> load_data("sprites").factor_sizes
         (3, 6, 40, 32, 32)
     """
-    if isinstance(source, str) and source in _NAMES:
-        return _NAMES[source]()
+    if isinstance(source, str) and source in NAMES:
+        return NAMES[source]()
     path = Path(source)
     if path.is_dir():
         return from_folder(path)
@@ -47,9 +48,9 @@ def load_data(source: str | Path) -> FactorDataset:
         return DSprites(path) if _is_dsprites(path) else from_npz(path)
     if path.is_file():
         raise ValueError(f"{path}: expected a .npz file or a folder of images, got a file {path.suffix or path.name}")
-    close = difflib.get_close_matches(str(source), _NAMES, n=1)
+    close = difflib.get_close_matches(str(source), NAMES, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"no data set or path {str(source)!r}; expected one of {list(_NAMES)} or a path{hint}")
+    raise ValueError(f"no data set or path {str(source)!r}; expected one of {list(NAMES)} or a path{hint}")
 
 
 def _is_dsprites(path: Path) -> bool:
