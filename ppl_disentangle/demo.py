@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ppl_disentangle.data import FactorDataset, load_data
+from ppl_disentangle.data.load import NAMES
 from ppl_disentangle.inference.allocator import keep_freed_memory
 from ppl_disentangle.runs import Run, format_scores, free_folder
 from ppl_disentangle.zoo import build
@@ -76,7 +77,7 @@ def configure(
     config = {
         "story": story,
         "data": {
-            "source": str(path.resolve()) if path.exists() else source,
+            "source": source if source in NAMES else str(path.resolve()),
             "name": data.name,
             "num_data": len(data),
             "observation_shape": list(data.observation_shape),
