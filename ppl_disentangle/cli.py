@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -78,6 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         return COMMANDS[options.command][1](options)
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (ValueError, TypeError, KeyError, OSError, ImportError, ArithmeticError) as error:
         message = error.args[0] if isinstance(error, KeyError) else error
         print(f"ppl-disentangle: {message}", file=sys.stderr)
