@@ -17,7 +17,8 @@ __all__ = ["Bernoulli", "Conditional", "ContinuousBernoulli", "Gaussian", "Gauss
 class Conditional(nn.Module, abc.ABC):
     """A conditional distribution p(y | h) whose parameters are computed by a network.
 
-    The network may run in bfloat16 under autocast; the distribution is always built in float32.
+    The network may run in bfloat16 under autocast; the distribution is built in float32, or in the network's precision
+    if that is higher.
 
     Implementing a conditional: define :meth:`distribution`.
 
@@ -33,16 +34,20 @@ class Conditional(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def distribution(self, output: Tensor, event_dim: int) -> TorchDistribution:
-        """The distribution, from the network's float32 output, whose last ``event_dim`` dimensions are the event."""
+        """The distribution, from the network's output, whose last ``event_dim`` dimensions are the event."""
 
     def forward(self, h: Tensor) -> TorchDistribution:
         """p(y | h), of batch shape ``h.shape`` without the dimensions of the input."""
         batch = h.shape[:1] if self.input_dims is None else h.shape[: h.dim() - self.input_dims]
         if len(batch) == 1:
             output = self.net(h)
-            return self.distribution(output.float(), output.dim() - 1)
-        output = self.net(h.reshape(-1, *h.shape[len(batch) :])).float()
+            return self.distribution(_at_least_single(output), output.dim() - 1)
+        output = _at_least_single(self.net(h.reshape(-1, *h.shape[len(batch) :])))
         return self.distribution(output.reshape(*batch, *output.shape[1:]), output.dim() - 1)
+
+
+def _at_least_single(output: Tensor) -> Tensor:
+    return output.to(torch.promote_types(output.dtype, torch.float32))
 
 
 class Gaussian(Conditional):
@@ -155,7 +160,7 @@ class Grouped(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, TorchDistribution]:
         """q of each latent, by name, each of batch shape ``(batch,)``."""
-        output = self.net(x).float()
+        output = _at_least_single(self.net(x))
         dim, sizes = sum(self.groups.values()), list(self.classes.values())
         if output.shape[-1] != 2 * dim + sum(sizes):
             raise ValueError(f"expected a network with {2 * dim + sum(sizes)} outputs, got {output.shape[-1]}")

@@ -227,6 +227,15 @@ def test_the_loss_is_the_weighted_sum_of_the_terms(story, objective):
     assert -sum(terms.values()) == pytest.approx(loss, rel=1e-5)
 
 
+def test_a_story_in_double_precision_is_in_double_precision(story):
+    story, x = story.double(), observations(8).double()
+    conditions = {name: value.to(torch.float64) for name, value in told(story, 8).items()}
+    objective = BetaELBO()
+    objective(story.model, story.guide)(x, **conditions).backward()
+    assert {term.dtype for term in objective.last_terms.values()} == {torch.float64}
+    assert all(p.grad is None or p.grad.dtype == torch.float64 for p in story.parameters())
+
+
 def test_two_stories_in_one_process_train_apart_under_bare_svi(make):
     x = observations()
     first, second = make(), make()
