@@ -93,17 +93,18 @@ def fit(
     device = resolve_device(device)
     batches = Batches(data, batch_size, seed=seed, device=device)
     own = story_of(story)
-    objective = objective or own.objective() or BetaELBO(1.0)
-    with fork_randomness(), parameters_stay_local(), forgets_num_data(objective):
+    with fork_randomness(), parameters_stay_local():
         torch.manual_seed(seed)
-        trainer = Trainer(own, objective, batches, precision)
-        trainer.prepare(optimizer or fused_adam, lr)
-        state = trainer.state(steps, {"seed": seed, "lr": lr, "data": data.name, "num_data": len(data)})
-        if path is not None and path.exists():
-            state.load(path)
-        judge = None if held_out is None else Judge(own, held_out, evaluate_every, patience, seed)
-        with tqdm(total=steps, initial=state.step, unit="step", disable=not progress, dynamic_ncols=True) as bar:
-            run(trainer, state, steps, judge, path, checkpoint_every, validate_steps, bar)
+        objective = objective or own.objective() or BetaELBO(1.0)
+        with forgets_num_data(objective):
+            trainer = Trainer(own, objective, batches, precision)
+            trainer.prepare(optimizer or fused_adam, lr)
+            state = trainer.state(steps, {"seed": seed, "lr": lr, "data": data.name, "num_data": len(data)})
+            if path is not None and path.exists():
+                state.load(path)
+            judge = None if held_out is None else Judge(own, held_out, evaluate_every, patience, seed)
+            with tqdm(total=steps, initial=state.step, unit="step", disable=not progress, dynamic_ncols=True) as bar:
+                run(trainer, state, steps, judge, path, checkpoint_every, validate_steps, bar)
     if isinstance(own, Pair) and own is not story:
         own.publish()
     return state.dataset().assign_attrs(device=str(device), settings=json.dumps(state.settings))
