@@ -5,6 +5,7 @@ from importlib.util import resolve_name
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 LIBRARY = ["ppl_disentangle", "inference", "models"]
@@ -55,6 +56,13 @@ def bare_imports(source, module):
             yield f"{module}:{line} imports {name}: write ppl_disentangle.{name}"
 
 
+def generated_optimisers(source, module):
+    """Imports of optimisers that Pyro makes of torch's when it is imported: type checkers do not find them."""
+    for line, name in imports(source, module):
+        if name.startswith("pyro.optim.") and hasattr(torch.optim, name.rpartition(".")[2]):
+            yield f"{module}:{line} imports {name}: write PyroOptim(torch.optim.{name.rpartition('.')[2]}, …)"
+
+
 def trace_reads(source, module):
     """Uses of `.nodes` on anything but a graph, which by our convention is called dag or graph."""
     for node in ast.walk(ast.parse(source)):
@@ -95,6 +103,19 @@ def test_imports_go_one_way():
 
 def test_nobody_imports_models_or_inference_by_their_bare_names():
     assert found_by(bare_imports, *LIBRARY, "tests", "examples", "benchmarks") == []
+
+
+def test_nobody_imports_optimisers_that_type_checkers_do_not_find():
+    assert found_by(generated_optimisers, *LIBRARY, "tests", "examples", "benchmarks") == []
+
+
+def test_an_import_of_an_optimiser_that_pyro_makes_is_found():
+    assert list(generated_optimisers("from pyro.optim import Adam", "examples.train"))
+    assert not list(generated_optimisers("from pyro.optim import PyroOptim", "examples.train"))
+
+
+def test_the_tests_run_on_one_thread():
+    assert torch.get_num_threads() == 1
 
 
 def test_only_sites_reads_the_nodes_of_traces():
