@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import platform
 import statistics
@@ -14,8 +15,26 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.lib import format as npy
+from torch.utils.data import DataLoader
 
-from ppl_disentangle.data import DSprites, FactorDataset, Sprites
+from benchmarks.interleave import interleave
+from ppl_disentangle.data import (
+    Coloured,
+    DSprites,
+    FactorDataset,
+    Noisy,
+    OnPicture,
+    Sprites,
+    correlated,
+    groups,
+    iid,
+    interventional,
+    pairs,
+    split_combinations,
+    triplets,
+    walks,
+)
+from ppl_disentangle.inference.batches import Batches
 
 BATCH = 64
 
@@ -56,6 +75,39 @@ def write_synthetic(path: Path) -> None:
                 npy.write_array(member, table)
 
 
+def samplers(sprites: Sprites) -> dict[str, dict[str, float]]:
+    """CPU time of float batches of 64 images as ``fit`` draws them, and their speed against independent draws."""
+    num = 100_000
+    data: dict[str, FactorDataset] = {
+        "independent": iid(sprites, num),
+        "pairs": pairs(sprites, num=num, tell=True),
+        "pairs of a split": pairs(split_combinations(sprites)[0], num=num),
+        "groups of 8": groups(sprites, 8, num=num, tell=True),
+        "triplets": triplets(sprites, "shape", num=num),
+        "walks of 8": walks(sprites, 8, num=num),
+        "correlated": correlated(sprites, {("scale", "x"): 0.2}, num=num),
+        "interventional": interventional(sprites, [{}, {"x": None}], num=num, tell=True),
+        "coloured": Coloured(sprites),
+        "noisy": Noisy(sprites),
+        "on a picture": OnPicture(sprites),
+    }
+    steps = {name: epochs(of, images=BATCH) for name, of in data.items()}
+    loader = itertools.chain.from_iterable(itertools.repeat(DataLoader(data["independent"], batch_size=BATCH)))
+    return interleave(steps | {"independent, by a torch DataLoader": lambda: next(loader)}, seconds_per_slot=0.1)
+
+
+def epochs(data: FactorDataset, *, images: int) -> Callable[[], object]:
+    """A function that gives the next batch of so many images, with what a story is told."""
+    members = len(data.observations(torch.tensor([0])).flatten(0, -4))
+    batches, steps = Batches(data, images // members, seed=0, device=torch.device("cpu")), itertools.count()
+
+    def step() -> object:
+        number = next(steps)
+        return batches(number), batches.conditions(number)
+
+    return step
+
+
 def main() -> None:
     torch.set_num_threads(1)
     sprites = Sprites()
@@ -80,6 +132,10 @@ def main() -> None:
             "images_per_s": BATCH / fetched["median"] * 1e3,
             "seconds_to_load": loading,
             "file": "synthetic, of the real format and size",
+        },
+        "samplers": {
+            "what": f"batches of {BATCH} images in all; speed is that of independent draws over that of each",
+            **samplers(sprites),
         },
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
