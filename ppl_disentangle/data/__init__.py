@@ -3,6 +3,7 @@
 from ppl_disentangle.data.arrays import ArrayDataset, from_arrays, from_torch
 from ppl_disentangle.data.backgrounds import Coloured, Noisy, OnPicture, swirls
 from ppl_disentangle.data.base import Factor, FactorDataset, FactorGrid, Subset
+from ppl_disentangle.data.catalogue import Entry, catalogue
 from ppl_disentangle.data.causal import CausalDataset, Labels
 from ppl_disentangle.data.conditioned import with_conditions
 from ppl_disentangle.data.digits import digits
@@ -32,6 +33,7 @@ __all__ = [
     "CausalDataset",
     "Coloured",
     "DSprites",
+    "Entry",
     "EquationSCM",
     "Factor",
     "FactorDataset",
@@ -48,6 +50,7 @@ __all__ = [
     "SyntheticSCM",
     "ThicknessIntensity",
     "Tuples",
+    "catalogue",
     "correlated",
     "correlated_density",
     "digits",
