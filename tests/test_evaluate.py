@@ -306,6 +306,22 @@ def scored(seed, num=1000, num_train=700, sizes=(3, 4), mixing=((1.3, 0.3), (0.3
     return Scored(codes, Task(factors, num_train, seed, "lightgbm", (300, 300), 60))
 
 
+@pytest.mark.parametrize(("error", "tolerance"), [(bootstrap, 0.25), (blocks, 0.7)])
+def test_the_standard_error_of_a_mean_is_the_closed_form(error, tolerance):
+    sample = scored(0, num=5000, num_train=4000)
+    votes = []
+
+    def means(s):
+        votes.append(s.task.factor_vae_votes)
+        z, _, other, _ = s.split
+        return z[:, 0].mean(), other[:, 0].mean()
+
+    found = error(means, sample)
+    exact = [z[:, 0].std() / np.sqrt(len(z)) for z in (sample.split[0], sample.split[2])]
+    np.testing.assert_allclose(found, exact, rtol=tolerance)
+    assert set(votes) == {(300, 300) if error is bootstrap else (60, 60)}
+
+
 @pytest.mark.parametrize("name", ["mig", "gaussian_total_correlation"])
 def test_bootstrap_standard_errors_are_the_spread_over_fresh_samples(name):
     measure = next(m for m in catalogue.MEASURES if name in m.names)
