@@ -15,7 +15,7 @@ from ppl_disentangle.inference.decomposed import DecomposedELBO, log_likelihood
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.sites import Site, latent_sites
 
-__all__ = ["BetaELBO", "beta_from_mean_reduction", "evidence_terms", "kl"]
+__all__ = ["BetaELBO", "beta_from_mean_reduction", "bound_terms", "evidence_terms", "kl"]
 
 
 class BetaELBO(DecomposedELBO):
@@ -79,9 +79,14 @@ def _term(name: str) -> str:
 
 def evidence_terms(model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
     """Log likelihood and negative KL of all latents, the terms of the evidence lower bound, in nats."""
-    sites = latent_sites(model_trace, guide_trace)
-    divergence = torch.stack([q.total(kl(q, p)) for q, p in sites]).sum() if sites else guide_trace.log_prob_sum()
-    return {"log_likelihood": log_likelihood(model_trace), "kl": -divergence}
+    return bound_terms(model_trace, latent_sites(model_trace, guide_trace))
+
+
+def bound_terms(model_trace: Trace, sites: Sequence[tuple[Site, Site]]) -> dict[str, Tensor]:
+    """:func:`evidence_terms` of given pairs of sites; none have no divergence."""
+    likelihood = log_likelihood(model_trace)
+    divergences = [q.total(kl(q, p)) for q, p in sites] or [torch.zeros_like(likelihood)]
+    return {"log_likelihood": likelihood, "kl": -torch.stack(divergences).sum()}
 
 
 def kl(q: Site, p: Site) -> Tensor:

@@ -10,9 +10,8 @@ from pyro.poutine import Trace
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from ppl_disentangle.inference.beta import kl
+from ppl_disentangle.inference.beta import bound_terms
 from ppl_disentangle.inference.critics import TwoPlayerELBO, critic_network
-from ppl_disentangle.inference.decomposed import log_likelihood
 from ppl_disentangle.inference.latents import Latents, innermost, rows
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.sites import Plate, Site, latent_sites
@@ -92,8 +91,7 @@ class FactorELBO(TwoPlayerELBO):
         draws = latents.draws()
         ratio = self.judge(draws.flatten(0, -2)).reshape(draws.shape[:-1])
         return {
-            "log_likelihood": log_likelihood(model_trace),
-            "kl": -torch.stack([q.total(kl(q, p)) for q, p in sites]).sum(),
+            **bound_terms(model_trace, sites),
             "density_ratio": -latents.total(ratio),
             "critic": -latents.count * self._cross_entropy(draws, latents),
         }

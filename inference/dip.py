@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal, get_args
 
-import torch
 from pyro.poutine import Trace
 from torch import Tensor
 
-from ppl_disentangle.inference.beta import kl
-from ppl_disentangle.inference.decomposed import DecomposedELBO, log_likelihood
+from ppl_disentangle.inference.beta import bound_terms
+from ppl_disentangle.inference.decomposed import DecomposedELBO
 from ppl_disentangle.inference.latents import Latents
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.sites import latent_sites
@@ -78,15 +77,13 @@ class DIPELBO(DecomposedELBO):
         """Log likelihood, negative KL and the two negative penalties, in nats."""
         sites = latent_sites(model_trace, guide_trace)
         latents = Latents([q for q, _ in sites])
-        divergence = torch.stack([q.total(kl(q, p)) for q, p in sites]).sum()
         matrix = covariance(latents.means(), latents.weights)
         variances = matrix.diagonal(dim1=-2, dim2=-1)
         squares = matrix.square().sum() - variances.square().sum()
         if self.variant == "II":
             variances = variances + (latents.weights[:, None] * latents.variances()).sum(-2)
         return {
-            "log_likelihood": log_likelihood(model_trace),
-            "kl": -divergence,
+            **bound_terms(model_trace, sites),
             "off_diagonal": -latents.count * squares,
             "diagonal": -latents.count * (variances - 1).square().sum(),
         }

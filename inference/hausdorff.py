@@ -8,8 +8,8 @@ import torch
 from pyro.poutine import Trace
 from torch import Tensor
 
-from ppl_disentangle.inference.beta import kl
-from ppl_disentangle.inference.decomposed import DecomposedELBO, log_likelihood
+from ppl_disentangle.inference.beta import bound_terms
+from ppl_disentangle.inference.decomposed import DecomposedELBO
 from ppl_disentangle.inference.latents import Latents
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.sites import latent_sites
@@ -71,8 +71,7 @@ class HausdorffELBO(DecomposedELBO):
         """Log likelihood, negative KL and the negative distance to a product, in nats."""
         sites = latent_sites(model_trace, guide_trace)
         latents = Latents([q for q, _ in sites])
-        divergence = torch.stack([q.total(kl(q, p)) for q, p in sites]).sum()
-        terms = {"log_likelihood": log_likelihood(model_trace), "kl": -divergence}
+        terms = bound_terms(model_trace, sites)
         if self.weights["factorised_support"] != 0:
             means = latents.means()
             if means.shape[-1] < 2:

@@ -10,8 +10,8 @@ from pyro.infer.util import is_validation_enabled
 from pyro.poutine import Trace
 from torch import Tensor
 
-from ppl_disentangle.inference.beta import kl
-from ppl_disentangle.inference.decomposed import DecomposedELBO, log_likelihood
+from ppl_disentangle.inference.beta import bound_terms
+from ppl_disentangle.inference.decomposed import DecomposedELBO
 from ppl_disentangle.inference.latents import Latents, innermost, rows
 from ppl_disentangle.sites import Site, latent_sites
 
@@ -90,8 +90,7 @@ class InfoELBO(DecomposedELBO):
         """Log likelihood, negative KL and negative discrepancy, in nats."""
         sites = latent_sites(model_trace, guide_trace)
         latents = Latents([q for q, _ in sites])
-        divergence = torch.stack([q.total(kl(q, p)) for q, p in sites]).sum()
-        terms = {"log_likelihood": log_likelihood(model_trace), "kl": -divergence}
+        terms = bound_terms(model_trace, sites)
         if self.weights["mmd"]:
             discrepancy = maximum_mean_discrepancy(
                 latents.draws(),

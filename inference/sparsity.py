@@ -10,8 +10,8 @@ from pyro.distributions.util import sum_rightmost
 from pyro.poutine import Trace
 from torch import Tensor
 
-from ppl_disentangle.inference.beta import kl
-from ppl_disentangle.inference.decomposed import DecomposedELBO, log_likelihood
+from ppl_disentangle.inference.beta import bound_terms
+from ppl_disentangle.inference.decomposed import DecomposedELBO
 from ppl_disentangle.inference.latents import Latents
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.sites import latent_sites
@@ -78,8 +78,7 @@ class SparsityELBO(DecomposedELBO):
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """Log likelihood, negative KL and the negative penalties in use, in nats."""
         sites = latent_sites(model_trace, guide_trace)
-        divergence = torch.stack([q.total(kl(q, p)) for q, p in sites]).sum()
-        terms = {"log_likelihood": log_likelihood(model_trace), "kl": -divergence}
+        terms = bound_terms(model_trace, sites)
         if self.weights["l1"] != 0:
             norms = [q.total(sum_rightmost(q.value.abs(), q.fn.event_dim)) for q, _ in sites]
             terms["l1"] = -torch.stack(norms).sum()

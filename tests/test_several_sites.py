@@ -1,6 +1,7 @@
 """Every objective on a pair with latents of several shapes and two kinds of data, and what it refuses."""
 
 import itertools
+import math
 
 import pyro
 import pyro.distributions as dist
@@ -313,6 +314,14 @@ def test_what_would_have_to_be_enumerated_is_refused(make):
         make().loss(model, guide)
     with pytest.raises(ValueError, match="latent 'kind' is drawn from Categorical, which is not reparameterised"):
         make().loss(model, lambda: guide(["kind"]))
+
+
+@pytest.mark.parametrize("elbo", [BetaELBO(), SparsityELBO()], ids=["beta", "sparsity"])
+def test_a_pair_without_latents_has_its_likelihood(elbo):
+    def model(x):
+        pyro.sample("x", dist.Normal(pyro.param("loc", torch.zeros(3)), 1.0).to_event(1), obs=x)
+
+    assert elbo.loss(model, lambda x: None, torch.ones(3)) == pytest.approx(1.5 * math.log(2 * math.pi) + 1.5)
 
 
 @pytest.mark.parametrize(
