@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ppl_disentangle import inference
 from ppl_disentangle.inference import AggregateELBO, DecomposedELBO
+from ppl_disentangle.inference.schedules import spelled
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "objectives.md"
@@ -105,7 +106,7 @@ def arguments(cls: type, section: str) -> list[str]:
             default = (
                 parameters[name.lstrip("*")].default if name.lstrip("*") in parameters else inspect.Parameter.empty
             )
-            shown = "" if default is inspect.Parameter.empty else f"`{default!r}`"
+            shown = "" if default is inspect.Parameter.empty else f"`{spelled(default)}`"
             rows.append(f"| `{name}` | {shown} | {inline(sentence(meaning)).replace('|', chr(92) + '|')} |")
     return rows
 

@@ -1,12 +1,15 @@
 """Objectives, and the loop that minimises them."""
 
+from ppl_disentangle.inference.acyclic import AcyclicELBO, GraphELBO
 from ppl_disentangle.inference.adversarial import AdversarialMI
 from ppl_disentangle.inference.aggregate import AggregateELBO
+from ppl_disentangle.inference.augmented_lagrangian import AugmentedLagrangian
 from ppl_disentangle.inference.batches import BatchStream
 from ppl_disentangle.inference.beta import BetaELBO, beta_from_mean_reduction
 from ppl_disentangle.inference.bidirectional import BidirectionalELBO
 from ppl_disentangle.inference.bounds import evidence, log_marginal
 from ppl_disentangle.inference.capacity import CapacityELBO
+from ppl_disentangle.inference.causal_vae import CausalVAEELBO
 from ppl_disentangle.inference.constrained import ConstrainedELBO, ControlELBO
 from ppl_disentangle.inference.critics import JointCritic, critic_network
 from ppl_disentangle.inference.decomposed import DecomposedELBO
@@ -39,9 +42,13 @@ __all__ = [
     "FactorELBO",
     "AdversarialMI",
     "BidirectionalELBO",
+    "AcyclicELBO",
+    "CausalVAEELBO",
     "AggregateELBO",
     "DecomposedELBO",
+    "GraphELBO",
     # what they are made of
+    "AugmentedLagrangian",
     "Cyclical",
     "JointCritic",
     "Linear",

@@ -1,97 +1,83 @@
-"""The bound under the constraint that a learned graph has no cycle, by an augmented Lagrangian."""
+"""The bound under the constraint that a learned graph has no cycle."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from pyro.poutine import Trace
-from torch import Tensor, nn
+from torch import Tensor
 
 from ppl_disentangle.acyclicity import trace_polynomial
 from ppl_disentangle.adjacency import LearnedAdjacency
+from ppl_disentangle.inference.augmented_lagrangian import AugmentedLagrangian
 from ppl_disentangle.inference.beta import evidence_terms
 from ppl_disentangle.inference.decomposed import DecomposedELBO
 from ppl_disentangle.inference.latents import Latents
 from ppl_disentangle.inference.schedules import Weight, spelled
-from ppl_disentangle.sites import observed_sites, sampled_sites
+from ppl_disentangle.sites import Site, observed_sites, sampled_sites
 
-__all__ = ["AcyclicELBO", "AugmentedLagrangian"]
+__all__ = ["AcyclicELBO", "GraphELBO"]
 
 
-class AugmentedLagrangian(nn.Module):
-    r"""The weights of a constraint h = 0, for h that is nowhere negative.
+class GraphELBO(DecomposedELBO):
+    r"""An objective by which the edges of a graph are learned, sparse and without cycles. Abstract.
 
-    .. math:: \alpha h + \tfrac\rho2 h^2
+    The weight of the term ``"acyclicity"`` is that of an :class:`~ppl_disentangle.inference.AugmentedLagrangian`, so
+    that the loss is the augmented Lagrangian.
 
-    Every so many steps :math:`\alpha \leftarrow \alpha + \rho h`, and where h has not fallen below a part of what it
-    was the last time, :math:`\rho \leftarrow \text{growth} \cdot \rho`. Both are buffers; the host reads no value.
+    Implementing one: pass the weights to ``__init__``, that of ``"sparsity"`` among them, define :meth:`terms` with
+    those of :meth:`graph_terms`, and name these in ``penalties``.
 
     Args:
-        every: number of steps.
-        rho: its first value.
-        growth: by how much it grows; [1] uses 10, after solving the problem before to the end. With so few steps in
-            between, 2 leads to the same graphs with less to choose.
-        progress: that part; 0.25 in [1].
-        maximum: the largest value of :math:`\rho`. A stiff penalty drowns the likelihood in Adam's steps.
-
-    Raises:
-        ValueError: an argument out of its range.
-
-    References:
-        [1] Zheng et al., 2018. https://arxiv.org/abs/1803.01422
-
-    Example:
-        >>> lagrangian = AugmentedLagrangian(every=1)
-        >>> lagrangian.advance(torch.tensor(1.0), step=torch.tensor(1.0))
-        >>> lagrangian.weight(torch.tensor(0.5))  # 1 + 1 / 2 * 0.5
-        tensor(1.2500)
+        adjacency: what is learned.
+        weights: as in :class:`~ppl_disentangle.inference.DecomposedELBO`.
+        acyclicity: h, a function from the weights of the edges to a scalar, of :mod:`ppl_disentangle.acyclicity`.
+        lagrangian: how the constraint is enforced.
+        **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`.
     """
-
-    multiplier: Tensor
-    rho: Tensor
-    reached: Tensor
 
     def __init__(
         self,
+        adjacency: LearnedAdjacency,
+        weights: Mapping[str, Weight],
         *,
-        every: int = 100,
-        rho: float = 1.0,
-        growth: float = 2.0,
-        progress: float = 0.25,
-        maximum: float = 1e6,
+        acyclicity: Callable[[Tensor], Tensor] = trace_polynomial,
+        lagrangian: AugmentedLagrangian | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__()
-        if every < 1 or growth < 1:
-            raise ValueError(f"expected every >= 1 and growth >= 1, got every={every}, growth={growth}")
-        if not 0 < rho <= maximum:
-            raise ValueError(f"expected 0 < rho <= maximum, got rho={rho}, maximum={maximum}")
-        if not 0 < progress < 1:
-            raise ValueError(f"expected 0 < progress < 1, got {progress}")
-        self.every, self.growth, self.progress, self.maximum = every, growth, progress, maximum
-        self.register_buffer("multiplier", torch.zeros(()))
-        self.register_buffer("rho", torch.tensor(float(rho)))
-        self.register_buffer("reached", torch.tensor(torch.inf))
+        super().__init__(weights, **options)
+        # Behind a function: a module as an attribute would become the objective's own.
+        self._adjacency = lambda: adjacency
+        self.acyclicity = acyclicity
+        self.lagrangian = lagrangian or AugmentedLagrangian()
+        self.cycles = torch.zeros(())
 
     def extra_repr(self) -> str:
-        """The schedule, for checkpoints and tables."""
-        return f"every={self.every}, growth={self.growth}, progress={self.progress}, maximum={self.maximum}"
+        """The weights and the measure of cycles, for checkpoints and tables."""
+        return f"{super().extra_repr()}, acyclicity={spelled(self.acyclicity)}"
 
-    def weight(self, h: Tensor) -> Tensor:
-        """What to multiply h by."""
-        return self.multiplier.clone() + 0.5 * self.rho.clone() * h
+    def graph_terms(self, sites: Sequence[Site]) -> dict[str, Tensor]:
+        """``"acyclicity"`` and ``"sparsity"``, times the number of data that the batch in ``sites`` stands for."""
+        adjacency = self._adjacency()
+        self.cycles = adjacency.cycles(self.acyclicity)
+        particles = self.num_particles if self.vectorize_particles else 1
+        count = particles * Latents(sites).count
+        return {"acyclicity": -count * self.cycles, "sparsity": -count * adjacency.size()}
 
-    def advance(self, h: Tensor, *, step: Tensor) -> None:
-        """Take note of h after ``step`` steps."""
-        due, h = step % self.every == 0, h.detach().to(self.reached)
-        self.multiplier.add_((self.rho * h).where(due, 0.0))
-        stalled = due & (h > self.progress * self.reached)
-        self.rho.copy_((self.growth * self.rho).clamp(max=self.maximum).where(stalled, self.rho))
-        self.reached.copy_(h.where(due, self.reached))
+    def weight(self, name: str) -> float | Tensor:
+        """The weight of a term at the present step; that of the cycles grows with them."""
+        return self.lagrangian.weight(self.cycles) if name == "acyclicity" else super().weight(name)
+
+    def advance(self) -> None:
+        """Take note of a step of training, and of the cycles that it met."""
+        super().advance()
+        self.cycles = self.cycles.detach()
+        self.lagrangian.advance(self.cycles, step=self.step)
 
 
-class AcyclicELBO(DecomposedELBO):
+class AcyclicELBO(GraphELBO):
     r"""The evidence lower bound of a story with a learned graph, sparse and without cycles [1].
 
     .. math:: \text{ELBO} - \lambda \sum_{ij} |A_{ij}| \quad \text{subject to} \quad h(A) = 0
@@ -99,11 +85,15 @@ class AcyclicELBO(DecomposedELBO):
     A are the weights of the edges; h is zero where they have no cycle. Terms: ``"log_likelihood"``; where there are
     latents, ``"kl"``, negative, in closed form where torch knows it; ``"acyclicity"`` and ``"sparsity"``, minus h and
     minus the sum times the number of data, which are no part of the bound. The weight of ``"acyclicity"`` is that of an
-    :class:`AugmentedLagrangian`, so that the loss is the augmented Lagrangian; in the history of
-    :func:`~ppl_disentangle.inference.fit` it reads -h. Edges that are required are not penalised.
+    :class:`~ppl_disentangle.inference.AugmentedLagrangian`, so that the loss is the augmented Lagrangian; in the
+    history of :func:`~ppl_disentangle.inference.fit` it reads -h. Edges that are required are not penalised, and count
+    as 1 in h.
 
     Gradient descent brings h near to zero, not to it, nor the weights of edges that are not there:
     :func:`~ppl_disentangle.adjacency.learned_dag` leaves them out.
+
+    Avoids: weights of h that are never raised, and a diagonal of A that is trained, by which a variable explains itself
+    (CausalVAE's code).
 
     Args:
         adjacency: what is learned, of observed nodes or of latents.
@@ -135,36 +125,12 @@ class AcyclicELBO(DecomposedELBO):
         lagrangian: AugmentedLagrangian | None = None,
         **options: Any,
     ) -> None:
-        super().__init__({"sparsity": sparsity}, **options)
-        # Behind a function: a module as an attribute would become the objective's own.
-        self._adjacency = lambda: adjacency
-        self.acyclicity = acyclicity
-        self.lagrangian = lagrangian or AugmentedLagrangian()
-        self.cycles = torch.zeros(())
-
-    def extra_repr(self) -> str:
-        """The weights and the measure of cycles, for checkpoints and tables."""
-        return f"{super().extra_repr()}, acyclicity={spelled(self.acyclicity)}"
+        weights = {"sparsity": sparsity}
+        super().__init__(adjacency, weights, acyclicity=acyclicity, lagrangian=lagrangian, **options)
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """The bound and the two negative penalties, in nats."""
-        adjacency, latents = self._adjacency(), sampled_sites(guide_trace)
-        weights, required = adjacency.matrix(), adjacency.required
-        self.cycles = self.acyclicity(torch.where(required, 1.0, weights))
-        particles = self.num_particles if self.vectorize_particles else 1
-        count = particles * Latents(list((latents or observed_sites(model_trace)).values())).count
-        terms = evidence_terms(model_trace, guide_trace)
+        latents, terms = sampled_sites(guide_trace), evidence_terms(model_trace, guide_trace)
         if not latents:
             del terms["kl"]
-        size = weights.abs().masked_fill(required, 0.0).sum()
-        return terms | {"acyclicity": -count * self.cycles, "sparsity": -count * size}
-
-    def weight(self, name: str) -> float | Tensor:
-        """The weight of a term at the present step; that of the cycles grows with them."""
-        return self.lagrangian.weight(self.cycles) if name == "acyclicity" else super().weight(name)
-
-    def advance(self) -> None:
-        """Take note of a step of training, and of the cycles that it met."""
-        super().advance()
-        self.cycles = self.cycles.detach()
-        self.lagrangian.advance(self.cycles, step=self.step)
+        return terms | self.graph_terms(list((latents or observed_sites(model_trace)).values()))

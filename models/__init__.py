@@ -11,6 +11,7 @@ from ppl_disentangle.models.dear import DEAR
 from ppl_disentangle.models.deep_scm import DeepSCM
 from ppl_disentangle.models.dip_vae import DIPVAE
 from ppl_disentangle.models.factor_vae import FactorVAE
+from ppl_disentangle.models.graph_learning import GraphStory, LinearGraphStory, NonlinearGraphStory
 from ppl_disentangle.models.grouped_vae import GroupedVAE
 from ppl_disentangle.models.hfvae import HFVAE
 from ppl_disentangle.models.info_vae import InfoVAE
@@ -35,6 +36,7 @@ __all__ = [
     "DeepSCM",
     "FactorAnalysis",
     "FactorVAE",
+    "GraphStory",
     "GroupedVAE",
     "HFVAE",
     "IVAE",
@@ -42,6 +44,8 @@ __all__ = [
     "IsotropicVAE",
     "JointVAE",
     "LinearGaussian",
+    "LinearGraphStory",
+    "NonlinearGraphStory",
     "ProbabilisticPCA",
     "StructuralIVAE",
     "StructuralVAE",

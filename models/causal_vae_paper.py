@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Any
 
 import networkx as nx
@@ -12,8 +13,9 @@ from pyro import poutine
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from ppl_disentangle.adjacency import Edges, LearnedAdjacency
 from ppl_disentangle.graphs import as_dag, topological_order
-from ppl_disentangle.inference.causal_vae import CausalVAEELBO
+from ppl_disentangle.inference import CausalVAEELBO
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.story import GenerativeStory
 
@@ -47,13 +49,14 @@ class CausalVAEPaper(GenerativeStory):
 
     - Story: above. The mask layer is solved in the order of the graph; its :math:`\bar z` enters the losses alone.
     - Guide: :math:`q(\varepsilon \mid x)`, the encoder's.
-    - Objective: :class:`~ppl_disentangle.inference.causal_vae.CausalVAEELBO`.
+    - Objective: :class:`~ppl_disentangle.inference.CausalVAEELBO`.
     - Data: observations and labels ``(num_data, n)`` of all concepts of a datum, or NaN.
-    - For: comparisons with the paper; learning the graph of labelled concepts.
+    - For: comparisons with the paper; learning the graph of labelled concepts, ``story.settle(learned_dag(story))``.
 
     Args:
         graph: what :func:`~ppl_disentangle.graphs.as_dag` takes, whose weights are learned; or a list of names, of
-            which the edges are learned too. Before ``do`` then :meth:`settle` on a graph.
+            which the edges are learned too. Before ``do`` then :meth:`settle` on a graph, such as that of
+            :func:`~ppl_disentangle.adjacency.learned_dag`.
         encoder: ``encoder(x)`` is a normal of event shape ``(n * dim,)``, the noise of all concepts.
         decoder: ``decoder(z)`` is p(x | z), for z of the same shape.
         dim: d, 4 as in the code.
@@ -62,13 +65,18 @@ class CausalVAEPaper(GenerativeStory):
         label_kl: weight of the divergence from p(z | u).
         label_loss: weight of :math:`\sum_i |u_i - g^u_i((A^\top u)_i)|^2`.
         mask_loss: weight of :math:`\sum_i |\bar z_i - g_i(A_i \circ \bar z)|^2`.
+        sparsity: weight of :math:`\sum |A|` where the edges are learned, in nats per datum; none in the paper.
+        required: edges ``(cause, effect)`` that are known to be there, where the others are learned.
+        forbidden: edges that are known not to be.
+
+    Raises:
+        ValueError: an argument out of its range, or edges that are required or forbidden beside a graph.
 
     References:
         [1] Yang et al., 2021. https://arxiv.org/abs/2004.08697
     """
 
     latents = ("noise",)
-    mask: Tensor
 
     def __init__(
         self,
@@ -82,43 +90,47 @@ class CausalVAEPaper(GenerativeStory):
         label_kl: Weight = 1.0,
         label_loss: Weight = 1.0,
         mask_loss: Weight = 1.0,
+        sparsity: Weight = 0.0,
+        required: Edges = (),
+        forbidden: Edges = (),
     ) -> None:
         super().__init__()
         if dim < 1 or label_scale <= 0:
             raise ValueError(f"expected dim >= 1 and label_scale > 0, got {dim} and {label_scale}")
         self.learns_graph = isinstance(graph, list | tuple)
+        if not self.learns_graph and (tuple(required) or tuple(forbidden)):
+            raise ValueError(
+                "required and forbidden edges are for a list of names; here the graph says which there are"
+            )
         dag = as_dag(nx.DiGraph(), nodes=graph) if self.learns_graph else as_dag(graph)
         self.names = tuple(graph if self.learns_graph else topological_order(dag))
         self.order, self.dim, self.label_scale = self.names, dim, label_scale
         self.dag, self.columns = None if self.learns_graph else dag, self.names
         self.encoder, self.decoder = encoder, decoder
-        edges = [(a, b) for a in self.names for b in self.names if a != b] if self.learns_graph else dag.edges
-        self.register_buffer("mask", torch.tensor(self._indicator(edges)))
-        self.weight = nn.Parameter(torch.full_like(self.mask, 0.1 if self.learns_graph else 1.0))
-        size = len(self.names) * dim
-        effects = [n for n in self.names if any(effect == n for _, effect in edges)]
-        self.mask_layer = nn.ModuleDict({n: _network(size, dim) for n in effects})
+        if not self.learns_graph:
+            required, forbidden = dag.edges, [p for p in permutations(self.names, 2) if p not in dag.edges]
+        self.adjacency = LearnedAdjacency(self.names, required=required, forbidden=forbidden)
+        nn.init.constant_(self.adjacency.weight, 0.1 if self.learns_graph else 1.0)
+        effects = sorted({effect for _, effect in self.adjacency.candidates})
+        self.mask_layer = nn.ModuleDict({n: _network(len(self.names) * dim, dim) for n in effects})
         self.label_layer = nn.ModuleDict({n: _network(1, 1) for n in effects})
         self.beta, self.label_kl, self.label_loss, self.mask_loss = beta, label_kl, label_loss, mask_loss
+        self.sparsity = sparsity
         self.coordinate_names = {n: (n,) for n in self.names} if dim == 1 else {}
 
-    def _indicator(self, edges: Any) -> list[list[float]]:
-        present = set(edges)
-        return [[float((cause, effect) in present) for effect in self.names] for cause in self.names]
-
-    def adjacency(self) -> Tensor:
-        """A, of shape ``(n, n)``: entry (i, j) is the weight of i in j."""
-        return self.weight * self.mask
-
     def settle(self, graph: Any) -> None:
-        """From now on allow the edges of ``graph`` alone; what was learned for them stays. Again after loading."""
+        """From now on allow the edges of ``graph`` alone; what was learned for them stays. Again after loading.
+
+        Raises:
+            ValueError: other nodes, a cycle, or an edge that was forbidden.
+        """
         dag = as_dag(graph, nodes=self.names)
-        self.mask.copy_(self.mask.new_tensor(self._indicator(dag.edges)))
+        self.adjacency.restrict(dag)
         self.dag, self.order, self.learns_graph = dag, tuple(topological_order(dag)), False
 
     def linear_layer(self, noise: Tensor) -> Tensor:
         """The concepts of noise ``(…, n, dim)``, of the same shape."""
-        weights = self.adjacency()
+        weights = self.adjacency.weights()
         identity = torch.eye(len(weights), dtype=weights.dtype, device=weights.device)
         return torch.linalg.inv_ex(identity - weights.mT).inverse @ noise
 
@@ -126,13 +138,13 @@ class CausalVAEPaper(GenerativeStory):
         """What the mask layer says of a node, of shape ``(…, dim)``, for concepts ``(…, n, dim)``; of a root, zero."""
         if node not in self.mask_layer:
             return torch.zeros_like(concepts[..., 0, :])
-        causes = self.adjacency()[:, self.names.index(node), None] * concepts
+        causes = self.adjacency.weights()[:, self.names.index(node), None] * concepts
         return self.mask_layer[node](causes.flatten(-2))
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1, labels: Tensor | None = None) -> Tensor:
         """p(x, noise), and p(z | labels) where labels, ``(batch, n)``, are given."""
         with self.data_plate(x, batch_size):
-            zeros = self.weight.new_zeros(len(self.names) * self.dim)
+            zeros = self.adjacency.weight.new_zeros(len(self.names) * self.dim)
             noise = pyro.sample("noise", dist.Normal(zeros, 1.0).to_event(1)).unflatten(-1, (-1, self.dim))
             if labels is not None:
                 self._supervise(self.linear_layer(noise), labels)
@@ -152,7 +164,7 @@ class CausalVAEPaper(GenerativeStory):
             raise ValueError(f"expected labels of {list(self.names)}, (batch, {len(self.names)}), got shape {shape}")
         known = ~labels.isnan().any(-1)
         labels = torch.where(known[:, None], labels, 0.0)
-        causes = zip(self.names, (labels @ self.adjacency()).split(1, -1), strict=True)
+        causes = zip(self.names, (labels @ self.adjacency.weights()).split(1, -1), strict=True)
         predicted = torch.cat([self.label_layer[n](c) if n in self.label_layer else 0 * c for n, c in causes], -1)
         restated = torch.stack([self.restated(n, concepts) for n in self.names], -2)
         pyro.factor("mask_loss", -(concepts - restated).square().sum((-2, -1)))
@@ -181,17 +193,17 @@ class CausalVAEPaper(GenerativeStory):
     def check_intervention(self, name: str, value: Tensor) -> None:
         """Refuse interventions while it is not known what comes first."""
         if name in self.names and self.learns_graph:
-            raise ValueError(f"do({name!r}): the graph is still to be learned; settle(graph) on one before")
+            raise ValueError(f"do({name!r}): the graph is still to be learned; settle(learned_dag(story)) before")
 
     def objective(self) -> CausalVAEELBO:
         """The published bound with its penalties."""
         return CausalVAEELBO(
             self.adjacency,
-            learned=self.learns_graph,
             beta=self.beta,
             label_kl=self.label_kl,
             label_loss=self.label_loss,
             mask_loss=self.mask_loss,
+            sparsity=self.sparsity,
         )
 
 

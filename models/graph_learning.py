@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from ppl_disentangle.adjacency import Edges, LearnedAdjacency
-from ppl_disentangle.inference.acyclic import AcyclicELBO, AugmentedLagrangian
+from ppl_disentangle.inference import AcyclicELBO, AugmentedLagrangian
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.story import GenerativeStory
 
@@ -84,7 +84,7 @@ class GraphStory(GenerativeStory):
         adjacency: the weights of the edges.
         equal_scales: whether the noise of all nodes has one scale.
         sparsity: weight of the sum of all weights, in nats per datum.
-        maximum: of the penalty, as in :class:`~ppl_disentangle.inference.acyclic.AugmentedLagrangian`.
+        maximum: of the penalty, as in :class:`~ppl_disentangle.inference.AugmentedLagrangian`.
 
     References:
         [1] Reisach et al., 2021. https://arxiv.org/abs/2102.13647
@@ -131,7 +131,7 @@ class LinearGraphStory(GraphStory):
         forbidden: edges that are known not to be.
         equal_scales: whether the noise of all nodes has one scale.
         sparsity: weight of :math:`\sum |A|`, in nats per datum; 0.1 in [1].
-        maximum: of the penalty, as in :class:`~ppl_disentangle.inference.acyclic.AugmentedLagrangian`.
+        maximum: of the penalty, as in :class:`~ppl_disentangle.inference.AugmentedLagrangian`.
 
     References:
         [1] Zheng et al., 2018. https://arxiv.org/abs/1803.01422
@@ -183,7 +183,7 @@ class NonlinearGraphStory(GraphStory):
         forbidden: edges that are known not to be.
         equal_scales: whether the noise of all nodes has one scale.
         sparsity: weight of :math:`\sum A`, in nats per datum; 0.01 in the authors' code, for :math:`\sum |W|`.
-        maximum: of the penalty, as in :class:`~ppl_disentangle.inference.acyclic.AugmentedLagrangian`.
+        maximum: of the penalty, as in :class:`~ppl_disentangle.inference.AugmentedLagrangian`.
 
     Raises:
         ValueError: an odd number of hidden units, or less than 2.

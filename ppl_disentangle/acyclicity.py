@@ -66,11 +66,10 @@ def trace_polynomial(weights: Tensor) -> Tensor:
     squares, dim = _squares(weights)
     step = squares / dim
     power = step  # (I + step)^k - I, for k from the leading bits of d
-    with torch.autocast(weights.device.type, enabled=False):
-        for bit in f"{dim:b}"[1:]:
-            power = power @ power + 2 * power
-            if bit == "1":
-                power = power @ step + power + step
+    for bit in f"{dim:b}"[1:]:
+        power = _product(power, power) + 2 * power
+        if bit == "1":
+            power = _product(power, step) + power + step
     return power.diagonal(dim1=-2, dim2=-1).sum(-1)
 
 
@@ -109,6 +108,11 @@ def log_determinant(weights: Tensor, *, s: float = 1.0) -> Tensor:
     rounding = dim * torch.finfo(inverse.dtype).eps * inverse.abs().amax((-2, -1))
     inside = (inverse.amin((-2, -1)) >= -rounding) & (singular == 0)
     return h.where(inside, torch.inf)
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """The product of matrices as sums of products, since autocast would take a matrix product to bfloat16."""
+    return (a.unsqueeze(-1) * b.unsqueeze(-3)).sum(-2)
 
 
 def _squares(weights: Tensor) -> tuple[Tensor, int]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 import networkx as nx
@@ -36,6 +37,7 @@ class LearnedAdjacency(nn.Module):
 
     Attributes:
         names: names of the nodes.
+        candidates: edges that there may be.
         weight: the parameter, of shape ``(d, d)`` or ``(width, d, d)``: zeros, or small random numbers.
         allowed: 1 where there may be an edge, else 0, of shape ``(d, d)``.
         required: whether an edge is required, of shape ``(d, d)``.
@@ -57,24 +59,27 @@ class LearnedAdjacency(nn.Module):
         super().__init__()
         self.names = tuple(nodes)
         known = as_dag(nx.DiGraph(list(required)), nodes=self.names)
+        against = self._among_nodes(forbidden)
+        for cause, effect in known.edges:
+            if (cause, effect) in against:
+                raise ValueError(f"the edge {cause} -> {effect} is both required and forbidden")
+        pairs = itertools.permutations(self.names, 2)
+        self.candidates = tuple(p for p in pairs if p not in against and p[::-1] not in known.edges)
         self.register_buffer("required", self._indicator(known.edges) > 0)
-        against = self._indicator(forbidden) > 0
-        if (against & self.required).any():
-            cause, effect = (self.names[i] for i in (against & self.required).nonzero()[0].tolist())
-            raise ValueError(f"the edge {cause} -> {effect} is both required and forbidden")
-        identity = torch.eye(len(self.names)) > 0
-        self.register_buffer("allowed", (~(against | self.required.T | identity)).float())
+        self.register_buffer("allowed", self._indicator(self.candidates))
         shape = self.allowed.shape if width is None else (width, *self.allowed.shape)
         self.weight = nn.Parameter(torch.zeros(shape) if width is None else 0.1 * torch.randn(shape) / width**0.5)
 
-    def _indicator(self, edges: Edges) -> Tensor:
-        matrix = torch.zeros(len(self.names), len(self.names))
-        for cause, effect in edges:
-            for name in (cause, effect):
-                if name not in self.names:
-                    raise ValueError(f"no node named {name!r}; the nodes are {list(self.names)}")
-            matrix[self.names.index(cause), self.names.index(effect)] = 1.0
-        return matrix
+    def _among_nodes(self, edges: Edges) -> set[tuple[str, str]]:
+        edges = set(edges)
+        for name in sorted(itertools.chain(*edges)):
+            if name not in self.names:
+                raise ValueError(f"no node named {name!r}; the nodes are {list(self.names)}")
+        return edges
+
+    def _indicator(self, edges: Iterable[tuple[str, str]]) -> Tensor:
+        present = set(edges)
+        return torch.tensor([[float((cause, effect) in present) for effect in self.names] for cause in self.names])
 
     def weights(self) -> Tensor:
         """The weights, zero where there may be no edge, of the shape of :attr:`weight`."""
@@ -85,11 +90,27 @@ class LearnedAdjacency(nn.Module):
         weights = self.weights()
         return weights if weights.dim() == 2 else torch.linalg.vector_norm(weights, dim=0)
 
+    def cycles(self, measure: Callable[[Tensor], Tensor]) -> Tensor:
+        """A measure of :mod:`~ppl_disentangle.acyclicity` of the weights, those of required edges counted as 1."""
+        return measure(torch.where(self.required, 1.0, self.matrix()))
+
+    def size(self) -> Tensor:
+        """The sum of the absolute weights of edges that are not required."""
+        return self.matrix().abs().masked_fill(self.required, 0.0).sum()
+
     def restrict(self, dag: nx.DiGraph) -> None:
-        """From now on allow and require the edges of ``dag`` alone, whose nodes are these; their weights stay."""
-        edges = self._indicator(as_dag(dag, nodes=self.names).edges)
-        self.allowed.copy_(edges)
-        self.required.copy_(edges > 0)
+        """From now on allow and require the edges of ``dag`` alone, whose nodes are these; their weights stay.
+
+        Raises:
+            ValueError: other nodes, or an edge that was not allowed.
+        """
+        edges = as_dag(dag, nodes=self.names).edges
+        for cause, effect in edges:
+            if (cause, effect) not in self.candidates:
+                raise ValueError(f"the edge {cause} -> {effect} was forbidden")
+        present = self._indicator(edges)
+        self.allowed.copy_(present)
+        self.required.copy_(present > 0)
 
 
 def learned_dag(story: nn.Module, threshold: float = 0.3) -> nx.DiGraph:

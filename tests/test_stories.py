@@ -57,6 +57,8 @@ from ppl_disentangle.models import (
     FactorVAE,
     InfoVAE,
     JointVAE,
+    LinearGraphStory,
+    NonlinearGraphStory,
     ProbabilisticPCA,
     StructuralIVAE,
     VaDE,
@@ -110,6 +112,13 @@ STORIES = {
     "ivae": lambda: IVAE(*networks(), conditional(), SEGMENTS),
     "structural_ivae": lambda: StructuralIVAE(StructuralPrior(GRAPH), *networks(), conditional(), SEGMENTS),
 }
+NAMES = [f"x{i + 1}" for i in range(FEATURES)]
+LEARNING_GRAPHS = {
+    "causal_vae_paper of names": lambda: CausalVAEPaper(list("abcd"), *networks(), dim=1),
+    "linear_graph_story": lambda: LinearGraphStory(NAMES),
+    "nonlinear_graph_story": lambda: NonlinearGraphStory(NAMES),
+}
+"""Stories that have no interventions, or no latents either, under the objective that learns their graph."""
 OF_ONE_CODE = {name: STORIES[name] for name in ("beta_vae", "beta_tcvae", "ivae", "probabilistic_pca", "vade")}
 OF_IMAGES_ALONE = {name: make for name, make in STORIES.items() if name != "deep_scm"}
 """Those that reconstruct an image without being told of its nodes."""
@@ -135,7 +144,7 @@ PAIRS = [
     for name, make in STORIES.items()
     for kind, objective in OBJECTIVES.items()
     if kind == "published" or name not in ISOTROPIC | WITH_CLASSES
-]
+] + [pytest.param(make, OBJECTIVES["published"], id=f"{name}-published") for name, make in LEARNING_GRAPHS.items()]
 """Each story under each objective, one story that many papers share but once."""
 
 
@@ -181,7 +190,7 @@ def refused(story, objective):
 
 def test_the_catalogue_has_every_story_that_can_be_built():
     final = {name for name in zoo.__all__ if not getattr(getattr(zoo, name), "__abstractmethods__", None)}
-    assert {type(make()).__name__ for make in STORIES.values()} == final
+    assert {type(make()).__name__ for make in (STORIES | LEARNING_GRAPHS).values()} == final
 
 
 def test_the_model_draws_a_batch(story):
