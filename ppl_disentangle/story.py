@@ -21,7 +21,7 @@ from pyro.poutine.runtime import Message
 from torch import Tensor, nn
 from torch.distributions import constraints, transform_to
 
-from ppl_disentangle.sites import sampled_sites
+from ppl_disentangle.sites import observed_sites, sampled_sites, site_values
 
 __all__ = ["GenerativeStory", "as_story"]
 
@@ -144,7 +144,8 @@ def as_story(
 
     Args:
         model: ``model(x)``, with the data as ``obs=x``. If it takes ``batch_size``, it is asked for draws as
-            ``model(None, batch_size=n)``; otherwise draws are made by ``poutine.uncondition``.
+            ``model(None, batch_size=n)``; otherwise draws are made by ``poutine.uncondition``. What it returns are the
+            data; if it returns nothing, they are what it observes.
         guide: ``guide(x)``.
         latents: names of the latent sites; by default those that the guide samples.
         objective: returns the story's objective; by default the evidence lower bound.
@@ -197,6 +198,7 @@ class Pair(GenerativeStory):
         self.names: dict[str, str] = {}
         self._latents = None if latents is None else tuple(latents)
         self._example: Tensor | None = None
+        self._observed: str | None = None
 
     @property
     def latents(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -213,8 +215,9 @@ class Pair(GenerativeStory):
         self._example = torch.zeros_like(x[:1])
         with fork_randomness(), torch.no_grad(), poutine.block(), _Lifted(self):
             found = tuple(sampled_sites(poutine.trace(self._guide).get_trace(x)))
-            self._model(x)
+            observed = observed_sites(poutine.trace(self._model).get_trace(x))
         self._latents = self._latents or found
+        self._observed = next((n for n, site in observed.items() if site.value is x), next(iter(observed), None))
 
     def publish(self) -> None:
         """Put the values of lifted ``pyro.param`` statements where plain Pyro code looks for them."""
@@ -232,8 +235,11 @@ class Pair(GenerativeStory):
                 return self._model(None, batch_size=batch_size)
             if self._example is None:
                 raise RuntimeError("draws need the shape of an observation: pass example=x to as_story")
-            x = self._example.expand(batch_size, *self._example.shape[1:])
-            return poutine.uncondition(self._model)(x)
+            with poutine.trace() as drawn:
+                returned = poutine.uncondition(self._model)(self._example.expand(batch_size, *self._example.shape[1:]))
+            if isinstance(returned, Tensor) or self._observed is None:
+                return returned
+            return site_values(drawn.trace)[self._observed]
 
     def guide(self, x: Tensor) -> None:
         self.read(x)
