@@ -113,6 +113,8 @@ def test_an_image_is_a_negative_on_a_tinted_part_of_the_picture():
     assert chisquare(top.bincount(minlength=height - size + 1)).pvalue > 1e-3
     assert chisquare(left.bincount(minlength=width - size + 1)).pvalue > 1e-3
     assert kstest(torch.cat(tints).flatten().numpy(), "uniform").pvalue > 1e-3
+    numbers = torch.cat([top[:, None], left[:, None], torch.cat(tints)], -1)
+    assert torch.corrcoef(numbers.T).fill_diagonal_(0).abs().max() < 4 / math.sqrt(300)
 
 
 def test_colour_images_and_any_maximum_are_taken():

@@ -16,7 +16,7 @@ from ppl_disentangle.data.tuples import Tuples, checked_num
 
 __all__ = ["draw_pairs", "pairs"]
 
-_LEAST_SHARE = 0.01
+_DRAWS, _LEAST_SHARE = 1000, 0.01  # after so many draws, fewer that find a partner are hardly any
 
 
 def pairs(
@@ -89,15 +89,16 @@ def draw_pairs(
     table = lookup(data)
     members = torch.zeros(num, 2, dtype=torch.int64)
     changed = torch.zeros(num, len(data.space), dtype=torch.bool)
-    left = torch.arange(num)
+    left, tried, hits = torch.arange(num), 0, 0
     while len(left):
         first, subset = uniform_index(len(data), len(left), generator), _subsets(data, allowed, k, len(left), generator)
         second, found = table.differing(first, subset, generator)
-        if len(left) == num and found.float().mean() < _LEAST_SHARE:
+        tried, hits = tried + len(left), hits + int(found.sum())
+        if tried >= _DRAWS and hits < _LEAST_SHARE * tried:
             names = [data.factor_names[i] for i in allowed]
-            few = f"{int(found.sum())} of {num} draws found a partner"
             raise ValueError(
-                f"hardly any data of {data.name!r} differ in exactly k={k} of {names} and nothing else: {few}"
+                f"hardly any data of {data.name!r} differ in exactly k={k} of {names} and in nothing else: "
+                f"{hits} of {tried} draws found a partner"
             )
         members[left[found]] = torch.stack([first, second], -1)[found]
         changed[left[found]] = subset[found]
