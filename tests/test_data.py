@@ -259,7 +259,7 @@ def _two_colours(arrays):
     [
         (_without("imgs"), r"expected an array 'imgs', got \['latents_values.npy', 'latents_classes.npy'\]"),
         (_without("latents_classes"), "expected an array 'latents_classes'"),
-        (_with("imgs", np.float32), r"expected imgs of uint8 \(360, 64, 64\) in C order, got float32"),
+        (_with("imgs", np.float32), r"expected imgs of uint8 in C order, got float32 \(360, 64, 64\)"),
         (_with("imgs", np.asfortranarray), "in C order, got uint8 .* fortran=True"),
         (_with("imgs", lambda x: x[1:]), r"expected imgs of uint8 \(360, .* got uint8 \(359, 64, 64\)"),
         (_with("imgs", lambda x: x * 255), "expected imgs of 0 and 1, got 255 in rows 0 to 360"),
@@ -275,9 +275,9 @@ def _two_colours(arrays):
             _with("latents_values", lambda x: x + [0, 1, 0, 0, 0, 0]),
             r"expected shapes among .* got \[2.0, 3.0, 4.0\]",
         ),
-        (_with("latents_values", _with_value(7, 0, 2.0)), "expected one colour and every combination once"),
+        (_with("latents_values", _with_value(7, 0, 2.0)), "expected every combination once"),
         (_one_row_less, r"every combination once, got \[1, 3, 2, 4, 5, 3\] values, 359 rows"),
-        (_two_colours, r"expected one colour .* got \[2, 3, 2, 4, 5, 3\] values, 720 rows"),
+        (_two_colours, "expected one colour, got 2"),
         (_with("latents_values", lambda x: x.astype(object)), "Object arrays cannot be loaded"),
     ],
 )
@@ -591,7 +591,7 @@ def test_load_data_says_what_it_knows(folder):
         load_data("sprits")
     with pytest.raises(ValueError, match=r"no data set or path 'zzz'; expected one of .* or a path$"):
         load_data("zzz")
-    with pytest.raises(ValueError, match=r"notes.txt: expected a .npz file or a folder of images"):
+    with pytest.raises(ValueError, match=r"notes.txt: expected a .npz, HDF5 or IDX file .* got a file .txt"):
         load_data(folder / "notes.txt")
     (folder / "text.npz").write_text("x")
     with pytest.raises(ValueError, match=r"text.npz: expected an npz file"):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ppl_disentangle.data.base import Factor, FactorDataset, Stored
+from ppl_disentangle.data.binning import classes_of
 from ppl_disentangle.graphs import as_dag, parents, topological_order
 
 __all__ = ["CausalDataset", "Labels"]
@@ -22,7 +23,6 @@ __all__ = ["CausalDataset", "Labels"]
 Intervention: TypeAlias = "Mapping[str, float | Tensor | np.ndarray]"
 
 _CPU = torch.device("cpu")
-_MOST_LEVELS, _BINS = 100, 20
 
 
 class Labels(NamedTuple):
@@ -80,7 +80,7 @@ class CausalDataset(FactorDataset):
         self.ranges = dict(ranges or {})
         stacked = torch.stack([noise[node].float() for node in self.names], -1)
         values = self.mechanisms(stacked)
-        levels, classes = zip(*(_classes(column.contiguous()) for column in values.unbind(-1)), strict=True)
+        levels, classes = zip(*(classes_of(column.contiguous()) for column in values.unbind(-1)), strict=True)
         self.space = tuple(Factor(node, column) for node, column in zip(self.names, levels, strict=True))
         self._noise, self._values, self._classes = Stored(stacked), Stored(values), Stored(torch.stack(classes, -1))
         self._len = len(values)
@@ -208,13 +208,3 @@ class CausalDataset(FactorDataset):
         known[order[: round(fraction * len(self))]] = True
         values = (self.values - mean) / scale + noise * torch.randn(self.values.shape, generator=generator)
         return Labels(values.masked_fill(~known[:, None], math.nan), known, mean, scale)
-
-
-def _classes(column: Tensor) -> tuple[tuple[float, ...], Tensor]:
-    """The value that stands for each class of a node, and the classes ``(num_data,)``."""
-    levels, classes = column.unique(return_inverse=True)
-    if len(levels) <= _MOST_LEVELS:
-        return tuple(levels.tolist()), classes
-    edges = np.quantile(column.numpy(), np.linspace(0, 1, _BINS + 1)[1:-1])
-    filled, classes = torch.from_numpy(np.searchsorted(edges, column.numpy())).unique(return_inverse=True)
-    return tuple(column[classes == k].median().item() for k in range(len(filled))), classes

@@ -1,21 +1,22 @@
-"""The dSprites file, kept at one bit a pixel."""
+"""The dSprites file, npz or HDF5, kept at one bit a pixel."""
 
 from __future__ import annotations
 
 import dataclasses
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from numpy.lib import format as npy
 from torch import Tensor
 
+from ppl_disentangle.data import hdf5, npz
 from ppl_disentangle.data.base import Factor, FactorGrid, Stored
 from ppl_disentangle.data.sprites import Sprites
+from ppl_disentangle.data.stored_grid import row_major
 
 __all__ = ["DSprites"]
 
@@ -24,7 +25,7 @@ _BLOCK = 4096
 
 
 class DSprites(FactorGrid):
-    """The images of ``dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz``, or of a sub-grid in the same format.
+    """The images of ``dsprites_ndarray_co1sh3sc6or40x32y32_64x64`` (npz or hdf5), or of a sub-grid in these formats.
 
     The images are streamed from the file and kept at one bit a pixel: 377 MB instead of 3 GB. Nothing in
     the file is unpickled. Colour, which has one value, is no factor. :class:`Sprites` has the same grid and
@@ -33,6 +34,9 @@ class DSprites(FactorGrid):
     Args:
         path: where the file is.
 
+    Raises:
+        ValueError: it is no such file, is damaged, or ends too early; the error says where.
+
     References:
         [1] Matthey et al., 2017. dSprites: Disentanglement testing Sprites dataset.
         https://github.com/google-deepmind/dsprites-dataset
@@ -40,12 +44,12 @@ class DSprites(FactorGrid):
 
     def __init__(self, path: str | Path) -> None:
         self.name, self.observation_shape, self.maximum = "dsprites", (1, 64, 64), 1
+        path = Path(path)
         try:
-            with zipfile.ZipFile(path) as archive:
-                self.space = _read_space(archive)
-                self._packed = Stored(_read_packed(archive, len(self)))
+            self.space, packed = _read_hdf5(path) if hdf5.arrays(path) else _read_npz(path)
         except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"{path} is not a dSprites file: {error}") from error
+        self._packed = Stored(packed)
         pixels = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
         self._words = Stored(torch.from_numpy(pixels).view(torch.int64).view(-1))  # 8 pixels a word
 
@@ -60,21 +64,36 @@ class DSprites(FactorGrid):
         return words.view(torch.uint8).view(-1, 1, 64, 64)
 
 
-def _read_space(archive: zipfile.ZipFile) -> tuple[Factor, ...]:
+def _read_npz(path: Path) -> tuple[tuple[Factor, ...], Tensor]:
+    with zipfile.ZipFile(path) as archive:
+        values, classes = (npz.small_array(archive, f"latents_{key}") for key in ("values", "classes"))
+        space = _space(values, classes)
+        images = npz.Member(archive, "imgs")
+        return space, _packed(images.shape, images.blocks(_BLOCK), len(values))
+
+
+def _read_hdf5(path: Path) -> tuple[tuple[Factor, ...], Tensor]:
+    with hdf5.opened(path) as file:
+        values, classes = (
+            np.concatenate(list(hdf5.blocks(hdf5.array(file, f"latents/{key}", dtype, (6,)))))
+            for key, dtype in (("values", "f8"), ("classes", "i8"))
+        )
+        space = _space(values, classes)
+        images = hdf5.array(file, "imgs", "u1", (64, 64))
+        return space, _packed(images.shape, hdf5.blocks(images), len(values))
+
+
+def _space(values: npt.NDArray[np.generic], classes: npt.NDArray[np.generic]) -> tuple[Factor, ...]:
     """The factors, from the values of the file; an error unless they form a grid in row-major order."""
-    values = _read_table(archive, "latents_values", "f8")
-    classes = _read_table(archive, "latents_classes", "i8")
+    for name, table, dtype in (("latents_values", values, "f8"), ("latents_classes", classes, "i8")):
+        if table.dtype != np.dtype(dtype) or table.ndim != 2 or table.shape[1] != 6:
+            raise ValueError(f"expected {name} of {np.dtype(dtype)} (rows, 6), got {table.dtype} {table.shape}")
     if len(values) != len(classes):
         raise ValueError(f"latents_values has {len(values)} rows, latents_classes {len(classes)}")
-    levels = [np.unique(column) for column in values.T]
-    sizes = [len(level) for level in levels]
-    if sizes[0] != 1 or np.prod(sizes) != len(values):
-        raise ValueError(f"expected one colour and every combination once, got {sizes} values, {len(values)} rows")
-    grid = np.indices(sizes, dtype=np.int32).reshape(6, -1)
-    for table_name, table in (("latents_values", values), ("latents_classes", classes)):
-        for column, expected in zip(table.T, grid, strict=True):
-            if not np.array_equal(np.unique(column, return_inverse=True)[1], expected):
-                raise ValueError(f"expected rows in row-major order with posY fastest, {table_name} has another")
+    levels = row_major(values, "latents_values", "posY")
+    row_major(classes, "latents_classes", "posY")
+    if len(levels[0]) != 1:
+        raise ValueError(f"expected one colour, got {len(levels[0])}")
     if not set(levels[1].tolist()) <= set(_SHAPES):
         raise ValueError(f"expected shapes among {list(_SHAPES)}, got {levels[1].tolist()}")
     shapes = tuple(_SHAPES[shape] for shape in levels[1].tolist())
@@ -82,36 +101,16 @@ def _read_space(archive: zipfile.ZipFile) -> tuple[Factor, ...]:
     return tuple(dataclasses.replace(f, values=v) for f, v in zip(Sprites().space, found, strict=True))
 
 
-def _read_table(archive: zipfile.ZipFile, key: str, dtype: str) -> npt.NDArray[np.generic]:
-    """An array of shape ``(rows, 6)``."""
-    with _member(archive, key) as member:
-        table = npy.read_array(member, allow_pickle=False)
-    if table.dtype != np.dtype(dtype) or table.ndim != 2 or table.shape[1] != 6:
-        raise ValueError(f"expected {key} of {np.dtype(dtype)} (rows, 6), got {table.dtype} {table.shape}")
-    return table
-
-
-def _read_packed(archive: zipfile.ZipFile, num: int) -> Tensor:
-    """The images, streamed into uint8 ``(num, 512)``: 8 pixels a byte, the first in the highest bit."""
+def _packed(shape: tuple[int, ...], blocks: Iterable[npt.NDArray[np.uint8]], num: int) -> Tensor:
+    """The images in uint8 ``(num, 512)``: 8 pixels a byte, the first in the highest bit."""
+    if shape != (num, 64, 64):
+        raise ValueError(f"expected imgs of uint8 ({num}, 64, 64), got uint8 {shape}")
     packed = np.empty((num, 512), dtype=np.uint8)
-    with _member(archive, "imgs") as member:
-        if (version := npy.read_magic(member)) != (1, 0):
-            raise ValueError(f"expected imgs in npy format (1, 0), got {version}")
-        shape, fortran, dtype = npy.read_array_header_1_0(member)
-        if dtype != np.uint8 or shape != (num, 64, 64) or fortran:
-            raise ValueError(f"expected imgs of uint8 ({num}, 64, 64) in C order, got {dtype} {shape}, {fortran=}")
-        for start in range(0, num, _BLOCK):
-            rows = packed[start : start + _BLOCK]
-            block = np.frombuffer(member.read(len(rows) * 4096), dtype=np.uint8)
-            if block.size != len(rows) * 4096:
-                raise ValueError(f"imgs ends in row {start + block.size // 4096} of {num}")
-            if block.max() > 1:
-                raise ValueError(f"expected imgs of 0 and 1, got {block.max()} in rows {start} to {start + len(rows)}")
-            rows[:] = np.packbits(block.reshape(-1, 4096), axis=1)
+    start = 0
+    for block in blocks:
+        rows = packed[start : start + len(block)]
+        if block.max() > 1:
+            raise ValueError(f"expected imgs of 0 and 1, got {block.max()} in rows {start} to {start + len(rows)}")
+        rows[:] = np.packbits(block.reshape(-1, 4096), axis=1)
+        start += len(rows)
     return torch.from_numpy(packed)
-
-
-def _member(archive: zipfile.ZipFile, key: str) -> IO[bytes]:
-    if f"{key}.npy" not in archive.namelist():
-        raise ValueError(f"expected an array {key!r}, got {archive.namelist()}")
-    return archive.open(f"{key}.npy")

@@ -13,11 +13,12 @@ import numpy.typing as npt
 
 from ppl_disentangle.data.arrays import ArrayDataset, from_arrays
 
-__all__ = ["from_folder", "from_npz"]
+__all__ = ["MODES", "from_folder", "from_npz", "read_image"]
 
 _KEYS = ("x", "images", "imgs", "observations")
 _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""Names of Pillow by number of channels."""
 
 
 def from_npz(path: str | Path, *, maximum: float | None = None, channels_last: bool = False) -> ArrayDataset:
@@ -66,17 +67,17 @@ def from_folder(
     files = sorted(file for file in shown if file.suffix.lower() in _SUFFIXES)
     if not files:
         raise ValueError(f"{folder}: expected images with a suffix among {', '.join(_SUFFIXES)}, got none")
-    if channels not in _MODES or size < 1:
-        raise ValueError(f"expected size > 0 and channels among {list(_MODES)}, got {size=}, {channels=}")
+    if channels not in MODES or size < 1:
+        raise ValueError(f"expected size > 0 and channels among {list(MODES)}, got {size=}, {channels=}")
     table = folder / "factors.csv" if factors is None else Path(factors)
     columns = _read_factors(table, [f.name for f in files]) if factors is not None or table.exists() else None
     images = np.empty((len(files), channels, size, size), dtype=np.uint8)
     for image, file in zip(images, files, strict=True):
-        image[:] = _read_image(file, size, _MODES[channels])
+        image[:] = read_image(file, size, MODES[channels])
     return from_arrays(images, columns, maximum=255, name=folder.resolve().name)
 
 
-def _read_image(file: Path, size: int, mode: str) -> npt.NDArray[np.uint8]:
+def read_image(file: Path, size: int, mode: str) -> npt.NDArray[np.uint8]:
     """An image of shape ``(channels, size, size)``."""
     from PIL import Image, ImageOps
 

@@ -3,37 +3,58 @@
 from __future__ import annotations
 
 import difflib
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from ppl_disentangle.data import hdf5, npz
 from ppl_disentangle.data.base import FactorDataset
+from ppl_disentangle.data.cars3d import Cars3D
+from ppl_disentangle.data.celeba import CelebA
 from ppl_disentangle.data.digits import digits
 from ppl_disentangle.data.dsprites import DSprites
 from ppl_disentangle.data.files import from_folder, from_npz
 from ppl_disentangle.data.flow import Flow
+from ppl_disentangle.data.idx import from_idx, starts_like_idx
+from ppl_disentangle.data.input_grid import flow_grid, pendulum_grid
+from ppl_disentangle.data.labelled_names import from_labelled_names, has_labelled_names
+from ppl_disentangle.data.morpho_mnist import MorphoMNIST
+from ppl_disentangle.data.mpi3d import MPI3D, is_mpi3d
 from ppl_disentangle.data.pendulum import Pendulum
+from ppl_disentangle.data.room import Room
+from ppl_disentangle.data.shapes3d import Shapes3D
+from ppl_disentangle.data.smallnorb import SmallNORB
 from ppl_disentangle.data.sprites import Sprites
 from ppl_disentangle.data.thickness import ThicknessIntensity
+from ppl_disentangle.data.two_objects import TwoObjects
+from ppl_disentangle.data.xy_squares import XYSquares
 
 __all__ = ["NAMES", "load_data"]
 
 NAMES: dict[str, Callable[[], FactorDataset]] = {
     "sprites": Sprites,
-    "digits": digits,
+    "room": Room,
+    "xy_squares": XYSquares,
+    "two_objects": TwoObjects,
     "pendulum": Pendulum,
+    "pendulum_grid": pendulum_grid,
     "flow": Flow,
+    "flow_grid": flow_grid,
     "thickness_intensity": ThicknessIntensity,
+    "digits": digits,
 }
 """Data sets by name; a name comes before a folder that is called so."""
 
 
 def load_data(source: str | Path) -> FactorDataset:
-    """A data set that needs no file, such as ``"sprites"`` or ``"pendulum"``, an npz file, or a folder of images.
+    """A data set that needs no file, such as ``"sprites"`` or ``"pendulum"``, a file, or a folder.
 
-    An npz file with ``latents_values`` is taken for dSprites, any other goes to
-    :func:`~ppl_disentangle.data.from_npz`. A folder called like a data set is meant by ``"./sprites"`` or a
-    ``Path``.
+    What a file or a folder is, its content tells: all of :func:`~ppl_disentangle.data.catalogue` is known. An npz file
+    that is none of these goes to :func:`~ppl_disentangle.data.from_npz`, such a folder to
+    :func:`~ppl_disentangle.data.from_folder`. All come with the defaults of their classes. A folder called like a data
+    set is meant by ``"./sprites"`` or a ``Path``.
+
+    Raises:
+        ValueError: no such name or path, a file of no known format, or one that is damaged.
 
     Example:
         >>> load_data("sprites").factor_sizes
@@ -43,18 +64,44 @@ def load_data(source: str | Path) -> FactorDataset:
         return NAMES[source]()
     path = Path(source)
     if path.is_dir():
-        return from_folder(path)
-    if path.is_file() and path.suffix == ".npz":
-        return DSprites(path) if _is_dsprites(path) else from_npz(path)
+        return _folder(path)
     if path.is_file():
-        raise ValueError(f"{path}: expected a .npz file or a folder of images, got a file {path.suffix or path.name}")
+        return _file(path)
     close = difflib.get_close_matches(str(source), NAMES, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise ValueError(f"no data set or path {str(source)!r}; expected one of {list(NAMES)} or a path{hint}")
 
 
-def _is_dsprites(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return "latents_values.npy" in archive.namelist()
+def _folder(path: Path) -> FactorDataset:
+    """The data set whose files are in a folder."""
+    if (path / "list_attr_celeba.txt").is_file():
+        return CelebA(path)
+    if (path / "list.txt").is_file() and any(path.glob("*_mesh.mat")):
+        return Cars3D(path)
+    if any(path.glob("smallnorb-*.mat*")):
+        halves = [half for half in ("training", "testing") if any(path.glob(f"smallnorb-*-{half}-dat.mat*"))]
+        return SmallNORB(path, part="both" if len(halves) == 2 else "training" if "training" in halves else "testing")
+    if any(path.glob("*-morpho.csv")):
+        return MorphoMNIST(path, part="training" if (path / "train-morpho.csv").is_file() else "testing")
+    if has_labelled_names(path):
+        return from_labelled_names(path)
+    if inner := next((p for p in (path / "train", path / "test") if p.is_dir() and has_labelled_names(p)), None):
+        raise ValueError(f"{path}: expected a folder of images, got folders of them; say which, such as {inner}")
+    return from_folder(path)
+
+
+def _file(path: Path) -> FactorDataset:
+    """The data set in a file."""
+    names = {*npz.arrays(path), *hdf5.arrays(path)}
+    if {"imgs", "latents"} <= names or "latents_values" in names:
+        return DSprites(path)
+    if {"images", "labels"} <= names and hdf5.arrays(path):
+        return Shapes3D(path)
+    if is_mpi3d(path):
+        return MPI3D(path)
+    if path.suffix == ".npz":
+        return from_npz(path)
+    if starts_like_idx(path):
+        return from_idx(path)
+    known = "a .npz, HDF5 or IDX file that is known, or a folder"
+    raise ValueError(f"{path}: expected {known}, got a file {path.suffix or path.name}")
