@@ -18,6 +18,7 @@ EXAMPLES = """
 examples:
   ppl-disentangle demo
   ppl-disentangle list
+  ppl-disentangle data room --sheet room.png
   ppl-disentangle train beta_tcvae --data sprites --steps 20000 --set beta=6
   ppl-disentangle train beta_vae --data digits
   ppl-disentangle train my_story.py:make --data my_images/
@@ -125,6 +126,29 @@ def list_stories(options: argparse.Namespace) -> int:
     for name, story in stories().items():
         print(f"{name:<14} {(story.__doc__ or '').strip().splitlines()[0]}")
         print(f"{'':<14} " + ", ".join(f"{k}={v}" for k, v in story_options(name).items()))
+    return 0
+
+
+def _data_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", nargs="?", metavar="NAME", help="a data set of the list, a file or a folder")
+    command.add_argument("--sheet", type=Path, metavar="FILE.png", help="write a picture of what is in it")
+    command.add_argument("--seed", type=int, default=0, help="of the images on the sheet")
+
+
+def data_sets(options: argparse.Namespace) -> int:
+    """List data sets with their factors, licence and where to get them; or describe one.
+
+    Of a grid, the sheet shows random images and each factor going through its values; of other data random images.
+    """
+    from ppl_disentangle.data_listing import described, listed, write_sheet
+
+    if options.sheet and not options.name:
+        raise ValueError("expected NAME: of which data is the sheet?")
+    if options.sheet:
+        write_sheet(options.name, options.sheet, seed=options.seed)
+    print("\n".join(described(options.name) if options.name else listed()))
+    if options.sheet:
+        print(options.sheet)
     return 0
 
 
@@ -264,6 +288,7 @@ def report(options: argparse.Namespace) -> int:
 COMMANDS = {
     "demo": (_demo_arguments, demo, "demo"),
     "list": (_no_arguments, list_stories, "list"),
+    "data": (_data_arguments, data_sets, "data sprites --sheet sprites.png"),
     "train": (_train_arguments, train, "train beta_tcvae --data digits --set beta=2 --steps 3000"),
     "evaluate": (_evaluate_arguments, evaluate, "evaluate runs/demo-1"),
     "traverse": (_run_argument, traverse, "traverse runs/demo-1"),
