@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import binom, chisquare
@@ -248,7 +249,7 @@ def test_correlated_factors_have_the_stated_density_and_marginals(data, width):
 
 
 def test_several_pairs_multiply_and_tables_go_by_the_order_of_their_names():
-    kinds = torch.tensor([[0.1, 0.9], [1.0, 0.0], [0.5, 0.5]])
+    kinds = np.array([[0.1, 0.9], [1.0, 0.0], [0.5, 0.5]])
     drawn = everything(correlated(GRID, {("turn", "size"): 0.3, ("kind", "x"): kinds, ("x", "size"): 0.4}, num=30000))
     exact = torch.zeros(3, 4, 5, 2, dtype=torch.float64)
     for a, b, c, d in itertools.product(range(3), range(4), range(5), range(2)):
@@ -499,7 +500,17 @@ ERRORS = {
     "a matrix": (
         lambda: walks(GRID, 2, {"size": torch.ones(4, 4)}),
         ValueError,
-        r"matrix of probabilities \(4, 4\) for 'size', whose rows sum to 1; got shape \(4, 4\)",
+        r"probabilities \(4, 4\) for 'size', whose rows sum to 1; got shape \(4, 4\)",
+    ),
+    "a trap": (
+        lambda: walks(GRID, 2, {"x": [[0.5, 0.5], [0, 1]]}, always_moves=True),
+        ValueError,
+        "always_moves needs another class to go to from each of 'x'",
+    ),
+    "a range of a node": (
+        lambda: interventional(Pendulum(9, size=32), {"light": (60, 100)}),
+        ValueError,
+        r"expected a number, numbers in a list, or None for node 'light', got \(60, 100\)",
     ),
     "a rate": (lambda: walks(GRID, 2, {"size": -1.0}), ValueError, "a finite rate >= 0, got size=4, rate=-1.0"),
     "a missing step": (

@@ -86,7 +86,9 @@ def _levels(data: FactorDataset, k: int, wanted: Any) -> Tensor:
     factor = data.space[k]
     if isinstance(data, CausalDataset):
         values = factor.values if wanted is None else wanted if isinstance(wanted, list) else [wanted]
-        return torch.tensor([float(value) for value in values])
+        if not values or not all(isinstance(value, int | float) for value in values):
+            raise ValueError(f"expected a number, numbers in a list, or None for node {factor.name!r}, got {wanted!r}")
+        return torch.tensor(values, dtype=torch.float32)
     if wanted is None:
         return torch.arange(factor.size).float()
     return allowed_classes(factor, wanted).nonzero()[:, 0].float()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_disentangle.data.base import FactorDataset
@@ -29,7 +30,7 @@ def iid(data: FactorDataset, num: int | None = None, *, seed: int | torch.Genera
 
 def correlated(
     data: FactorDataset,
-    joint: Mapping[tuple[str, str], float | Tensor],
+    joint: Mapping[tuple[str, str], ArrayLike],
     *,
     num: int | None = None,
     seed: int | torch.Generator = 0,
@@ -119,15 +120,15 @@ def correlated_density(first: int, second: int, width: float) -> Tensor:
     return logits.flatten().softmax(0).view(first, second)
 
 
-def _table(data: FactorDataset, first: str, second: str, given: float | Tensor) -> Tensor:
+def _table(data: FactorDataset, first: str, second: str, given: ArrayLike) -> Tensor:
     """Weights of the classes of two factors, ``(first, second)``."""
     space = dict(zip(data.factor_names, data.space, strict=True))
     shape = (space[first].size, space[second].size)
-    if not isinstance(given, Tensor):
+    weights = torch.as_tensor(given, dtype=torch.float64)
+    if weights.dim() == 0:
         if "categorical" in (space[first].kind, space[second].kind):
             raise ValueError(f"expected a table of weights {shape} for {(first, second)}: one of them has no order")
-        return correlated_density(*shape, float(given))
-    weights = given.double()
+        return correlated_density(*shape, weights.item())
     low, high = weights.min().item(), weights.max().item()
     if weights.shape != shape or not 0 <= low <= high < math.inf:
         got = f"shape {tuple(weights.shape)} with values in [{low:g}, {high:g}]"

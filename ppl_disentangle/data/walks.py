@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_disentangle.data.base import FactorDataset
@@ -19,7 +20,7 @@ __all__ = ["laplace_transition", "walks"]
 def walks(
     data: FactorDataset,
     length: int,
-    transitions: float | Mapping[str, float | Tensor] = 1.0,
+    transitions: float | Mapping[str, ArrayLike] = 1.0,
     *,
     always_moves: bool = False,
     num: int | None = None,
@@ -46,7 +47,8 @@ def walks(
 
     Raises:
         KeyError: no such factor.
-        ValueError: fewer than two frames, a matrix that is none of probabilities, or a combination without a datum.
+        ValueError: fewer than two frames, a matrix that is none of probabilities, a class that cannot be left though
+            a step always moves, or a combination without a datum.
 
     References:
         [1] Klindt et al., 2021. Towards nonlinear disentanglement in natural data with temporal sparse coding.
@@ -61,7 +63,7 @@ def walks(
     """
     if length < 2:
         raise ValueError(f"expected length >= 2, got {length}")
-    chains, generator, table = _chains(data, transitions), as_generator(seed), lookup(data)
+    chains, generator, table = _chains(data, transitions, always_moves), as_generator(seed), lookup(data)
     frames = [table.classes(uniform_index(len(data), checked_num(data, num), generator))]
     for _ in range(length - 1):
         frames.append(_step(frames[-1], chains, always_moves, generator))
@@ -104,24 +106,25 @@ def laplace_transition(size: int, rate: float, *, cyclic: bool = False) -> Tenso
     return (-rate / math.log(size) * distance).softmax(-1)
 
 
-def _chains(data: FactorDataset, transitions: float | Mapping[str, float | Tensor]) -> dict[int, Tensor]:
+def _chains(data: FactorDataset, transitions: float | Mapping[str, ArrayLike], always_moves: bool) -> dict[int, Tensor]:
     """The transition matrix of each factor that moves, by position."""
     if not isinstance(transitions, Mapping):
         names = [f.name for f in data.space if f.kind != "categorical" and f.size > 1]
         transitions = dict.fromkeys(names, transitions)
     chains = {}
     for k, (name, given) in zip(positions(data, list(transitions)), transitions.items(), strict=True):
-        factor = data.space[k]
-        matrix = given if isinstance(given, Tensor) else None
-        if matrix is None:
-            matrix = laplace_transition(factor.size, float(given), cyclic=factor.kind == "cyclic")
-        matrix = matrix.double()
-        fits = matrix.shape == (factor.size, factor.size) and bool((matrix >= 0).all())
+        size = data.space[k].size
+        matrix = torch.as_tensor(given, dtype=torch.float64)
+        if matrix.dim() == 0:
+            matrix = laplace_transition(size, matrix.item(), cyclic=data.space[k].kind == "cyclic")
+        fits = matrix.shape == (size, size) and bool((matrix >= 0).all())
         if not fits or not torch.allclose(matrix.sum(-1), matrix.new_ones(()), atol=1e-6):
+            got = tuple(matrix.shape)
             raise ValueError(
-                f"expected a matrix of probabilities ({factor.size}, {factor.size}) for {name!r}, whose rows sum to 1; "
-                f"got shape {tuple(matrix.shape)}"
+                f"expected probabilities ({size}, {size}) for {name!r}, whose rows sum to 1; got shape {got}"
             )
+        if always_moves and bool((matrix.diagonal() > 1 - 1e-12).any()):
+            raise ValueError(f"always_moves needs another class to go to from each of {name!r}")
         chains[k] = matrix
     return chains
 
