@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -22,9 +23,11 @@ examples:
   ppl-disentangle train beta_tcvae --data sprites --steps 20000 --set beta=6
   ppl-disentangle train beta_vae --data digits
   ppl-disentangle train my_story.py:make --data my_images/
+  ppl-disentangle train causal_vae --data pendulum --labels 0.1
   ppl-disentangle train --resume runs/beta_tcvae-sprites-1
   ppl-disentangle evaluate runs/demo-1
   ppl-disentangle intervene runs/demo-1 --do "z[3]=2.0"
+  ppl-disentangle intervene runs/causal_vae-pendulum-1 --do light=1.5 --do angle+=0.5 --counterfactual
 """
 
 
@@ -154,7 +157,11 @@ def data_sets(options: argparse.Namespace) -> int:
 
 def _train_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("story", nargs="?", metavar="STORY", help="a name in `list`, or file.py:function")
-    command.add_argument("--data", default="sprites", help="sprites, digits, a .npz file or a folder of images")
+    command.add_argument(
+        "--data",
+        default="sprites",
+        help="sprites, digits, pendulum, flow, thickness_intensity, a .npz file or a folder of images",
+    )
     command.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a hyper-parameter of the story"
     )
@@ -168,6 +175,9 @@ def _train_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="auto")
     command.add_argument("--precision", choices=("float32", "bfloat16"), help="default: the recipe's, else float32")
     command.add_argument("--held-out", type=int, default=1000, help="data kept out of training")
+    command.add_argument(
+        "--labels", type=float, metavar="FRACTION", help="share of the data whose nodes have labels (default: 1.0)"
+    )
     command.add_argument("--patience", type=int, help="stop after so many held-out bounds without a better one")
     command.add_argument("--out", type=Path, help="run folder (default: runs/STORY-DATA-N)")
     command.add_argument("--resume", type=Path, metavar="RUN", help="go on with an interrupted run, as it was started")
@@ -202,7 +212,8 @@ def _new_run(options: argparse.Namespace) -> Any:
     names = ("steps", "batch_size", "lr", "seed", "device", "precision", "patience")
     training = {name: getattr(options, name) for name in names}
     command = shlex.join(["ppl-disentangle", *options.arguments])
-    config, data = configure(story, options.data, training, command=command, held_out=options.held_out)
+    held_out, labels = options.held_out, options.labels
+    config, data = configure(story, options.data, training, command=command, held_out=held_out, labels=labels)
     stem = f"{Path(options.story.partition(':')[0]).stem}-{data.name}"
     return Run.create(options.out or free_folder(Path("runs") / stem), config, progress=not options.quiet)
 
@@ -255,26 +266,73 @@ def traverse(options: argparse.Namespace) -> int:
 
 def _intervene_arguments(command: argparse.ArgumentParser) -> None:
     _run_argument(command)
-    command.add_argument("--do", action="append", required=True, metavar="LATENT=VALUE", help='such as "z[3]=2.0"')
-    command.add_argument("--num", type=int, default=8, help="held-out data to intervene on")
+    command.add_argument(
+        "--do",
+        action="append",
+        required=True,
+        metavar="NAME=VALUE",
+        help='such as light=2.0, "z[3]=2.0", "colour=[0,0,1]", or light+=0.5 to add to the value it would have had',
+    )
+    command.add_argument("--counterfactual", action="store_true", help="held-out units, as they would have been")
+    command.add_argument("--num", type=int, default=8, help="number of units to show")
+    command.add_argument("--seed", type=int, default=0)
 
 
 def intervene(options: argparse.Namespace) -> int:
-    """Set latents of held-out data, and see what becomes of their images and of their other codes."""
+    """Set latents or nodes, and see what becomes of images and of the other nodes.
+
+    Of a story with a graph: units drawn from it, or held-out ones with --counterfactual. Values are in the units of the
+    run's nodes: standard deviations of the labels from their mean. Of other stories: held-out images, and the codes
+    that are read back from them.
+    """
+    from ppl_disentangle.node_table import format_nodes, sentences
     from ppl_disentangle.runs import Run
 
-    values = _settings(options.do)
-    wrong = [name for name, value in values.items() if isinstance(value, bool) or not isinstance(value, int | float)]
-    if wrong:
-        raise ValueError(f"expected a number for {wrong[0]!r}, got {values[wrong[0]]!r}")
+    actions = _actions(options.do)
+    if options.num < 1:
+        raise ValueError(f"expected --num of at least 1, got {options.num}")
     run = Run.open(options.run)
-    result = run.intervene(values, num=options.num)
-    shift = (result["codes_after"] - result["codes_before"]).mean("data")
-    print(f"do({result.attrs['do']}): mean shift of the codes that the encoder reads back")
-    for name in shift["code"].values:
-        print(f"  {name!s:<8} {shift.sel(code=name).item():+.2f}")
+    result = run.intervene(actions, num=options.num, counterfactual=options.counterfactual, seed=options.seed)
+    if "node" in result.coords:
+        print("\n".join([*sentences(result), *format_nodes(result)]))
+        if result.attrs["outside_support"]:
+            print(f"warning: outside of the data: {result.attrs['outside_support']}", file=sys.stderr)
+    else:
+        shift = (result["codes_after"] - result["codes_before"]).mean("data")
+        print(f"do({result.attrs['do']}): mean shift of the codes that the encoder reads back")
+        for name in shift["code"].values:
+            print(f"  {name!s:<8} {shift.sel(code=name).item():+.2f}")
     print(run.folder / "figures")
     return 0
+
+
+def _actions(statements: Sequence[str]) -> dict[str, Any]:
+    """``NAME=VALUE`` and ``NAME+=VALUE`` statements; values are numbers, or rows of them in brackets."""
+    from ppl_disentangle.interventions import shift
+
+    actions: dict[str, Any] = {}
+    for statement in statements:
+        found = re.fullmatch(r"(.+?)(\+=|-=|=)(.*)", statement)
+        if not found:
+            raise ValueError(f"expected NAME=VALUE or NAME+=VALUE, got {statement!r}")
+        name, operator, text = found.groups()
+        if name in actions:
+            raise ValueError(f"{name!r} is set twice")
+        value = _value(name, operator, text)
+        actions[name] = value if operator == "=" else shift(float(f"{operator[0]}1") * value)
+    return actions
+
+
+def _value(name: str, operator: str, text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = None
+    numbers = value if isinstance(value, list) and operator == "=" else [value]
+    if numbers and all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
+        return value
+    hint = f"; to add to its value write {name}+={text[1:]}" if re.match(r"\+[\d.]", text) else ""
+    raise ValueError(f"expected a number for {name!r}, got {text!r}{hint}")
 
 
 def report(options: argparse.Namespace) -> int:

@@ -8,10 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ppl_disentangle.data import FactorDataset, load_data
+import networkx as nx
+
+from ppl_disentangle.data import CausalDataset, FactorDataset, load_data
 from ppl_disentangle.data.load import NAMES
+from ppl_disentangle.graphs import topological_order
 from ppl_disentangle.inference.allocator import keep_freed_memory
+from ppl_disentangle.node_labels import label_columns
 from ppl_disentangle.runs import Run, format_scores, free_folder
+from ppl_disentangle.story import GenerativeStory
 from ppl_disentangle.zoo import build
 
 __all__ = ["DEFAULTS", "EVALUATION", "RECIPES", "configure", "finish", "run_demo"]
@@ -27,6 +32,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("beta_tcvae", "digits"): {"options": {"beta": 2.0, "warm_up": 1000}, "training": {"steps": 3000}},
     ("beta_vae", "digits"): {"options": {"beta": 1.0, "warm_up": 1000}, "training": {"steps": 3000}},
+    ("causal_vae", "pendulum"): {"network": "burgess", "options": {}, "training": {"steps": 4000}},
 }
 """Hyper-parameters by story and data; what was tried for them, and measured, is in ``docs/demo.md``."""
 
@@ -53,6 +59,7 @@ def configure(
     *,
     command: str,
     held_out: int = 1000,
+    labels: float | None = None,
     evaluation: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], FactorDataset]:
     """The configuration of a new run, and its data: what is asked for, else the recipe's, else the defaults.
@@ -63,17 +70,19 @@ def configure(
         training: options of :func:`~ppl_disentangle.inference.fit`; ``None`` leaves one open.
         command: the command that asks for it.
         held_out: data kept out of training.
+        labels: fraction of the training data whose nodes have labels; ``None``: of all, where the story takes labels
+            and the data have nodes.
         evaluation: options of :func:`~ppl_disentangle.metrics.evaluate` besides :data:`EVALUATION`.
 
     Raises:
-        ValueError: the story cannot be built for the data.
+        ValueError: the story cannot be built for the data, or takes no labels of theirs.
     """
     data = load_data(source)
     recipe = RECIPES.get((story["name"], data.name), {"options": {}, "training": {}})
     network = story.get("network") or recipe.get("network")
     story = dict(story) | {"options": recipe["options"] | story["options"], "network": network}
-    build(data=data, **story)  # says what is wrong before there is a folder
-    path = Path(source)
+    built = build(data=data, **story)  # says what is wrong before there is a folder
+    path, fraction = Path(source), _fraction(built, data, labels)
     config = {
         "story": story,
         "data": {
@@ -83,12 +92,30 @@ def configure(
             "observation_shape": list(data.observation_shape),
             "factors": dict(zip(data.factor_names, data.factor_sizes, strict=True)),
             "held_out": held_out,
+            **({} if fraction is None else {"labels": fraction}),
         },
+        **(
+            {}
+            if built.dag is None
+            else {"graph": {"nodes": topological_order(built.dag), "edges": list(map(list, built.dag.edges))}}
+        ),
         "training": DEFAULTS | recipe["training"] | {k: v for k, v in training.items() if v is not None},
         "evaluation": EVALUATION | dict(evaluation or {}),
         "command": command,
     }
     return config, data
+
+
+def _fraction(story: GenerativeStory, data: FactorDataset, labels: float | None) -> float | None:
+    """The fraction of the data that have labels; ``None`` where none can have."""
+    columns = label_columns(story, data)
+    if labels is None or columns:
+        if labels is not None and not 0 <= labels <= 1:
+            raise ValueError(f"expected a fraction of labels between 0 and 1, got {labels:g}")
+        return (1.0 if labels is None else labels) if columns else None
+    if not isinstance(data, CausalDataset):
+        raise ValueError(f"{data.name} has no nodes that could have labels; leave the fraction of labels out")
+    raise ValueError(f"{type(story).__name__} takes no labels of {list(data.names)}; leave the fraction of labels out")
 
 
 def run_demo(
@@ -110,6 +137,18 @@ def run_demo(
     return 0
 
 
+def _intervene(run: Run) -> None:
+    """Set the node that most others follow from, on both rungs; without a graph, the code of the largest divergence."""
+    traversals = run.read_tree()["traversals"].to_dataset()
+    graph = run.config.get("graph", {})
+    dag = nx.DiGraph(graph.get("edges"))
+    first = max(graph["nodes"], key=lambda n: len(nx.descendants(dag, n)) if n in dag else 0) if graph else None
+    code = next(str(c) for c in traversals["code"].values if first is None or str(c).partition("[")[0] == first)
+    value = round(float(traversals["value"].sel(code=code)[-1]), 1)
+    for counterfactual in (False, True)[: 2 if graph else 1]:
+        run.intervene({first or code: value}, counterfactual=counterfactual)
+
+
 def finish(run: Run) -> int:
     """Measure, draw and report a fitted run; print what a reader looks for first. Returns 0."""
     evaluation = run.config["evaluation"]
@@ -118,9 +157,7 @@ def finish(run: Run) -> int:
         evaluation |= {"metrics": ["mig", "factor_vae_score", "active_units"], "dci_predictor": "gbt"}
     scores = run.evaluate()
     run.draw()
-    traversals = run.read_tree()["traversals"].to_dataset()
-    first = str(traversals["code"].values[0])
-    run.intervene({first: round(float(traversals["value"].sel(code=first)[-1]), 1)})
+    _intervene(run)
     print("\n".join(format_scores(scores)))
     print(f"report: {run.report()}")
     return 0

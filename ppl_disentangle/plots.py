@@ -12,6 +12,7 @@ import xarray as xr
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import ArrayLike
@@ -131,13 +132,20 @@ def plot_factor_map(matrix: xr.DataArray) -> Figure:
     axes.set_yticks(np.arange(len(codes)) + 0.5, codes)
     axes.tick_params(labelsize=TEXT, labelcolor=INK, length=0)
     axes.tick_params(labeltop=True, labelbottom=False)
-    if max(map(_text_width, factors)) > 5 / len(factors):
+    if max(map(text_width, factors)) > 5 / len(factors):
         axes.tick_params(axis="x", labelrotation=30)
     axes.spines[:].set_visible(False)
     return figure
 
 
-def plot_intervention(before: ArrayLike, after: ArrayLike, *, title: str) -> Figure:
+def plot_intervention(
+    before: ArrayLike,
+    after: ArrayLike,
+    *,
+    title: str,
+    observed: ArrayLike | None = None,
+    truth: ArrayLike | None = None,
+) -> Figure:
     """The same observations before and after an intervention, and the difference, averaged over channels.
 
     Args:
@@ -145,13 +153,17 @@ def plot_intervention(before: ArrayLike, after: ArrayLike, *, title: str) -> Fig
             lines.
         after: of the same shape.
         title: what was done, such as ``"do(z[3] = 2)"``.
+        observed: images that ``before`` were made from, of the same shape; drawn above.
+        truth: what the images would truly be after the intervention, of the same shape; drawn beneath ``after``.
     """
     first, second = _pair(before, after, "before", "after")
     if first.ndim == 2:
         return _overlaid_lines(first, second, ("before", "after"), title=title)
     difference = (second - first).mean(1)
     bound = float(max(np.abs(difference).max(), 0.05))
-    rows = {"before": _display(first), "after": _display(second), "difference": difference}
+    others = {n: _display(next(_pair(v, after, n, "after"))) for n, v in _given(observed=observed, truth=truth).items()}
+    rows = {"before": _display(first), "after": _display(second)} | others | {"difference": difference}
+    rows = {name: rows[name] for name in ("observed", "before", "after", "truth", "difference") if name in rows}
     diverging = {"cmap": "RdBu_r", "vmin": -bound, "vmax": bound}
     sheet = _stacked(rows, styles={"difference": diverging}, title=title, below=0.5)
     height = sheet.figure.get_figheight()
@@ -176,7 +188,7 @@ class _Sheet:
         above: float = 0.05,
         below: float = 0.05,
     ) -> None:
-        self.left = max(_text_width(line) for label in labels for line in label.split("\n")) + 0.2
+        self.left = max(text_width(line) for label in labels for line in label.split("\n")) + 0.2
         self.tile = tile = min((WIDTH - self.left - 0.05) / columns, 1.1)
         lines = 0.36 if any("\n" in label for label in labels) else 0.2
         self.ratio, self.step = ratio, max(ratio + between / tile, lines / tile)
@@ -199,12 +211,14 @@ class _Sheet:
         for column, tile in enumerate(tiles):
             extent = (column, column + 1 - GAP, top + self.ratio * (1 - GAP), top)
             self.axes.imshow(tile, extent=extent, aspect="auto", **style)
+            width, height = 1 - GAP, self.ratio * (1 - GAP)
+            self.axes.add_patch(Rectangle((column, top), width, height, fill=False, ec=GRID, lw=0.5))
 
     def number(self, row: int, values: np.ndarray, *, under: bool = False) -> None:
         """Write a number above, or under, each tile of a row, or so many as there is room for."""
         y = row * self.step + (self.ratio * (1 - GAP) if under else 0)
         written = [_number(value) for value in values]
-        every = math.ceil(max(map(_text_width, written)) / self.tile)
+        every = math.ceil(max(map(text_width, written)) / self.tile)
         for column, text in list(enumerate(written))[::every]:
             place = (column + (1 - GAP) / 2, y)
             self._write(text, place, (0, -2 if under else 2), va="top" if under else "bottom")
@@ -339,6 +353,10 @@ def _pair(first: ArrayLike, second: ArrayLike, *names: str) -> Iterator[np.ndarr
     return iter(arrays)
 
 
+def _given(**values: ArrayLike | None) -> dict[str, ArrayLike]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def _display(images: np.ndarray) -> np.ndarray:
     """Images ``(..., channel, y, x)`` as ``(..., y, x)`` in grey or ``(..., y, x, 3)``, within [0, 1]."""
     channels = images.shape[-3]
@@ -357,6 +375,6 @@ def _number(value: float, how: str = "g") -> str:
     return format(round(value, 2), how).replace("-", "−") if np.isfinite(value) else "–"
 
 
-def _text_width(text: str) -> float:
+def text_width(text: str) -> float:
     """Width of a label in inches."""
     return TextPath((0, 0), text, size=TEXT).get_extents().width / 72 if text.strip() else 0.0

@@ -15,11 +15,13 @@ import jinja2
 import xarray as xr
 
 from ppl_disentangle.checkpoints import atomic_path
+from ppl_disentangle.node_table import node_columns, sentences
 from ppl_disentangle.plots import cost_title
 
 __all__ = ["write_report"]
 
 GROUPS = ("fit", "held_out", "metrics")
+RUNGS = ("intervention", "counterfactual")
 FIGURES = ("terms", "reconstructions", "traversals", "factor_map")
 METRICS = {
     "mig": ("MIG", "how much more the best code tells about a factor than the second best"),
@@ -61,12 +63,23 @@ class Table:
     notes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
+@dataclasses.dataclass(frozen=True)
+class Intervention:
+    """A sheet, and of nodes a table and what it says."""
+
+    name: str
+    image: str
+    rung: str = "intervention"
+    table: Table | None = None
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+
 def write_report(folder: str | Path) -> Path:
     """Write ``report.html`` into the folder of a run, from what the folder holds.
 
-    Read are ``config.json`` (compulsory), ``environment.json``, the groups ``fit``, ``held_out`` and ``metrics`` of
-    ``results.nc``, and ``figures/*.png``. The page says what is missing. It is one file without scripts that
-    loads nothing from elsewhere; the same folder gives the same page.
+    Read are ``config.json`` (compulsory), ``environment.json``, the groups ``fit``, ``held_out``, ``metrics`` and those
+    of interventions of ``results.nc``, and ``figures/*.png``. The page says what is missing. It is one file without
+    scripts that loads nothing from elsewhere; the same folder gives the same page.
 
     Args:
         folder: of the run.
@@ -95,7 +108,6 @@ def _content(folder: Path) -> dict[str, Any]:
     results = _read_results(folder / "results.nc")
     fit, held_out, metrics = (results.get(group) for group in GROUPS)
     story, data = config.get("story", {}), config.get("data", {})
-    interventions = sorted((folder / "figures").glob("intervention_*.png"))
     return {
         "title": f"{story.get('name', 'A story')} on {data.get('name', data.get('source', 'data'))}",
         "facts": dict(_facts(config, environment)),
@@ -106,7 +118,8 @@ def _content(folder: Path) -> dict[str, Any]:
         "last_steps": None if fit is None else _last_steps(fit),
         "held_out_settings": None if held_out is None else _attributes(held_out),
         "figures": {name: _inline(folder / "figures" / f"{name}.png") for name in FIGURES},
-        "interventions": {p.stem.removeprefix("intervention_"): _inline(p) for p in interventions},
+        "graph": _inline(folder / "figures" / "graph.png"),
+        "interventions": [i for rung in RUNGS for i in _interventions(folder, rung, results)],
         "config": {k: dict(_flat(v)) for k, v in config.items() if isinstance(v, Mapping) and v},
         "environment": environment,
         "command": config.get("command"),
@@ -123,7 +136,29 @@ def _read_results(path: Path) -> dict[str, xr.Dataset]:
     if not path.is_file():
         return {}
     with xr.open_datatree(path, engine="h5netcdf") as tree:
-        return {name: tree[name].to_dataset().load() for name in GROUPS if name in tree.children}
+        shown = [name for name in tree.children if name in GROUPS or name.startswith(tuple(f"{r}_" for r in RUNGS))]
+        return {name: tree[name].to_dataset().load() for name in shown}
+
+
+def _interventions(folder: Path, rung: str, results: Mapping[str, xr.Dataset]) -> Iterator[Intervention]:
+    """The sheets of one rung, with what became of the nodes where there are any."""
+    for path in sorted((folder / "figures").glob(f"{rung}_*.png")):
+        image, result = _inline(path) or "", results.get(path.stem, xr.Dataset())
+        name = path.stem.removeprefix(f"{rung}_")
+        if "node" not in result.coords:
+            yield Intervention(name, image)
+            continue
+        columns = node_columns(result) | {"moved": result["moved"]}
+        rows = {
+            f"{node} ({kind})": [
+                Cell(f"{c.sel(node=node).item():.0%}" if n == "moved" else _number(c.sel(node=node).item(), 3))
+                for n, c in columns.items()
+            ]
+            for node, kind in zip(result["node"].values, result["is"].values, strict=True)
+        }
+        told, outside = sentences(result), result.attrs.get("outside_support")
+        notes = [*told, *([f"Outside of the data: {outside}."] if outside else [])]
+        yield Intervention(name, image, rung, Table(list(columns), rows), notes)
 
 
 def _inline(path: Path) -> str | None:
@@ -136,7 +171,9 @@ def _inline(path: Path) -> str | None:
 def _facts(config: Mapping[str, Any], environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """What a reader wants to know first."""
     story, data, training = (config.get(part, {}) for part in ("story", "data", "training"))
-    if "latent_dim" in story:
+    if "graph" in config:
+        yield "Nodes", f"{len(config['graph']['nodes'])}"
+    elif "latent_dim" in story:
         yield "Codes", f"{story['latent_dim']}"
     if "num_data" in data:
         shape = "×".join(map(str, data.get("observation_shape", [])))

@@ -8,6 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ import xarray as xr
 from torch import Tensor
 
 from ppl_disentangle import metrics
+from ppl_disentangle.before_after import codes_before_after, nodes_before_after
 from ppl_disentangle.checkpoints import atomic_path, load_tensors, save_tensors
-from ppl_disentangle.data import FactorDataset, load_data
+from ppl_disentangle.data import CausalDataset, FactorDataset, load_data
 from ppl_disentangle.inference import evidence, fit
-from ppl_disentangle.interventions import do
-from ppl_disentangle.representation import IMAGE_DIMS, aggregate_quantiles, encode, encoder, reconstruct, traverse
+from ppl_disentangle.interventions import Action
+from ppl_disentangle.node_labels import NodeUnits, with_labels
+from ppl_disentangle.representation import aggregate_quantiles, encode, encoder, reconstruct, traverse
 from ppl_disentangle.results import to_datatree
 from ppl_disentangle.story import GenerativeStory
 from ppl_disentangle.zoo import build
@@ -92,6 +95,13 @@ class Run:
         story = dict(self.config["story"])
         return build(story.pop("name"), data, **(story if seed is None else story | {"seed": seed}))
 
+    def labelled(self, story: GenerativeStory, training: FactorDataset) -> tuple[FactorDataset, NodeUnits]:
+        """Training data with the labels that the run was given, and what these make nodes be counted in."""
+        fraction = self.config["data"].get("labels")
+        if fraction is None or not isinstance(training, CausalDataset):
+            return training, NodeUnits()
+        return with_labels(story, training, fraction)
+
     def story(self, data: FactorDataset) -> GenerativeStory:
         """The fitted story.
 
@@ -111,6 +121,7 @@ class Run:
         training = dict(self.config["training"])
         data, held_out = self.split(self.data())
         story = self.untrained(data)
+        data, _ = self.labelled(story, data)
         start = time.time()
         history = fit(
             story,
@@ -182,6 +193,7 @@ class Run:
     def draw(self) -> None:
         """All figures."""
         from ppl_disentangle import plots
+        from ppl_disentangle.dag_plot import plot_dag
 
         data = self.data()
         story = self.story(data)
@@ -195,6 +207,8 @@ class Run:
         self.traverse(story, x[:1], codes, factors)
         if factors is not None:
             self.write_figure("factor_map", plots.plot_factor_map(factors))
+        if story.dag is not None:
+            self.write_figure("graph", plot_dag(story.dag))
 
     def codes(self, story: GenerativeStory, data: FactorDataset) -> tuple[xr.Dataset, xr.DataArray | None]:
         """Codes of some data with their mean KL, and their mutual information with each factor over its entropy."""
@@ -229,32 +243,54 @@ class Run:
         self.write_tree({"traversals": images.to_dataset(name="x").assign(kl=codes["kl"].sel(code=names))})
         return images
 
-    def intervene(self, values: Mapping[str, float], *, num: int = 8) -> xr.Dataset:
-        """Held-out data under ``do``: images before and after, and the codes that the encoder reads back from them."""
-        from ppl_disentangle import plots
+    def intervene(
+        self, actions: Mapping[str, Action], *, num: int = 8, counterfactual: bool = False, seed: int = 0
+    ) -> xr.Dataset:
+        """What an intervention does to images and nodes; writes a sheet and a group of ``results.nc``.
 
+        Of a story with a graph: units drawn from it, with the same noise before and after (the second rung), or
+        held-out units that would have been otherwise (the third), beside the truth where the data know it. Of other
+        stories: held-out images, and the codes that the encoder reads back.
+
+        Args:
+            actions: numbers, rows of numbers, and what :func:`~ppl_disentangle.interventions.shift` returns, by node in
+                the units of the run; those are what labels were standardised to.
+            num: number of units to show.
+            counterfactual: the third rung instead of the second.
+            seed: of the draws.
+
+        Raises:
+            KeyError: as in :func:`~ppl_disentangle.interventions.do`.
+            ValueError: as in ``do``, or a counterfactual of a story without a graph.
+            TypeError: as in ``do``.
+        """
         data = self.data()
         story = self.story(data)
-        _, held_out = self.split(data)
-        x = held_out.to_float(held_out.observations(torch.arange(min(num, len(held_out)))))
-        before, after = reconstruct(story, x), reconstruct(do(story, values), x)
-        dims = ("data", *(IMAGE_DIMS if x.dim() == 4 else (f"x_dim_{i}" for i in range(x.dim() - 1))))
-        text = ", ".join(f"{name}={value:g}" for name, value in values.items())
-        result = xr.Dataset(
-            {
-                "before": (dims, before.numpy()),
-                "after": (dims, after.numpy()),
-                "codes_before": encode(story, before)["mean"],
-                "codes_after": encode(story, after)["mean"],
-            },
-            attrs={"do": text},
-        )
-        name = text.replace(", ", "_")
-        if x.dim() == 4:
-            figure = plots.plot_intervention(before, after, title=f"do({text})")
-            self.write_figure(f"intervention_{name}", figure)
-        self.write_tree({f"intervention_{name}": result})
+        training, held_out = self.split(data)
+        if story.dag is None:
+            if counterfactual:
+                raise ValueError(
+                    f"{self.folder} has no nodes: the codes of {type(story).__name__} follow from no graph"
+                )
+            x = held_out.to_float(held_out.observations(torch.arange(min(num, len(held_out)))))
+            result = codes_before_after(story, x, actions)
+        else:
+            units = self.labelled(story, training)[1]
+            ask = partial(nodes_before_after, story, training, held_out, actions, units)
+            result = ask(counterfactual=counterfactual, num_shown=num, seed=seed)
+        rung = "counterfactual" if counterfactual else "intervention"
+        name = f"{rung}_{result.attrs['do'].replace(', ', '_')}"
+        if len(data.observation_shape) == 3:
+            self.write_figure(name, self._sheet(result))
+        self.write_tree({name: result})
         return result
+
+    def _sheet(self, result: xr.Dataset) -> Any:
+        from ppl_disentangle import plots
+
+        others = {name: result[name].values for name in ("observed", "truth") if name in result}
+        title = f"{result.attrs.get('rung', '')} do({result.attrs['do']})".strip()
+        return plots.plot_intervention(result["before"].values, result["after"].values, title=title, **others)
 
     def report(self) -> Path:
         """Write ``report.html`` from what is in the folder."""
