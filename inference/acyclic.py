@@ -82,9 +82,9 @@ class AcyclicELBO(GraphELBO):
 
     .. math:: \text{ELBO} - \lambda \sum_{ij} |A_{ij}| \quad \text{subject to} \quad h(A) = 0
 
-    A are the weights of the edges; h is zero where they have no cycle. Terms: ``"log_likelihood"``; where there are
-    latents, ``"kl"``, negative, in closed form where torch knows it; ``"acyclicity"`` and ``"sparsity"``, minus h and
-    minus the sum times the number of data, which are no part of the bound. The weight of ``"acyclicity"`` is that of an
+    A are the weights of the edges; h is zero where they have no cycle. Terms: ``"log_likelihood"`` and ``"kl"``,
+    negative, in closed form where torch knows it, zero where there are no latents; ``"acyclicity"`` and ``"sparsity"``,
+    minus h and minus the sum times the number of data, which are no part of the bound. The weight of ``"acyclicity"`` is that of an
     :class:`~ppl_disentangle.inference.AugmentedLagrangian`, so that the loss is the augmented Lagrangian; in the
     history of :func:`~ppl_disentangle.inference.fit` it reads -h. Edges that are required are not penalised, and count
     as 1 in h.
@@ -130,7 +130,5 @@ class AcyclicELBO(GraphELBO):
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """The bound and the two negative penalties, in nats."""
-        latents, terms = sampled_sites(guide_trace), evidence_terms(model_trace, guide_trace)
-        if not latents:
-            del terms["kl"]
-        return terms | self.graph_terms(list((latents or observed_sites(model_trace)).values()))
+        sites = sampled_sites(guide_trace) or observed_sites(model_trace)
+        return evidence_terms(model_trace, guide_trace) | self.graph_terms(list(sites.values()))
