@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 WHEN = ("before", "after")
-SEEN, UNITS = 2000, 200  # data to judge the support by, and units to average over
+SEEN, UNITS = 1000, 200  # data to judge the support by, and units to average over
 CHUNK = 25  # units whose images are in memory at once, times draws
 
 
@@ -47,7 +47,7 @@ def _in_short(name: str, action: Action) -> str:
         return f"{name}+={action.amount:g}"
     if isinstance(action, int | float):
         return f"{name}={action:g}"
-    return f"{name}={np.asarray(action).tolist()}".replace(" ", "")
+    return f"{name}=[{','.join(f'{value:g}' for value in np.asarray(action).ravel())}]"
 
 
 def codes_before_after(story: GenerativeStory, x: Tensor, actions: Mapping[str, Action]) -> xr.Dataset:

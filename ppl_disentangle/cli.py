@@ -29,6 +29,7 @@ examples:
   ppl-disentangle intervene runs/demo-1 --do "z[3]=2.0"
   ppl-disentangle intervene runs/causal_vae-pendulum-1 --do light=1.5 --do angle+=0.5 --counterfactual
 """
+PYRO_ADDS = "\nTrace Shapes:"  # to every error inside a trace
 
 
 class Parser(argparse.ArgumentParser):
@@ -87,8 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (ValueError, TypeError, KeyError, OSError, ImportError, ArithmeticError) as error:
-        message = error.args[0] if isinstance(error, KeyError) else error
-        print(f"ppl-disentangle: {message}", file=sys.stderr)
+        message = str(error.args[0] if isinstance(error, KeyError) else error)
+        print(f"ppl-disentangle: {message.partition(PYRO_ADDS)[0]}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stopped:
         print(f"ppl-disentangle: {stopped or 'stopped'}", file=sys.stderr)
@@ -308,6 +309,8 @@ def intervene(options: argparse.Namespace) -> int:
 
 def _actions(statements: Sequence[str]) -> dict[str, Any]:
     """``NAME=VALUE`` and ``NAME+=VALUE`` statements; values are numbers, or rows of them in brackets."""
+    import torch
+
     from ppl_disentangle.interventions import shift
 
     actions: dict[str, Any] = {}
@@ -319,7 +322,10 @@ def _actions(statements: Sequence[str]) -> dict[str, Any]:
         if name in actions:
             raise ValueError(f"{name!r} is set twice")
         value = _value(name, operator, text)
-        actions[name] = value if operator == "=" else shift(float(f"{operator[0]}1") * value)
+        if operator == "=":
+            actions[name] = torch.tensor(value) if isinstance(value, list) else value
+        else:
+            actions[name] = shift(value if operator == "+=" else -value)
     return actions
 
 

@@ -75,7 +75,13 @@ def do(story: GenerativeStory, actions: Mapping[str, Action], *, support: Suppor
 
 
 def shift(amount: float | Tensor) -> Callable[[Tensor], Tensor]:
-    """The action that adds ``amount`` to the natural value."""
+    """The action that adds ``amount`` to the natural value.
+
+    Raises:
+        ValueError: an amount that is not finite.
+    """
+    if not torch.as_tensor(amount).isfinite().all():
+        raise ValueError(f"expected a finite amount to add, got {amount}")
     return Shift(amount)
 
 

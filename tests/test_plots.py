@@ -11,10 +11,15 @@ import torch
 import xarray as xr
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.text import Text
 
+from ppl_disentangle.dag_plot import plot_dag
+from ppl_disentangle.data import random_dag
 from ppl_disentangle.plots import (
+    BLUE,
     plot_factor_map,
     plot_intervention,
     plot_reconstructions,
@@ -64,6 +69,15 @@ FIGURES = {
     "factor map": lambda: plot_factor_map(factor_map()),
     "factor map with long names": lambda: plot_factor_map(factor_map(factors=["a rather long factor"] * 6)),
     "intervention": lambda: plot_intervention(uniform(8, 3, 8, 8), uniform(8, 3, 8, 8, seed=1), title="do(sun = 2)"),
+    "counterfactual beside the truth": lambda: plot_intervention(
+        *(uniform(8, 3, 8, 8, seed=i) for i in (0, 1)),
+        title="do(sun = 2)",
+        observed=uniform(8, 3, 8, 8),
+        truth=uniform(8, 3, 8, 8),
+    ),
+    "graph": lambda: plot_dag("light, angle -> shadow_length, shadow_position", intervened=["light"]),
+    "graph of one node": lambda: plot_dag("light"),
+    "graph of many": lambda: plot_dag(random_dag(12, expected_degree=4, seed=0)),
     "intervention on features": lambda: plot_intervention(uniform(2, 6), uniform(2, 6), title="do(sun = 2)"),
 }
 
@@ -301,3 +315,53 @@ def test_the_intervention_sheet_shows_the_mean_difference_over_channels_about_ze
     low, high = figure.axes[0].get_images()[-1].get_clim()
     assert high == -low == pytest.approx(np.abs((after - before).mean(1)).max())
     assert {"do(sun = 2)", "before", "after", "difference"} <= set(texts(figure))
+
+
+def test_the_sheet_of_a_counterfactual_has_the_units_above_and_the_truth_beneath():
+    before, after, observed, truth = (uniform(3, 3, 4, 4, seed=seed) for seed in range(4))
+    drawn = tiles(plot_intervention(before, after, title="do(sun = 2)", observed=observed, truth=truth))
+    for row, images in enumerate((observed, before, after, truth)):
+        for column in range(3):
+            np.testing.assert_allclose(drawn[row, column], np.moveaxis(images[column], 0, -1), rtol=1e-6)
+    np.testing.assert_allclose(drawn[4, 1], (after - before)[1].mean(0), atol=1e-6)
+
+
+def arrows(figure):
+    """The edges of a graph by the boxes that they join."""
+    names = {tuple(text.get_position()): text.get_text() for text in figure.axes[0].texts}
+    return {tuple(names[p] for p in a._posA_posB): a for a in figure.axes[0].patches if isinstance(a, FancyArrowPatch)}
+
+
+def test_the_graph_has_every_edge_and_causes_above_their_effects():
+    dag = random_dag(10, expected_degree=3, seed=1)
+    figure = plot_dag(dag)
+    assert set(arrows(figure)) == set(dag.edges)
+    height = {text.get_text(): text.get_position()[1] for text in figure.axes[0].texts}
+    assert all(height[cause] > height[effect] for cause, effect in dag.edges)
+
+
+def test_the_boxes_of_the_graph_do_not_overlap_and_hold_their_names():
+    figure = plot_dag(random_dag(14, expected_degree=2, seed=3))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    boxes = [p.get_window_extent() for p in figure.axes[0].patches if isinstance(p, FancyBboxPatch)]
+    assert len(boxes) == 14
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    for text in figure.axes[0].texts:
+        inside = text.get_window_extent()
+        assert any(b.x0 < inside.x0 and inside.x1 < b.x1 and b.y0 < inside.y0 and inside.y1 < b.y1 for b in boxes)
+
+
+#  age -> dose -> health -> mood
+#   `------------^
+def test_an_intervention_cuts_the_edges_into_its_node_and_colours_what_follows():
+    figure = plot_dag("age -> dose -> health -> mood; age -> health", intervened=["dose"])
+    cut = {edge for edge, arrow in arrows(figure).items() if arrow.get_linestyle() != "-"}
+    assert cut == {("age", "dose")}
+    blue = {edge for edge, arrow in arrows(figure).items() if to_hex(arrow.get_edgecolor()) == BLUE}
+    assert blue == {("dose", "health"), ("health", "mood")}
+
+
+def test_an_intervention_on_no_node_is_refused_with_the_nodes_there_are():
+    with pytest.raises(KeyError, match=r"no node named 'sun'; the graph has \['angle', 'light'\]"):
+        plot_dag("angle -> light", intervened=["sun"])
