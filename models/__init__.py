@@ -12,6 +12,7 @@ from ppl_disentangle.models.deep_scm import DeepSCM
 from ppl_disentangle.models.dip_vae import DIPVAE
 from ppl_disentangle.models.factor_vae import FactorVAE
 from ppl_disentangle.models.graph_learning import GraphStory, LinearGraphStory, NonlinearGraphStory
+from ppl_disentangle.models.graph_vae import GraphVAE
 from ppl_disentangle.models.grouped_vae import GroupedVAE
 from ppl_disentangle.models.hfvae import HFVAE
 from ppl_disentangle.models.info_vae import InfoVAE
@@ -37,6 +38,7 @@ __all__ = [
     "FactorAnalysis",
     "FactorVAE",
     "GraphStory",
+    "GraphVAE",
     "GroupedVAE",
     "HFVAE",
     "IVAE",

@@ -88,7 +88,7 @@ class DEAR(StructuralVAE):
     def labels_given(self, values: Mapping[str, Tensor], labels: Tensor | None) -> None:
         """A normal around each node, where its label is known."""
         if labels is not None:
-            noisy_labels(self.prior, values, labels, self.label_scale)
+            noisy_labels(self.columns, self.prior.join(values), labels, self.label_scale)
 
     def objective(self) -> BetaELBO:
         """The evidence lower bound."""

@@ -106,8 +106,11 @@ class GraphStory(GenerativeStory):
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
         """p(x), the product of all equations."""
         with self.data_plate(x, batch_size):
-            scale = self.log_scale.exp().expand_as(self.intercept)
-            return pyro.sample("x", GaussianEquations(self.predict, scale), obs=x)
+            return pyro.sample("x", self.law(), obs=x)
+
+    def law(self) -> GaussianEquations:
+        """The distribution of all nodes, of event shape ``(d,)``."""
+        return GaussianEquations(self.predict, self.log_scale.exp().expand_as(self.intercept))
 
     def guide(self, x: Tensor) -> None:
         """There are no latents."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import pyro
@@ -154,17 +154,17 @@ class StructuralVAE(GenerativeStory):
         """The published objective with its published weights."""
 
 
-def noisy_labels(prior: StructuralPrior, values: Mapping[str, Tensor], labels: Tensor, scale: float) -> None:
+def noisy_labels(columns: Sequence[str], z: Tensor, labels: Tensor, scale: float) -> None:
     """State that each known label is normal around its coordinate: ``<column>_label``.
 
     Args:
-        prior: of the nodes.
-        values: of the nodes.
+        columns: names of the coordinates.
+        z: their values, ``(…, batch, columns)``.
         labels: ``(batch, columns)``, NaN where unknown.
         scale: standard deviation of a label given its coordinate.
     """
-    z, known = prior.join(values), ~labels.isnan()
-    for i, column in enumerate(prior.columns):
+    known = ~labels.isnan()
+    for i, column in enumerate(columns):
         with poutine.mask(mask=known[:, i]):
             label = torch.where(known[:, i], labels[:, i], 0.0)
             pyro.sample(f"{column}_label", dist.Normal(z[..., i], scale), obs=label)

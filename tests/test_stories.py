@@ -55,6 +55,7 @@ from ppl_disentangle.models import (
     DeepSCM,
     FactorAnalysis,
     FactorVAE,
+    GraphVAE,
     InfoVAE,
     JointVAE,
     LinearGraphStory,
@@ -115,6 +116,7 @@ STORIES = {
 NAMES = [f"x{i + 1}" for i in range(FEATURES)]
 LEARNING_GRAPHS = {
     "causal_vae_paper of names": lambda: CausalVAEPaper(list("abcd"), *networks(), dim=1),
+    "graph_vae": lambda: GraphVAE(NonlinearGraphStory(list("abcd")), *networks()),
     "linear_graph_story": lambda: LinearGraphStory(NAMES),
     "nonlinear_graph_story": lambda: NonlinearGraphStory(NAMES),
 }
