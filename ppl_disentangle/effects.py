@@ -107,7 +107,7 @@ def mediated_effects(
     """
     population = Population(story, Units(**units))
     names = (mediators,) if isinstance(mediators, str) else tuple(mediators)
-    a, b = ({cause: value} for value in values)
+    a, b = population.settings(cause, values)
     population.run([a, b], until=names)
     held = [{name: _constantly(population.value(name)[world]) for name in names} for world in (1, 2)]
     outcomes = population.outcomes([a, b, {**b, **held[0]}, {**a, **held[1]}], effect).mean("data")
@@ -121,7 +121,7 @@ def mediated_effects(
 def _difference(
     population: Population, cause: str, effect: Effect, values: Values, *, also: Sequence[str] = ()
 ) -> xr.DataArray:
-    return population.outcomes([{cause: value} for value in values], effect, also=also).diff("world").squeeze("world")
+    return population.outcomes(population.settings(cause, values), effect, also=also).diff("world").squeeze("world")
 
 
 def _constantly(value: Tensor) -> Action:

@@ -224,7 +224,7 @@ def resolve(story: GenerativeStory, name: str, sites: Mapping[str, Site]) -> tup
         if index >= size:
             raise KeyError(f"no coordinate {name!r}: latent {latent!r} has {size or 'no'} coordinates")
         return latent, index
-    known = [*sites, *(n for names in story.coordinate_names.values() for n in names)]
+    known = list(dict.fromkeys([*sites, *(n for names in story.coordinate_names.values() for n in names)]))
     close = get_close_matches(name, known, 1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise KeyError(f"no latent named {name!r}; the story has {known}{hint}")

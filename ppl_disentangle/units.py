@@ -83,6 +83,16 @@ class Population:
             raise ValueError(f"expected a node of one coordinate, got {name!r} of shape {tuple(value.shape[2:])}")
         return value.reshape(value.shape[:2]).cpu().numpy()
 
+    def settings(self, cause: str, values: Values) -> list[dict[str, Action]]:
+        """The worlds in which the cause has either value.
+
+        Raises:
+            ValueError: not two values.
+        """
+        if not isinstance(values, Sequence) or len(values) != 2:
+            raise ValueError(f"expected two values of {cause!r}, from which and to which it is set, got {values!r}")
+        return [{cause: value} for value in values]
+
     def outcomes(
         self, actions: Sequence[Mapping[str, Action]], effect: Effect, *, also: Sequence[str] = ()
     ) -> xr.DataArray:

@@ -2,6 +2,7 @@
 
 import warnings
 
+import arviz
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -194,6 +195,24 @@ def test_an_effect_on_a_node_does_not_decode(story):
     assert max(decoded) == 1
 
 
+def test_the_intervals_of_effects_are_those_that_arviz_finds_in_their_draws():
+    torch.manual_seed(0)
+    story = CausalVAE(
+        StructuralPrior("a -> b -> d; a -> d; c; e"),
+        Gaussian(nn.Linear(FEATURES, 10)),
+        GaussianLearnedScale(nn.Linear(5, FEATURES)),
+    )
+    settings = {"values": (-1.0, 1.5), "num_units": 30, "num_samples": 50, "prob": 0.8}
+    average = average_effect(story, "a", "d", **settings)
+    parts = mediated_effects(story, "a", "d", "b", **settings)
+    setting = "prob" if int(arviz.__version__.split(".")[0]) >= 1 else "hdi_prob"
+    for found in (average, *(parts.sel(component=name) for name in ("total", "direct", "indirect"))):
+        low, high = np.asarray(arviz.hdi(found["draws"].values.astype(float), **{setting: 0.8})).ravel()
+        assert (found["lower"].item(), found["upper"].item()) == pytest.approx((low, high), abs=1e-6)
+        assert low < found["mean"].item() < high
+        assert np.mean((found["draws"] >= low) & (found["draws"] <= high)) == pytest.approx(0.8, abs=0.03)
+
+
 def test_a_function_of_images_sees_the_noise_of_each_unit_and_repetition():
     story, means = linear_story(), []
 
@@ -208,6 +227,8 @@ def test_a_function_of_images_sees_the_noise_of_each_unit_and_repetition():
 BAD_EFFECTS = {
     "an unknown cause": (("z", "d"), {}, KeyError, "no latent named 'z'"),
     "an unknown effect": (("a", "z"), {}, KeyError, "no latent named 'z'"),
+    "one value": (("a", "d"), {"values": (1.0,)}, ValueError, "expected two values of 'a', .* got \\(1.0,\\)"),
+    "a number": (("a", "d"), {"values": 1.0}, ValueError, "expected two values of 'a', .* got 1.0"),
     "no such interval": (("a", "d"), {"interval": "ci"}, ValueError, "'hdi' or 'eti', got 0.94 and 'ci'"),
     "no such setting": (("a", "d"), {"units": 3}, TypeError, "unexpected keyword argument 'units'"),
 }
@@ -216,7 +237,7 @@ BAD_EFFECTS = {
 @pytest.mark.parametrize(("names", "settings", "error", "message"), BAD_EFFECTS.values(), ids=list(BAD_EFFECTS))
 def test_bad_effects_say_what_is_wrong(story, names, settings, error, message):
     with pytest.raises(error, match=message):
-        average_effect(story, *names, values=(0.0, 1.0), **settings)
+        average_effect(story, *names, **({"values": (0.0, 1.0)} | settings))
 
 
 def follower_story():
