@@ -22,8 +22,11 @@ from ppl_disentangle.data import (
     Noisy,
     OnPicture,
     Pendulum,
+    Room,
     Sprites,
     ThicknessIntensity,
+    TwoObjects,
+    XYSquares,
     correlated,
     digits,
     from_arrays,
@@ -34,6 +37,7 @@ from ppl_disentangle.data import (
     interventional,
     load_data,
     pairs,
+    pendulum_grid,
     walks,
     with_conditions,
 )
@@ -85,6 +89,10 @@ def small_arrays(num=7):
 
 CATALOGUE = {
     "sprites": lambda _: Sprites(),
+    "room": lambda _: Room(),
+    "xy squares": lambda _: XYSquares(),
+    "two objects": lambda _: TwoObjects(),
+    "grid of a scene": lambda _: pendulum_grid(size=32),
     "dsprites": DSprites,
     "arrays": lambda _: small_arrays(),
     "numbers": lambda _: from_arrays(torch.linspace(0, 1, 5)),

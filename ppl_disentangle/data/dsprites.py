@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -46,7 +47,7 @@ class DSprites(FactorGrid):
         self.name, self.observation_shape, self.maximum = "dsprites", (1, 64, 64), 1
         path = Path(path)
         try:
-            self.space, packed = _read_hdf5(path) if hdf5.arrays(path) else _read_npz(path)
+            self.space, packed = _read_hdf5(path) if h5py.is_hdf5(path) else _read_npz(path)
         except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"{path} is not a dSprites file: {error}") from error
         self._packed = Stored(packed)

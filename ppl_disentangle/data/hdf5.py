@@ -70,8 +70,15 @@ def blocks(found: h5py.Dataset) -> Iterator[npt.NDArray[Any]]:
 
 
 def arrays(path: Path) -> Sequence[str]:
-    """Names at the top of an HDF5 file; none if it is another file."""
+    """Names at the top of an HDF5 file; none if it is another file.
+
+    Raises:
+        ValueError: the file ends too early.
+    """
     if not h5py.is_hdf5(path):
         return []
-    with h5py.File(path) as file:
-        return list(file)
+    try:
+        with opened(path) as file:
+            return list(file)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

@@ -65,7 +65,8 @@ def read_idx(path: Path) -> npt.NDArray[Any]:
             head = stream.read(4)
             if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _TYPES or not head[3]:
                 raise ValueError(f"expected the bytes 0, 0, a type among {list(_TYPES)} and axes, got {list(head)}")
-            sizes = np.frombuffer(stream.read(4 * head[3]), ">i4").tolist()
+            content = stream.read(4 * head[3])
+            sizes = np.frombuffer(content[: len(content) // 4 * 4], ">i4").tolist()
             dtype = np.dtype(_TYPES[head[2]])
             if len(sizes) != head[3] or min(sizes) < 0:
                 raise ValueError(f"expected {head[3]} sizes, got {sizes}")

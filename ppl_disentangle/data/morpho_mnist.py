@@ -55,28 +55,25 @@ class MorphoMNIST(FactorDataset):
         folder, stem = Path(path), _STEMS[part]
         self.name, self.maximum = "morpho_mnist", 255
         images = read_idx(_find(folder, f"{stem}-images-idx3-ubyte"))
-        digits = read_idx(_find(folder, f"{stem}-labels-idx1-ubyte"))
         table = _read_table(folder / f"{stem}-morpho.csv")
-        perturbed = [file for file in _both(folder, f"{stem}-pert-idx1-ubyte") if file.is_file()]
-        columns = {"digit": digits, **({"perturbation": read_idx(perturbed[0])} if perturbed else {})}
-        lengths = {"images": len(images), "rows": len(table), **{name: len(c) for name, c in columns.items()}}
-        if images.ndim != 3 or images.dtype != np.uint8 or len(set(lengths.values())) != 1:
-            found = f"{images.dtype} {images.shape} and {lengths}"
-            raise ValueError(f"{folder}: expected images of uint8 (num, height, width) and as many labels, got {found}")
-        self.observation_shape = (1, *images.shape[1:])
+        if images.dtype != np.uint8 or images.ndim != 3 or len(images) != len(table):
+            got = f"{images.dtype} {images.shape} and {len(table)} rows"
+            raise ValueError(f"{folder}: expected images of uint8 (num, height, width) and as many rows, got {got}")
+        columns: list[tuple[str, tuple[float | str, ...], Path]]
+        columns = [("digit", tuple(range(10)), _find(folder, f"{stem}-labels-idx1-ubyte"))]
+        perturbed = f"{stem}-pert-idx1-ubyte"
+        if any(file.is_file() for file in _both(folder, perturbed)):
+            columns.append(("perturbation", _PERTURBATIONS, _find(folder, perturbed)))
+        classes = [_read_classes(file, len(words), len(images)) for _, words, file in columns]
         self.values = torch.from_numpy(table)
-        space, classes = [], []
-        for name, column in columns.items():
-            levels, inverse = np.unique(column, return_inverse=True)
-            words = levels.tolist() if name == "digit" else [_PERTURBATIONS[k] for k in levels.tolist()]
-            space.append(Factor(name, tuple(words), "categorical"))
-            classes.append(torch.from_numpy(inverse))
-        for name, measure in zip(_MEASURES, self.values.unbind(-1), strict=True):
-            medians, indices = classes_of(measure.contiguous())
-            space.append(Factor(name, medians))
-            classes.append(indices)
-        self.space = tuple(space)
-        self._images, self._classes = Stored(torch.from_numpy(images)[:, None]), Stored(torch.stack(classes, -1))
+        medians, intervals = zip(*(classes_of(measure.contiguous()) for measure in self.values.unbind(-1)), strict=True)
+        self.space = (
+            *(Factor(name, words, "categorical") for name, words, _ in columns),
+            *(Factor(name, values) for name, values in zip(_MEASURES, medians, strict=True)),
+        )
+        self.observation_shape = (1, *images.shape[1:])
+        self._images = Stored(torch.from_numpy(images)[:, None])
+        self._classes = Stored(torch.stack([*classes, *intervals], -1))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -102,6 +99,16 @@ def _find(folder: Path, name: str) -> Path:
     return found[0]
 
 
+def _read_classes(path: Path, size: int, num: int) -> Tensor:
+    """Numbers below ``size`` of ``num`` images, int64."""
+    classes = read_idx(path)
+    if classes.shape != (num,) or classes.dtype != np.uint8:
+        raise ValueError(f"{path}: expected {num} bytes, one for each image, got {classes.dtype} {classes.shape}")
+    if classes.max() >= size:
+        raise ValueError(f"{path}: expected numbers 0 to {size - 1}, got {classes.max()}")
+    return torch.from_numpy(classes).long()
+
+
 def _read_table(path: Path) -> npt.NDArray[np.float32]:
     """The measures, ``(rows, 6)``, in the order of the images."""
     with path.open(newline="", encoding="utf-8") as file:
@@ -112,6 +119,6 @@ def _read_table(path: Path) -> npt.NDArray[np.float32]:
         table = np.array(rows, dtype=np.float64).reshape(-1, 7)
     except ValueError as error:
         raise ValueError(f"{path}: expected 7 numbers in each row: {error}") from error
-    if not np.array_equal(table[:, 0], np.arange(len(table))) or not np.isfinite(table).all():
+    if not rows or not np.array_equal(table[:, 0], np.arange(len(table))) or not np.isfinite(table).all():
         raise ValueError(f"{path}: expected finite numbers, and 0, 1, 2, … as index, got others")
     return table[:, 1:].astype(np.float32)

@@ -68,7 +68,8 @@ def _header(stream: IO[bytes]) -> tuple[np.dtype[np.generic], tuple[int, ...]]:
         raise ValueError(
             f"expected one of the numbers {[hex(m) for m in _TYPES]} and 1 to 8 axes, got {magic:#x}, {axes}"
         )
-    sizes = np.frombuffer(stream.read(4 * max(3, axes)), "<i4")
-    if len(sizes) != max(3, axes) or (sizes < 0).any():
-        raise ValueError(f"expected {max(3, axes)} sizes, got {sizes.tolist()}")
-    return np.dtype(_TYPES[magic]), tuple(sizes[:axes].tolist())
+    content = stream.read(4 * max(3, axes))
+    sizes = np.frombuffer(content[: len(content) // 4 * 4], "<i4").tolist()
+    if len(sizes) != max(3, axes) or min(sizes) < 0:
+        raise ValueError(f"expected {max(3, axes)} sizes, got {sizes}")
+    return np.dtype(_TYPES[magic]), tuple(sizes[:axes])

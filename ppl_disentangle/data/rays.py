@@ -13,15 +13,15 @@ __all__ = ["SHAPES", "shares"]
 SHAPES = ("cube", "cylinder", "sphere", "capsule")
 
 # Lengths in units of the distance between camera and object, fitted on frames of 3D Shapes.
-_CAMERA_HEIGHT, _LOOK_HEIGHT, _FIELD = 0.2913, 0.2386, 0.7012
-_ROOM, _WALL = 0.906, 0.5152
-_HALF_CUBE, _SPHERE = 0.1124, 0.1354
-_CYLINDER, _HALF_CYLINDER = 0.1159, 0.1157
-_CAPSULE, _HALF_CAPSULE = 0.1027, 0.107
-_LAMP, _SUN = (-0.681, 0.1744, 1.3166), (-0.2668, 0.1649, 1.0)
-_AMBIENT, _GLOW, _FALL, _HEAD = 0.5055, 3.2935, 4.7374, 0.4497
-_LEFT, _RIGHT, _BACK, _CORNER = 0.8, 0.7, 0.1, 0.35
-_SHADOW, _GLOSS, _GLOSSY, _SHARP = 0.3333, 0.1216, 0.1, 0.05
+_CAMERA_HEIGHT, _LOOK_HEIGHT, _FIELD = 0.2915, 0.2393, 0.7014
+_ROOM, _WALL = 0.9071, 0.5164
+_HALF_CUBE, _SPHERE = 0.1124, 0.1356
+_CYLINDER, _HALF_CYLINDER = 0.1159, 0.1161
+_CAPSULE, _HALF_CAPSULE = 0.1023, 0.1084
+_LAMP, _SUN = (-0.6203, 0.1471, 1.3629), (-0.2682, 0.1525, 1.0)
+_AMBIENT, _GLOW, _FALL, _HEAD = 0.497, 3.3479, 4.7667, 0.4582
+_LEFT, _RIGHT, _BACK, _CORNER = 0.7854, 0.6974, 0.0822, 0.2729
+_SHADOW, _GLOSS, _SHARP = 0.3333, 0.1177, 0.02
 
 
 def shares(shape: int, scale: Tensor, degrees: Tensor, *, size: int, samples: int) -> Tensor:
@@ -42,7 +42,7 @@ def shares(shape: int, scale: Tensor, degrees: Tensor, *, size: int, samples: in
     sky, wall, floor = _room(origin, rays, shape, scale.view(-1, 1, 1))
     place = origin + to_object.nan_to_num(posinf=0.0)[..., None] * rays
     is_object = to_object.isfinite().to(rays.dtype)
-    white = (((normal * _sun(rays)).sum(-1) - _GLOSSY) / _SHARP).clamp(0, 1) * _GLOSS * is_object
+    white = ((normal * _sun(rays)).sum(-1) / _SHARP).clamp(0, 1) * _GLOSS * is_object
     brightness = _brightness(place, normal, rays) * is_object
     maps = torch.stack([sky, wall, floor], 1) * (1 - is_object[:, None])
     return avg_pool2d(torch.cat([maps, torch.stack([brightness - white, white], 1)], 1), samples)
