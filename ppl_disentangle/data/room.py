@@ -66,8 +66,10 @@ class Room(FactorGrid):
 
     def _mix(self, table: Tensor, factors: Tensor) -> Tensor:
         scene = (factors[:, 3] * 4 + factors[:, 4]) * 15 + factors[:, 5]
+        tenths = _rainbow(torch.arange(10, device=factors.device) / 10).round_()
+        colours = tenths.index_select(0, factors[:, :3].flatten()).view(-1, 3, 3)
         # Shares and colours are whole numbers here, whose sums of products are exact in floats of any order.
-        mixed = _mixed(table.index_select(0, scene).float(), factors[:, :3] / 10)
+        mixed = _mixed(table.index_select(0, scene).float(), colours)
         return mixed.mul_(1 / 255).round_().clamp_(max=255).to(torch.uint8)
 
     def draw(self, values: Tensor) -> Tensor:
@@ -88,18 +90,18 @@ class Room(FactorGrid):
         for shape in range(len(SHAPES)):
             for rows in (values[:, 4].long() == shape).nonzero()[:, 0].split(_CHUNK // 8):
                 seen[rows] = shares(shape, values[rows, 3], values[rows, 5], size=64, samples=_SAMPLES)
-        return (_mixed(seen, values[:, :3]) / 255).clamp(max=1)
+        return (_mixed(seen, _rainbow(values[:, :3])) / 255).clamp(max=1)
 
 
-def _mixed(seen: Tensor, hues: Tensor) -> Tensor:
-    """Images ``(batch, 3, height, width)`` from :func:`shares` and hues of floor, wall, object ``(batch, 3)``."""
-    sky, white = (hues.new_tensor(colour).expand(len(hues), 1, 3) for colour in (_SKY, _WHITE))
-    colours = torch.cat([sky, _rainbow(hues[:, [1, 0, 2]]), white], 1)  # (batch, 5, 3)
+def _mixed(seen: Tensor, colours: Tensor) -> Tensor:
+    """Images ``(batch, 3, height, width)`` from :func:`shares` and colours of floor, wall, object ``(batch, 3, 3)``."""
+    sky, white = (colours.new_tensor(colour).expand(len(colours), 1, 3) for colour in (_SKY, _WHITE))
+    colours = torch.cat([sky, colours[:, [1, 0, 2]], white], 1)  # (batch, 5, 3)
     return (colours.mT @ seen.flatten(2)).unflatten(2, seen.shape[2:])
 
 
 def _rainbow(hues: Tensor) -> Tensor:
-    """Colours of hues at full saturation and value, ``(*hues.shape, 3)``: 0 to 255, whole for tenths."""
+    """Colours of hues at full saturation and value, ``(*hues.shape, 3)``: 0 to 255."""
     sixths = (hues[..., None] * 6 + hues.new_tensor([5, 3, 1])) % 6
     return 255 * (1 - torch.minimum(sixths, 4 - sixths).clamp(0, 1))
 

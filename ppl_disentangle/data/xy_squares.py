@@ -36,6 +36,6 @@ class XYSquares(FactorGrid):
 
     def render(self, factors: Tensor) -> Tensor:
         """Images of the factor classes ``(batch, 6)``: uint8 in {0, 255}, ``(batch, 3, 64, 64)``."""
-        cells = torch.arange(64, device=factors.device) // 8
-        across, down = (factors.view(-1, 3, 2, 1) == cells).unbind(2)  # (batch, 3, 64)
-        return (down[..., None] & across[..., None, :]).to(torch.uint8).mul_(255)
+        steps = torch.eye(8, dtype=torch.uint8, device=factors.device).repeat_interleave(8, 1)
+        across, down = steps.index_select(0, factors.flatten()).view(-1, 3, 2, 64).unbind(2)  # (batch, 3, 64)
+        return down[..., None] * across[..., None, :] * 255
