@@ -15,6 +15,7 @@ from ppl_disentangle.metrics.evaluate import evaluate
 from ppl_disentangle.metrics.factor_vae_score import factor_vae_score, factor_vae_score_from_codes
 from ppl_disentangle.metrics.gaussian_total_correlation import gaussian_total_correlation
 from ppl_disentangle.metrics.leakage import leakage
+from ppl_disentangle.metrics.mcc import mcc
 from ppl_disentangle.metrics.mean_mutual_information import mean_mutual_information
 from ppl_disentangle.metrics.mig import mig, mig_per_factor
 from ppl_disentangle.metrics.model_centrality import Centrality, model_centrality
@@ -49,6 +50,7 @@ __all__ = [
     "leakage",
     "linear_log_likelihood",
     "marginal_log_likelihood",
+    "mcc",
     "mean_mutual_information",
     "mig",
     "mig_per_factor",

@@ -7,7 +7,7 @@ import torch
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
-__all__ = ["as_array", "as_arrays", "as_classes", "as_codes", "as_split", "constant", "varying"]
+__all__ = ["as_array", "as_arrays", "as_classes", "as_codes", "as_numbers", "as_split", "constant", "varying"]
 
 
 def as_array(values: ArrayLike) -> ndarray:
@@ -37,9 +37,16 @@ def as_classes(factors: ArrayLike) -> ndarray:
 def as_arrays(codes: ArrayLike, factors: ArrayLike) -> tuple[ndarray, ndarray]:
     """Codes and factor classes of the same data, row by row."""
     checked, classes = as_codes(codes), as_classes(factors)
-    if len(checked) != len(classes):
-        raise ValueError(f"expected a code for each row of the factors, got {len(checked)} and {len(classes)} rows")
+    _refuse_other_length(checked, classes)
     return checked, classes
+
+
+def as_numbers(codes: ArrayLike, factors: ArrayLike) -> tuple[ndarray, ndarray]:
+    """Codes and factors of the same data as float64, the factors by their own values instead of classes."""
+    checked, values = as_codes(codes), _two_dimensional(factors, "factors", "num_factors").astype(np.float64)
+    _refuse_non_finite(values, "factor")
+    _refuse_other_length(checked, values)
+    return checked, values
 
 
 def as_split(
@@ -81,6 +88,11 @@ def _joined(train: ArrayLike, test: ArrayLike, name: str, columns: str) -> ndarr
     if parts[0].shape[1] != parts[1].shape[1]:
         raise ValueError(f"expected as many {columns} in test as in training, got {[p.shape[1] for p in parts]}")
     return np.concatenate(parts)
+
+
+def _refuse_other_length(codes: ndarray, factors: ndarray) -> None:
+    if len(codes) != len(factors):
+        raise ValueError(f"expected a code for each row of the factors, got {len(codes)} and {len(factors)} rows")
 
 
 def _refuse_non_finite(array: ndarray, name: str) -> None:
