@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,21 +11,35 @@ import xarray as xr
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from matplotlib.textpath import TextPath
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import ArrayLike
 
 from ppl_disentangle.representation import IMAGE_DIMS
+from ppl_disentangle.sheet import (
+    BLUE,
+    DPI,
+    GRID,
+    INK,
+    ORANGE,
+    SMALL,
+    TEXT,
+    WIDTH,
+    Sheet,
+    display,
+    number_text,
+    ratio,
+    stacked,
+    text_width,
+)
 
-__all__ = ["plot_factor_map", "plot_intervention", "plot_reconstructions", "plot_terms", "plot_traversals"]
-
-WIDTH, DPI = 6.0, 200  # inches: a page of text, and legible on a phone
-TEXT, SMALL = 10, 9
-INK, MUTED, GRID = "#1f2328", "#59636e", "#d8dee4"
-BLUE, ORANGE = "#0072b2", "#d55e00"  # of Okabe and Ito: told apart in any colour vision
-GREY: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1}
-GAP = 0.06  # between tiles, as a share of a tile
+__all__ = [
+    "plot_factor_map",
+    "plot_intervention",
+    "plot_reconstructions",
+    "plot_rows",
+    "plot_terms",
+    "plot_traversals",
+]
 
 
 def plot_terms(history: xr.Dataset) -> Figure:
@@ -81,10 +94,10 @@ def plot_traversals(images: xr.DataArray, *, notes: Mapping[str, str] | None = N
         raise ValueError(f"expected the dims {IMAGE_DIMS}, or one, after code and position; got {images.dims}")
     if images.ndim == 3:
         return _traversed_lines(images.transpose("code", "position", ...).values, values, labels)
-    shown = _display(images.transpose("code", "position", *IMAGE_DIMS).values)
+    shown = display(images.transpose("code", "position", *IMAGE_DIMS).values)
     same = bool((values == values[0]).all())
     below = 0.0 if same else 0.22
-    sheet = _Sheet(labels, shown.shape[1], _ratio(shown[0]), between=below, above=0.25 if same else 0.05)
+    sheet = Sheet(labels, shown.shape[1], ratio(shown[0]), between=below, above=0.25 if same else 0.05)
     for row, tiles in enumerate(shown):
         sheet.draw(row, tiles)
         if not same:
@@ -104,7 +117,18 @@ def plot_reconstructions(x: ArrayLike, reconstructed: ArrayLike) -> Figure:
     original, other = _pair(x, reconstructed, "x", "reconstructed")
     if original.ndim == 2:
         return _overlaid_lines(original, other, ("original", "reconstruction"))
-    return _stacked({"original": _display(original), "reconstruction": _display(other)}).figure
+    return plot_rows({"original": original, "reconstruction": other})
+
+
+def plot_rows(rows: Mapping[str, ArrayLike]) -> Figure:
+    """Images under one another, a row a name.
+
+    Args:
+        rows: images in [0, 1] by name, shape ``(num, channels, height, width)``, as many in each row.
+    """
+    (first, images), *others = rows.items()
+    pairs = [next(_pair(row, images, name, first)) for name, row in [(first, images), *others]]
+    return stacked(dict(zip(rows, map(display, pairs), strict=True))).figure
 
 
 def plot_factor_map(matrix: xr.DataArray) -> Figure:
@@ -125,7 +149,7 @@ def plot_factor_map(matrix: xr.DataArray) -> Figure:
     axes.pcolormesh(numbers, cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=2)
     axes.invert_yaxis()
     for (row, column), number in np.ndenumerate(numbers):
-        text = axes.text(column + 0.5, row + 0.5, _number(number, ".2f"), ha="center", va="center", fontsize=TEXT)
+        text = axes.text(column + 0.5, row + 0.5, number_text(number, ".2f"), ha="center", va="center", fontsize=TEXT)
         text.set_color("white" if number > 0.55 else INK)
         text.set_fontweight("bold" if 0.005 <= number == np.nanmax(numbers[:, column]) else "normal")
     axes.set_xticks(np.arange(len(factors)) + 0.5, factors)
@@ -161,11 +185,11 @@ def plot_intervention(
         return _overlaid_lines(first, second, ("before", "after"), title=title)
     difference = (second - first).mean(1)
     bound = float(max(np.abs(difference).max(), 0.05))
-    others = {n: _display(next(_pair(v, after, n, "after"))) for n, v in _given(observed=observed, truth=truth).items()}
-    rows = {"before": _display(first), "after": _display(second)} | others | {"difference": difference}
+    others = {n: display(next(_pair(v, after, n, "after"))) for n, v in _given(observed=observed, truth=truth).items()}
+    rows = {"before": display(first), "after": display(second)} | others | {"difference": difference}
     rows = {name: rows[name] for name in ("observed", "before", "after", "truth", "difference") if name in rows}
     diverging = {"cmap": "RdBu_r", "vmin": -bound, "vmax": bound}
-    sheet = _stacked(rows, styles={"difference": diverging}, title=title, below=0.5)
+    sheet = stacked(rows, styles={"difference": diverging}, title=title, below=0.5)
     height = sheet.figure.get_figheight()
     scale = sheet.figure.add_axes((sheet.left / WIDTH, 0.3 / height, 0.35, 0.08 / height))
     bar = sheet.figure.colorbar(sheet.axes.images[-1], cax=scale, orientation="horizontal", ticks=[-bound, 0, bound])
@@ -173,82 +197,6 @@ def plot_intervention(
     bar.ax.tick_params(labelsize=SMALL, labelcolor=INK, length=0)
     bar.outline.set_visible(False)
     return sheet.figure
-
-
-class _Sheet:
-    """Rows of tiles with labels at their left, in axes where one unit is the width of a tile."""
-
-    def __init__(
-        self,
-        labels: Sequence[str],
-        columns: int,
-        ratio: float,
-        *,
-        between: float = 0.0,
-        above: float = 0.05,
-        below: float = 0.05,
-    ) -> None:
-        self.left = max(text_width(line) for label in labels for line in label.split("\n")) + 0.2
-        self.tile = tile = min((WIDTH - self.left - 0.05) / columns, 1.1)
-        lines = 0.36 if any("\n" in label for label in labels) else 0.2
-        self.ratio, self.step = ratio, max(ratio + between / tile, lines / tile)
-        rows = len(labels) * self.step
-        height = above + rows * tile + below
-        self.figure = Figure((WIDTH, height), dpi=DPI, facecolor="white")
-        place = (self.left / WIDTH, below / height, columns * tile / WIDTH, rows * tile / height)
-        self.axes = self.figure.add_axes(place, xlim=(0, columns), ylim=(rows, 0))
-        self.axes.axis("off")
-        for row, label in enumerate(labels):
-            name, _, note = label.partition("\n")
-            middle = row * self.step + ratio / 2
-            self._write(name, (0, middle), (-7, 6 if note else 0), ha="right", va="center", fontsize=TEXT)
-            if note:
-                self._write(note, (0, middle), (-7, -7), ha="right", va="center", color=MUTED)
-
-    def draw(self, row: int, tiles: np.ndarray, **style: Any) -> None:
-        """Draw ``(columns, y, x)`` in grey or ``(columns, y, x, 3)``, each tile as an image of its own."""
-        top, style = row * self.step, GREY | style
-        for column, tile in enumerate(tiles):
-            extent = (column, column + 1 - GAP, top + self.ratio * (1 - GAP), top)
-            self.axes.imshow(tile, extent=extent, aspect="auto", **style)
-            width, height = 1 - GAP, self.ratio * (1 - GAP)
-            self.axes.add_patch(Rectangle((column, top), width, height, fill=False, ec=GRID, lw=0.5))
-
-    def number(self, row: int, values: np.ndarray, *, under: bool = False) -> None:
-        """Write a number above, or under, each tile of a row, or so many as there is room for."""
-        y = row * self.step + (self.ratio * (1 - GAP) if under else 0)
-        written = [_number(value) for value in values]
-        every = math.ceil(max(map(text_width, written)) / self.tile)
-        for column, text in list(enumerate(written))[::every]:
-            place = (column + (1 - GAP) / 2, y)
-            self._write(text, place, (0, -2 if under else 2), va="top" if under else "bottom")
-
-    def _write(self, text: str, place: tuple[float, float], offset: tuple[float, float], **style: Any) -> None:
-        """Write at a place in tiles, moved by an offset in points."""
-        default: dict[str, Any] = {"ha": "center", "fontsize": SMALL, "color": INK, "annotation_clip": False}
-        self.axes.annotate(text, place, offset, textcoords="offset points", **(default | style))
-
-
-def _stacked(
-    rows: Mapping[str, np.ndarray],
-    *,
-    styles: Mapping[str, Mapping[str, Any]] | None = None,
-    title: str = "",
-    below: float = 0.05,
-    most: int = 10,
-) -> _Sheet:
-    """The rows one above another, broken into blocks of equal length, ``most`` tiles or fewer."""
-    first, above = next(iter(rows.values())), 0.4 if title else 0.05
-    columns = math.ceil(len(first) / math.ceil(len(first) / most))
-    blocks = range(0, len(first), columns)
-    sheet = _Sheet([*rows] * len(blocks), columns, _ratio(first), above=above, below=below)
-    for number, start in enumerate(blocks):
-        for row, (label, tiles) in enumerate(rows.items(), number * len(rows)):
-            sheet.draw(row, tiles[start : start + columns], **(styles or {}).get(label, {}))
-    if title:
-        place = (sheet.left / WIDTH, 1 - 0.2 / sheet.figure.get_figheight())
-        sheet.figure.text(*place, title, fontsize=TEXT, weight="bold", va="center", color=INK)
-    return sheet
 
 
 def _panels(titles: Sequence[str], columns: int, *, height: float) -> tuple[Figure, list[Axes]]:
@@ -319,7 +267,7 @@ def _traversed_lines(images: np.ndarray, values: np.ndarray, labels: Sequence[st
     colours = colormaps["viridis"](np.linspace(0, 0.9, images.shape[1]))
     for axes, lines, at in zip(panels, images, values, strict=True):
         for line, value, colour in zip(lines, at, colours, strict=True):
-            axes.plot(line, color=colour, lw=1.2, marker="o", ms=2, label=_number(value))
+            axes.plot(line, color=colour, lw=1.2, marker="o", ms=2, label=number_text(value))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ends = [axes.get_lines()[0], axes.get_lines()[-1]]
         axes.legend(handles=ends, fontsize=SMALL, labelcolor=INK, framealpha=0.8)
@@ -355,26 +303,3 @@ def _pair(first: ArrayLike, second: ArrayLike, *names: str) -> Iterator[np.ndarr
 
 def _given(**values: ArrayLike | None) -> dict[str, ArrayLike]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _display(images: np.ndarray) -> np.ndarray:
-    """Images ``(..., channel, y, x)`` as ``(..., y, x)`` in grey or ``(..., y, x, 3)``, within [0, 1]."""
-    channels = images.shape[-3]
-    if channels not in (1, 3):
-        raise ValueError(f"expected images with 1 or 3 channels, got {channels}")
-    images = np.clip(images, 0, 1)
-    return images[..., 0, :, :] if channels == 1 else np.moveaxis(images, -3, -1)
-
-
-def _ratio(tiles: np.ndarray) -> float:
-    """Height over width of tiles ``(columns, y, x, ...)``."""
-    return tiles.shape[1] / tiles.shape[2]
-
-
-def _number(value: float, how: str = "g") -> str:
-    return format(round(value, 2), how).replace("-", "−") if np.isfinite(value) else "–"
-
-
-def text_width(text: str) -> float:
-    """Width of a label in inches."""
-    return TextPath((0, 0), text, size=TEXT).get_extents().width / 72 if text.strip() else 0.0

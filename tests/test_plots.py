@@ -19,13 +19,13 @@ from matplotlib.text import Text
 from ppl_disentangle.dag_plot import plot_dag
 from ppl_disentangle.data import random_dag
 from ppl_disentangle.plots import (
-    BLUE,
     plot_factor_map,
     plot_intervention,
     plot_reconstructions,
     plot_terms,
     plot_traversals,
 )
+from ppl_disentangle.sheet import BLUE
 
 IMAGES = ("code", "position", "channel", "row", "column")
 TERMS = ("log_likelihood", "mutual_information", "total_correlation", "dimension_wise_kl")
