@@ -17,7 +17,7 @@ __all__ = ["Cars3D"]
 
 
 class Cars3D(StoredGrid):
-    """The cars of [1], 183 seen from 24 sides and 4 heights: 17,568 images in RGB.
+    """183 cars, each seen from 24 sides and 4 heights [1]: 17,568 images in RGB.
 
     The folder, ``data/cars`` of the published archive, has ``list.txt`` with the names of the cars and a MATLAB file
     ``<name>.mat`` for each. The cars are in the order of the list; elsewhere they come in the order in which the
