@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ppl_disentangle.data.gzipped import opened
 
-__all__ = ["is_matrix", "read_blocks", "read_matrix"]
+__all__ = ["read_blocks", "read_matrix"]
 
 _TYPES = {0x1E3D4C51: "<f4", 0x1E3D4C53: "<f8", 0x1E3D4C54: "<i4", 0x1E3D4C55: "|u1", 0x1E3D4C56: "<i2"}
 
@@ -50,15 +50,6 @@ def read_blocks(path: Path, rows: int) -> Iterator[npt.NDArray[np.generic]]:
                 raise ValueError(f"there is more behind the {shape[0]} rows")
     except (ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path} is not a matrix of NORB: {error}") from error
-
-
-def is_matrix(path: Path) -> bool:
-    """Whether a file begins like such a matrix."""
-    try:
-        with opened(path) as stream:
-            return int.from_bytes(stream.read(4), "little") in _TYPES
-    except (EOFError, OSError, zlib.error):
-        return False
 
 
 def _header(stream: IO[bytes]) -> tuple[np.dtype[np.generic], tuple[int, ...]]:
