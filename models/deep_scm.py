@@ -8,6 +8,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
+from pyro.infer.util import is_validation_enabled
 from torch import Tensor, nn
 from torch.distributions import Transform
 from torch.distributions.transforms import ComposeTransform
@@ -137,7 +138,13 @@ class DeepSCM(GenerativeStory):
         if labels.dim() != 2 or labels.shape[-1] != len(columns):
             shape = tuple(labels.shape)
             raise ValueError(f"expected labels of {columns}, (batch, {len(columns)}), got shape {shape}")
-        return {node: value for node, value in self.prior.split(labels).items() if node in self.observed}
+        measured = {node: value for node, value in self.prior.split(labels).items() if node in self.observed}
+        if is_validation_enabled():  # reads the values, hence is left out of most of training
+            for node, value in measured.items():
+                if value.isnan().any():
+                    raise ValueError(f"labels of node {node!r}: expected a number for each datum, got NaN")
+                dict(self.prior.by_name())[node].check(node, value)
+        return measured
 
     def check_intervention(self, name: str, value: Tensor) -> None:
         """Raise a ValueError where the node ``name`` cannot have ``value``."""
@@ -175,4 +182,4 @@ class InUnits(InvertibleMechanism):
     def check(self, name: str, value: Tensor) -> None:
         """Refuse values that the transform does not lead to."""
         if not torch.isclose(self.units(self.units.inv(value)), value).all():
-            raise ValueError(f"do({name!r}): expected values that the node can have, got {value.tolist()}")
+            raise ValueError(f"node {name!r}: expected values that it can have, got {value.tolist()}")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from pyro.distributions import Bernoulli, Delta, Independent, Laplace, MaskedDistribution, Normal, TorchDistribution
 from torch import Tensor
-from torch.distributions import Distribution, TransformedDistribution
+from torch.distributions import Distribution, OneHotCategorical, TransformedDistribution
+from torch.nn.functional import one_hot
+
+from ppl_disentangle.mechanisms.categorical import gumbels_of_class
 
 __all__ = ["draw_in_common", "transport"]
 
@@ -59,7 +62,8 @@ def transport(fn: TorchDistribution, value: Tensor, plates: int) -> Tensor:
     .. math:: x_k = x_0 + (\mu_k - \mu_0) + (\sigma_k / \sigma_0 - 1) (x_0 - \mu_0)
 
     where there are location and scale, so that a world in which both are the same has the very value. A transformed
-    distribution is inverted instead.
+    distribution is inverted instead; of a class, Gumbel noise that gives it is drawn, as by
+    :class:`~ppl_disentangle.mechanisms.Categorical`.
 
     Args:
         fn: a distribution whose first batch dimension is the world, the first one factual; or one without worlds.
@@ -79,6 +83,11 @@ def transport(fn: TorchDistribution, value: Tensor, plates: int) -> Tensor:
         return (value + ((loc - loc[0]) + (scale / scale[0] - 1) * (value - loc[0]))).expand_as(law.loc)
     if isinstance(law, TransformedDistribution):
         return value if alike else _through_base(law, value)
+    if isinstance(law, OneHotCategorical):
+        if alike:
+            return value
+        sums = law.logits + gumbels_of_class(value.expand(law.logits.shape[1:]), law.logits[0])
+        return one_hot(sums.argmax(-1), sums.shape[-1]).to(value)
     raise NotImplementedError(f"the noise behind a draw from {type(law).__name__} is not known")
 
 
@@ -91,7 +100,8 @@ def _through_base(law: TransformedDistribution, value: Tensor) -> Tensor:
     result = transport(base, noise[0], len(base.batch_shape) - 1)
     for transform in law.transforms:
         result = transform(result)
-    return torch.cat([factual[:1], result.expand(shape)[1:]])
+    result = result.expand(shape)
+    return factual.where(result == result[0], result)  # where nothing is changed, no rounding either
 
 
 def _distinct(values: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ppl_disentangle.mechanisms.affine import mlp
 from ppl_disentangle.mechanisms.base import Mechanism
 
-__all__ = ["Categorical"]
+__all__ = ["Categorical", "gumbels_of_class"]
 
 
 class Categorical(Mechanism):
@@ -64,13 +64,7 @@ class Categorical(Mechanism):
 
     def abduct(self, value: Tensor, parents: Tensor) -> Tensor:
         """A draw of the noise given the class."""
-        value, logits = torch.broadcast_tensors(value, self.logits(parents))
-        gumbels = dist.Gumbel(torch.zeros_like(logits), 1.0)
-        largest = logits.logsumexp(-1, keepdim=True) + gumbels.sample()[..., :1]
-        truncated = -torch.logaddexp(-largest, -(logits + gumbels.sample()))
-        size = 1 + largest.abs() + logits.abs().amax(-1, keepdim=True)
-        below = largest - 4 * torch.finfo(logits.dtype).eps * size  # no rounding may bring about a tie
-        return torch.where(value > 0, largest, torch.minimum(truncated, below)) - logits
+        return gumbels_of_class(*torch.broadcast_tensors(value, self.logits(parents)))
 
     def conditional(self, parents: Tensor) -> TorchDistribution:
         """p(value | parents)."""
@@ -90,3 +84,13 @@ class Categorical(Mechanism):
             got = value.tolist() if value.numel() <= self.dim else f"shape {tuple(value.shape)}"
             example = [0.0] * (self.dim - 1) + [1.0]
             raise ValueError(f"node {name!r} is one of {self.dim} classes: expected rows such as {example}, got {got}")
+
+
+def gumbels_of_class(value: Tensor, logits: Tensor) -> Tensor:
+    """A draw of the Gumbel noise whose sums with ``logits`` are largest where ``value``, of the same shape, is one."""
+    gumbels = dist.Gumbel(torch.zeros_like(logits), 1.0)
+    largest = logits.logsumexp(-1, keepdim=True) + gumbels.sample()[..., :1]
+    truncated = -torch.logaddexp(-largest, -(logits + gumbels.sample()))
+    size = 1 + largest.abs() + logits.abs().amax(-1, keepdim=True)
+    below = largest - 4 * torch.finfo(logits.dtype).eps * size  # no rounding may bring about a tie
+    return torch.where(value > 0, largest, torch.minimum(truncated, below)) - logits
