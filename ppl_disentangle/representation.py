@@ -14,7 +14,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.sites import sampled_sites
+from ppl_disentangle.sites import returned_site, sampled_sites
 from ppl_disentangle.story import GenerativeStory, fork_randomness, parameters_stay_local, story_of
 
 __all__ = [
@@ -145,7 +145,7 @@ def decode(story: GenerativeStory, latents: Mapping[str, Tensor]) -> Tensor:
         held = {name: torch.as_tensor(value, device=device) for name, value in latents.items()}
         size = len(next(iter(held.values())))
         trace = poutine.trace(poutine.condition(story.model, data=held)).get_trace(batch_size=size)
-        return next(site.fn.mean for name, site in sampled_sites(trace).items() if name not in story.latents).cpu()
+        return returned_site(trace).fn.mean.cpu()
 
 
 def reconstruct(story: GenerativeStory, x: Tensor) -> Tensor:
