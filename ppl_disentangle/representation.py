@@ -14,7 +14,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.sites import returned_site, sampled_sites
+from ppl_disentangle.sites import returned_site
 from ppl_disentangle.story import GenerativeStory, fork_randomness, parameters_stay_local, story_of
 
 __all__ = [
