@@ -86,8 +86,8 @@ class AcyclicELBO(GraphELBO):
     negative, in closed form where torch knows it, zero where there are no latents; ``"acyclicity"`` and ``"sparsity"``,
     minus h and minus the sum times the number of data, which are no part of the bound. The weight of ``"acyclicity"``
     is that of an :class:`~ppl_disentangle.inference.AugmentedLagrangian`, so that the loss is the augmented Lagrangian;
-    in the history of :func:`~ppl_disentangle.inference.fit` it reads -h. Edges that are required are not penalised, and count
-    as 1 in h.
+    in the history of :func:`~ppl_disentangle.inference.fit` it reads -h. Edges that are required are not penalised, and
+    count as 1 in h.
 
     Gradient descent brings h near to zero, not to it, nor the weights of edges that are not there:
     :func:`~ppl_disentangle.adjacency.learned_dag` leaves them out.
