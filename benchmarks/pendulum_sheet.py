@@ -25,7 +25,8 @@ def draw_sheet(story: GenerativeStory, test: Pendulum, labels: Labels, path: Pat
     figure = Figure(figsize=(8.4, 4.6), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(ACTIONS), 4 * len(UNITS))
-    for row, (node, values) in zip(axes, ACTIONS.items(), strict=True):
+    for number, (node, values) in enumerate(ACTIONS.items()):
+        row = axes[number]
         setting = torch.tensor(values)
         found = images_under(story, x, {node: standard(setting, node, test, labels)[:, None]})
         true = test.to_float(test.counterfactual(index, {node: setting})[1])
@@ -35,7 +36,7 @@ def draw_sheet(story: GenerativeStory, test: Pendulum, labels: Labels, path: Pat
             for axis, title, image in zip(row[4 * u :], titles, images, strict=False):
                 axis.imshow(image.permute(1, 2, 0), interpolation="nearest")
                 axis.set(xticks=[], yticks=[])
-                if row is axes[0]:
+                if number == 0:
                     axis.set_title(title, fontsize=8)
             row[4 * u + 1].set_xlabel(f"{node} = {values[u]:g}", fontsize=7)
     with atomic_path(path) as temporary:

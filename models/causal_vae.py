@@ -33,6 +33,11 @@ class CausalVAE(StructuralVAE):
       recorded under interventions come with ``interventions=…``, the values that were set, NaN where none was.
     - For: interventions and counterfactuals on concepts that are seen, but not measured in most data.
 
+    Of data that were intervened on at a node that is not known, ``interventions`` cannot be stated. Fit to the others
+    first. The noise that labels imply, ``story.prior.noise_of(story.prior.split(labels))``, is then larger than any
+    usual one at a node that was set to what its parents do not lead to, and perhaps at what follows from it. State the
+    first such node as set to its label, and fit to all. This finds no root, and no value that could be natural.
+
     Args:
         prior: as in :class:`StructuralVAE`.
         encoder: as in :class:`StructuralVAE`.
