@@ -19,12 +19,24 @@ from ppl_disentangle.metrics import (
     dci,
     disentanglement,
     disentanglement_per_code,
-    factor_vae_score,
+    explicitness,
     gaussian_total_correlation,
+    infomec,
+    irs,
+    irs_of_grid,
+    mcc,
     mean_mutual_information,
     mig,
+    modularity,
+    modularity_per_code,
+    sap,
     wasserstein_correlation,
 )
+from ppl_disentangle.metrics.arrays import constant
+from ppl_disentangle.metrics.beta_vae_score import beta_vae_accuracies
+from ppl_disentangle.metrics.factor_vae_score import factor_vae_accuracies
+from ppl_disentangle.metrics.mig import information_gaps
+from ppl_disentangle.metrics.mutual_information import binned
 from ppl_disentangle.representation import encode
 from ppl_disentangle.sites import Plate, Site
 from ppl_disentangle.story import GenerativeStory
@@ -41,17 +53,66 @@ class Grid:
         return factors.double()
 
 
-def _dci(*split):
-    scores = dci(*split)
+def _encode(encoder):
+    return lambda x: encoder(x.numpy())
+
+
+def _dci(z, v, *test):
+    scores = dci(z, v, *test)
     return {
         "dci_disentanglement": scores.disentanglement,
         "dci_completeness": scores.completeness,
+        "dci_informativeness_train": dci(z, v, z, v).informativeness,
         "dci_informativeness_test": scores.informativeness,
     }
 
 
 def _factor_vae(ground_truth, encoder, seed):
-    return {"factorvae_eval": factor_vae_score(Grid(ground_truth), lambda x: encoder(x.numpy()), seed=seed)}
+    scores = factor_vae_accuracies(Grid(ground_truth), _encode(encoder), seed=seed)
+    return dict(zip(("factorvae_train", "factorvae_eval"), scores, strict=True))
+
+
+def _beta_vae(ground_truth, encoder, seed):
+    scores = beta_vae_accuracies(Grid(ground_truth), _encode(encoder), seed=seed)
+    return dict(zip(("betavae_train", "betavae_eval"), scores, strict=True))
+
+
+def _irs(ground_truth, encoder, seed):
+    return irs_of_grid(Grid(ground_truth), _encode(encoder), seed=seed, quantile=0.99, bins=20)
+
+
+def _irs_static(z, v):
+    return {
+        "irs_static_q1.0": irs(z, v),
+        "irs_static_q0.99": irs(z, v, quantile=0.99),
+        "irs_static_binned_q0.99": irs(z, v, quantile=0.99, bins=20),
+    }
+
+
+def _infomec(z, v):
+    scores = infomec(z, v)
+    return {"infom": scores.modularity, "infoe": scores.explicitness, "infoc": scores.compactness}
+
+
+def _infomec_discrete(z, v):
+    scores = infomec(z, v, discrete=True)
+    names = ("infom_discrete", "infoe_discrete", "infoc_discrete")
+    return dict(zip(names, scores, strict=True))
+
+
+def _explicitness(z, v, *test):
+    return {"explicitness_train": explicitness(z, v, z, v), "explicitness_test": explicitness(z, v, *test)}
+
+
+def _with_binned_factors(score):
+    return lambda z, v: score(z[:, ~constant(z)], binned(v, 20))
+
+
+def _sap_binned(z, v):
+    rows = np.random.default_rng(0).permutation(len(z))
+    train, test = rows[:10_000], rows[10_000:15_000]
+    bins, classes = 1 + binned(z, 20), binned(v, 20)
+    return sap(bins[train], classes[train], bins[test], classes[test], continuous=False)
 
 
 def _matrix(importances):
@@ -60,6 +121,8 @@ def _matrix(importances):
         "dci_completeness": completeness(importances),
         "dci_disentanglement_per_code": disentanglement_per_code(importances),
         "dci_completeness_per_factor": completeness_per_factor(importances),
+        "modularity": modularity_per_code(importances).mean(),
+        "sap_gap": information_gaps(importances, np.ones(importances.shape[1])).mean(),
     }
 
 
@@ -201,6 +264,19 @@ def _scm(query, weights, offsets, scales, do, evidence):
 
 ADAPTERS = {
     "mig": mig,
+    "mig_binned_factors": _with_binned_factors(mig),
+    "modularity": modularity,
+    "modularity_binned_factors": _with_binned_factors(modularity),
+    "explicitness": _explicitness,
+    "sap_continuous": lambda z, v: sap(z, v, continuous=True),
+    "sap_discrete": lambda *split: sap(*split, continuous=False),
+    "sap_binned": _sap_binned,
+    "irs": _irs,
+    "irs_static": _irs_static,
+    "infomec": _infomec,
+    "infomec_discrete": _infomec_discrete,
+    "mcc": lambda z, v: {f"mcc_{method}": mcc(z, v, method=method) for method in ("pearson", "spearman")},
+    "betavae": _beta_vae,
     "dci": _dci,
     "factorvae": _factor_vae,
     "matrix": _matrix,

@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from functools import partial
 
 import numpy as np
 import torch
 from numpy import ndarray
 from numpy.typing import ArrayLike
-from torch import Tensor
 
-from ppl_disentangle.metrics.arrays import as_array, as_arrays, as_codes, varying
+from ppl_disentangle.metrics.arrays import as_arrays, varying
+from ppl_disentangle.metrics.drawn import ROWS_PER_CALL, Drawn, Encode, Rendered
 
-__all__ = ["Rendered", "factor_vae_score", "factor_vae_score_from_codes"]
-
-_ROWS_PER_CALL = 4096
-
-
-class Rendered(Protocol):
-    """What the score asks of a grid; every :class:`~ppl_disentangle.data.base.FactorGrid` has it."""
-
-    @property
-    def factor_sizes(self) -> tuple[int, ...]:
-        """Number of values of each factor."""
-
-    def render(self, factors: Tensor, /) -> Tensor:
-        """Observations of the int64 factor classes ``(num, num_factors)``."""
+__all__ = ["factor_vae_accuracies", "factor_vae_score", "factor_vae_score_from_codes"]
 
 
 def factor_vae_score(
     grid: Rendered,
-    encode: Callable[[Tensor], ArrayLike],
+    encode: Encode,
     *,
     seed: int,
     num_train: int = 10_000,
@@ -60,7 +47,8 @@ def factor_vae_score(
 
     Args:
         grid: the factor grid, or anything with ``factor_sizes`` and ``render``.
-        encode: from rendered observations to codes ``(num, num_codes)``; called on at most 4,096 a time.
+        encode: from rendered observations to codes ``(num, num_codes)``; called on at most 4,096 a time, and
+            once for each observation of a grid that is smaller than what the score draws.
         seed: seed of all draws.
         num_train: votes that train the classifier.
         num_eval: votes that score it.
@@ -73,10 +61,25 @@ def factor_vae_score(
         [2] Locatello et al., 2019. Challenging Common Assumptions (the threshold).
             https://arxiv.org/abs/1811.12359
     """
-    drawn = _Drawn(grid, encode, seed)
+    sizes = {"num_train": num_train, "num_eval": num_eval, "batch_size": batch_size, "num_variance": num_variance}
+    return factor_vae_accuracies(grid, encode, seed=seed, threshold=threshold, **sizes)[1]
+
+
+def factor_vae_accuracies(
+    grid: Rendered,
+    encode: Encode,
+    *,
+    seed: int,
+    num_train: int = 10_000,
+    num_eval: int = 5_000,
+    batch_size: int = 64,
+    num_variance: int = 10_000,
+    threshold: float = 0.05,
+) -> tuple[float, float]:
+    """Accuracy on the votes that trained the classifier, and the score itself, as :func:`factor_vae_score` has it."""
+    drawn = Drawn(grid, encode, seed=seed, num_draws=num_variance + (num_train + num_eval) * batch_size)
     variances = drawn.codes(drawn.uniform(num_variance)).var(0, ddof=1)
-    sizes = num_train, num_eval, batch_size
-    return _accuracy(drawn.batches, variances, sizes=sizes, threshold=threshold)
+    return _accuracies(partial(_draw, drawn), variances, (num_train, num_eval, batch_size), threshold)
 
 
 def factor_vae_score_from_codes(
@@ -107,37 +110,16 @@ def factor_vae_score_from_codes(
     """
     given = _Given(*as_arrays(codes, factors), seed)
     sizes = num_train, num_eval, batch_size
-    return _accuracy(given.batches, given.codes.var(0, ddof=1), sizes=sizes, threshold=threshold)
+    return _accuracies(given.draw, given.codes.var(0, ddof=1), sizes, threshold)[1]
 
 
-class _Drawn:
-    """Votes on observations drawn from a grid."""
-
-    def __init__(self, grid: Rendered, encode: Callable[[Tensor], ArrayLike], seed: int) -> None:
-        self.grid, self.encode = grid, encode
-        self.generator = torch.Generator().manual_seed(seed)
-        self.free = torch.tensor([k for k, size in enumerate(grid.factor_sizes) if size > 1])
-        if len(self.free) == 0:
-            raise ValueError(f"expected a factor with at least two values, got sizes {grid.factor_sizes}")
-
-    def uniform(self, num: int) -> Tensor:
-        """Factor classes ``(num, num_factors)``."""
-        sizes = self.grid.factor_sizes
-        return torch.stack([torch.randint(n, (num,), generator=self.generator) for n in sizes], -1)
-
-    def codes(self, factors: Tensor) -> ndarray:
-        """Codes of the observations with these factors."""
-        with torch.no_grad():
-            parts = [as_array(self.encode(self.grid.render(f))) for f in factors.split(_ROWS_PER_CALL)]
-        return as_codes(np.concatenate(parts))
-
-    def batches(self, num: int, batch_size: int) -> tuple[ndarray, ndarray]:
-        """The factor that is fixed in each vote ``(num,)`` and its codes ``(num, batch_size, num_codes)``."""
-        fixed = self.free[torch.randint(len(self.free), (num,), generator=self.generator)]
-        factors = self.uniform(num * batch_size).view(num, batch_size, -1)
-        vote = torch.arange(num)
-        factors[vote, :, fixed] = factors[vote, 0, fixed][:, None]
-        return fixed.numpy(), self.codes(factors.flatten(0, 1)).reshape(num, batch_size, -1)
+def _draw(drawn: Drawn, num: int, batch_size: int) -> tuple[ndarray, ndarray]:
+    """The factor that is fixed in each vote ``(num,)`` and its codes ``(num, batch_size, num_codes)``."""
+    fixed = drawn.fixed(num)
+    factors = drawn.uniform(num * batch_size).view(num, batch_size, -1)
+    vote = torch.arange(num)
+    factors[vote, :, fixed] = factors[vote, 0, fixed][:, None]
+    return fixed.numpy(), drawn.codes(factors.flatten(0, 1)).reshape(num, batch_size, -1)
 
 
 class _Given:
@@ -150,7 +132,7 @@ class _Given:
         if not self.groups:
             raise ValueError("expected a factor with a value that two rows share, got none")
 
-    def batches(self, num: int, batch_size: int) -> tuple[ndarray, ndarray]:
+    def draw(self, num: int, batch_size: int) -> tuple[ndarray, ndarray]:
         """The factor that is fixed in each vote ``(num,)`` and its codes ``(num, batch_size, num_codes)``."""
         fixed = np.sort(self.rng.integers(len(self.groups), size=num))
         votes = np.bincount(fixed, minlength=len(self.groups))
@@ -173,32 +155,40 @@ class _Groups:
         return self.order[self.first[leader] + rng.integers(self.count[leader], size=(num, batch_size))]
 
 
-def _accuracy(
-    batches: Callable[[int, int], tuple[ndarray, ndarray]],
+def _accuracies(
+    draw: Callable[[int, int], tuple[ndarray, ndarray]],
     variances: ndarray,
-    *,
     sizes: tuple[int, int, int],
     threshold: float,
-) -> float:
+) -> tuple[float, float]:
+    """Accuracy of the majority vote on the votes that trained it, and on others.
+
+    Args:
+        draw: from a number of votes and a batch size to the fixed factors and the codes.
+        variances: of every code, ``(num_codes,)``.
+        sizes: votes that train, votes that score, observations in a vote.
+        threshold: smallest standard deviation of a code that takes part.
+    """
     num_train, num_eval, batch_size = sizes
     if threshold <= 0 or batch_size < 2:
         raise ValueError(f"expected threshold > 0 and batch_size > 1, got {threshold} and {batch_size}")
     active = np.sqrt(variances) >= threshold
     if not active.any():
-        return 0.0
-    step = max(_ROWS_PER_CALL // batch_size, 1)
+        return 0.0, 0.0
+    step = max(ROWS_PER_CALL // batch_size, 1)
 
     def votes(num: int) -> tuple[ndarray, ndarray]:
         """The code that varies least and the factor that was fixed, of each vote."""
         least, fixed = [], []
         for start in range(0, num, step):
-            factor, z = batches(min(step, num - start), batch_size)
+            factor, z = draw(min(step, num - start), batch_size)
             least.append((z[..., active].var(1, ddof=1) / variances[active]).argmin(1))
             fixed.append(factor)
         return np.concatenate(least), np.concatenate(fixed)
 
-    code, factor = votes(num_train)
-    counts = np.zeros((active.sum(), factor.max() + 1))
-    np.add.at(counts, (code, factor), 1)
-    code, factor = votes(num_eval)
-    return float(np.mean(counts.argmax(1)[code] == factor))
+    train = votes(num_train)
+    counts = np.zeros((active.sum(), train[1].max() + 1))
+    np.add.at(counts, train, 1)
+    answers = counts.argmax(1)
+    scores = [float(np.mean(answers[code] == factor)) for code, factor in (train, votes(num_eval))]
+    return scores[0], scores[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ from numpy import ndarray
 
 from ppl_disentangle.metrics.dci import classifier_of
 
-__all__ = ["Probe", "fit_probe"]
+__all__ = ["Probe", "fit_logistic", "fit_probe"]
 
 Probe = Literal["linear", "gbt", "lightgbm", "forest"]
 
@@ -39,6 +40,16 @@ def fit_probe(
     name = "logisticregression__sample_weight" if probe == "linear" else "sample_weight"
     fitted = classifier.fit(codes, classes, **({name: weights} if balanced else {}))
     return lambda z: fitted.predict(z)
+
+
+def fit_logistic(codes: ndarray, classes: ndarray, **settings: Any) -> Any:
+    """scikit-learn's logistic regression, fitted for at most 100 iterations, whether or not they suffice."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return LogisticRegression(max_iter=100, **settings).fit(codes, classes)
 
 
 def _linear() -> Any:

@@ -1,0 +1,101 @@
+"""beta-VAE score: do differences of codes tell a linear classifier which factor two observations share?"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy import ndarray
+
+from ppl_disentangle.metrics.drawn import ROWS_PER_CALL, Drawn, Encode, Rendered
+from ppl_disentangle.metrics.predictors import fit_logistic
+
+__all__ = ["beta_vae_accuracies", "beta_vae_score"]
+
+
+def beta_vae_score(
+    grid: Rendered,
+    encode: Encode,
+    *,
+    seed: int,
+    num_train: int = 10_000,
+    num_eval: int = 5_000,
+    batch_size: int = 64,
+) -> float:
+    r"""Accuracy of a linear classifier that tells from pairs of codes which factor both of each pair share.
+
+    A point draws a factor :math:`k` and ``batch_size`` pairs of observations, uniform but for the value of
+    :math:`v_k`, which both of a pair share, and has the features
+
+    .. math:: \frac{1}{B} \sum_{b=1}^{B} |z_d^{(b)} - z_d'^{(b)}|, \qquad d = 1, \ldots, D
+
+    A logistic regression with scikit-learn's penalty (C = 1) learns :math:`k` from ``num_train`` points; the
+    score is its accuracy on ``num_eval`` others. Factors with one value are not drawn.
+
+    Range: 0 to 1, chance about ``1 / num_factors``. Invariant under permutation, sign and shift of the codes.
+
+    Weakness: rewards every code from which the shared factor can be told, rotated ones too; a factor that no
+    code holds is found by exclusion. The penalty makes it depend on the scale of the codes: small codes score
+    less.
+
+    Args:
+        grid: the factor grid, or anything with ``factor_sizes`` and ``render``.
+        encode: from rendered observations to codes ``(num, num_codes)``; called on at most 4,096 a time, and
+            once for each observation of a grid that is smaller than what the score draws.
+        seed: seed of all draws.
+        num_train: points that train the classifier.
+        num_eval: points that score it.
+        batch_size: pairs in a point.
+
+    References:
+        [1] Higgins et al., 2017. beta-VAE. https://openreview.net/forum?id=Sy2fzU9gl
+        [2] Locatello et al., 2019. Challenging Common Assumptions (the classifier).
+            https://arxiv.org/abs/1811.12359
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> grid = SimpleNamespace(factor_sizes=(4, 5, 6), render=lambda factors: factors.float())
+        >>> beta_vae_score(grid, lambda x: x, seed=0, num_train=300, num_eval=300)
+        1.0
+    """
+    sizes = {"num_train": num_train, "num_eval": num_eval, "batch_size": batch_size}
+    return beta_vae_accuracies(grid, encode, seed=seed, **sizes)[1]
+
+
+def beta_vae_accuracies(
+    grid: Rendered,
+    encode: Encode,
+    *,
+    seed: int,
+    num_train: int = 10_000,
+    num_eval: int = 5_000,
+    batch_size: int = 64,
+) -> tuple[float, float]:
+    """Accuracy on the points that trained the classifier, and the score itself, as :func:`beta_vae_score` has it."""
+    if num_train < 2 or num_eval < 1 or batch_size < 1:
+        got = f"{num_train}, {num_eval} and {batch_size}"
+        raise ValueError(f"expected num_train >= 2, num_eval >= 1 and batch_size >= 1, got {got}")
+    drawn = Drawn(grid, encode, seed=seed, num_draws=2 * (num_train + num_eval) * batch_size)
+    train, held_out = _points(drawn, num_train, batch_size), _points(drawn, num_eval, batch_size)
+    if (train[1] == train[1][0]).all():
+        scores = [np.mean(shared == train[1][0]) for _, shared in (train, held_out)]
+    else:
+        classifier = fit_logistic(*train)
+        scores = [np.mean(classifier.predict(features) == shared) for features, shared in (train, held_out)]
+    return float(scores[0]), float(scores[1])
+
+
+def _points(drawn: Drawn, num: int, batch_size: int) -> tuple[ndarray, ndarray]:
+    """Features ``(num, num_codes)`` and the factor that is shared ``(num,)``."""
+    step = max(ROWS_PER_CALL // (2 * batch_size), 1)
+    parts = [_draw(drawn, min(step, num - start), batch_size) for start in range(0, num, step)]
+    features, shared = zip(*parts, strict=True)
+    return np.concatenate(features), np.concatenate(shared)
+
+
+def _draw(drawn: Drawn, num: int, batch_size: int) -> tuple[ndarray, ndarray]:
+    shared = drawn.fixed(num)
+    factors = drawn.uniform(num * 2 * batch_size).view(num, 2, batch_size, -1)
+    point = torch.arange(num)
+    factors[point, 1, :, shared] = factors[point, 0, :, shared]
+    first, second = drawn.codes(factors.flatten(0, 2)).reshape(num, 2, batch_size, -1).swapaxes(0, 1)
+    return np.abs(first - second).mean(1), shared.numpy()
