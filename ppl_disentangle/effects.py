@@ -9,8 +9,7 @@ import numpy as np
 import xarray as xr
 from torch import Tensor
 
-from ppl_disentangle.interventions import Action
-from ppl_disentangle.units import Effect, Population, Units, Values
+from ppl_disentangle.units import Effect, Held, Population, Units, Values
 
 __all__ = ["Units", "average_effect", "conditional_effects", "individual_effects", "mediated_effects"]
 
@@ -109,7 +108,7 @@ def mediated_effects(
     names = (mediators,) if isinstance(mediators, str) else tuple(mediators)
     a, b = population.settings(cause, values)
     population.run([a, b], until=names)
-    held = [{name: _constantly(population.value(name)[world]) for name in names} for world in (1, 2)]
+    held = [{name: Held(population.value(name)[world]) for name in names} for world in (1, 2)]
     outcomes = population.outcomes([a, b, {**b, **held[0]}, {**a, **held[1]}], effect).mean("data")
     reference = outcomes.isel(world=0)
     total, direct, indirect = (outcomes.isel(world=k) - reference for k in (1, 2, 3))
@@ -122,7 +121,3 @@ def _difference(
     population: Population, cause: str, effect: Effect, values: Values, *, also: Sequence[str] = ()
 ) -> xr.DataArray:
     return population.outcomes(population.settings(cause, values), effect, also=also).diff("world").squeeze("world")
-
-
-def _constantly(value: Tensor) -> Action:
-    return lambda natural: value

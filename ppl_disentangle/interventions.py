@@ -242,8 +242,9 @@ def _tensor(name: str, value: object, like: Tensor, shape: tuple[int, ...]) -> T
         tensor = tensor[:, None]  # a node of one coordinate: one number for each datum
     if not torch.isfinite(tensor).all():
         raise ValueError(f"do({name!r}): the value is not finite")
+    batch = len(tensor) if tensor.dim() > len(shape) else 1
     try:
-        torch.broadcast_shapes(tensor.shape, (len(tensor) if tensor.dim() > len(shape) else 1, *shape))
+        tensor.expand(batch, *shape)
     except RuntimeError:
         raise ValueError(
             f"do({name!r}): expected a value that broadcasts to (batch, *{shape}), got shape {tuple(tensor.shape)}"

@@ -52,6 +52,21 @@ class Units:
             raise ValueError(f"expected 0 < prob < 1 and 'hdi' or 'eti', got {self.prob} and {self.interval!r}")
 
 
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """The action that holds a node at given values ``(draw, batch, *event)``, whatever it would have been."""
+
+    values: Tensor
+
+    def __call__(self, natural: Tensor) -> Tensor:
+        """These values."""
+        return self.values
+
+    def of(self, draw: int) -> Held:
+        """The same for one of the draws."""
+        return Held(self.values[[draw]])
+
+
 class Population:
     """Units of a story with their noise, and what becomes of them in several worlds."""
 
@@ -100,13 +115,13 @@ class Population:
         if not callable(effect):
             self.run(actions, until=(effect, *also))
             return self._labelled(effect, self.value(effect)[1:])
-        run = worlds(self.story, [{}, *actions])
         with evaluating(self.story, seed=self.units.seed):
-            latents = self._latents_of(run)  # images of all draws at once would not fit
-            draws = [
-                self._read(effect, self._predict(run, {name: value[[draw]] for name, value in latents.items()}))
-                for draw in range(self.units.num_samples)
-            ]
+            latents = self._latents_of(worlds(self.story, [{}, *actions]))
+            draws = []
+            for draw in range(self.units.num_samples):  # images of all draws at once would not fit
+                run = worlds(self.story, [{}, *(_of_draw(world, draw) for world in actions)])
+                branch = self._predict(run, {name: value[[draw]] for name, value in latents.items()})
+                draws.append(self._read(effect, branch))
         if also:
             self.run(actions, until=also)
         result = torch.stack(draws, 1)
@@ -166,6 +181,10 @@ class Population:
         dims = event_dims_of(site, value.dim() - 3, data=False)
         names = {dims[0]: list(code_names(self.story, site, value.shape[3]))} if len(dims) == 1 else {}
         return xr.DataArray(value.cpu().numpy(), dims=("world", "draw", "data", *dims), coords=names)
+
+
+def _of_draw(actions: Mapping[str, Action], draw: int) -> dict[str, Action]:
+    return {name: action.of(draw) if isinstance(action, Held) else action for name, action in actions.items()}
 
 
 def interval_of(draws: xr.DataArray, prob: float, kind: str) -> tuple[xr.DataArray, xr.DataArray]:

@@ -213,6 +213,19 @@ def test_the_intervals_of_effects_are_those_that_arviz_finds_in_their_draws():
         assert np.mean((found["draws"] >= low) & (found["draws"] <= high)) == pytest.approx(0.8, abs=0.03)
 
 
+def test_effects_on_images_are_mediated_in_each_repetition_as_those_on_the_node_that_they_show(story):
+    class ShowsD(nn.Module):
+        def forward(self, z):
+            return dist.Delta(z[..., 3:4].expand(*z.shape[:-1], FEATURES), event_dim=1)
+
+    shown = linear_story(ShowsD())
+    settings = {"values": (-1.0, 1.5), "num_units": 20, "num_samples": 4}
+    of_images = mediated_effects(shown, "a", lambda images: images[:, 0], ["b", "c"], **settings)
+    of_node = mediated_effects(story, "a", "d", ["b", "c"], **settings)
+    np.testing.assert_allclose(of_images["draws"], of_node["draws"], atol=1e-5)
+    assert of_images["mean"].sel(component="direct").item() == pytest.approx(2.5 * PATHS["a", "d"], abs=1e-5)
+
+
 def test_a_function_of_images_sees_the_noise_of_each_unit_and_repetition():
     story, means = linear_story(), []
 

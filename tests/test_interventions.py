@@ -111,6 +111,7 @@ BAD = {
     ),
     "a coordinate too far": ({"z[4]": 1.0}, KeyError, r"no coordinate 'z\[4\]': latent 'z' has 4 coordinates"),
     "not a number": ({"z": float("nan")}, ValueError, r"do\('z'\): the value is not finite"),
+    "a dimension too many": ({"z": torch.zeros(5, 1, 4)}, ValueError, r"broadcasts to .*, got shape \(5, 1, 4\)"),
     "a wrong shape": ({"z": torch.zeros(3)}, ValueError, r"do\('z'\): .* broadcasts to .*, got shape \(3,\)"),
     "set twice": ({"z[1]": 1.0, "size": 2.0}, ValueError, "coordinate 1 of 'z' is set twice"),
     "whole and part": ({"z": 1.0, "z[1]": 2.0}, ValueError, "'z' is set as a whole and in a coordinate"),
