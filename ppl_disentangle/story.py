@@ -194,6 +194,7 @@ class Pair(GenerativeStory):
         owners = {id(o): o for f in (model, guide) if isinstance(o := getattr(f, "__self__", None), nn.Module)}
         self.owners = nn.ModuleList(owners.values())
         self.lifted = nn.ParameterDict()
+        self.adopted = nn.ParameterDict()  # of modules that the callables register by pyro.module
         self.constraints: dict[str, constraints.Constraint] = {}
         self.names: dict[str, str] = {}
         self._latents = None if latents is None else tuple(latents)
@@ -269,6 +270,8 @@ class _Lifted(Messenger):
             value = store[name] if name in store else msg["args"][1]
             value = value() if callable(value) and not isinstance(value, Tensor) else value
             if isinstance(value, nn.Parameter):  # a module's, registered by pyro.module
+                if key not in self.pair.adopted and not any(value is p for p in self.pair.parameters()):
+                    self.pair.adopted[key] = value
                 msg["value"], msg["done"], msg["stop"] = value, True, True
                 return
             self.pair.constraints[key] = msg["kwargs"].get("constraint") or constraints.real

@@ -445,6 +445,35 @@ def test_a_pair_that_is_no_story_leaves_its_parameters_where_pyro_keeps_them():
     torch.testing.assert_close(torch.tensor(codes), (store["a"] * x).detach())
 
 
+def test_networks_that_plain_functions_register_are_trained_and_saved_with_the_pair():
+    encoder, decoder = nn.Linear(FEATURES, LATENT), nn.Linear(LATENT, FEATURES)
+
+    def model(x):
+        pyro.module("decoder", decoder)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(len(x), LATENT), 1.0).to_event(1))
+            return pyro.sample("x", dist.Bernoulli(logits=decoder(z)).to_event(1), obs=x)
+
+    def guide(x):
+        pyro.module("encoder", encoder)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(encoder(x), 1.0).to_event(1))
+
+    story = as_story(model, guide, example=observations())
+    before = copy.deepcopy([*encoder.parameters(), *decoder.parameters()])
+    fit(story, from_arrays(observations()), steps=3, progress=False)
+    assert not any(
+        torch.equal(a, b) for a, b in zip(before, [*encoder.parameters(), *decoder.parameters()], strict=True)
+    )
+    trained = reconstruct(story, observations())
+    weights = copy.deepcopy(story.state_dict())
+    with torch.no_grad():
+        encoder.weight.zero_()
+    assert not torch.equal(reconstruct(story, observations()), trained)
+    story.load_state_dict(weights)
+    assert torch.equal(reconstruct(story, observations()), trained)
+
+
 def test_bare_svi_trains_a_lifted_pair():
     x = torch.randn(64, generator=torch.Generator().manual_seed(0))
     story = as_story(plain_model, plain_guide)
