@@ -1,8 +1,12 @@
-"""Fifty different interventions in one pass against fifty single ones: ``python -m benchmarks.worlds``."""
+"""Fifty different interventions in one pass against fifty single ones: ``python -m benchmarks.worlds``.
+
+Writes ``docs/worlds.json`` and ``docs/worlds.table.md``, and prints the former.
+"""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pyro
 import torch
@@ -10,13 +14,16 @@ from torch import nn
 
 from benchmarks.interleave import interleave
 from ppl_disentangle import do
+from ppl_disentangle.checkpoints import atomic_path
 from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
 from ppl_disentangle.interventions import shift
 from ppl_disentangle.models import CausalVAE
+from ppl_disentangle.runs import processor
 from ppl_disentangle.story import parameters_stay_local
 from ppl_disentangle.structural import StructuralPrior
 from ppl_disentangle.worlds import worlds
 
+DOCS = Path(__file__).parents[1] / "docs"
 UNITS = 64
 
 
@@ -75,12 +82,32 @@ def measure(pixels: int, hidden: int) -> dict[str, object]:
     return {"speeds": speeds, "faster_built_and_run": built, "faster_run": run, "largest_difference": furthest()}
 
 
-def main() -> dict[str, object]:
+def table(measured: dict[str, dict[str, object]]) -> str:
+    """CPU milliseconds, and how many times as fast the one pass is."""
+    kinds = ("built and run", "run")
+    head = " | ".join(f"fifty `do`, {kind}, ms | one pass, ms | times as fast" for kind in kinds)
+    lines = [f"| {UNITS} units, fifty interventions | {head} | largest difference |", "|---" * 8 + "|"]
+    for name, row in measured.items():
+        cells = []
+        for kind in kinds:
+            many, one = (row["speeds"][f"{way}, {kind}"]["cpu_ms"] for way in ("fifty do", "one pass"))
+            cells.append(f"{many:.0f} | {one:.1f} | {many / one:.1f}")
+        lines.append(f"| {name} | {' | '.join(cells)} | {row['largest_difference']:.1g} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
     """Story by story from Pyro's own work, which one pass does once, to arithmetic, which it does fifty times."""
     torch.set_num_threads(1)
     sizes = ((64, 16), (784, 16), (784, 256))
-    return {f"{pixels} pixels, {hidden} hidden units": measure(pixels, hidden) for pixels, hidden in sizes}
+    measured = {f"{pixels} pixels, {hidden} hidden units": measure(pixels, hidden) for pixels, hidden in sizes}
+    setting = {"units": UNITS, "threads": 1, "torch": torch.__version__, "machine": processor()}
+    text = json.dumps({"setting": setting, "stories": measured}, indent=1)
+    for path, content in ((DOCS / "worlds.json", text + "\n"), (DOCS / "worlds.table.md", table(measured))):
+        with atomic_path(path) as temporary:
+            temporary.write_text(content)
+    print(text)
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(), indent=2))
+    main()
