@@ -49,8 +49,9 @@ def infomec(
     since information by chance is never spread evenly. Invariant under permutation, sign and shift of the codes,
     and under scale but for idle codes.
 
-    Weakness: which codes are idle hangs on their scales, and ratios make much of the chance information of a
-    code that tells nothing and is not idle. InfoE hardly changes when codes are rotated.
+    Weakness: which codes are idle hangs on their scales, and ratios make much of little: codes that tell nothing and
+    are not idle have some information by chance, often on one factor alone, so that InfoM may be near 1 for pure noise.
+    InfoE hardly changes when codes are rotated.
 
     Args:
         codes: shape ``(num_data, num_codes)``.

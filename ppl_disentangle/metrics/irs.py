@@ -25,8 +25,8 @@ def irs(codes: ArrayLike, factors: ArrayLike, *, quantile: float = 1.0, bins: in
     takes independent factors. Constant codes, and factors with a single value, are left out; without a code that
     varies, the score is 0.
 
-    Range: 0 to 1, at quantiles below 1 a little below 0 is possible for none but skewed codes, and codes that are
-    independent of the factors have well above 0, the more the fewer rows a value has. Invariant under permutation,
+    Range: 0 to 1. Codes that are independent of the factors have above 0, the more the fewer rows a value has and
+    the lower the quantile. Invariant under permutation,
     sign and shift of the codes and under a scale common to all; each code counts by its largest deviation.
 
     Weakness: values that few rows have look robust, and a factor that is different in every row makes every code

@@ -99,12 +99,12 @@ def posterior_information(
     step = max(chunk // q.batch_shape.numel(), 1)
     total = torch.zeros(q.batch_shape[1], v.shape[1], dtype=torch.float64, device=z.device)
     for rows, codes in zip(index.split(step), z.split(step), strict=True):
-        log_q = q.log_prob(codes[:, None]).double()  # (draws, num_data, num_codes)
-        peak = log_q.amax(1, keepdim=True)
-        density = (log_q - peak).exp_().transpose(1, 2)
+        density = q.log_prob(codes[:, None]).double().exp_().transpose(1, 2)  # (draws, num_codes, num_data)
         alike = (v[rows, None] == v).double()  # (draws, num_data, num_factors)
         given = (density @ alike).log() - alike.sum(1).log()[:, None]
         total += (given - density.mean(2, keepdim=True).log()).sum(0)
+    if bad := (~total.isfinite().all(1)).nonzero().flatten().tolist():
+        raise ValueError(f"expected finite parameters of the posterior, got others in code {', '.join(map(str, bad))}")
     return (total / num_samples).clamp(min=0).cpu().numpy()
 
 

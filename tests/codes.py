@@ -1,0 +1,92 @@
+"""Factors, codes of known quality, and every measure of both as a function to one number."""
+
+import numpy as np
+
+from ppl_disentangle.data.base import Factor, FactorGrid
+from ppl_disentangle.metrics import (
+    dci,
+    dcimig,
+    explicitness,
+    factor_vae_score_from_codes,
+    infomec,
+    irs,
+    jemmig,
+    mcc,
+    mig,
+    mig_sup,
+    modularity,
+    sap,
+)
+
+
+class Factors(FactorGrid):
+    """A grid whose observation is the float vector of its factor classes."""
+
+    name, maximum = "factors", 1.0
+
+    def __init__(self, *sizes):
+        self.space = tuple(Factor(f"factor_{k}", tuple(range(n))) for k, n in enumerate(sizes))
+        self.observation_shape = (len(sizes),)
+        self.rendered = []
+
+    def render(self, factors):
+        self.rendered.append(factors)
+        return factors.float()
+
+
+def grid(*sizes):
+    """Every combination once, the last factor varying fastest."""
+    return np.indices(sizes).reshape(len(sizes), -1).T
+
+
+def rows(num=800, sizes=(3, 4, 5), seed=0):
+    rng = np.random.default_rng(seed)
+    return np.stack([rng.integers(n, size=num) for n in sizes], 1)
+
+
+def standardised(factors):
+    return (factors - factors.mean(0)) / factors.std(0)
+
+
+def noisy(factors, noise=0.4, seed=1):
+    return standardised(factors) + noise * np.random.default_rng(seed).standard_normal(factors.shape)
+
+
+def rotation(size):
+    """The reflection that spreads every factor over all codes."""
+    return np.eye(size) - 2 / size
+
+
+def halves(codes, factors):
+    n = len(codes) // 2
+    return codes[:n], factors[:n], codes[n:], factors[n:]
+
+
+def half_dci(codes, factors, predictor="lightgbm"):
+    return dci(*halves(codes, factors), predictor=predictor)
+
+
+def votes(codes, factors):
+    return factor_vae_score_from_codes(codes, factors, seed=0, num_train=1000, num_eval=1000)
+
+
+SCORES = {
+    "mig": mig,
+    "mig_sup": mig_sup,
+    "dcimig": dcimig,
+    "jemmig": jemmig,
+    "modularity": modularity,
+    "explicitness": lambda z, v: explicitness(*halves(z, v)),
+    "sap_continuous": lambda z, v: sap(z, v, continuous=True),
+    "sap": lambda z, v: sap(*halves(z, v), continuous=False),
+    "irs": irs,
+    "mcc": mcc,
+    "mcc_spearman": lambda z, v: mcc(z, v, method="spearman"),
+    "infomec_modularity": lambda z, v: infomec(z, v).modularity,
+    "infomec_explicitness": lambda z, v: infomec(z, v).explicitness,
+    "infomec_compactness": lambda z, v: infomec(z, v).compactness,
+    "disentanglement": lambda z, v: half_dci(z, v).disentanglement,
+    "completeness": lambda z, v: half_dci(z, v).completeness,
+    "informativeness": lambda z, v: half_dci(z, v).informativeness,
+    "factor_vae_score": votes,
+}
