@@ -47,6 +47,10 @@ class CausalVAEPaper(GenerativeStory):
     8. What is added to a node is an attention over the intervened concepts, not its noise. Here it is
        :math:`\varepsilon_i`, the same in every world.
 
+    Where the edges are learned, the losses of the labels and of the mask layer leave the scale of A open: their
+    networks undo it, so that small weights may keep a cycle. With both at weight 0 the linear layer learns the graph of
+    a few concepts; :class:`~ppl_disentangle.models.GraphVAE` finds larger ones.
+
     - Story: above. The mask layer is solved in the order of the graph; its :math:`\bar z` enters the losses alone.
     - Guide: :math:`q(\varepsilon \mid x)`, the encoder's.
     - Objective: :class:`~ppl_disentangle.inference.CausalVAEELBO`.
