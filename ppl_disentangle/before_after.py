@@ -16,7 +16,7 @@ from torch import Tensor
 from ppl_disentangle.counterfactuals import counterfactual
 from ppl_disentangle.data import CausalDataset, FactorDataset
 from ppl_disentangle.graphs import topological_order
-from ppl_disentangle.interventions import Action, Intervened, Shift, do
+from ppl_disentangle.interventions import Action, Intervened, Shift, do, intervenable, resolve
 from ppl_disentangle.node_labels import NodeUnits
 from ppl_disentangle.representation import IMAGE_DIMS, encode, evaluating, reconstruct
 from ppl_disentangle.sites import deterministic_sites, sampled_sites
@@ -28,6 +28,7 @@ __all__ = [
     "drawn_before_after",
     "in_short",
     "nodes_before_after",
+    "takes_numbers",
     "units_before_after",
     "with_truth",
 ]
@@ -35,6 +36,16 @@ __all__ = [
 WHEN = ("before", "after")
 SEEN, UNITS = 1000, 200  # data to judge the support by, and units to average over
 CHUNK = 25  # units whose images are in memory at once, times draws
+
+
+def takes_numbers(story: GenerativeStory, name: str) -> bool:
+    """Whether a latent, node or coordinate may be set to any number; one of classes may not."""
+    site, _ = resolve(story, name, intervenable(story))
+    try:
+        story.check_intervention(site, torch.tensor(0.5))
+    except ValueError:
+        return False
+    return True
 
 
 def in_short(actions: Mapping[str, Action]) -> str:

@@ -19,7 +19,7 @@ from ppl_disentangle.runs import Run, format_scores, free_folder
 from ppl_disentangle.story import GenerativeStory
 from ppl_disentangle.zoo import build
 
-__all__ = ["DEFAULTS", "EVALUATION", "RECIPES", "configure", "finish", "run_demo"]
+__all__ = ["DEFAULTS", "EVALUATION", "RECIPES", "configure", "finish", "run_demo", "show_interventions"]
 
 DEFAULTS: dict[str, Any] = {"steps": 20_000, "batch_size": 64, "lr": 1e-3, "precision": "float32"}
 """Training settings where no recipe has others."""
@@ -137,16 +137,24 @@ def run_demo(
     return 0
 
 
-def _intervene(run: Run) -> None:
+def show_interventions(run: Run) -> None:
     """Set the node that most others follow from, on both rungs; without a graph, the code of the largest divergence."""
-    traversals = run.read_tree()["traversals"].to_dataset()
-    graph = run.config.get("graph", {})
-    dag = nx.DiGraph(graph.get("edges"))
-    first = max(graph["nodes"], key=lambda n: len(nx.descendants(dag, n)) if n in dag else 0) if graph else None
-    code = next(str(c) for c in traversals["code"].values if first is None or str(c).partition("[")[0] == first)
-    value = round(float(traversals["value"].sel(code=code)[-1]), 1)
-    for counterfactual in (False, True)[: 2 if graph else 1]:
-        run.intervene({first or code: value}, counterfactual=counterfactual)
+    tree = run.read_tree()
+    if "traversals" not in tree.children:
+        return  # nodes of classes alone
+    traversals = tree["traversals"].to_dataset()
+    largest = {str(code): round(float(traversals["value"].sel(code=code)[-1]), 1) for code in traversals["code"].values}
+    if "graph" not in run.config:
+        first = next(iter(largest))
+        run.intervene({first: largest[first]})
+        return
+    graph = nx.DiGraph(run.config["graph"]["edges"])
+    graph.add_nodes_from(run.config["graph"]["nodes"])
+    by_node = {code.partition("[")[0]: value for code, value in largest.items()}
+    node = max((n for n in graph if n in by_node), key=lambda n: len(nx.descendants(graph, n)), default=None)
+    if node is not None:
+        for counterfactual in (False, True):
+            run.intervene({node: by_node[node]}, counterfactual=counterfactual)
 
 
 def finish(run: Run) -> int:
@@ -157,7 +165,7 @@ def finish(run: Run) -> int:
         evaluation |= {"metrics": ["mig", "factor_vae_score", "active_units"], "dci_predictor": "gbt"}
     scores = run.evaluate()
     run.draw()
-    _intervene(run)
+    show_interventions(run)
     print("\n".join(format_scores(scores)))
     print(f"report: {run.report()}")
     return 0

@@ -19,7 +19,7 @@ import xarray as xr
 from torch import Tensor
 
 from ppl_disentangle import metrics
-from ppl_disentangle.before_after import codes_before_after, nodes_before_after
+from ppl_disentangle.before_after import codes_before_after, nodes_before_after, takes_numbers
 from ppl_disentangle.checkpoints import atomic_path, load_tensors, save_tensors
 from ppl_disentangle.data import CausalDataset, FactorDataset, load_data
 from ppl_disentangle.inference import evidence, fit
@@ -227,11 +227,17 @@ class Run:
 
     def traverse(
         self, story: GenerativeStory, x: Tensor, codes: xr.Dataset, factors: xr.DataArray | None
-    ) -> xr.DataArray:
-        """One coordinate at a time over quantiles of its aggregate posterior, those of the largest KL first."""
+    ) -> xr.DataArray | None:
+        """One coordinate at a time over quantiles of its aggregate posterior, those of the largest KL first.
+
+        Coordinates of classes, which take no other numbers, are left out; ``None`` if there are no others.
+        """
         from ppl_disentangle import plots
 
         names = codes["code"].values[np.argsort(-codes["kl"].values, kind="stable")]
+        names = np.array([name for name in names if takes_numbers(story, str(name))])
+        if not names.size:
+            return None
         quantiles = aggregate_quantiles(codes, QUANTILES).sel(code=names)
         images = traverse(story, x, {n: quantiles.sel(code=n).values.tolist() for n in names})
         notes = {n: f"KL {codes['kl'].sel(code=n).item():.1f}" for n in names}

@@ -10,6 +10,7 @@ import torch
 from ppl_disentangle import counterfactual, shift
 from ppl_disentangle.before_after import in_short
 from ppl_disentangle.cli import main
+from ppl_disentangle.demo import show_interventions
 from ppl_disentangle.runs import Run
 
 #  light ---> shadow_length     weather -> light
@@ -24,9 +25,9 @@ from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.mechanisms import Categorical
 from ppl_disentangle.models import CausalVAE
 
-def networks():
-    encoder = nn.Sequential(nn.AvgPool2d(8), nn.Flatten(-3), nn.Linear(192, 8))
-    decoder = nn.Sequential(nn.Linear(4, 192), nn.Unflatten(-1, (3, 8, 8)), Large())
+def networks(size=4):
+    encoder = nn.Sequential(nn.AvgPool2d(8), nn.Flatten(-3), nn.Linear(192, 2 * size))
+    decoder = nn.Sequential(nn.Linear(size, 192), nn.Unflatten(-1, (3, 8, 8)), Large())
     return Gaussian(encoder), Bernoulli(decoder)
 
 class Large(nn.Module):
@@ -39,6 +40,9 @@ def make(data):
 def weather(data):
     prior = StructuralPrior("weather -> light", {"weather": Categorical}, dims={"weather": 3})
     return CausalVAE(prior, *networks(), posterior="noise")
+
+def only_weather(data):
+    return CausalVAE(StructuralPrior("weather", Categorical, dims={"weather": 3}), *networks(3), posterior="noise")
 """
 QUICK = ["--data", "pendulum", "--steps", "20", "--batch-size", "16", "--held-out", "50", "--quiet", "--no-evaluate"]
 
@@ -185,6 +189,24 @@ def test_a_node_of_classes_takes_a_row(classes, capsys):
     assert 50 < int(weather[1]) < 80  # a third has this weather in any case
     assert light[1] == weather[1]
     assert (classes / "figures" / "intervention_weather=[0,0,1].png").exists()
+
+
+def test_what_is_shown_unasked_leaves_nodes_of_classes_out(classes, folder):
+    run = Run.open(classes, progress=False)
+    run.draw()
+    assert run.read_tree()["traversals"]["code"].values.tolist() == ["light"]
+    show_interventions(run)
+    assert {p.name.partition("=")[0] for p in (classes / "figures").glob("*light*")} == {
+        "intervention_light",
+        "counterfactual_light",
+    }
+    arguments = [*QUICK, "--out", str(folder / "only"), "--labels", "0"]
+    assert main(["train", f"{folder}/mine.py:only_weather", *arguments]) == 1  # data and graph share no node
+    assert main(["train", f"{folder}/mine.py:only_weather", *arguments[:-2]]) == 0
+    only = Run.open(folder / "only", progress=False)
+    only.draw()
+    show_interventions(only)
+    assert not list((folder / "only" / "figures").glob("*weather*"))
 
 
 def test_resumed_training_with_labels_gives_the_uninterrupted_weights(folder, nodes):
