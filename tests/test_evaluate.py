@@ -8,6 +8,7 @@ import pytest
 import torch
 import xarray as xr
 
+from ppl_disentangle import metrics
 from ppl_disentangle.data import digits
 from ppl_disentangle.data.base import Factor, FactorDataset, FactorGrid
 from ppl_disentangle.metrics import (
@@ -19,12 +20,14 @@ from ppl_disentangle.metrics import (
     factor_vae_score_from_codes,
     gaussian_total_correlation,
     mig,
+    mig_exact,
 )
 from ppl_disentangle.metrics import measures as catalogue
 from ppl_disentangle.metrics import scored as shared
 from ppl_disentangle.metrics.scored import Scored, Task
 from ppl_disentangle.metrics.standard_errors import blocks, bootstrap
 from ppl_disentangle.representation import encode as encode_story
+from ppl_disentangle.zoo import build
 
 CHEAP = ["mig", "dci_disentanglement", "dci_completeness", "dci_informativeness", "factor_vae_score", "active_units"]
 
@@ -209,12 +212,13 @@ def test_all_metrics_are_scored_by_one_call_and_bounded_by_chance_and_a_perfect_
     factors = rows(3000)
     result = evaluate(noisy(factors), factors, **QUICK | {"num_data": 1200, "num_test": 800})
     assert tuple(result.metric.values) == catalogue.METRICS
-    known = result.drop_sel(metric=[m for m in catalogue.METRICS if m.endswith(("10000", "efficiency"))])
+    known = result.drop_sel(metric=[m for m in catalogue.METRICS if m.endswith(("10000", "efficiency", "exact"))])
     assert np.isfinite(known["estimate"]).all()
     lower = result.attrs["lower_is_better"].split(", ")
     assert "unfairness" in lower
     ranked = known.drop_sel(metric=["active_units", *lower])
-    assert (ranked.chance < ranked.estimate).all()
+    told = ranked.drop_sel(metric="infomec_modularity")  # a ratio: chance information may be all of one factor
+    assert (told.chance < told.estimate).all()
     assert (ranked.estimate <= ranked.ceiling + 3 * ranked.standard_error).all()
     assert (known.standard_error.where(known.estimate != known.estimate.round(), 1) > 0).all()
 
@@ -240,14 +244,53 @@ def test_codes_given_score_as_the_encoder_that_makes_them():
     xr.testing.assert_allclose(with_baseline.baseline_estimate.sel(baseline="given", drop=True), by_function.estimate)
 
 
-def test_a_story_scores_as_its_posterior_means():
-    from ppl_disentangle.zoo import build
-
+def test_a_story_scores_as_its_posteriors():
     data = digits()
     story = build("beta_vae", data, latent_dim=3)
-    settings = SMALL | {"metrics": ["mig", "active_units"], "progress": False}
-    means = encode_story(story, data)["mean"].values
-    xr.testing.assert_allclose(evaluate(story, data, **settings), evaluate(means, data, **settings))
+    settings = SMALL | {"progress": False}
+    codes = encode_story(story, data)
+    by_means = evaluate(codes["mean"].values, data, **settings | {"metrics": ["mig", "active_units"]})
+    result = evaluate(story, data, **settings | {"metrics": ["mig", "active_units", "mig_exact"]})
+    xr.testing.assert_allclose(result.sel(metric=["mig", "active_units"]), by_means, atol=1e-5)
+    index = np.random.default_rng(0).choice(len(data), 900, replace=False)[:600]
+    mean, scale = (torch.tensor(codes[name].values[index]).double() for name in ("mean", "scale"))
+    labels = data.factors(torch.tensor(index))
+    expected = mig_exact(torch.distributions.Normal(mean, scale), labels, num_samples=600)
+    assert result.estimate.sel(metric="mig_exact").item() == pytest.approx(expected, abs=1e-4)
+    assert result.ceiling.sel(metric="mig_exact").item() == pytest.approx(1, abs=0.01)
+    with pytest.raises(ValueError, match="expected a story for 'mig_exact', which reads posteriors, got ndarray"):
+        evaluate(codes["mean"].values, data, **settings | {"metrics": "mig_exact"})
+
+
+def test_scores_are_those_of_their_functions():
+    factors = rows(400)
+    order = np.random.default_rng(0).choice(400, 400, replace=False)
+    z, v = noisy(factors)[order], factors[order]
+    train, split = (z[:250], v[:250]), (z[:250], v[:250], z[250:], v[250:])
+    votes = {"seed": 0, "num_train": 200, "num_eval": 200}
+    expected = {
+        "mig": metrics.mig(*train),
+        "mig_sup": metrics.mig_sup(*train),
+        "dcimig": metrics.dcimig(*train),
+        "jemmig": metrics.jemmig(*train),
+        "modularity": metrics.modularity(*train),
+        "explicitness": metrics.explicitness(*split),
+        "infomec_modularity": metrics.infomec(*train).modularity,
+        "infomec_explicitness": metrics.infomec(*train).explicitness,
+        "infomec_compactness": metrics.infomec(*train).compactness,
+        "sap_continuous": metrics.sap(*train, continuous=True),
+        "sap_discrete": metrics.sap(*split, continuous=False),
+        "irs": metrics.irs(*train),
+        "mcc_pearson": metrics.mcc(*train),
+        "mcc_spearman": metrics.mcc(*train, method="spearman"),
+        "beta_vae_score": metrics.beta_vae_score_from_codes(z, v, **votes),
+        "factor_vae_score": factor_vae_score_from_codes(z, v, **votes),
+        "gaussian_total_correlation": gaussian_total_correlation(train[0]),
+        "wasserstein_correlation_normalised": metrics.wasserstein_correlation(train[0], normalised=True),
+        "mean_mutual_information": metrics.mean_mutual_information(train[0]),
+    }
+    result = evaluate(noisy(factors), factors, **QUICK | {"metrics": list(expected), "resamples": 0})
+    np.testing.assert_allclose(result.estimate, list(expected.values()), atol=1e-12)
 
 
 def test_codes_and_data_that_do_not_match_are_an_error():
@@ -271,7 +314,7 @@ def test_what_measures_share_is_computed_once_for_each_set_of_codes(monkeypatch)
 
         monkeypatch.setattr(shared, name, counted)
     factors = rows(300)
-    names = ["mig", "dci_disentanglement", "unfairness"]
+    names = ["mig", "mig_sup", "dcimig", "jemmig", "modularity", "dci_disentanglement", "unfairness"]
     evaluate(noisy(factors), factors, **QUICK | {"metrics": names, "resamples": 0})
     assert calls == {"mutual_information": 3, "fit_trees": 3}  # of the codes, of chance and of the perfect code
 

@@ -2,7 +2,7 @@
 
 from ppl_disentangle.metrics.active_units import active_units
 from ppl_disentangle.metrics.baselines import LinearCode, ica, pca
-from ppl_disentangle.metrics.beta_vae_score import beta_vae_score
+from ppl_disentangle.metrics.beta_vae_score import beta_vae_score, beta_vae_score_from_codes
 from ppl_disentangle.metrics.dci import (
     DCI,
     completeness,
@@ -47,6 +47,7 @@ __all__ = [
     "active_units",
     "best_log_likelihood",
     "beta_vae_score",
+    "beta_vae_score_from_codes",
     "collapsed",
     "completeness",
     "completeness_per_factor",

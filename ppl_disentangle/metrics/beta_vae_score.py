@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import torch
 from numpy import ndarray
+from numpy.typing import ArrayLike
 
+from ppl_disentangle.metrics.arrays import as_arrays
 from ppl_disentangle.metrics.drawn import ROWS_PER_CALL, Drawn, Encode, Rendered
+from ppl_disentangle.metrics.factor_vae_score import Given
 from ppl_disentangle.metrics.predictors import fit_logistic
 
-__all__ = ["beta_vae_accuracies", "beta_vae_score"]
+__all__ = ["beta_vae_accuracies", "beta_vae_score", "beta_vae_score_from_codes"]
 
 
 def beta_vae_score(
@@ -75,7 +81,41 @@ def beta_vae_accuracies(
         got = f"{num_train}, {num_eval} and {batch_size}"
         raise ValueError(f"expected num_train >= 2, num_eval >= 1 and batch_size >= 1, got {got}")
     drawn = Drawn(grid, encode, seed=seed, num_draws=2 * (num_train + num_eval) * batch_size)
-    train, held_out = _points(drawn, num_train, batch_size), _points(drawn, num_eval, batch_size)
+    return _accuracies(partial(_draw_pairs, drawn), num_train, num_eval, batch_size)
+
+
+def beta_vae_score_from_codes(
+    codes: ArrayLike,
+    factors: ArrayLike,
+    *,
+    seed: int,
+    num_train: int = 10_000,
+    num_eval: int = 5_000,
+    batch_size: int = 64,
+) -> float:
+    """The score of :func:`beta_vae_score` for data that are given, not drawn.
+
+    A pair takes a random row and draws, with replacement, two rows that share its value of the factor; so rows
+    alone with their value make no pair, and a row may meet itself. Where factors are correlated in the data, the
+    other factors are not uniform given the shared one, and the scores differ.
+
+    Args:
+        codes: shape ``(num_data, num_codes)``.
+        factors: shape ``(num_data, num_factors)``.
+        seed: seed of all draws.
+        num_train: points that train the classifier.
+        num_eval: points that score it.
+        batch_size: pairs in a point.
+    """
+    given = Given(*as_arrays(codes, factors), seed)
+    return _accuracies(given.draw_pairs, num_train, num_eval, batch_size)[1]
+
+
+def _accuracies(
+    draw_pairs: Callable[[int, int], tuple[ndarray, ndarray]], num_train: int, num_eval: int, batch_size: int
+) -> tuple[float, float]:
+    """Accuracy on the points that trained the classifier, and on others."""
+    train, held_out = (_points(draw_pairs, num, batch_size) for num in (num_train, num_eval))
     if (train[1] == train[1][0]).all():
         scores = [np.mean(shared == train[1][0]) for _, shared in (train, held_out)]
     else:
@@ -84,18 +124,23 @@ def beta_vae_accuracies(
     return float(scores[0]), float(scores[1])
 
 
-def _points(drawn: Drawn, num: int, batch_size: int) -> tuple[ndarray, ndarray]:
+def _points(
+    draw_pairs: Callable[[int, int], tuple[ndarray, ndarray]], num: int, batch_size: int
+) -> tuple[ndarray, ndarray]:
     """Features ``(num, num_codes)`` and the factor that is shared ``(num,)``."""
     step = max(ROWS_PER_CALL // (2 * batch_size), 1)
-    parts = [_draw(drawn, min(step, num - start), batch_size) for start in range(0, num, step)]
-    features, shared = zip(*parts, strict=True)
-    return np.concatenate(features), np.concatenate(shared)
+    parts = []
+    for start in range(0, num, step):
+        shared, pairs = draw_pairs(min(step, num - start), batch_size)
+        parts.append((np.abs(pairs[:, :, 0] - pairs[:, :, 1]).mean(1), shared))
+    features, factors = zip(*parts, strict=True)
+    return np.concatenate(features), np.concatenate(factors)
 
 
-def _draw(drawn: Drawn, num: int, batch_size: int) -> tuple[ndarray, ndarray]:
+def _draw_pairs(drawn: Drawn, num: int, batch_size: int) -> tuple[ndarray, ndarray]:
+    """The factor that pairs share at each point ``(num,)`` and codes ``(num, batch_size, 2, num_codes)``."""
     shared = drawn.fixed(num)
     factors = drawn.uniform(num * 2 * batch_size).view(num, 2, batch_size, -1)
     point = torch.arange(num)
     factors[point, 1, :, shared] = factors[point, 0, :, shared]
-    first, second = drawn.codes(factors.flatten(0, 2)).reshape(num, 2, batch_size, -1).swapaxes(0, 1)
-    return np.abs(first - second).mean(1), shared.numpy()
+    return shared.numpy(), drawn.codes(factors.flatten(0, 2)).reshape(num, 2, batch_size, -1).swapaxes(1, 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,19 +16,16 @@ from torch import Tensor
 
 from ppl_disentangle.data.arrays import from_arrays
 from ppl_disentangle.data.base import FactorDataset
-from ppl_disentangle.metrics.arrays import as_array, as_codes, varying
+from ppl_disentangle.metrics.arrays import as_array, varying
 from ppl_disentangle.metrics.dci import Predictor
 from ppl_disentangle.metrics.measures import MEASURES, METRICS, Measure
+from ppl_disentangle.metrics.representations import codes_of, is_story, references
 from ppl_disentangle.metrics.scored import Scored, Task
-from ppl_disentangle.representation import encoder
 
 if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = ["evaluate"]
-
-Encode = Callable[[Tensor], ArrayLike]
-_ROWS_PER_CALL = 1024
 
 
 def evaluate(
@@ -51,7 +48,8 @@ def evaluate(
     matrix of mutual information or the trees of DCI, is computed once for each set of codes. Scores that train
     nothing read the training rows; predictors train on them and are scored on the test rows; the FactorVAE score
     draws its votes among all rows, as :func:`factor_vae_score_from_codes`, and active units are counted over
-    all rows. Factors that take one value in the training rows are left out.
+    all rows. Factors that take one value in the training rows are left out. ``mig_exact`` takes the posteriors of
+    a story for normal, with their means and scales, and draws at most 2,000 codes; elsewhere it is NaN.
 
     Args:
         representation: a story, whose codes are its posterior means; a function from stored observations
@@ -66,7 +64,8 @@ def evaluate(
         seed: seed of the rows, the votes, the predictors, the resamples and the permutation.
         dci_predictor: predictor of :func:`dci`, of ``unfairness`` and of ``boosted_trees_*``. The reference
             ``"gbt"`` takes minutes a code at the default number of rows, ``"lightgbm"`` seconds.
-        factor_vae_votes: votes that train and that score the classifier of the FactorVAE score.
+        factor_vae_votes: votes, or points, that train and that score the classifiers of the FactorVAE and the
+            beta-VAE score.
         resamples: of the bootstrap; 0 leaves all standard errors out.
         progress: show a progress bar.
 
@@ -81,7 +80,9 @@ def evaluate(
 
     Raises:
         KeyError: there is no metric of that name.
-        ValueError: data without factors, codes that do not match them, or that are not finite.
+        TypeError: no codes, where the data are factors alone.
+        ValueError: data without factors, codes that do not match them, or that are not finite; ``mig_exact`` of
+            what is no story.
 
     Example:
         >>> v = np.indices((4, 5, 6)).reshape(3, -1).T
@@ -91,15 +92,18 @@ def evaluate(
     """
     names = METRICS if metrics == "all" else (metrics,) if isinstance(metrics, str) else tuple(metrics)
     measures = _measures_of(names)
+    if "mig_exact" in names and metrics != "all" and not is_story(representation):
+        raise ValueError(
+            f"expected a story for 'mig_exact', which reads posteriors, got {type(representation).__name__}"
+        )
     source = _source(data)
     index, num_train = _rows(len(source), num_data, num_test, seed)
     factors, left_out = _factors(source, index, num_train)
     task = Task(factors, num_train, seed, dci_predictor, factor_vae_votes, resamples)
     baselines = dict(baselines or {})
-    codes, *others = _codes([representation, *baselines.values()], data, index, progress=progress)
+    own, *others = codes_of([representation, *baselines.values()], data, index, progress=progress)
     rng = np.random.default_rng(seed)
-    references = rng.permuted(codes, axis=0), _perfect_codes(factors, codes.shape[1], rng)
-    sets = [Scored(z, task) for z in (codes, *references, *others)]
+    sets = [Scored(z, task, scales) for z, scales in (own, *references(*own, factors, rng), *others)]
     result = _scores(sets, measures, list(baselines), progress=progress).sel(metric=list(names))
     lower = [name for m in measures for name in m.names if m.better == "lower" and name in names]
     notes = {"data": source.name, "factors_left_out": ", ".join(left_out), "lower_is_better": ", ".join(lower)}
@@ -141,53 +145,6 @@ def _factors(data: FactorDataset, index: Tensor, num_train: int) -> tuple[ndarra
     factors = as_array(data.factors(index))
     several = varying(factors[:num_train])
     return factors[:, several], [name for name, keep in zip(data.factor_names, several, strict=True) if not keep]
-
-
-def _codes(
-    representations: Sequence[Any], data: FactorDataset | ArrayLike, index: Tensor, *, progress: bool
-) -> list[ndarray]:
-    """Codes of the rows by every representation; each observation is read once."""
-    encoders: dict[int, Encode] = {}
-    codes: dict[int, ndarray] = {}
-    for place, representation in enumerate(representations):
-        is_story = hasattr(representation, "model") and hasattr(representation, "guide")
-        if not (is_story or callable(representation)):
-            codes[place] = _given(representation, data, index)
-        elif isinstance(data, FactorDataset):
-            encoders[place] = encoder(representation, data) if is_story else representation
-        else:
-            got = type(representation).__name__
-            raise TypeError(f"expected codes (num_data, num_codes), since the data are factors alone, got {got}")
-    codes |= _encode(encoders, data, index, progress=progress) if isinstance(data, FactorDataset) and encoders else {}
-    return [codes[place] for place in range(len(representations))]
-
-
-def _given(codes: ArrayLike, data: Any, index: Tensor) -> ndarray:
-    checked = as_codes(codes)
-    if len(checked) != len(data):
-        raise ValueError(f"expected codes of all {len(data)} data, got {len(checked)} rows")
-    return checked[index.numpy()]
-
-
-def _encode(
-    encoders: Mapping[int, Encode], data: FactorDataset, index: Tensor, *, progress: bool
-) -> dict[int, ndarray]:
-    from tqdm.auto import tqdm
-
-    parts: dict[int, list[ndarray]] = {place: [] for place in encoders}
-    with torch.no_grad():
-        for rows in tqdm(index.split(_ROWS_PER_CALL), desc="encode", disable=not progress):
-            observations = data.observations(rows)
-            for place, encode in encoders.items():
-                parts[place].append(as_array(encode(observations)))
-    return {place: as_codes(np.concatenate(part)) for place, part in parts.items()}
-
-
-def _perfect_codes(factors: ndarray, num_codes: int, rng: np.random.Generator) -> ndarray:
-    """The standardised classes of every factor, and noise of standard deviation 0.02 in further codes."""
-    classes = (factors - factors.mean(0)) / factors.std(0)
-    idle = rng.normal(0, 0.02, (len(factors), max(num_codes - classes.shape[1], 0)))
-    return np.concatenate([classes, idle], 1)
 
 
 def _scores(sets: Sequence[Scored], measures: Sequence[Measure], baselines: list[str], *, progress: bool) -> xr.Dataset:

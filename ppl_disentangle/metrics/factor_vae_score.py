@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from ppl_disentangle.metrics.arrays import as_arrays, varying
 from ppl_disentangle.metrics.drawn import ROWS_PER_CALL, Drawn, Encode, Rendered
 
-__all__ = ["factor_vae_accuracies", "factor_vae_score", "factor_vae_score_from_codes"]
+__all__ = ["Given", "factor_vae_accuracies", "factor_vae_score", "factor_vae_score_from_codes"]
 
 
 def factor_vae_score(
@@ -108,7 +108,7 @@ def factor_vae_score_from_codes(
         batch_size: rows in a vote.
         threshold: smallest standard deviation of a code that takes part.
     """
-    given = _Given(*as_arrays(codes, factors), seed)
+    given = Given(*as_arrays(codes, factors), seed)
     sizes = num_train, num_eval, batch_size
     return _accuracies(given.draw, given.codes.var(0, ddof=1), sizes, threshold)[1]
 
@@ -122,8 +122,8 @@ def _draw(drawn: Drawn, num: int, batch_size: int) -> tuple[ndarray, ndarray]:
     return fixed.numpy(), drawn.codes(factors.flatten(0, 1)).reshape(num, batch_size, -1)
 
 
-class _Given:
-    """Votes on rows that share the value of a factor."""
+class Given:
+    """Codes of rows, drawn such that they share the value of a factor."""
 
     def __init__(self, codes: ndarray, factors: ndarray, seed: int) -> None:
         self.codes, self.rng = codes, np.random.default_rng(seed)
@@ -134,10 +134,20 @@ class _Given:
 
     def draw(self, num: int, batch_size: int) -> tuple[ndarray, ndarray]:
         """The factor that is fixed in each vote ``(num,)`` and its codes ``(num, batch_size, num_codes)``."""
+        fixed, rows = self._rows(num, 1, batch_size)
+        return fixed, self.codes[rows[:, 0]]
+
+    def draw_pairs(self, num: int, batch_size: int) -> tuple[ndarray, ndarray]:
+        """The factor that pairs share at each point ``(num,)`` and codes ``(num, batch_size, 2, num_codes)``."""
+        fixed, rows = self._rows(num, batch_size, 2)
+        return fixed, self.codes[rows]
+
+    def _rows(self, num: int, batches: int, batch_size: int) -> tuple[ndarray, ndarray]:
+        """A factor each time, and ``batches`` batches of rows, each of one value of it."""
         fixed = np.sort(self.rng.integers(len(self.groups), size=num))
-        votes = np.bincount(fixed, minlength=len(self.groups))
-        rows = [g.draw(n, batch_size, self.rng) for g, n in zip(self.groups, votes, strict=True)]
-        return fixed, self.codes[np.concatenate(rows)]
+        times = batches * np.bincount(fixed, minlength=len(self.groups))
+        rows = [g.draw(n, batch_size, self.rng) for g, n in zip(self.groups, times, strict=True)]
+        return fixed, np.concatenate(rows).reshape(num, batches, batch_size)
 
 
 class _Groups:

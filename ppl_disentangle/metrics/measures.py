@@ -7,21 +7,36 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 from numpy import ndarray
 
 from ppl_disentangle.metrics.active_units import active_units
+from ppl_disentangle.metrics.beta_vae_score import beta_vae_score_from_codes
 from ppl_disentangle.metrics.dci import completeness, disentanglement
+from ppl_disentangle.metrics.dcimig import separate_information
 from ppl_disentangle.metrics.downstream import sample_efficiency
+from ppl_disentangle.metrics.explicitness import explicitness
 from ppl_disentangle.metrics.factor_vae_score import factor_vae_score_from_codes
 from ppl_disentangle.metrics.gaussian_total_correlation import gaussian_total_correlation
+from ppl_disentangle.metrics.infomec import infomec
+from ppl_disentangle.metrics.irs import irs
+from ppl_disentangle.metrics.jemmig import jemmig_per_factor
+from ppl_disentangle.metrics.mcc import mcc
 from ppl_disentangle.metrics.mean_mutual_information import mean_mutual_information
 from ppl_disentangle.metrics.mig import information_gaps
+from ppl_disentangle.metrics.mig_exact import mig_exact
+from ppl_disentangle.metrics.mig_sup import mig_sup_per_code
+from ppl_disentangle.metrics.modularity import modularity_per_code
+from ppl_disentangle.metrics.mutual_information import binned, entropies
+from ppl_disentangle.metrics.sap import sap
 from ppl_disentangle.metrics.scored import LABELS, Scored
 from ppl_disentangle.metrics.standard_errors import Score, blocks, bootstrap
 from ppl_disentangle.metrics.unfairness import unfairness_of_predictions
 from ppl_disentangle.metrics.wasserstein_correlation import wasserstein_correlation
 
 __all__ = ["MEASURES", "METRICS", "Measure"]
+
+BINS = 20  # the default of all measures of mutual information
 
 
 class Measure(NamedTuple):
@@ -42,7 +57,36 @@ class Measure(NamedTuple):
 
 
 def _mig(scored: Scored) -> Sequence[float]:
-    return (float(np.nanmean(information_gaps(scored.information, scored.entropies))),)
+    return (float(information_gaps(scored.information, scored.entropies).mean()),)
+
+
+def _mig_sup(scored: Scored) -> Sequence[float]:
+    return (float(mig_sup_per_code(scored.information, scored.entropies).mean()),)
+
+
+def _dcimig(scored: Scored) -> Sequence[float]:
+    return (float(separate_information(scored.information).sum() / scored.entropies.sum()),)
+
+
+def _jemmig(scored: Scored) -> Sequence[float]:
+    of_codes = entropies(binned(scored.train[0], BINS))
+    return (float(jemmig_per_factor(scored.information, of_codes, scored.entropies, bins=BINS).mean()),)
+
+
+def _modularity(scored: Scored) -> Sequence[float]:
+    return (float(modularity_per_code(scored.information).mean()),)
+
+
+def _mig_exact(scored: Scored) -> Sequence[float]:
+    if scored.scales is None:
+        return (math.nan,)  # codes alone have no posterior
+    means, factors = scored.train
+    q = torch.distributions.Normal(torch.tensor(means), torch.tensor(scored.scales[: len(means)]))
+    return (mig_exact(q, factors, num_samples=min(2000, len(means)), seed=scored.task.seed),)
+
+
+def _infomec(scored: Scored) -> Sequence[float]:
+    return infomec(*scored.train, seed=scored.task.seed)
 
 
 def _dci(scored: Scored) -> Sequence[float]:
@@ -52,15 +96,16 @@ def _dci(scored: Scored) -> Sequence[float]:
     return disentanglement(importances), completeness(importances), float(accuracy)
 
 
-def _factor_vae_score(scored: Scored) -> Sequence[float]:
-    task = scored.task
-    if task.factors.shape[1] < 2:
-        return (math.nan,)  # which of one factor is fixed needs no telling
-    num_train, num_eval = task.factor_vae_votes
-    score = factor_vae_score_from_codes(
-        scored.codes, task.factors, seed=task.seed, num_train=num_train, num_eval=num_eval
-    )
-    return (score,)
+def _votes(score: Callable[..., float]) -> Score:
+    """A score that draws votes among the rows; of one factor it needs no telling which is fixed: NaN."""
+
+    def of_rows(scored: Scored) -> Sequence[float]:
+        task, (num_train, num_eval) = scored.task, scored.task.factor_vae_votes
+        if task.factors.shape[1] < 2:
+            return (math.nan,)
+        return (score(scored.codes, task.factors, seed=task.seed, num_train=num_train, num_eval=num_eval),)
+
+    return of_rows
 
 
 def _unfairness(scored: Scored) -> Sequence[float]:
@@ -107,8 +152,21 @@ def _downstream(name: Literal["linear_probe", "boosted_trees"]) -> Measure:
 
 MEASURES = (
     Measure(("mig",), _mig),
+    Measure(("mig_exact",), _mig_exact, blocks),
+    Measure(("mig_sup",), _mig_sup),
+    Measure(("dcimig",), _dcimig),
+    Measure(("jemmig",), _jemmig),
+    Measure(("modularity",), _modularity),
+    Measure(("explicitness",), lambda scored: (explicitness(*scored.split),), blocks),
+    Measure(("infomec_modularity", "infomec_explicitness", "infomec_compactness"), _infomec, blocks),
     Measure(("dci_disentanglement", "dci_completeness", "dci_informativeness"), _dci, blocks),
-    Measure(("factor_vae_score",), _factor_vae_score, blocks),
+    Measure(("sap_continuous",), lambda scored: (sap(*scored.train, continuous=True),)),
+    Measure(("sap_discrete",), lambda scored: (sap(*scored.split, continuous=False),), blocks),
+    Measure(("irs",), lambda scored: (irs(*scored.train),)),
+    Measure(("mcc_pearson",), lambda scored: (mcc(*scored.train),)),
+    Measure(("mcc_spearman",), lambda scored: (mcc(*scored.train, method="spearman"),)),
+    Measure(("beta_vae_score",), _votes(beta_vae_score_from_codes), blocks),
+    Measure(("factor_vae_score",), _votes(factor_vae_score_from_codes), blocks),
     _downstream("linear_probe"),
     _downstream("boosted_trees"),
     Measure(("unfairness",), _unfairness, blocks, "lower"),

@@ -41,10 +41,17 @@ class Task:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scored:
-    """Codes ``(num_data, num_codes)`` of the task's rows; what is computed from them is kept for all measures."""
+    """Codes of the task's rows; what is computed from them is kept for all measures.
+
+    Attributes:
+        codes: shape ``(num_data, num_codes)``.
+        task: what they are scored against.
+        scales: standard deviations of the posteriors whose means the codes are, if they are.
+    """
 
     codes: ndarray
     task: Task
+    scales: ndarray | None = None
 
     @property
     def train(self) -> tuple[ndarray, ndarray]:
@@ -58,14 +65,15 @@ class Scored:
 
     @cached_property
     def information(self) -> ndarray:
-        """Mutual information of codes and factors of the training rows, ``(num_codes, num_factors)``."""
-        varying(self.train[1])
-        return mutual_information(*self.train)
+        """Mutual information of codes and factors that vary, of the training rows, ``(num_codes, num_factors)``."""
+        codes, factors = self.train
+        return mutual_information(codes, factors[:, varying(factors)])
 
     @cached_property
     def entropies(self) -> ndarray:
-        """Entropies of the factors of the training rows, ``(num_factors,)``."""
-        return entropies(self.train[1])
+        """Entropies of the factors that vary, of the training rows, ``(num_factors,)``."""
+        factors = self.train[1]
+        return entropies(factors[:, varying(factors)])
 
     @cached_property
     def trees(self) -> tuple[ndarray, ndarray]:
@@ -94,4 +102,4 @@ class Scored:
         num_train, num_eval = (max(round(share * num), 1) for num in self.task.factor_vae_votes)
         votes, factors = (num_train, num_eval), self.task.factors[index]
         task = dataclasses.replace(self.task, factors=factors, num_train=len(train), factor_vae_votes=votes)
-        return Scored(self.codes[index], task)
+        return Scored(self.codes[index], task, None if self.scales is None else self.scales[index])
