@@ -18,7 +18,8 @@ def test_the_page_of_objectives_is_as_its_docstrings_have_it():
 def test_every_objective_tells_its_formula_terms_defaults_source_and_what_it_avoids():
     for cls in write_objectives.objectives():
         chapter = write_objectives.chapter(cls)
-        assert all(piece in chapter for piece in ("```math", "| argument | default |", "Sources: [1]", "**What it avoids.** ")), cls.__name__
+        pieces = ("```math", "| argument | default |", "Sources: [1]", "**What it avoids.** ")
+        assert all(piece in chapter for piece in pieces), cls.__name__
         assert '`"' in chapter, f"{cls.__name__} names no terms"
 
 
