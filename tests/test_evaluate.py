@@ -209,8 +209,8 @@ def noisy(factors, noise=0.4, seed=1):
 
 
 def test_all_metrics_are_scored_by_one_call_and_bounded_by_chance_and_a_perfect_code():
-    factors = rows(3000)
-    result = evaluate(noisy(factors), factors, **QUICK | {"num_data": 1200, "num_test": 800})
+    factors = rows(1500, (3, 4))
+    result = evaluate(noisy(factors), factors, **QUICK | {"num_data": 1000, "num_test": 500})
     assert tuple(result.metric.values) == catalogue.METRICS
     known = result.drop_sel(metric=[m for m in catalogue.METRICS if m.endswith(("10000", "efficiency", "exact"))])
     assert np.isfinite(known["estimate"]).all()
@@ -383,10 +383,10 @@ def test_standard_errors_of_blocks_are_the_spread_over_fresh_samples(name):
     place = measure.names.index(name)
     assert measure.error is blocks
     mixing = ((1, 0.9), (-0.9, 1)) if name == "factor_vae_score" else ((1.3, 0.3), (0.3, 1.3))
-    samples = [scored(seed, mixing=mixing) for seed in range(30)]
+    samples = [scored(seed, mixing=mixing) for seed in range(20)]
     spread = np.std([measure.score(s)[place] for s in samples], ddof=1)
     assert spread > 0.005
-    errors = [blocks(measure.score, s)[place] for s in samples[:12]]
+    errors = [blocks(measure.score, s)[place] for s in samples[:8]]
     assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(spread, rel=0.5)
 
 

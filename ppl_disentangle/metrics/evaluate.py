@@ -87,9 +87,8 @@ def evaluate(
     Example:
         >>> v = np.indices((4, 5, 6)).reshape(3, -1).T
         >>> scores = evaluate(-2 * v, v, metrics=["mig", "gaussian_total_correlation"], progress=False)
-        >>> estimate, ceiling = (scores[name].sel(metric="mig").item() for name in ("estimate", "ceiling"))
-        >>> abs(estimate - ceiling) < 1e-9 and estimate > 0.9
-        True
+        >>> [round(scores[name].sel(metric="mig").item(), 2) for name in ("estimate", "ceiling")]
+        [0.97, 0.97]
     """
     names = METRICS if metrics == "all" else (metrics,) if isinstance(metrics, str) else tuple(metrics)
     measures = _measures_of(names)
