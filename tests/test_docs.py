@@ -6,9 +6,17 @@ from pathlib import Path
 DOCS = Path(__file__).parents[1] / "docs"
 sys.path.insert(0, str(DOCS))
 
+import write_metrics  # noqa: E402
 import write_objectives  # noqa: E402
 
-from ppl_disentangle import inference  # noqa: E402
+from ppl_disentangle import inference, metrics  # noqa: E402
+
+PARTS = {  # of measures that are on the page, or what is no measure of codes
+    *("DCI", "Centrality", "UDR", "Unfairness", "entropies", "mig_per_factor", "mutual_information", "total_variation"),
+    *("completeness", "completeness_per_factor", "disentanglement", "disentanglement_per_code"),
+    *("evaluate", "LinearCode", "ica", "pca", "best_log_likelihood", "linear_log_likelihood"),
+    *("marginal_log_likelihood", "InfoMEC", "modularity_per_code", "neighbour_information", "posterior_information"),
+}
 
 
 def test_the_page_of_objectives_is_as_its_docstrings_have_it():
@@ -18,8 +26,9 @@ def test_the_page_of_objectives_is_as_its_docstrings_have_it():
 def test_every_objective_tells_its_formula_terms_defaults_source_and_what_it_avoids():
     for cls in write_objectives.objectives():
         chapter = write_objectives.chapter(cls)
-        pieces = ("```math", "| argument | default |", "Sources: [1]", "**What it avoids.** ")
-        assert all(piece in chapter for piece in pieces), cls.__name__
+        assert all(
+            piece in chapter for piece in ("```math", "| argument | default |", "Sources: [1]", "**What it avoids.** ")
+        ), cls.__name__
         assert '`"' in chapter, f"{cls.__name__} names no terms"
 
 
@@ -29,3 +38,39 @@ def test_every_objective_of_the_package_is_on_the_page():
     assert "AggregateELBO" not in names
     assert len(names) == 16
     assert names <= set(inference.__all__)
+
+
+def test_the_page_of_measures_is_as_their_docstrings_have_it():
+    assert write_metrics.page() == write_metrics.PAGE.read_text(), "run python docs/write_metrics.py"
+
+
+def test_every_measure_of_the_package_is_on_the_page():
+    names = [f.__name__ for f in write_metrics.measures()]
+    assert len(names) == len(set(names))
+    assert set(names) == set(metrics.__all__) - PARTS
+
+
+def test_every_measure_tells_its_formula_range_weakness_and_source():
+    for measure in write_metrics.measures():
+        chapter = write_metrics.chapter(measure)
+        needed = ["| argument | default |"]
+        if not measure.__name__.endswith(
+            ("_from_codes", "_of_grid")
+        ):  # says what differs from the measure of that name
+            needed += ["```math", "**Range:**", "**Weakness:**", "Sources: [1]"]
+        assert all(piece in chapter for piece in needed), measure.__name__
+
+
+def test_the_table_of_codes_has_a_row_for_every_metric_of_evaluate():
+    from ppl_disentangle.metrics.measures import METRICS
+
+    text = write_metrics.PAGE.read_text()
+    assert [name for name in METRICS if f"| {name} |" not in text] == ["mig_exact"]  # codes have no posterior
+
+
+def test_the_table_says_what_a_rotation_costs():
+    scores = {"perfect": {"a": 1.0, "b": 0.9}, "rotated": {"a": 0.2, "b": 0.89}, "permuted": {"a": 0.0, "b": 0.88}}
+    rows = write_metrics.table(scores, {"a": 0.01, "b": float("nan")}).splitlines()
+    assert rows[0] == "| | perfect | rotated | permuted | rotation costs |"
+    assert rows[2] == "| a | 1.000 | 0.200 ± 0.010 | 0.000 | 80% |"
+    assert rows[3] == "| b | 0.900 | 0.890 | 0.880 |  |"

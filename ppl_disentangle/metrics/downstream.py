@@ -89,8 +89,10 @@ def sample_efficiency(accuracy: xr.DataArray, *, few: int = 100, many: int = 10_
 
     .. math:: \frac{\sum_k a_{100}(k)}{\sum_k a_{10000}(k)}
 
-    Range: 0 to about 1, above where more labels do harm. Weakness: a code that tells nothing has the same
-    accuracy from few labels as from many, and so the ratio 1; read it beside the accuracy.
+    Range: 0 to about 1, above where more labels do harm.
+
+    Weakness: a code that tells nothing has the same accuracy from few labels as from many, and so the ratio 1;
+    read it beside the accuracy.
 
     Args:
         accuracy: what :func:`downstream_accuracy` gives, over ``num_labels`` and ``factor``.

@@ -1,0 +1,150 @@
+"""Write ``docs/metrics.md`` from the docstrings of the measures: ``python docs/write_metrics.py [measure]``."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from write_objectives import arguments, first_line, paragraph, split
+
+from ppl_disentangle import metrics
+from ppl_disentangle.checkpoints import atomic_path
+from ppl_disentangle.data import Sprites
+
+DOCS = Path(__file__).parent
+PAGE, CODES = DOCS / "metrics.md", DOCS / "metrics_codes.json"
+GROUPS = {
+    "Codes and factors": (
+        *("mig", "mig_exact", "mig_sup", "dcimig", "jemmig", "modularity", "explicitness", "infomec"),
+        *("dci", "sap", "irs", "irs_of_grid", "mcc"),
+        *("beta_vae_score", "beta_vae_score_from_codes", "factor_vae_score", "factor_vae_score_from_codes"),
+    ),
+    "Codes alone": (
+        *("gaussian_total_correlation", "wasserstein_correlation", "mean_mutual_information"),
+        *("active_units", "collapsed"),
+    ),
+    "Several models of the same data": ("udr", "model_centrality"),
+    "What the codes are good for": (
+        *("downstream_accuracy", "sample_efficiency", "leakage", "unfairness", "unfairness_from_codes"),
+    ),
+}
+SETTINGS = {"num_data": 10_000, "num_test": 5_000, "dci_predictor": "lightgbm", "seed": 0}
+
+
+def measures() -> list[Callable[..., Any]]:
+    """All measures on the page, in order."""
+    return [getattr(metrics, name) for names in GROUPS.values() for name in names]
+
+
+def page() -> str:
+    """The page as it should be."""
+    contents, chapters = [], []
+    for title, names in GROUPS.items():
+        functions = [getattr(metrics, name) for name in names]
+        contents += [f"- {title}"] + [f"  - [`{f.__name__}`](#{f.__name__}): {first_line(f)}" for f in functions]
+        chapters += [f"# {title}", *map(chapter, functions)]
+    found = json.loads(CODES.read_text())
+    fields = {
+        "CONTENTS": "\n".join(contents),
+        "MEASURES": "\n\n".join(chapters),
+        "CODES": table(found["codes"], found["standard_errors"]),
+        "SETTINGS": settings(found["settings"]),
+    }
+    text = (DOCS / "metrics.md.in").read_text()
+    for name, value in fields.items():
+        text = text.replace(f"@{name}@", value)
+    return text
+
+
+def chapter(function: Callable[..., Any]) -> str:
+    """One measure: formula and text, range, weakness, arguments with defaults, sources."""
+    text, sections = split(inspect.getdoc(function))
+    parts = [f"## {function.__name__}", *(piece_of_text(piece) for piece in text)]
+    parts += ["| argument | default | |\n|---|---|---|\n" + "\n".join(arguments(function, sections["Args"]))]
+    references = re.sub(r"\s+", " ", sections.get("References", "")).strip()
+    if references:
+        parts.append("Sources: " + re.sub(r" (?=\[\d+\])", "; ", references))
+    return "\n\n".join(parts)
+
+
+def piece_of_text(text: str) -> str:
+    """A paragraph, list or formula as Markdown, with what it says on range or weakness marked."""
+    marked = paragraph(re.sub(r"^\* ", "- ", text, flags=re.MULTILINE))
+    if marked.startswith("```math") and "&" in marked:
+        return marked.replace("```math\n", "```math\n\\begin{aligned}\n").removesuffix("```") + "\\end{aligned}\n```"
+    return re.sub(r"^(Range|Weakness):", r"**\1:**", marked)
+
+
+def settings(attributes: dict[str, Any]) -> str:
+    """The settings of the scores, in a sentence."""
+    rows = f"{attributes['num_data']:,} training and {attributes['num_test']:,} test rows"
+    return f"{rows}, trees by {attributes['dci_predictor']}, {attributes['versions']}, seed {attributes['seed']}."
+
+
+def table(scores: dict[str, dict[str, float]], errors: dict[str, float]) -> str:
+    """A row a metric, a column a code, and the share of the way to chance that the rotation costs."""
+    lines = ["| | " + " | ".join(scores) + " | rotation costs |", "|---" * (len(scores) + 2) + "|"]
+    for metric in scores["perfect"]:
+        perfect, rotated, permuted = (scores[code][metric] for code in ("perfect", "rotated", "permuted"))
+        if math.isnan(perfect):
+            continue
+        cells = [written(of[metric], errors[metric] if code == "rotated" else 0) for code, of in scores.items()]
+        way = perfect - permuted
+        cost = f"{max((perfect - rotated) / way, 0):.0%}" if way > 0.05 else ""
+        lines.append(f"| {metric} | " + " | ".join(cells) + f" | {cost} |")
+    return "\n".join(lines)
+
+
+def written(value: float, error: float) -> str:
+    """A score with its error, if it has one."""
+    number = "" if math.isnan(value) else f"{value:.3f}"
+    return number if not error >= 5e-4 else f"{number} ± {error:.3f}"
+
+
+def codes_of_the_grid() -> dict[str, np.ndarray]:
+    """Four codes of all sprites, in order."""
+    sprites, rng = Sprites(), np.random.default_rng(0)
+    factors = sprites.factors(torch.arange(len(sprites))).numpy()
+    perfect = (factors - factors.mean(0)) / factors.std(0)
+    return {
+        "perfect": perfect,
+        "rotated": perfect @ np.linalg.qr(rng.standard_normal((5, 5)))[0],
+        "noisy": perfect + 0.5 * rng.standard_normal(perfect.shape),
+        "dead": np.hstack([perfect, np.zeros_like(perfect)]),
+    }
+
+
+def measure() -> None:
+    """Score the rotated codes, and the others as baselines of the same rows; keep the numbers."""
+    others = codes_of_the_grid()
+    found = metrics.evaluate(others.pop("rotated"), Sprites(), baselines=others, **SETTINGS)
+    columns = {name: found["baseline_estimate"].sel(baseline=name) for name in others}
+    columns |= {"rotated": found["estimate"], "permuted": found["chance"]}
+    order = ("perfect", "rotated", "noisy", "dead", "permuted")
+    kept = {
+        "settings": {k: v for k, v in found.attrs.items() if k in SETTINGS or k == "versions"},
+        "codes": {name: numbers(columns[name]) for name in order},
+        "standard_errors": numbers(found["standard_error"]),
+    }
+    with atomic_path(CODES) as path:
+        path.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def numbers(scores: xr.DataArray) -> dict[str, float]:
+    """Scores by their names."""
+    return {str(m): round(scores.sel(metric=m).item(), 6) for m in scores["metric"].values}
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["measure"]:
+        measure()
+    PAGE.write_text(page())
