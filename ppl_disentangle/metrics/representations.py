@@ -14,7 +14,6 @@ from torch import Tensor
 from ppl_disentangle.data.base import FactorDataset
 from ppl_disentangle.metrics.arrays import as_array, as_codes
 from ppl_disentangle.metrics.drawn import Encode
-from ppl_disentangle.representation import evaluating
 from ppl_disentangle.story import story_of
 
 __all__ = ["codes_of", "is_story", "references"]
@@ -49,6 +48,8 @@ def is_story(representation: Any) -> bool:
 
 def _posterior(story: Any, data: FactorDataset) -> Encode:
     """From stored observations to posterior means and scales, side by side."""
+    from ppl_disentangle.representation import evaluating
+
     story = story_of(story)
 
     def means_and_scales(observations: Tensor) -> Tensor:
