@@ -130,7 +130,7 @@ def run(name: str, seed: int, *, size: int = 64, schedule: tuple[tuple[int, floa
     for steps, lr in schedule:
         fit(story, data, steps=steps, lr=lr, batch_size=BATCH_SIZE, seed=seed, progress=False)
     seconds = time.process_time() - start
-    if row.interventional and seed == 0 and size == 64:
+    if row.interventional and size == 64:
         draw_sheet(story, test, labels, SHEET)
     return {
         "row": name,
