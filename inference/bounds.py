@@ -12,7 +12,7 @@ from torch.distributions import kl_divergence
 
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference.beta import kl
-from ppl_disentangle.representation import all_code_names, evaluating, float_batches
+from ppl_disentangle.representation import all_code_names, evaluating, told_batches
 from ppl_disentangle.sites import Plate, Site, data_plate, latent_sites, observed_sites, paired_traces
 from ppl_disentangle.story import GenerativeStory, story_of
 
@@ -33,7 +33,7 @@ def evidence(
 
     Args:
         story: a story.
-        data: a data set, or float observations.
+        data: a data set, with what else the story is told of each datum; or float observations.
         num_samples: draws from the guide to average over.
         seed: of the draws; the caller's random state is left alone.
         batch_size: data per pass.
@@ -49,10 +49,10 @@ def evidence(
     parts: list[tuple[Tensor, Tensor]] = []
     names: tuple[str, ...] = ()
     with evaluating(story, seed=seed) as device:
-        for x in float_batches(data, batch_size, device):
+        for x, told in told_batches(data, batch_size, device):
             draws = []
             for _ in range(num_samples):
-                likelihood, divergence, names = _parts(story, x)
+                likelihood, divergence, names = _parts(story, x, told)
                 draws.append((likelihood, divergence))
             parts.append(tuple(torch.stack(d).mean(0).cpu() for d in zip(*draws, strict=True)))  # type: ignore[arg-type]
     likelihood, divergence = (torch.cat(p) for p in zip(*parts, strict=True))
@@ -89,7 +89,7 @@ def log_marginal(
 
     Args:
         story: a story.
-        data: a data set, or float observations.
+        data: a data set, with what else the story is told of each datum; or float observations.
         num_samples: draws from the guide, K. They are made one after another; memory holds one number of each draw of
             each datum of a pass.
         alpha: the order.
@@ -117,8 +117,8 @@ def log_marginal(
     story = story_of(story)
     bounds, sizes = [], []
     with evaluating(story, seed=seed) as device:
-        for x in float_batches(data, batch_size, device):
-            log_weights = torch.stack([_log_weight(story, x) for _ in range(num_samples)]).cpu().double()
+        for x, told in told_batches(data, batch_size, device):
+            log_weights = torch.stack([_log_weight(story, x, told) for _ in range(num_samples)]).cpu().double()
             bounds.append(_renyi(log_weights, alpha))
             sizes.append((2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)).exp())
     bound = torch.cat(bounds)
@@ -141,16 +141,18 @@ def _renyi(log_weights: Tensor, alpha: float) -> Tensor:
     return (((1 - alpha) * log_weights).logsumexp(0) - math.log(len(log_weights))) / (1 - alpha)
 
 
-def _log_weight(story: GenerativeStory, x: Tensor) -> Tensor:
+def _log_weight(story: GenerativeStory, x: Tensor, told: dict[str, Tensor]) -> Tensor:
     """log p(x, z) - log q(z | x) of one draw of each datum, of shape ``(batch,)``."""
-    sites, observed, plate = sites_of(story, x)
+    sites, observed, plate = sites_of(story, x, told)
     joint = [s.per_datum(s.log_prob(), plate) for s in (*observed, *(p for _, p in sites.values()))]
     return torch.stack(joint).sum(0) - torch.stack([q.per_datum(q.log_prob(), plate) for q, _ in sites.values()]).sum(0)
 
 
-def sites_of(story: GenerativeStory, x: Tensor) -> tuple[dict[str, tuple[Site, Site]], list[Site], Plate]:
+def sites_of(
+    story: GenerativeStory, x: Tensor, told: dict[str, Tensor]
+) -> tuple[dict[str, tuple[Site, Site]], list[Site], Plate]:
     """Latents by name, of guide and model, what is observed, and the plate over the data, of one draw."""
-    model_trace, guide_trace = paired_traces(story.model, story.guide, (x,), {})
+    model_trace, guide_trace = paired_traces(story.model, story.guide, (x,), told)
     sites = {q.name: (q, p) for q, p in latent_sites(model_trace, guide_trace)}
     observed = list(observed_sites(model_trace).values())
     plate = data_plate([*observed, *(q for q, _ in sites.values())])
@@ -163,9 +165,9 @@ def sites_of(story: GenerativeStory, x: Tensor) -> tuple[dict[str, tuple[Site, S
     return sites, observed, plate
 
 
-def _parts(story: GenerativeStory, x: Tensor) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+def _parts(story: GenerativeStory, x: Tensor, told: dict[str, Tensor]) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     """log p(x | z) of shape ``(batch,)``, KL of shape ``(batch, code)``, and names of the codes."""
-    sites, observed, plate = sites_of(story, x)
+    sites, observed, plate = sites_of(story, x, told)
     likelihood = torch.stack([s.per_datum(s.log_prob(), plate) for s in observed]).sum(0)
     columns: list[Tensor] = []
     names: list[str] = []

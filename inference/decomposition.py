@@ -14,7 +14,7 @@ from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference.aggregate import log_mixture, pairwise_log_prob
 from ppl_disentangle.inference.bounds import sites_of
 from ppl_disentangle.inference.latents import data_mask
-from ppl_disentangle.representation import evaluating, float_batches
+from ppl_disentangle.representation import evaluating, told_batches
 from ppl_disentangle.sites import Plate, Site
 from ppl_disentangle.story import GenerativeStory, story_of
 
@@ -50,7 +50,7 @@ def decompose(
 
     Args:
         story: a story.
-        data: a data set, or float observations.
+        data: a data set, with what else the story is told of each datum; or float observations.
         num_samples: number of samples to average over, at least two.
         seed: of draws and components; the caller's random state is left alone.
         batch_size: data per pass, and per block of the mixture: memory is of the order of ``batch_size ** 2`` times
@@ -84,7 +84,7 @@ def decompose(
     with evaluating(story, seed=seed) as device:
         for _ in range(num_samples):
             part = data if exact else _subset(data, torch.randperm(num_data)[:num_components])
-            blocks = [_Block.of(story, x) for x in float_batches(part, batch_size, device)]
+            blocks = [_Block.of(story, x, told) for x, told in told_batches(part, batch_size, device)]
             samples.append(_decomposed(blocks, num_data))
     variables: dict[str, float] = {}
     for name in samples[0]:
@@ -114,8 +114,8 @@ class _Block:
     prior: Tensor
 
     @classmethod
-    def of(cls, story: GenerativeStory, x: Tensor) -> _Block:
-        pairs, observed, plate = sites_of(story, x)
+    def of(cls, story: GenerativeStory, x: Tensor, told: dict[str, Tensor]) -> _Block:
+        pairs, observed, plate = sites_of(story, x, told)
         guide, model = zip(*pairs.values(), strict=True)
         if data_mask(guide, plate) is not None:
             raise ValueError("expected latents without a mask: the data that q(z) is a mixture over would not be known")

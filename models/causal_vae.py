@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, Self
 
 from torch import Tensor, nn
 
+from ppl_disentangle.conditionals import Gaussian
+from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.graphs import graph_of
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.models.structural_vae import Posterior, StructuralVAE, noisy_labels
+from ppl_disentangle.network_choice import Networks
 from ppl_disentangle.structural import StructuralPrior
 
 __all__ = ["CausalVAE"]
@@ -73,6 +78,20 @@ class CausalVAE(StructuralVAE):
         if label_scale <= 0:
             raise ValueError(f"expected label_scale > 0, got {label_scale}")
         self.label_scale, self.beta = label_scale, beta
+
+    @classmethod
+    def for_data(cls, data: FactorDataset, networks: Networks, *, graph: Any = None, **hyper: Any) -> Self:
+        """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
+
+        Args:
+            data: with a graph of their own, or without.
+            networks: what encoder and decoder are made by.
+            graph: what :func:`~ppl_disentangle.graphs.as_dag` takes; by default that of the data.
+            **hyper: of the story.
+        """
+        prior = StructuralPrior(graph_of(cls.__name__, data, graph))
+        dim = sum(prior.dims.values())
+        return cls(prior, Gaussian(networks.encoder(2 * dim)), networks.decoder(dim), **hyper)
 
     def labels_given(self, values: Mapping[str, Tensor], labels: Tensor | None) -> None:
         """A normal around each node, where its label is known."""

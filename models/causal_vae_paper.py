@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
-from typing import Any
+from typing import Any, Self
 
 import networkx as nx
 import pyro
@@ -14,9 +14,12 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppl_disentangle.adjacency import Edges, LearnedAdjacency
-from ppl_disentangle.graphs import as_dag, topological_order
+from ppl_disentangle.conditionals import Gaussian
+from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.graphs import as_dag, graph_of, topological_order
 from ppl_disentangle.inference import CausalVAEELBO
 from ppl_disentangle.inference.schedules import Weight
+from ppl_disentangle.network_choice import Networks
 from ppl_disentangle.story import GenerativeStory
 
 __all__ = ["CausalVAEPaper"]
@@ -144,6 +147,23 @@ class CausalVAEPaper(GenerativeStory):
             return torch.zeros_like(concepts[..., 0, :])
         causes = self.adjacency.weights()[:, self.names.index(node), None] * concepts
         return self.mask_layer[node](causes.flatten(-2))
+
+    @classmethod
+    def for_data(
+        cls, data: FactorDataset, networks: Networks, *, graph: Any = None, dim: int = 4, **hyper: Any
+    ) -> Self:
+        """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
+
+        Args:
+            data: with a graph of their own, or without.
+            networks: what encoder and decoder are made by.
+            graph: a graph, or a list of nodes whose graph is to be learned; by default the graph of the data.
+            dim: coordinates of each node.
+            **hyper: of the story.
+        """
+        graph = graph_of(cls.__name__, data, graph)
+        size = dim * len(graph if isinstance(graph, list) else as_dag(graph))
+        return cls(graph, Gaussian(networks.encoder(2 * size)), networks.decoder(size), dim=dim, **hyper)
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1, labels: Tensor | None = None) -> Tensor:
         """p(x, noise), and p(z | labels) where labels, ``(batch, n)``, are given."""

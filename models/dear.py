@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import networkx as nx
 import torch
@@ -11,11 +11,14 @@ from torch import Tensor, nn
 from torch.distributions import Transform, constraints
 from torch.distributions.transforms import AffineTransform, ComposeTransform
 
-from ppl_disentangle.graphs import as_dag, parents, topological_order
+from ppl_disentangle.conditionals import Gaussian
+from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.graphs import as_dag, graph_of, parents, topological_order
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.mechanisms import InvertibleMechanism
 from ppl_disentangle.models.structural_vae import Posterior, StructuralVAE, noisy_labels
+from ppl_disentangle.network_choice import Networks
 from ppl_disentangle.structural import StructuralPrior
 
 __all__ = ["DEAR", "PostNonlinear"]
@@ -89,6 +92,20 @@ class DEAR(StructuralVAE):
         """A normal around each node, where its label is known."""
         if labels is not None:
             noisy_labels(self.columns, self.prior.join(values), labels, self.label_scale)
+
+    @classmethod
+    def for_data(cls, data: FactorDataset, networks: Networks, *, graph: Any = None, **hyper: Any) -> Self:
+        """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
+
+        Args:
+            data: with a graph of their own, or without.
+            networks: what encoder and decoder are made by.
+            graph: a super-graph, or a list of nodes in causal order; by default the graph of the data.
+            **hyper: of the story.
+        """
+        graph = graph_of(cls.__name__, data, graph)
+        size = len(graph if isinstance(graph, list) else as_dag(graph))
+        return cls(graph, Gaussian(networks.encoder(2 * size)), networks.decoder(size), **hyper)
 
     def objective(self) -> BetaELBO:
         """The evidence lower bound."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import pyro
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from ppl_disentangle.conditionals import Gaussian
+from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.graphs import as_dag, graph_of, topological_order
 from ppl_disentangle.inference import AcyclicELBO
-from ppl_disentangle.models.graph_learning import GraphStory
+from ppl_disentangle.models.graph_learning import GraphStory, NonlinearGraphStory
 from ppl_disentangle.models.structural_vae import noisy_labels
+from ppl_disentangle.network_choice import Networks
 from ppl_disentangle.story import GenerativeStory
 
 __all__ = ["GraphVAE"]
@@ -72,6 +77,23 @@ class GraphVAE(GenerativeStory):
         self.adjacency = equations.adjacency
         self.columns = equations.adjacency.names
         self.coordinate_names = {"z": self.columns}
+
+    @classmethod
+    def for_data(
+        cls, data: FactorDataset, networks: Networks, *, graph: Sequence[str] | None = None, **hyper: Any
+    ) -> Self:
+        """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
+
+        Args:
+            data: with nodes of their own, or without.
+            networks: what encoder and decoder are made by.
+            graph: names of the nodes, whose graph is learned; by default the nodes of the data.
+            **hyper: of the story.
+        """
+        given = graph_of(cls.__name__, data, graph)
+        nodes = given if isinstance(given, list) else topological_order(as_dag(given))
+        encoder, decoder = Gaussian(networks.encoder(2 * len(nodes))), networks.decoder(len(nodes))
+        return cls(NonlinearGraphStory(nodes), encoder, decoder, **hyper)
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1, labels: Tensor | None = None) -> Tensor:
         """p(x, labels, z). ``labels``: ``(batch, nodes)``, NaN where unknown."""

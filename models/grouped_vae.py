@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Self
 
 import pyro
 import pyro.distributions as dist
@@ -13,9 +15,14 @@ from pyro.infer import ELBO
 from torch import Tensor, nn
 
 from ppl_disentangle.conditionals import Grouped
+from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.network_choice import Networks
 from ppl_disentangle.story import GenerativeStory
 
 __all__ = ["GroupedVAE"]
+
+GROUPS, CLASSES = MappingProxyType({"z": 10}), MappingProxyType({"kind": 10})
+"""Of stories that are built from data and nothing else; choices of ours."""
 
 
 class GroupedVAE(GenerativeStory):
@@ -42,6 +49,24 @@ class GroupedVAE(GenerativeStory):
         self.encoder, self.decoder = encoder, decoder
         self.latents = (*encoder.groups, *encoder.classes)
         self.register_buffer("zeros", torch.zeros(()), persistent=False)
+
+    @classmethod
+    def for_data(
+        cls,
+        data: FactorDataset,
+        networks: Networks,
+        *,
+        groups: Mapping[str, int] = GROUPS,
+        classes: Mapping[str, int] = CLASSES,
+        temperature: float = 2 / 3,
+        **hyper: Any,
+    ) -> Self:
+        """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`, and
+        :class:`~ppl_disentangle.conditionals.Grouped` for the other arguments.
+        """
+        dim, values = sum(groups.values()), sum(classes.values())
+        encoder = Grouped(networks.encoder(2 * dim + values), groups, classes, temperature=temperature)
+        return cls(encoder, networks.decoder(dim + values), **hyper)
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
         """p(x, z, c)."""

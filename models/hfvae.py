@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Self
+
 from torch import nn
 
 from ppl_disentangle.conditionals import Grouped
+from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import HFELBO
 from ppl_disentangle.inference.aggregate import Estimator
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.models.grouped_vae import GroupedVAE
+from ppl_disentangle.network_choice import Networks
 
 __all__ = ["HFVAE"]
+
+GROUPS: Mapping[str, int] = MappingProxyType({f"z{g}": 2 for g in range(1, 6)})
+CLASSES: Mapping[str, int] = MappingProxyType({})
 
 
 class HFVAE(GroupedVAE):
@@ -59,6 +68,19 @@ class HFVAE(GroupedVAE):
         super().__init__(encoder, decoder)
         self.mutual_information, self.between_groups = mutual_information, between_groups
         self.within_groups, self.dimension_wise_kl, self.estimator = within_groups, dimension_wise_kl, estimator
+
+    @classmethod
+    def for_data(
+        cls,
+        data: FactorDataset,
+        networks: Networks,
+        *,
+        groups: Mapping[str, int] = GROUPS,
+        classes: Mapping[str, int] = CLASSES,
+        **options: Any,
+    ) -> Self:
+        """A story with fresh networks, by default of five groups of two and no class; see :class:`GroupedVAE`."""
+        return super().for_data(data, networks, groups=groups, classes=classes, **options)
 
     def objective(self) -> HFELBO:
         """The bound split between and within the groups."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
+from typing import Any, Self
 
 import pyro
 import pyro.distributions as dist
@@ -12,6 +13,9 @@ from pyro.distributions import TorchDistribution
 from pyro.infer import ELBO
 from torch import Tensor, nn
 
+from ppl_disentangle.conditionals import Gaussian
+from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.network_choice import Networks
 from ppl_disentangle.story import GenerativeStory
 
 __all__ = ["IsotropicVAE"]
@@ -41,6 +45,11 @@ class IsotropicVAE(GenerativeStory):
         super().__init__()
         self.encoder, self.decoder, self.latent_dim = encoder, decoder, latent_dim
         self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
+
+    @classmethod
+    def for_data(cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 10, **hyper: Any) -> Self:
+        """A story with fresh networks; see :func:`~ppl_disentangle.zoo.build`."""
+        return cls(Gaussian(networks.encoder(2 * latent_dim)), networks.decoder(latent_dim), latent_dim, **hyper)
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
         """p(x, z) = N(z; 0, I) p(x | z)."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Sequence
+from typing import Self
 
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import BetaELBO
+from ppl_disentangle.network_choice import Networks
 from ppl_disentangle.story import GenerativeStory
 
 __all__ = ["FactorAnalysis", "LinearGaussian", "ProbabilisticPCA"]
@@ -50,6 +53,13 @@ class LinearGaussian(GenerativeStory):
         self.mean = nn.Parameter(torch.zeros(size))
         self.encoder_weight = nn.Parameter(0.1 * torch.randn(size, latent_dim))
         self.log_scale = nn.Parameter(torch.zeros(latent_dim))
+
+    @classmethod
+    def for_data(cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 10) -> Self:
+        """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
+        It needs no networks.
+        """
+        return cls(data.observation_shape, latent_dim)
 
     @abc.abstractmethod
     def noise_scale(self) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Self
 
 import pyro
 import pyro.distributions as dist
@@ -10,8 +11,11 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from ppl_disentangle.conditionals import Gaussian
+from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.inference.schedules import Weight
+from ppl_disentangle.network_choice import Networks
 from ppl_disentangle.story import GenerativeStory
 
 __all__ = ["VaDE"]
@@ -75,6 +79,11 @@ class VaDE(GenerativeStory):
         self.locs = nn.Parameter(torch.randn(num_clusters, latent_dim))
         self.log_scales = nn.Parameter(torch.zeros(num_clusters, latent_dim))
         self.beta, self.warm_up = beta, warm_up
+
+    @classmethod
+    def for_data(cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 10, **hyper: Any) -> Self:
+        """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`."""
+        return cls(Gaussian(networks.encoder(2 * latent_dim)), networks.decoder(latent_dim), latent_dim, **hyper)
 
     def prior(self) -> dist.MixtureSameFamily:
         """p(z)."""

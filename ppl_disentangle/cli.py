@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
@@ -125,12 +125,19 @@ def _no_arguments(command: argparse.ArgumentParser) -> None:
 
 def list_stories(options: argparse.Namespace) -> int:
     """List the stories of the zoo with their hyper-parameters."""
-    from ppl_disentangle.zoo import stories, story_options
+    from ppl_disentangle.zoo import from_python, stories, story_options
 
     for name, story in stories().items():
-        print(f"{name:<14} {(story.__doc__ or '').strip().splitlines()[0]}")
-        print(f"{'':<14} " + ", ".join(f"{k}={v}" for k, v in story_options(name).items()))
+        print(f"{name:<18} {(story.__doc__ or '').strip().splitlines()[0]}")
+        print(f"{'':<18} " + ", ".join(f"{k}={_shown(v)}" for k, v in story_options(name).items()))
+    print("\nBuilt in Python, as they need more than data:")
+    for name, story in from_python().items():
+        print(f"{name:<18} {(story.__doc__ or '').strip().splitlines()[0]}")
     return 0
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(dict(value)) if isinstance(value, Mapping) else str(value)
 
 
 def _data_arguments(command: argparse.ArgumentParser) -> None:
@@ -166,7 +173,7 @@ def _train_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a hyper-parameter of the story"
     )
-    command.add_argument("--latent-dim", type=int, default=10)
+    command.add_argument("--latent-dim", type=int, help="coordinates of the code (default: the story's)")
     command.add_argument("--network", help="study, ported, burgess or mlp (default: the first that fits)")
     command.add_argument("--likelihood", default="bernoulli", help="bernoulli, continuous_bernoulli or gaussian")
     command.add_argument("--steps", type=int, help="default: the recipe's for this story and data, else 20000")

@@ -65,6 +65,20 @@ def as_dag(
     raise ValueError(f"the graph has a cycle: {' -> '.join([*(a for a, _ in cycle), cycle[0][0]])}")
 
 
+def graph_of(story: str, data: Any, graph: Any) -> Any:
+    """``graph``, or else that of the data.
+
+    Raises:
+        ValueError: there is none.
+    """
+    graph = graph or getattr(data, "dag", None)
+    if graph is None:
+        raise ValueError(
+            f"{story} needs a graph of its nodes: give it the option graph='light -> shadow; angle -> shadow'"
+        )
+    return graph
+
+
 def topological_order(dag: nx.DiGraph) -> list[str]:
     """All nodes, parents first, otherwise by name."""
     return list(nx.lexicographical_topological_sort(dag))

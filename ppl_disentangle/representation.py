@@ -115,12 +115,21 @@ def encode(story: GenerativeStory, data: FactorDataset | Tensor, *, batch_size: 
 
 def float_batches(data: FactorDataset | Tensor, batch_size: int, device: torch.device) -> Iterator[Tensor]:
     """Float observations in order, in batches on ``device``."""
+    for x, _ in told_batches(data, batch_size, device):
+        yield x
+
+
+def told_batches(
+    data: FactorDataset | Tensor, batch_size: int, device: torch.device
+) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    """Float observations in order, in batches on ``device``, each with what else a story is told of its data."""
     if isinstance(data, Tensor):
         for x in data.split(batch_size):
-            yield x.to(device)
+            yield x.to(device), {}
         return
     for index in torch.arange(len(data)).split(batch_size):
-        yield data.to_float(data.observations(index).to(device))
+        told = {name: value.to(device) for name, value in data.conditions(index).items()}
+        yield data.to_float(data.observations(index).to(device)), told
 
 
 def aggregate_quantiles(codes: xr.Dataset, probabilities: Sequence[float], *, seed: int = 0) -> xr.DataArray:

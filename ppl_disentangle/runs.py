@@ -121,7 +121,7 @@ class Run:
         training = dict(self.config["training"])
         data, held_out = self.split(self.data())
         story = self.untrained(data)
-        data, _ = self.labelled(story, data)
+        data = story.training_data(self.labelled(story, data)[0])
         start = time.time()
         history = fit(
             story,
@@ -215,7 +215,7 @@ class Run:
         part = data.subset(torch.arange(min(CODES, len(data))))
         codes = encode(story, part)
         divergence = evidence(story, part)["kl"].mean("data")
-        codes = codes.assign(kl=("code", divergence.values if divergence.sizes == codes["code"].sizes else np.nan))
+        codes = codes.assign(kl=divergence.reindex(code=codes["code"].values))  # NaN: it does not split over the code
         classes = part.factors(torch.arange(len(part)))
         several = [k for k in range(len(data.space)) if classes[:, k].unique().numel() > 1]
         if not several:
@@ -240,11 +240,12 @@ class Run:
             return None
         quantiles = aggregate_quantiles(codes, QUANTILES).sel(code=names)
         images = traverse(story, x, {n: quantiles.sel(code=n).values.tolist() for n in names})
-        notes = {n: f"KL {codes['kl'].sel(code=n).item():.1f}" for n in names}
+        kl = dict(zip(names, codes["kl"].sel(code=names).values.tolist(), strict=True))
+        notes = {n: "" if np.isnan(kl[n]) else f"KL {kl[n]:.1f}" for n in names}
         if factors is not None:
             best, told = factors.idxmax("factor"), factors.max("factor") > 0.05
-            live = told & (codes["kl"] > 0.05)
-            notes |= {n: f"{notes[n]} · {best.sel(code=n).item()}" for n in names if live.sel(code=n)}
+            live = [n for n in names if told.sel(code=n) and not kl[n] <= 0.05]
+            notes |= {n: " · ".join(filter(None, (notes[n], str(best.sel(code=n).item())))) for n in live}
         self.write_figure("traversals", plots.plot_traversals(images, notes=notes))
         self.write_tree({"traversals": images.to_dataset(name="x").assign(kl=codes["kl"].sel(code=names))})
         return images

@@ -21,6 +21,7 @@ from pyro.poutine.runtime import Message
 from torch import Tensor, nn
 from torch.distributions import constraints, transform_to
 
+from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.sites import observed_sites, sampled_sites, site_values
 
 __all__ = ["GenerativeStory", "as_story"]
@@ -96,6 +97,14 @@ class GenerativeStory(nn.Module, abc.ABC):
     def objective(self) -> ELBO | None:
         """The published objective with its published weights; ``None``: the evidence lower bound."""
         return None
+
+    def training_data(self, data: FactorDataset) -> FactorDataset:
+        """What to learn from where there are ``data``: these here; pairs or labels of them for a story that needs such.
+
+        Raises:
+            ValueError: the data do not have what the story needs.
+        """
+        return data
 
     def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
         """The representation of x: a distribution for each part of it, of batch shape ``(batch,)``; q(latent | x) here.

@@ -4,48 +4,49 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from ppl_disentangle import models, networks
-from ppl_disentangle.conditionals import Bernoulli, Conditional, ContinuousBernoulli, Gaussian, GaussianLearnedScale
+from ppl_disentangle import models
+from ppl_disentangle.conditionals import Bernoulli, Conditional, ContinuousBernoulli, GaussianLearnedScale
 from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.graphs import as_dag
 from ppl_disentangle.inference import Linear
+from ppl_disentangle.network_choice import NETWORKS, Networks
 from ppl_disentangle.story import GenerativeStory, story_of
-from ppl_disentangle.structural import StructuralPrior
 
-__all__ = ["LIKELIHOODS", "NETWORKS", "build", "choose", "stories", "story_options"]
+__all__ = ["LIKELIHOODS", "build", "choose", "from_python", "stories", "story_options"]
 
 LIKELIHOODS: dict[str, type[Conditional]] = {
     "bernoulli": Bernoulli,
     "continuous_bernoulli": ContinuousBernoulli,
     "gaussian": GaussianLearnedScale,
 }
-NETWORKS = ("study", "ported", "burgess", "mlp")
-BUILT_FROM = (
-    ["encoder", "decoder", "latent_dim"],
-    ["prior", "encoder", "decoder"],
-    ["graph", "encoder", "decoder"],
-)
 
 
 def stories() -> dict[str, type[GenerativeStory]]:
-    """The stories that can be built from data alone, and a graph, by the name of their file."""
+    """The stories that can be built from data alone, by name: those with a ``for_data``."""
+    return {name: story for name, story in _final().items() if hasattr(story, "for_data")}
+
+
+def from_python() -> dict[str, type[GenerativeStory]]:
+    """The other stories, which need more than data to be built, by name."""
+    return {name: story for name, story in _final().items() if not hasattr(story, "for_data")}
+
+
+def _final() -> dict[str, type[GenerativeStory]]:
     classes = [getattr(models, name) for name in models.__all__]
-    final = [c for c in classes if not inspect.isabstract(c) and _arguments(c, positional=True) in BUILT_FROM]
-    return {c.__module__.rpartition(".")[2]: c for c in final}
+    final = [c for c in classes if not inspect.isabstract(c)]
+    files = [c.__module__.rpartition(".")[2] for c in final]
+    return {f if files.count(f) == 1 else _in_words(c.__name__): c for f, c in zip(files, final, strict=True)}
 
 
-def _arguments(story: type[GenerativeStory], *, positional: bool) -> list[str]:
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if positional else inspect.Parameter.KEYWORD_ONLY
-    return [p.name for p in inspect.signature(story).parameters.values() if p.kind is kind]
+def _in_words(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
 def choose(kind: str, name: str, known: Sequence[str]) -> str:
@@ -62,18 +63,17 @@ def choose(kind: str, name: str, known: Sequence[str]) -> str:
 
 
 def story_options(name: str) -> dict[str, Any]:
-    """The hyper-parameters of a story, with its paper's values; ``graph`` where it has nodes."""
-    story = stories()[name]
-    parameters = inspect.signature(story).parameters
-    graph = {"graph": None} if parameters.keys() & {"prior", "graph"} else {}
-    return graph | {option: parameters[option].default for option in _arguments(story, positional=False)}
+    """The options of a story, with its paper's values: of how it is built, and its hyper-parameters."""
+    story: Any = stories()[name]
+    parameters = [*inspect.signature(story.for_data).parameters.values(), *inspect.signature(story).parameters.values()]
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 def build(
     name: str,
     data: FactorDataset,
     *,
-    latent_dim: int = 10,
+    latent_dim: int | None = None,
     network: str | None = None,
     likelihood: str = "bernoulli",
     seed: int = 0,
@@ -85,66 +85,41 @@ def build(
         name: a name in :func:`stories`; or ``path/to/file.py:function``, which is called with the data, and with
             ``options`` as keywords, and returns a story or any object with a model and a guide.
         data: the data that it is to be fitted to.
-        latent_dim: number of coordinates of the code, where it is not that of the nodes of a graph.
+        latent_dim: number of coordinates of the code, of a story with such an option; by default its own.
         network: ``"study"``, ``"ported"`` and ``"burgess"`` take images of 64x64, ``"mlp"`` anything; by default the
             first that fits.
         likelihood: ``"bernoulli"``, ``"continuous_bernoulli"`` or ``"gaussian"`` (with a learned scale).
         seed: of the initial weights; the caller's random state is left alone.
-        options: hyper-parameters of the story; a list ``[start, end, steps]`` is a linear schedule. A structural
+        options: options of the story; a list ``[start, end, steps]`` is a linear schedule of a weight. A structural
             story needs a ``graph``, such as ``"light -> shadow; angle -> shadow"``, unless the data have one; some take
             a list of nodes as well.
 
     Raises:
         ValueError: a name that is not known, a network that does not take the data, or a graph that is missing.
     """
-    options = {k: Linear(*v) if isinstance(v, list) and k != "graph" else v for k, v in (options or {}).items()}
+    options = {k: Linear(*v) if _is_schedule(v) else v for k, v in (options or {}).items()}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if ".py:" in name:
             return story_of(_function(name)(data, **options))
+        if name in from_python():
+            raise ValueError(f"{name} is not built from data alone: build {from_python()[name].__name__} in Python")
         choose("story", name, list(stories()))
+        known = story_options(name)
         for option in options:
-            choose(f"option of {name}", option, list(story_options(name)))
+            choose(f"option of {name}", option, list(known))
         conditional = LIKELIHOODS[choose("likelihood", likelihood, list(LIKELIHOODS))]
-        story: Callable[..., GenerativeStory] = stories()[name]
-        if "graph" in story_options(name):
-            graph = _graph(name, options.pop("graph", None) or getattr(data, "dag", None))
-            num_nodes = len(graph if isinstance(graph, list) else as_dag(graph))
-            size = num_nodes * options.get("dim", story_options(name).get("dim", 1))
-            encoder, decoder = _networks(network, data.observation_shape, size)
-            nodes = StructuralPrior(graph) if "prior" in inspect.signature(story).parameters else graph
-            return story(nodes, Gaussian(encoder), conditional(decoder), **options)
-        encoder, decoder = _networks(network, data.observation_shape, latent_dim)
-        return story(Gaussian(encoder), conditional(decoder), latent_dim, **options)
+        if network is not None:
+            choose("network", network, NETWORKS)
+        if latent_dim is not None and "latent_dim" in known:
+            options = {"latent_dim": latent_dim} | options
+        story: Any = stories()[name]
+        return story.for_data(data, Networks(data.observation_shape, network, conditional), **options)
 
 
-def _graph(name: str, graph: Any) -> Any:
-    if graph is None:
-        raise ValueError(
-            f"{name} needs a graph of its nodes: give it the option graph='light -> shadow; angle -> shadow'"
-        )
-    return graph
-
-
-def _networks(network: str | None, shape: tuple[int, ...], latent_dim: int) -> tuple[nn.Module, nn.Module]:
-    images = len(shape) == 3 and shape[1:] == (64, 64)
-    network = choose("network", network or ("study" if images else "mlp"), NETWORKS)
-    if network == "mlp" and math.prod(shape) >= 1024:
-        return networks.mlp_encoder(2 * latent_dim, shape=shape), networks.mlp_decoder(latent_dim, shape=shape)
-    if network == "mlp":  # the 1200 units of the literature, and their tanh, were chosen for 4096 pixels
-        small = networks.mlp_decoder(latent_dim, shape=shape, hidden=256, activation=nn.ReLU)
-        return networks.mlp_encoder(2 * latent_dim, shape=shape, hidden=256), small
-    if not images:
-        raise ValueError(
-            f"network {network!r} takes images of shape (channels, 64, 64), the data are {shape}; use 'mlp'"
-        )
-    pairs = {
-        "study": (networks.study_encoder, networks.study_decoder),
-        "ported": (networks.ported_encoder, networks.ported_decoder),
-        "burgess": (networks.burgess_encoder, networks.burgess_decoder),
-    }
-    encoder, decoder = pairs[network]
-    return encoder(2 * latent_dim, channels=shape[0]), decoder(latent_dim, channels=shape[0])
+def _is_schedule(value: Any) -> bool:
+    """Whether a value stands for ``Linear(start, end, steps)``."""
+    return isinstance(value, list) and len(value) == 3 and all(isinstance(v, int | float) for v in value)
 
 
 def _function(source: str) -> Callable[..., Any]:

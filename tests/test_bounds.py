@@ -16,7 +16,7 @@ from test_aggregate import LargestTensor
 from torch import nn
 
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
-from ppl_disentangle.data import from_arrays
+from ppl_disentangle.data import from_arrays, with_conditions
 from ppl_disentangle.inference.bounds import evidence, log_marginal
 from ppl_disentangle.inference.decomposition import decompose
 from ppl_disentangle.models import BetaVAE
@@ -402,3 +402,30 @@ def test_the_linear_gaussian_case_under_the_shared_names(name):
     exact = REFERENCE[name]["exact"]
     for key in ("recon_n", "kl_n", "elbo_n", "kl_per_dim_mean"):
         np.testing.assert_allclose(values[key], exact[key], rtol=1e-9)
+
+
+class Told(GenerativeStory):
+    """z | u ~ N(u, 1), x | z ~ N(z, 1), and the guide is the posterior, so that log p(x | u) = log N(x; u, 2)."""
+
+    latents = ("z",)
+
+    def model(self, x=None, *, batch_size=1, u=None):
+        with self.data_plate(x, batch_size):
+            z = pyro.sample("z", dist.Normal(u, 1.0).to_event(1))
+            return pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def guide(self, x, *, u=None):
+        with self.data_plate(x):
+            pyro.sample("z", dist.Normal((x + u) / 2, 0.5**0.5).to_event(1))
+
+
+def test_bounds_are_of_what_the_story_is_told_of_each_datum():
+    generator = torch.Generator().manual_seed(0)
+    x, u = torch.randn(40, 1, generator=generator), 3 * torch.randn(40, 1, generator=generator)
+    data, exact = with_conditions(from_arrays(x), u=u), dist.Normal(u, 2**0.5).log_prob(x)[:, 0]
+    marginal = log_marginal(Told(), data, num_samples=1, batch_size=7)["log_marginal"]
+    torch.testing.assert_close(torch.tensor(marginal.values), exact.double(), atol=1e-5, rtol=0)
+    posterior = dist.Normal((x + u) / 2, 0.5**0.5)
+    kl = torch.tensor(evidence(Told(), data, batch_size=7)["kl"].values)
+    torch.testing.assert_close(kl, torch.distributions.kl_divergence(posterior, dist.Normal(u, 1.0)))
+    assert decompose(Told(), data, num_samples=2, seed=0)["elbo"].item() == pytest.approx(exact.mean().item(), abs=1e-5)

@@ -291,7 +291,7 @@ LABELS = {
         ["causal_vae", "--data", "pendulum", "--set", "graph=a->b", "--labels", "1"],
         "CausalVAE takes no labels of",
     ),
-    "no graph": (["dear", "--data", "digits"], "dear needs a graph of its nodes"),
+    "no graph": (["dear", "--data", "digits"], "DEAR needs a graph of its nodes"),
     "a cycle": (["causal_vae", "--data", "digits", "--set", "graph=a->b->a"], "the graph has a cycle: a -> b -> a"),
 }
 

@@ -1,0 +1,89 @@
+"""The catalogue: what can be built from data, and what the command line says of the rest."""
+
+import pytest
+import torch
+
+from ppl_disentangle.cli import main
+from ppl_disentangle.conditionals import Bernoulli
+from ppl_disentangle.data import Pendulum, digits
+from ppl_disentangle.inference import fit
+from ppl_disentangle.network_choice import Networks
+from ppl_disentangle.runs import Run
+from ppl_disentangle.zoo import build, from_python, stories, story_options
+
+OF_NODES = ("causal_vae", "causal_vae_paper", "dear", "graph_vae")
+
+
+def data_for(name):
+    return Pendulum(300, size=16) if name in OF_NODES else digits()
+
+
+@pytest.mark.parametrize("name", stories())
+def test_a_story_is_built_from_data_and_trains_on_what_it_makes_of_them(name):
+    data = data_for(name)
+    story = build(name, data)
+    history = fit(story, story.training_data(data), steps=2, batch_size=16, progress=False)
+    assert bool(history.to_array().notnull().all())
+    assert story.model(batch_size=3).shape == (3, *data.observation_shape)
+
+
+@pytest.mark.parametrize("name", OF_NODES)
+def test_a_story_of_nodes_says_that_it_needs_a_graph(name):
+    with pytest.raises(ValueError, match=f"{stories()[name].__name__} needs a graph of its nodes"):
+        build(name, digits())
+    assert build(name, digits(), options={"graph": "a -> b"}).columns == ("a", "b")
+
+
+def test_the_list_has_every_story_with_its_options_and_names_those_that_data_alone_do_not_make(capsys):
+    assert main(["list"]) == 0
+    built, _, others = capsys.readouterr().out.partition("Built in Python")
+    assert all(f"\n{name} " in f"\n{built}" for name in stories())
+    assert all(f"\n{name} " in others for name in from_python())
+    assert 'groups={"z": 10}, classes={"kind": 10}' in built
+    assert not set(stories()) & set(from_python())
+    assert "ivae" in from_python()
+
+
+def test_a_story_that_data_alone_do_not_make_is_refused_with_where_to_build_it():
+    with pytest.raises(ValueError, match="ivae is not built from data alone: build IVAE in Python"):
+        build("ivae", digits())
+
+
+def test_options_are_those_of_building_and_of_the_story():
+    assert list(story_options("vade")) == ["latent_dim", "num_clusters", "beta", "warm_up"]
+    assert story_options("hfvae")["groups"] == {f"z{g}": 2 for g in range(1, 6)}
+    story = build("vade", digits(), options={"latent_dim": 3, "num_clusters": 4})
+    assert story.locs.shape == (4, 3)
+    assert build("vade", digits(), latent_dim=5).locs.shape == (10, 5)
+    with pytest.raises(ValueError, match="no option of vade named 'num_cluster'; .* did you mean 'num_clusters'"):
+        build("vade", digits(), options={"num_cluster": 4})
+
+
+def test_a_list_of_three_numbers_is_a_schedule_and_other_lists_are_what_they_are():
+    beta = build("beta_vae", digits(), options={"beta": [0, 4, 100]}).objective().weights["kl"]
+    assert beta(torch.tensor(50.0)) == pytest.approx(2.0)
+    nodes = ["a", "b", "c"]
+    assert build("graph_vae", digits(), options={"graph": nodes}).columns == tuple(nodes)
+
+
+def test_latents_in_groups_and_classes_are_trained_measured_and_drawn_from_the_command_line(tmp_path, capsys):
+    out = tmp_path / "run"
+    options = ["--set", 'groups={"a": 2, "b": 1}', "--set", 'classes={"kind": 3}', "--steps", "5", "--batch-size", "32"]
+    assert main(["train", "joint_vae", "--data", "digits", *options, "--quiet", "--out", str(out)]) == 0
+    tree = Run.open(out).read_tree()
+    assert sorted(tree["traversals"]["code"].values) == ["a[0]", "a[1]", "b[0]"]  # a class takes no other numbers
+    assert bool(tree["traversals"]["kl"].notnull().all())
+    assert main(["intervene", str(out), "--do", "kind=[0,1,0]"]) == 0
+
+
+def test_networks_are_those_that_fit_and_say_so_where_they_do_not():
+    assert Networks((3, 64, 64)).kind == "study"
+    assert Networks((1, 8, 8)).kind == "mlp"
+    networks = Networks((3, 64, 64), "burgess", Bernoulli)
+    assert networks.encoder(7)(torch.zeros(2, 3, 64, 64)).shape == (2, 7)
+    assert networks.decoder(4)(torch.zeros(2, 4)).event_shape == (3, 64, 64)
+    assert not torch.equal(networks.encoder(7)[0].weight, networks.encoder(7)[0].weight)
+    with pytest.raises(ValueError, match="'study' takes images of shape .*64, 64.*, the data are .*8, 8.*; use 'mlp'"):
+        Networks((1, 8, 8), "study")
+    with pytest.raises(ValueError, match="no network named 'resnet'; there are study"):
+        Networks((1, 64, 64), "resnet")
