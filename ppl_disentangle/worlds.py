@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pyro
+import pyro.distributions as dist
+from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
@@ -72,6 +75,7 @@ class Worlds:
         self.names = tuple(in_words(world) for world in actions)
         self.changes = [read_actions(self.story, world, sites) for world in actions]
         self.sites = (*sites, *getattr(self.story, "intervened", ()))
+        self._passed = False
         self.plates = max(site.value.dim() - site.fn.event_dim for site in (sampled | stated).values())
 
     def __len__(self) -> int:
@@ -83,7 +87,7 @@ class Worlds:
         In a trace, a site that some world sets holds the values that the program went on with, and ``<name>_natural``
         those that it would have gone on with.
         """
-        with Branch(self.changes, self.plates) as branch:
+        with self._branch() as branch:
             result = self.story.model(x, batch_size=batch_size, **conditions)
         for name in branch.touched:
             pyro.deterministic(name, branch.values[name], event_dim=branch.event_dims[name])
@@ -94,9 +98,17 @@ class Worlds:
 
     def values(self, x: Tensor | None = None, *, batch_size: int = 1, **conditions: Tensor) -> dict[str, Tensor]:
         """One draw of every site, ``(world, batch, *event)`` each."""
-        with Branch(self.changes, self.plates) as branch:
+        with self._branch() as branch:
             self.story.model(x, batch_size=batch_size, **conditions)
         return branch.broadcast()
+
+    @contextmanager
+    def _branch(self) -> Iterator[Branch]:
+        """The handler; parameters of distributions are checked in the first pass only, as that takes half of the time."""
+        check = is_validation_enabled() and not self._passed
+        with dist.validation_enabled(check), Branch(self.changes, self.plates) as branch:
+            yield branch
+        self._passed = True
 
 
 def in_words(actions: Mapping[str, Action]) -> str:

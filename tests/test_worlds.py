@@ -346,3 +346,16 @@ def test_an_observed_value_goes_through_the_transform_of_each_world():
 def test_a_value_whose_noise_is_not_known_is_refused():
     with pytest.raises(NotImplementedError, match="the noise behind a draw from Bernoulli is not known"):
         transport(dist.Bernoulli(torch.rand(2, 3)), torch.ones(3), 1)
+
+
+def test_parameters_of_distributions_are_checked_in_the_first_pass_of_worlds_made(story):
+    bad = worlds(story, [{}, {"light": 1.0}])
+    story.decoder.net.register_forward_hook(lambda net, args, output: output * torch.nan)
+    for _ in range(2):  # a pass that failed was none
+        with pytest.raises(ValueError, match="to satisfy the constraint"):
+            bad.values(batch_size=3)
+    story.decoder.net._forward_hooks.clear()
+    bad.values(batch_size=3)
+    story.decoder.net.register_forward_hook(lambda net, args, output: output * torch.nan)
+    assert bad.values(batch_size=3)["x"].isnan().all()
+    assert dist.is_validation_enabled()
