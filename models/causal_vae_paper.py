@@ -19,6 +19,7 @@ from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.graphs import as_dag, graph_of, topological_order
 from ppl_disentangle.inference import CausalVAEELBO
 from ppl_disentangle.inference.schedules import Weight
+from ppl_disentangle.models.structural_vae import check_names
 from ppl_disentangle.network_choice import Networks
 from ppl_disentangle.story import GenerativeStory
 
@@ -111,6 +112,7 @@ class CausalVAEPaper(GenerativeStory):
             )
         dag = as_dag(nx.DiGraph(), nodes=graph) if self.learns_graph else as_dag(graph)
         self.names = tuple(graph if self.learns_graph else topological_order(dag))
+        check_names(self.names, "x", "noise", "data")
         self.order, self.dim, self.label_scale = self.names, dim, label_scale
         self.dag, self.columns = None if self.learns_graph else dag, self.names
         self.encoder, self.decoder = encoder, decoder

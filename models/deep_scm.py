@@ -16,6 +16,7 @@ from torch.distributions.transforms import ComposeTransform
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.mechanisms import InvertibleMechanism
+from ppl_disentangle.models.structural_vae import check_names
 from ppl_disentangle.story import GenerativeStory
 from ppl_disentangle.structural import NOISE, StructuralPrior, join
 
@@ -54,6 +55,7 @@ class DeepSCM(GenerativeStory):
 
     Raises:
         KeyError: an observed node that the graph lacks.
+        ValueError: a node that is called like another site: ``x``, ``z``, ``data``, or ``<node>_noise`` of another.
 
     References:
         [1] Pawlowski et al., 2020. https://arxiv.org/abs/2006.06485
@@ -85,6 +87,7 @@ class DeepSCM(GenerativeStory):
         for node in observed or ():
             if node not in prior.names:
                 raise KeyError(f"no node named {node!r}; the graph has {list(prior.names)}")
+        check_names(prior.names, "x", "z", "data")
         self.prior, self.encoder, self.decoder, self.beta = prior, encoder, decoder, beta
         self.observed = prior.names if observed is None else tuple(n for n in prior.names if n in observed)
         self.hidden = tuple(n for n in prior.names if n not in self.observed)

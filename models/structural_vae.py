@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ppl_disentangle.story import GenerativeStory
 from ppl_disentangle.structural import NOISE, StructuralPrior, _where_known
 
-__all__ = ["Posterior", "StructuralVAE", "noisy_labels"]
+__all__ = ["Posterior", "StructuralVAE", "check_names", "noisy_labels"]
 
 Posterior = Literal["nodes", "noise"]
 
@@ -59,6 +59,7 @@ class StructuralVAE(GenerativeStory):
         super().__init__()
         if posterior not in get_args(Posterior):
             raise ValueError(f"expected posterior {' or '.join(map(repr, get_args(Posterior)))}, got {posterior!r}")
+        check_names(prior.names, "x", "data")
         self.prior, self.encoder, self.decoder, self.posterior = prior, encoder, decoder, posterior
         self.dag, self.columns = prior.dag, prior.columns
         self.latents = tuple(f"{node}{NOISE}" for node in prior.names)
@@ -152,6 +153,14 @@ class StructuralVAE(GenerativeStory):
     @abc.abstractmethod
     def objective(self) -> ELBO:
         """The published objective with its published weights."""
+
+
+def check_names(nodes: Sequence[str], *others: str) -> None:
+    """Raise a ValueError where a node is called like another site, or like the plate, of its story."""
+    taken = {*others, *(f"{node}{suffix}" for node in nodes for suffix in (NOISE, "_label"))}
+    for node in nodes:
+        if node in taken:
+            raise ValueError(f"node {node!r} needs another name: the story has a site or a plate that is called so")
 
 
 def noisy_labels(columns: Sequence[str], z: Tensor, labels: Tensor, scale: float) -> None:

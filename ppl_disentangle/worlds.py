@@ -104,7 +104,7 @@ class Worlds:
 
     @contextmanager
     def _branch(self) -> Iterator[Branch]:
-        """The handler; parameters of distributions are checked in the first pass only, as that takes half of the time."""
+        """The handler; parameters of distributions are checked in the first pass only: that takes half of the time."""
         check = is_validation_enabled() and not self._passed
         with dist.validation_enabled(check), Branch(self.changes, self.plates) as branch:
             yield branch

@@ -339,6 +339,21 @@ BAD = {
         ValueError,
         "label_scale > 0, got 0",
     ),
+    "a node called like the data": (
+        lambda: CausalVAE(StructuralPrior("x -> y"), *networks(2, 2)),
+        ValueError,
+        "node 'x' needs another name: the story has a site or a plate that is called so",
+    ),
+    "a node called like the noise of another": (
+        lambda: DeepSCM(StructuralPrior("a -> a_noise"), *networks(4, 2), 2),
+        ValueError,
+        "node 'a_noise' needs another name",
+    ),
+    "a concept called like the code": (
+        lambda: CausalVAEPaper("noise -> y", *networks(8, 8)),
+        ValueError,
+        "node 'noise' needs",
+    ),
     "too few pieces": (lambda: DEAR("a -> b", *networks(2, 2), pieces=1), ValueError, "at least 2 pieces, got 1"),
     "no auxiliary variables": (
         lambda: IVAE(*networks(2, 2), Gaussian(nn.Linear(3, 4)), 3).guide(X),
