@@ -1,4 +1,4 @@
-"""All benchmarks, or those named, as JSON: ``python -m benchmarks [step] [data] [metrics] [start] [graphs]``.
+"""All benchmarks, or those named, as JSON: ``python -m benchmarks [step] [objectives] [data] [metrics] [start]``.
 
 Those that write pages, some of which take long, are run only where they are named: graphs (a quarter of an hour),
 pendulum (half an hour), thickness, worlds.
@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 
-NAMES = ("step", "data", "metrics", "start")
+NAMES = ("step", "objectives", "data", "metrics", "start")
 LONG = ("graphs", "pendulum", "thickness", "worlds")
 
 

@@ -40,11 +40,13 @@ def columns(kind, seed):
     return scm.dag, list(scm.names), scm.values.float() - scm.values.float().mean(0)
 
 
-def ours(story, steps):
+def ours(story, *phases):
     def learn(x, names):
         torch.manual_seed(0)
         learner = story(names)
-        fit(learner, from_arrays(x), steps=steps, lr=0.02, batch_size=250, progress=False)
+        objective = learner.objective()
+        for steps, lr in phases:
+            fit(learner, from_arrays(x), steps=steps, lr=lr, objective=objective, batch_size=250, progress=False)
         dag = learned_dag(learner)
         return np.array([[dag.has_edge(a, b) for b in names] for a in names])
 
@@ -85,13 +87,13 @@ def by_variance(x, names):
 
 METHODS = {
     "linear": {
-        "LinearGraphStory": ours(LinearGraphStory, 3000),
+        "LinearGraphStory": ours(LinearGraphStory, (3500, 0.02), (1000, 0.002)),
         "NOTEARS, linear (gCastle)": notears("Notears"),
         "order of variances": by_variance,
         "no edges": empty,
     },
     "nonlinear": {
-        "NonlinearGraphStory": ours(NonlinearGraphStory, 2000),
+        "NonlinearGraphStory": ours(NonlinearGraphStory, (2000, 0.02)),
         "NOTEARS, MLP (gCastle)": notears("NotearsNonlinear", rho_max=1e3),
         "order of variances": by_variance,
         "no edges": empty,

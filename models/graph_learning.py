@@ -72,9 +72,9 @@ class GraphStory(GenerativeStory):
 
     .. math:: x_i \mid x_{\text{others}} \sim \mathcal N(f_i(x), \sigma_i^2)
 
-    Train it by :func:`~ppl_disentangle.inference.fit` on centred columns in the order of the nodes, such as 3000 steps
-    of 250 data with ``lr=0.02`` for linear equations, 2000 for others; then
-    :func:`~ppl_disentangle.adjacency.learned_dag` is the graph. The weights of its edges are smaller than those of the
+    Train it by :func:`~ppl_disentangle.inference.fit` on centred columns in the order of the nodes, such as 3500 steps
+    of 250 data with ``lr=0.02`` and 1000 more of the same objective with ``lr=0.002`` for linear equations, 2000 with
+    ``lr=0.02`` for others; then :func:`~ppl_disentangle.adjacency.learned_dag` is the graph. The weights of its edges are smaller than those of the
     equations while cycles have a price. Of linear equations with normal noise, data tell the graph only where all
     scales are equal, and standardised columns do not have equal scales; otherwise data tell it up to its Markov
     equivalence class. In simulated data the order of the columns' variances is often that of causes [1]: compare what
@@ -170,7 +170,7 @@ class LinearGraphStory(GraphStory):
         equal_scales: bool = True,
         sparsity: Weight = 0.1,
         rho: float = 0.01,
-        maximum: float = 1e3,
+        maximum: float = 1e5,
     ) -> None:
         adjacency = LearnedAdjacency(nodes, required=required, forbidden=forbidden)
         super().__init__(adjacency, equal_scales=equal_scales, sparsity=sparsity, rho=rho, maximum=maximum)

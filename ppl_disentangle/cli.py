@@ -247,6 +247,7 @@ def _run_argument(command: argparse.ArgumentParser) -> None:
 def _evaluate_arguments(command: argparse.ArgumentParser) -> None:
     _run_argument(command)
     command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--metrics", nargs="+", metavar="NAME", help="names of scores, or all (default: the run's)")
     command.add_argument(
         "--dci-predictor", choices=("gbt", "lightgbm", "forest"), help="default: as the run was set up"
     )
@@ -257,8 +258,10 @@ def evaluate(options: argparse.Namespace) -> int:
     from ppl_disentangle.runs import Run, format_scores
 
     run = Run.open(options.run)
-    predictor = {"dci_predictor": options.dci_predictor} if options.dci_predictor else {}
-    scores = run.evaluate(seed=options.seed, **predictor)
+    asked = {name: value for name in ("dci_predictor", "metrics") if (value := getattr(options, name))}
+    if options.metrics == ["all"]:
+        asked["metrics"] = "all"
+    scores = run.evaluate(seed=options.seed, **asked)
     print("\n".join(format_scores(scores)))
     return 0
 

@@ -170,6 +170,14 @@ def test_help_imports_no_torch():
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "False"
 
 
+def test_scores_are_those_asked_for_by_name(run_folder, capsys):
+    assert main(["evaluate", str(run_folder), "--metrics", "mig", "mcc_pearson"]) == 0
+    shown = capsys.readouterr().out
+    assert [line.split()[0] for line in shown.splitlines()[1:]] == ["mig", "mcc_pearson", "log_likelihood", "elbo"]
+    assert main(["evaluate", str(run_folder), "--metrics", "mgi"]) == 1
+    assert "no metric named 'mgi'" in capsys.readouterr().err
+
+
 def test_list_names_every_story_with_its_weights(capsys):
     assert main(["list"]) == 0
     shown = capsys.readouterr().out
