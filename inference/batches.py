@@ -39,6 +39,10 @@ class Batches:
         """What else the story is told of each datum of the batch, by name."""
         return self.data.conditions(self.index(step))
 
+    def at(self, index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Float observations of the given data, and what else the story is told of each."""
+        return self.data.to_float(self.data.observations(index)), self.data.conditions(index)
+
     def index(self, step: int) -> Tensor:
         """Indices of the data of a batch, on the device."""
         epoch, position = divmod(step, self.steps_per_epoch)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyro
 
+from ppl_disentangle.inference.capture import NotCapturedError
 from ppl_disentangle.inference.errors import NonFiniteError, TrainingInterrupted
-from ppl_disentangle.inference.state import TrainingState
+from ppl_disentangle.inference.state import UNDECIDED, TrainingState
 from ppl_disentangle.inference.trainer import Judge, Trainer
 
 __all__ = ["run"]
 
 CHUNK_STEPS, CHUNK_SECONDS = 100, 0.5
+WORTH_A_GRAPH = 2000
+"""Steps from which on tracing, which takes about as long as some hundred steps of a small story, pays."""
+
+Compile = Literal["auto"] | bool
 
 
 def run(
@@ -31,15 +38,21 @@ def run(
     path: Path | None,
     checkpoint_every: int,
     validate_steps: int,
+    compile: Compile,
     bar: Any,
 ) -> None:
     """Take steps until there are ``steps`` of them; between chunks see to history, held-out bound and checkpoint."""
     stop = judge is not None and judge.is_out_of_patience(state)
+    first = state.step
     with interrupts() as interrupted:
         while state.step < steps and not stop:
             validate = state.step < validate_steps
+            if not validate and state.step > first and state.captured == UNDECIDED:
+                _capture(trainer, state, steps, compile, bar)
             ends = [steps, _next(state.step, checkpoint_every), *([_next(state.step, judge.every)] if judge else [])]
-            _chunk(trainer, state, min([*ends, validate_steps] if validate else ends), validate, path)
+            if validate or state.captured == UNDECIDED:
+                ends.append(max(validate_steps, first + 1))
+            _chunk(trainer, state, min(ends), validate, path)
             _show(bar, state)
             if judge is not None:
                 judge.evaluate(state)
@@ -50,6 +63,30 @@ def run(
                 raise TrainingInterrupted(state.step, path)
     if state.best:
         trainer.story.load_state_dict(state.best)
+
+
+def _capture(trainer: Trainer, state: TrainingState, steps: int, compile: Compile, bar: Any) -> None:
+    """Take the steps that are left by a graph, where that is asked for or pays; say why if they cannot be."""
+    if compile is False or (compile == "auto" and steps - state.step < WORTH_A_GRAPH):
+        state.captured = "no"
+        return
+    clock, reasons = time.monotonic(), []
+    bar.set_description("capturing the step" if compile == "auto" else "compiling the step")
+    for compiler, inside in itertools.product((True, False) if compile is True else (False,), (True, False)):
+        try:
+            trainer.capture(state, compiler=compiler, batch_inside=inside)
+        except NotCapturedError as error:
+            reasons.append(str(error))
+        else:
+            state.captured = "compiled" if compiler else "graph"
+            break
+    else:
+        state.captured = "no"
+    state.capture_seconds, state.not_captured = time.monotonic() - clock, "; ".join(dict.fromkeys(reasons))
+    bar.set_description("")
+    if reasons and compile is True:
+        how = "runs as a graph that is not compiled" if state.captured == "graph" else "runs as it is"
+        warnings.warn(f"the training step {how}: {state.not_captured}", stacklevel=4)
 
 
 def _chunk(trainer: Trainer, state: TrainingState, end: int, validate: bool, path: Path | None) -> None:

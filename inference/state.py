@@ -15,7 +15,10 @@ from torch.optim import Optimizer
 
 from ppl_disentangle.checkpoints import load_tensors, save_tensors
 
-__all__ = ["History", "TrainingState"]
+__all__ = ["UNDECIDED", "History", "TrainingState"]
+
+UNDECIDED = "undecided"
+"""Whether steps are taken by a graph."""
 
 
 class History:
@@ -28,10 +31,14 @@ class History:
 
     def record(self, step: int, loss: Tensor, terms: Mapping[str, Tensor], per_datum: float) -> None:
         """Keep one step, without waiting for it."""
+        self.write(step, ["loss", *terms], torch.stack([loss, *terms.values()]).float() * per_datum)
+
+    def write(self, step: int, names: list[str], row: Tensor) -> None:
+        """Keep the loss and terms of one step, per datum."""
         if not self.names:
-            self.names = ["loss", *terms]
-            self.values = torch.full((self.steps, len(self.names)), torch.nan, device=self.device)
-        self.values[step] = torch.stack([loss, *terms.values()]).float() * per_datum
+            self.names = names
+            self.values = torch.full((self.steps, len(names)), torch.nan, device=self.device)
+        self.values[step] = row
 
     def restore(self, names: list[str], values: Tensor) -> None:
         """Take over the steps of an earlier run."""
@@ -63,6 +70,7 @@ class TrainingState:
         self.step = 0
         self.held_out: list[list[float]] = []  # [step, elbo, log_likelihood, kl] of each held-out evaluation
         self.best: dict[str, Tensor] = {}
+        self.captured, self.not_captured, self.capture_seconds = UNDECIDED, "", 0.0
 
     def dataset(self) -> xr.Dataset:
         """The history so far, with the held-out bounds over ``held_out_step``."""

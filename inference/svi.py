@@ -16,7 +16,8 @@ from tqdm import tqdm
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference.batches import Batches
 from ppl_disentangle.inference.beta import BetaELBO
-from ppl_disentangle.inference.loop import run
+from ppl_disentangle.inference.loop import Compile, run
+from ppl_disentangle.inference.state import UNDECIDED
 from ppl_disentangle.inference.trainer import Judge, Trainer, forgets_num_data, fused_adam
 from ppl_disentangle.story import GenerativeStory, Pair, fork_randomness, parameters_stay_local, story_of
 
@@ -43,6 +44,7 @@ def fit(
     resume: bool = False,
     progress: bool = True,
     validate_steps: int = 3,
+    compile: Compile = "auto",
 ) -> xr.Dataset:
     """Fit ``story`` to ``data`` in place.
 
@@ -69,10 +71,16 @@ def fit(
         resume: go on from ``checkpoint`` if it exists; the result is that of an uninterrupted run bit for bit.
         progress: show a bar with the terms.
         validate_steps: number of first steps under Pyro's validation.
+        compile: whether further steps run as one graph of tensor operations, without Pyro's interpreter. ``"auto"``:
+            in long runs, where the step allows it, with the same weights bit for bit. ``True``: as compiled kernels,
+            the update of Adam in them, which takes some 10 to 30 seconds before it starts; the weights are the same
+            but for rounding. A step that reads values on the host, or branches on them, runs as it is.
 
     Returns:
         ``loss`` and the objective's terms over ``step``, in nats per datum; with ``held_out`` also ``held_out_elbo``,
-        ``held_out_log_likelihood`` and ``held_out_kl`` over ``held_out_step``.
+        ``held_out_log_likelihood`` and ``held_out_kl`` over ``held_out_step``. Its attributes have the ``device``, the
+        ``settings``, and how steps were taken: ``captured`` is ``"graph"``, ``"compiled"`` or ``"no"``, after
+        ``capture_seconds``, and if not as asked for, ``not_captured`` says why.
 
     Raises:
         NonFiniteError: a term became NaN or infinite.
@@ -104,10 +112,16 @@ def fit(
                 state.load(path)
             judge = None if held_out is None else Judge(own, held_out, evaluate_every, patience, seed)
             with tqdm(total=steps, initial=state.step, unit="step", disable=not progress, dynamic_ncols=True) as bar:
-                run(trainer, state, steps, judge, path, checkpoint_every, validate_steps, bar)
+                run(trainer, state, steps, judge, path, checkpoint_every, validate_steps, compile, bar)
     if isinstance(own, Pair) and own is not story:
         own.publish()
-    return state.dataset().assign_attrs(device=str(device), settings=json.dumps(state.settings))
+    return state.dataset().assign_attrs(
+        device=str(device),
+        settings=json.dumps(state.settings),
+        captured="no" if state.captured == UNDECIDED else state.captured,
+        not_captured=state.not_captured,
+        capture_seconds=round(state.capture_seconds, 1),
+    )
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

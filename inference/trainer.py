@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from torch.optim import Optimizer
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference.batches import Batches
 from ppl_disentangle.inference.bounds import evidence
+from ppl_disentangle.inference.capture import NotCapturedError, StepGraph, in_short
 from ppl_disentangle.inference.decomposed import DecomposedELBO
 from ppl_disentangle.inference.errors import NonFiniteError
 from ppl_disentangle.inference.state import History, TrainingState
@@ -78,6 +80,7 @@ class Trainer:
         if critics:
             groups.append({"params": critics, **getattr(self.objective, "optimizer_options", {})})
         self.optimizer = optimizer(groups, lr=lr)
+        self.graph: StepGraph | None = None
 
     def _first_trace(self, x: Tensor, conditions: dict[str, Tensor]) -> Trace:
         try:
@@ -105,6 +108,13 @@ class Trainer:
 
     def step(self, step: int, history: History | None) -> None:
         """Take one step; record it in ``history``."""
+        if self.graph is not None:
+            record = self.graph(self.batches.index(step))
+            if not self.graph.updates:
+                self.optimizer.step()
+            if history is not None:
+                history.write(step, self.graph.names, record)
+            return
         x, conditions = self.batches(step), self.batches.conditions(step)
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
@@ -113,6 +123,49 @@ class Trainer:
         self.optimizer.step()
         if history is not None:
             history.record(step, loss.detach(), getattr(self.objective, "last_terms", {}), self.per_datum)
+
+    def capture(self, state: TrainingState, *, compiler: bool, batch_inside: bool) -> None:
+        """Take steps by a graph from now on, if two of them end as two eager steps do; ``state`` stays as it is.
+
+        Raises:
+            NotCapturedError: the step cannot be traced or compiled, or the graph gives something else.
+        """
+        graph = StepGraph(
+            self.bound,
+            self.per_datum,
+            self.batches.at,
+            self.batches.index(state.step),
+            self.optimizer,
+            batch_inside=batch_inside,
+            precision=self.precision,
+            compiler=compiler,
+        )
+        try:
+            with warnings.catch_warnings(action="ignore"):  # the compiler's
+                eager, captured = (self._outcome(state, taken_by) for taken_by in (None, graph))
+        except Exception as error:  # the compiler's, of many types
+            raise NotCapturedError(in_short(error)) from error
+        # Where a gradient is zero but for rounding, Adam makes whole steps of the rounding.
+        step = max(float(group["lr"]) for group in self.optimizer.param_groups)
+        for name, value in eager.items():
+            rtol, atol = (1e-4, 1e-4 if name == "loss" else 4 * step) if compiler else (0.0, 0.0)
+            if not torch.allclose(value.double(), captured[name].double(), rtol=rtol, atol=atol, equal_nan=True):
+                raise NotCapturedError(f"the graph gives another {name}")
+        self.optimizer.zero_grad(set_to_none=True)
+        self.graph = graph
+
+    def _outcome(self, state: TrainingState, graph: StepGraph | None) -> dict[str, Tensor]:
+        """All tensors after two more steps, and what was recorded of them."""
+        start, history = state.snapshot(), History(state.step + 2, self.device)
+        self.graph = graph
+        try:
+            with pyro.validation_enabled(False):
+                for step in range(state.step, state.step + 2):
+                    self.step(step, history)
+            return {"loss": history.values[state.step :]} | state.snapshot()[0]
+        finally:
+            self.graph = None
+            state.restore(*start)
 
     def diagnose(self, step: int) -> str | None:
         """The site at which ``step`` ceases to be finite, from the state before it."""

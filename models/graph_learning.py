@@ -72,13 +72,13 @@ class GraphStory(GenerativeStory):
 
     .. math:: x_i \mid x_{\text{others}} \sim \mathcal N(f_i(x), \sigma_i^2)
 
-    Train it by :func:`~ppl_disentangle.inference.fit` on centred columns in the order of the nodes, such as 3500 steps
-    of 250 data with ``lr=0.02`` and 1000 more of the same objective with ``lr=0.002`` for linear equations, 2000 with
-    ``lr=0.02`` for others; then :func:`~ppl_disentangle.adjacency.learned_dag` is the graph. The weights of its edges are smaller than those of the
-    equations while cycles have a price. Of linear equations with normal noise, data tell the graph only where all
-    scales are equal, and standardised columns do not have equal scales; otherwise data tell it up to its Markov
-    equivalence class. In simulated data the order of the columns' variances is often that of causes [1]: compare what
-    is learned with what that order alone gives.
+    Train it by :func:`~ppl_disentangle.inference.fit` on centred columns in the order of the nodes, such as 3500
+    steps of 250 data with ``lr=0.02`` and 1000 more of the same objective with ``lr=0.002`` for linear equations,
+    2000 with ``lr=0.02`` for others; then :func:`~ppl_disentangle.adjacency.learned_dag` is the graph. The weights of
+    its edges are smaller than those of the equations while cycles have a price. Of linear equations with normal
+    noise, data tell the graph only where all scales are equal, and standardised columns do not have equal scales;
+    otherwise data tell it up to its Markov equivalence class. In simulated data the order of the columns' variances
+    is often that of causes [1]: compare what is learned with what that order alone gives.
 
     Implementing a story: build the adjacency, and define :meth:`predict`.
 
