@@ -150,14 +150,14 @@ class Run:
         training, held_out = self.split(data)
         sample = training.observations(torch.randperm(len(training), generator=torch.Generator().manual_seed(1))[:5000])
         precision = self.config["training"].get("precision", "float32")
-        own, untrained = (encoder(s, data, precision=precision) for s in (story, other))
-        num_codes = min(own(sample[:1]).shape[1], sample[0].numel())
+        untrained = encoder(other, data, precision=precision)
+        num_codes = min(untrained(sample[:1]).shape[1], sample[0].numel())
         linear = {"PCA": metrics.pca(sample, num_codes), "ICA": metrics.ica(sample, num_codes)}
         scores = self._bound_scores(story, other, linear, sample, held_out)
         if any(size > 1 for size in data.factor_sizes):
             baselines: dict[str, Any] = linear | {"untrained": untrained}
             settings = self.config["evaluation"] | options
-            of_codes = metrics.evaluate(own, data, baselines=baselines, progress=self.progress, **settings)
+            of_codes = metrics.evaluate(story, data, baselines=baselines, progress=self.progress, **settings)
             scores = xr.concat([of_codes, scores], "metric", combine_attrs="override")
         self.write_tree({"metrics": scores})
         return scores
