@@ -26,6 +26,7 @@ examples:
   ppl-disentangle train causal_vae --data pendulum --labels 0.1
   ppl-disentangle train --resume runs/beta_tcvae-sprites-1
   ppl-disentangle evaluate runs/demo-1
+  ppl-disentangle study examples/comparison.toml
   ppl-disentangle intervene runs/demo-1 --do "z[3]=2.0"
   ppl-disentangle intervene runs/causal_vae-pendulum-1 --do light=1.5 --do angle+=0.5 --counterfactual
 """
@@ -351,6 +352,34 @@ def _value(name: str, operator: str, text: str) -> Any:
     raise ValueError(f"expected a number for {name!r}, got {text!r}{hint}")
 
 
+def _study_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("grid", type=Path, metavar="FILE.toml", help="models, data, seeds, training, evaluation")
+    command.add_argument("--out", type=Path, help="folder of the study (default: runs/FILE)")
+    command.add_argument("--workers", type=int, help="processes (default: half of the cores)")
+    command.add_argument("--timeout", type=float, metavar="SECONDS", help="that a run may take")
+    command.add_argument("--retries", type=int, default=1, help="further attempts at a run that failed (default: 1)")
+    command.add_argument("--quiet", action="store_true", help="no bar and no line for each run")
+
+
+def study(options: argparse.Namespace) -> int:
+    """Run a grid of stories, hyper-parameters, data and seeds; the same command again goes on with what is left.
+
+    A run that fails, hangs or takes its process with it loses only itself. Results are one xarray data set, study.nc,
+    and study.csv.
+    """
+    from ppl_disentangle.study import study as run_study
+
+    folder = options.out or Path("runs") / options.grid.stem
+    limits = {"workers": options.workers, "timeout": options.timeout, "retries": options.retries}
+    status = run_study(options.grid, folder, progress=not options.quiet, **limits)["status"].values.ravel()
+    planned = [text for text in status if text != "not planned"]
+    left = [text for text in planned if text != "done"]
+    print(f"{len(planned) - len(left)} of {len(planned)} runs are done: {folder}/study.nc")
+    for text in sorted(set(left)):
+        print(f"{left.count(text)} {text}", file=sys.stderr)
+    return 1 if left else 0
+
+
 def report(options: argparse.Namespace) -> int:
     """Write a run's report.html anew."""
     from ppl_disentangle.runs import Run
@@ -367,6 +396,7 @@ COMMANDS = {
     "evaluate": (_evaluate_arguments, evaluate, "evaluate runs/demo-1"),
     "traverse": (_run_argument, traverse, "traverse runs/demo-1"),
     "intervene": (_intervene_arguments, intervene, 'intervene runs/demo-1 --do "z[3]=2.0"'),
+    "study": (_study_arguments, study, "study examples/comparison.toml --workers 2"),
     "report": (_run_argument, report, "report runs/demo-1"),
 }
 
