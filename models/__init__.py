@@ -1,5 +1,6 @@
 """The zoo: one file per published story."""
 
+from ppl_disentangle.models.ada_gvae import AdaGVAE
 from ppl_disentangle.models.annealed_vae import AnnealedVAE
 from ppl_disentangle.models.beta_tcvae import BetaTCVAE
 from ppl_disentangle.models.beta_vae import BetaVAE
@@ -20,11 +21,14 @@ from ppl_disentangle.models.isotropic import IsotropicVAE
 from ppl_disentangle.models.ivae import IVAE, StructuralIVAE
 from ppl_disentangle.models.joint_vae import JointVAE
 from ppl_disentangle.models.linear_gaussian import FactorAnalysis, LinearGaussian, ProbabilisticPCA
+from ppl_disentangle.models.ml_vae import MLVAE
 from ppl_disentangle.models.structural_vae import StructuralVAE
+from ppl_disentangle.models.supervised_vae import SupervisedVAE
 from ppl_disentangle.models.vade import VaDE
 from ppl_disentangle.models.vae import VAE
 
 __all__ = [
+    "AdaGVAE",
     "AnnealedVAE",
     "BetaTCVAE",
     "BetaVAE",
@@ -47,10 +51,12 @@ __all__ = [
     "JointVAE",
     "LinearGaussian",
     "LinearGraphStory",
+    "MLVAE",
     "NonlinearGraphStory",
     "ProbabilisticPCA",
     "StructuralIVAE",
     "StructuralVAE",
+    "SupervisedVAE",
     "VAE",
     "VaDE",
 ]

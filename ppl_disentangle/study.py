@@ -200,7 +200,7 @@ def study(
     grid = read_grid(grid) if isinstance(grid, str | Path) else grid
     planned, root = trials(grid), Path(folder)
     (root / "trials").mkdir(parents=True, exist_ok=True)
-    cores = os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = workers or max(1, cores // 2)
     pool = Workers(count, timeout=timeout) if executor == "local" else executor
     threads = max(1, cores // count) if executor == "local" else 1

@@ -44,7 +44,9 @@ from ppl_disentangle.models import (
     DIPVAE,
     HFVAE,
     IVAE,
+    MLVAE,
     VAE,
+    AdaGVAE,
     AnnealedVAE,
     BetaTCVAE,
     BetaVAE,
@@ -62,6 +64,7 @@ from ppl_disentangle.models import (
     NonlinearGraphStory,
     ProbabilisticPCA,
     StructuralIVAE,
+    SupervisedVAE,
     VaDE,
 )
 from ppl_disentangle.representation import decode, encode, reconstruct, traverse
@@ -97,6 +100,12 @@ WITH_CLASSES = {
     "joint_vae": lambda: JointVAE(*grouped({"z": 2}, {"kind": 3})),
     "hfvae with classes": lambda: HFVAE(*grouped({"z": 2}, {"kind": 3})),
 }
+OF_GROUPS_OR_LABELS = {
+    "ada_gvae": lambda: AdaGVAE(*networks(), LATENT, event_dim=1),
+    "ml_vae": lambda: MLVAE(*grouped({"content": 2, "style": 1}), event_dim=1),
+    "supervised_vae": lambda: SupervisedVAE(*networks(), LATENT, list("abcd")),
+}
+"""Stories that are told of groups or labels; of single data without labels they are the isotropic one."""
 STORIES = {
     "beta_vae": lambda: BetaVAE(*networks(), LATENT),
     **ISOTROPIC,
@@ -104,6 +113,7 @@ STORIES = {
     "factor_analysis": lambda: FactorAnalysis((FEATURES,), LATENT),
     "hfvae": lambda: HFVAE(*grouped({"a": 1, "b": 3})),
     **WITH_CLASSES,
+    **OF_GROUPS_OR_LABELS,
     "vade": lambda: VaDE(*networks(), LATENT, num_clusters=3),
     "causal_vae": lambda: CausalVAE(StructuralPrior(GRAPH), *networks()),
     "causal_vae of noise": lambda: CausalVAE(StructuralPrior(GRAPH), *networks(), posterior="noise"),
@@ -145,7 +155,7 @@ PAIRS = [
     pytest.param(make, objective, id=f"{name}-{kind}")
     for name, make in STORIES.items()
     for kind, objective in OBJECTIVES.items()
-    if kind == "published" or name not in ISOTROPIC | WITH_CLASSES
+    if kind == "published" or name not in ISOTROPIC | WITH_CLASSES | OF_GROUPS_OR_LABELS
 ] + [pytest.param(make, OBJECTIVES["published"], id=f"{name}-published") for name, make in LEARNING_GRAPHS.items()]
 """Each story under each objective, one story that many papers share but once."""
 
