@@ -31,7 +31,8 @@ class NotCapturedError(Exception):
 
 def in_short(error: Exception) -> str:
     """The first lines of an error of torch's, which are long."""
-    return " ".join(str(error).split("\n")[:2])
+    first, *others = str(error).split("\n")
+    return f"{first} {others[0]}" if first.endswith(":") and others else first
 
 
 class StepGraph:

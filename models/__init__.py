@@ -1,6 +1,7 @@
 """The zoo: one file per published story."""
 
 from ppl_disentangle.models.ada_gvae import AdaGVAE
+from ppl_disentangle.models.ali import ALI
 from ppl_disentangle.models.annealed_vae import AnnealedVAE
 from ppl_disentangle.models.beta_tcvae import BetaTCVAE
 from ppl_disentangle.models.beta_vae import BetaVAE
@@ -16,6 +17,7 @@ from ppl_disentangle.models.graph_learning import GraphStory, LinearGraphStory, 
 from ppl_disentangle.models.graph_vae import GraphVAE
 from ppl_disentangle.models.grouped_vae import GroupedVAE
 from ppl_disentangle.models.hfvae import HFVAE
+from ppl_disentangle.models.info_gan import InfoGAN
 from ppl_disentangle.models.info_vae import InfoVAE
 from ppl_disentangle.models.isotropic import IsotropicVAE
 from ppl_disentangle.models.ivae import IVAE, StructuralIVAE
@@ -28,6 +30,7 @@ from ppl_disentangle.models.vade import VaDE
 from ppl_disentangle.models.vae import VAE
 
 __all__ = [
+    "ALI",
     "AdaGVAE",
     "AnnealedVAE",
     "BetaTCVAE",
@@ -46,6 +49,7 @@ __all__ = [
     "GroupedVAE",
     "HFVAE",
     "IVAE",
+    "InfoGAN",
     "InfoVAE",
     "IsotropicVAE",
     "JointVAE",

@@ -11,7 +11,15 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-__all__ = ["Bernoulli", "Conditional", "ContinuousBernoulli", "Gaussian", "GaussianLearnedScale", "Grouped"]
+__all__ = [
+    "Bernoulli",
+    "Conditional",
+    "ContinuousBernoulli",
+    "Deterministic",
+    "Gaussian",
+    "GaussianLearnedScale",
+    "Grouped",
+]
 
 
 class Conditional(nn.Module, abc.ABC):
@@ -113,6 +121,14 @@ class GaussianLearnedScale(Conditional):
     def distribution(self, output: Tensor, event_dim: int) -> TorchDistribution:
         """Normal around the outputs."""
         return dist.Normal(output, self.log_scale.exp()).to_event(event_dim)
+
+
+class Deterministic(Conditional):
+    """What the network returns and nothing else: a generator, which has no likelihood."""
+
+    def distribution(self, output: Tensor, event_dim: int) -> TorchDistribution:
+        """A point at the outputs."""
+        return dist.Delta(output, event_dim=event_dim)
 
 
 class Grouped(nn.Module):

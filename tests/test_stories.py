@@ -19,7 +19,7 @@ from torch import nn
 
 import ppl_disentangle.models as zoo
 from ppl_disentangle import GenerativeStory, as_story, do
-from ppl_disentangle.conditionals import Bernoulli, Gaussian, GaussianLearnedScale, Grouped
+from ppl_disentangle.conditionals import Bernoulli, Deterministic, Gaussian, GaussianLearnedScale, Grouped
 from ppl_disentangle.data import from_arrays, with_conditions
 from ppl_disentangle.inference import (
     DIPELBO,
@@ -32,6 +32,7 @@ from ppl_disentangle.inference import (
     FactorELBO,
     HausdorffELBO,
     InfoELBO,
+    JointCritic,
     SparsityELBO,
     critic_network,
     fit,
@@ -40,6 +41,7 @@ from ppl_disentangle.inference.aggregate import AggregateELBO
 from ppl_disentangle.inference.batches import Batches
 from ppl_disentangle.inference.state import History
 from ppl_disentangle.models import (
+    ALI,
     DEAR,
     DIPVAE,
     HFVAE,
@@ -58,6 +60,7 @@ from ppl_disentangle.models import (
     FactorAnalysis,
     FactorVAE,
     GraphVAE,
+    InfoGAN,
     InfoVAE,
     JointVAE,
     LinearGraphStory,
@@ -131,6 +134,21 @@ LEARNING_GRAPHS = {
     "nonlinear_graph_story": lambda: NonlinearGraphStory(NAMES),
 }
 """Stories that have no interventions, or no latents either, under the objective that learns their graph."""
+GAMES = {
+    "ali": lambda: ALI(
+        Gaussian(nn.Linear(FEATURES, 2 * LATENT)),
+        Deterministic(nn.Linear(LATENT, FEATURES)),
+        LATENT,
+        critic=lambda: JointCritic(FEATURES, LATENT, hidden=8),
+    ),
+    "info_gan": lambda: InfoGAN(
+        Grouped(nn.Linear(FEATURES, 2 * 2 + 3), {"z": 2}, {"kind": 3}),
+        Deterministic(nn.Linear(2 + 3 + 2, FEATURES)),
+        2,
+        critic=lambda: critic_network(FEATURES, hidden=8, layers=1),
+    ),
+}
+"""Stories that have no likelihood, under the game that trains them."""
 OF_ONE_CODE = {name: STORIES[name] for name in ("beta_vae", "beta_tcvae", "ivae", "probabilistic_pca", "vade")}
 OF_IMAGES_ALONE = {name: make for name, make in STORIES.items() if name != "deep_scm"}
 """Those that reconstruct an image without being told of its nodes."""
@@ -156,7 +174,10 @@ PAIRS = [
     for name, make in STORIES.items()
     for kind, objective in OBJECTIVES.items()
     if kind == "published" or name not in ISOTROPIC | WITH_CLASSES | OF_GROUPS_OR_LABELS
-] + [pytest.param(make, OBJECTIVES["published"], id=f"{name}-published") for name, make in LEARNING_GRAPHS.items()]
+] + [
+    pytest.param(make, OBJECTIVES["published"], id=f"{name}-published")
+    for name, make in (LEARNING_GRAPHS | GAMES).items()
+]
 """Each story under each objective, one story that many papers share but once."""
 
 
@@ -202,7 +223,7 @@ def refused(story, objective):
 
 def test_the_catalogue_has_every_story_that_can_be_built():
     final = {name for name in zoo.__all__ if not getattr(getattr(zoo, name), "__abstractmethods__", None)}
-    assert {type(make()).__name__ for make in (STORIES | LEARNING_GRAPHS).values()} == final
+    assert {type(make()).__name__ for make in (STORIES | LEARNING_GRAPHS | GAMES).values()} == final
 
 
 def test_the_model_draws_a_batch(story):
