@@ -30,7 +30,7 @@ GROUPS = {
     ),
     "Codes alone": (
         *("gaussian_total_correlation", "wasserstein_correlation", "mean_mutual_information"),
-        *("active_units", "collapsed"),
+        *("active_units", "collapsed", "mmcs"),
     ),
     "Several models of the same data": ("udr", "model_centrality"),
     "What the codes are good for": (

@@ -21,6 +21,7 @@ from ppl_disentangle.inference.hausdorff import HausdorffELBO
 from ppl_disentangle.inference.hierarchical import HFELBO
 from ppl_disentangle.inference.info import InfoELBO
 from ppl_disentangle.inference.joint import JointELBO
+from ppl_disentangle.inference.quantised import QuantisedELBO
 from ppl_disentangle.inference.schedules import Cyclical, Linear, Piecewise
 from ppl_disentangle.inference.sparsity import SparsityELBO, shrink_columns
 from ppl_disentangle.inference.svi import fit
@@ -37,6 +38,7 @@ __all__ = [
     "InfoELBO",
     "DIPELBO",
     "JointELBO",
+    "QuantisedELBO",
     "SparsityELBO",
     "HausdorffELBO",
     "FactorELBO",

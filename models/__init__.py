@@ -13,6 +13,7 @@ from ppl_disentangle.models.dear import DEAR
 from ppl_disentangle.models.deep_scm import DeepSCM
 from ppl_disentangle.models.dip_vae import DIPVAE
 from ppl_disentangle.models.factor_vae import FactorVAE
+from ppl_disentangle.models.fsq_vae import FSQVAE
 from ppl_disentangle.models.graph_learning import GraphStory, LinearGraphStory, NonlinearGraphStory
 from ppl_disentangle.models.graph_vae import GraphVAE
 from ppl_disentangle.models.grouped_vae import GroupedVAE
@@ -24,6 +25,9 @@ from ppl_disentangle.models.ivae import IVAE, StructuralIVAE
 from ppl_disentangle.models.joint_vae import JointVAE
 from ppl_disentangle.models.linear_gaussian import FactorAnalysis, LinearGaussian, ProbabilisticPCA
 from ppl_disentangle.models.ml_vae import MLVAE
+from ppl_disentangle.models.qlae import QLAE
+from ppl_disentangle.models.quantised_vae import QuantisedVAE
+from ppl_disentangle.models.sparse_autoencoder import SparseAutoencoder
 from ppl_disentangle.models.structural_vae import StructuralVAE
 from ppl_disentangle.models.supervised_vae import SupervisedVAE
 from ppl_disentangle.models.vade import VaDE
@@ -42,6 +46,7 @@ __all__ = [
     "DEAR",
     "DIPVAE",
     "DeepSCM",
+    "FSQVAE",
     "FactorAnalysis",
     "FactorVAE",
     "GraphStory",
@@ -58,6 +63,9 @@ __all__ = [
     "MLVAE",
     "NonlinearGraphStory",
     "ProbabilisticPCA",
+    "QLAE",
+    "QuantisedVAE",
+    "SparseAutoencoder",
     "StructuralIVAE",
     "StructuralVAE",
     "SupervisedVAE",

@@ -26,6 +26,7 @@ from ppl_disentangle.metrics.mean_mutual_information import mean_mutual_informat
 from ppl_disentangle.metrics.mig import mig, mig_per_factor
 from ppl_disentangle.metrics.mig_exact import mig_exact, posterior_information
 from ppl_disentangle.metrics.mig_sup import mig_sup
+from ppl_disentangle.metrics.mmcs import mmcs
 from ppl_disentangle.metrics.model_centrality import Centrality, model_centrality
 from ppl_disentangle.metrics.modularity import modularity, modularity_per_code
 from ppl_disentangle.metrics.mutual_information import entropies, mutual_information
@@ -77,6 +78,7 @@ __all__ = [
     "mig_per_factor",
     "mig_sup",
     "model_centrality",
+    "mmcs",
     "modularity",
     "modularity_per_code",
     "mutual_information",

@@ -1,0 +1,107 @@
+"""The sparse autoencoder as sparse coding [Olshausen & Field, 1997; Cunningham et al., 2023]."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Self
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.inference import BetaELBO
+from ppl_disentangle.network_choice import Networks
+from ppl_disentangle.story import GenerativeStory
+
+__all__ = ["SparseAutoencoder"]
+
+
+class SparseAutoencoder(GenerativeStory):
+    r"""Few of many directions, each a unit vector of a dictionary, add up to an observation.
+
+    .. math:: z_i \sim \operatorname{Exponential}(\lambda), \quad x \mid z \sim \mathcal N\Bigl(b + \sum_i z_i d_i,
+       \sigma^2 I\Bigr), \quad \|d_i\| = 1, \qquad q(z \mid x) = \delta(z - \operatorname{relu}(W (x - b) + c))
+
+    The bound is the loss of sparse autoencoders: with a point for a posterior, it is the squared error over
+    :math:`2 \sigma^2` and :math:`\lambda \sum_i |z_i|`, but for a constant. A dictionary without unit vectors would
+    make all z small instead of few.
+
+    - Story, guide: above; inference by one layer instead of an optimisation for each datum [1].
+    - Objective: :class:`~ppl_disentangle.inference.BetaELBO`.
+    - Data: vectors, such as the activations of a layer of another network; images are flattened.
+    - For: more features than dimensions, of which few are active at a time (superposition). On such a toy, 32 sparse
+      features in 16 dimensions, its dictionary is the true one but for single directions; PCA cannot hold it.
+
+    Args:
+        shape: of one observation.
+        latent_dim: number of directions.
+        rate: lambda, in nats per unit of z.
+        scale: sigma; the ratio of penalty to squared error is :math:`2 \sigma^2 \lambda`.
+
+    Raises:
+        ValueError: a number that is not positive.
+
+    References:
+        [1] Cunningham et al., 2023. https://arxiv.org/abs/2309.08600
+        [2] Olshausen & Field, 1997. Sparse coding with an overcomplete basis set: a strategy employed by V1?
+
+    Example:
+        >>> story = SparseAutoencoder((16,), 64)
+        >>> story.directions().norm(dim=-1).allclose(torch.ones(64))
+        True
+    """
+
+    latents = ("z",)
+    ones: Tensor
+
+    def __init__(self, shape: Sequence[int], latent_dim: int, *, rate: float = 5.0, scale: float = 0.2) -> None:
+        super().__init__()
+        if latent_dim < 1 or rate <= 0 or scale <= 0:
+            raise ValueError(f"expected positive latent_dim, rate and scale, got {latent_dim}, {rate} and {scale}")
+        self.shape, self.latent_dim, self.rate, self.scale = tuple(shape), latent_dim, rate, scale
+        size = math.prod(self.shape)
+        self.dictionary = nn.Parameter(torch.randn(latent_dim, size))
+        self.bias = nn.Parameter(torch.zeros(size))
+        self.encoder = nn.Linear(size, latent_dim)
+        with torch.no_grad():  # inner products with the directions: a code that is right but for what they share
+            self.encoder.weight.copy_(self.directions())
+            self.encoder.bias.zero_()
+        self.register_buffer("ones", torch.ones(latent_dim), persistent=False)
+
+    @classmethod
+    def for_data(cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 100, **hyper: float) -> Self:
+        """A story for ``data``, which needs no networks; see :func:`~ppl_disentangle.zoo.build`."""
+        return cls(data.observation_shape, latent_dim, **hyper)
+
+    def directions(self) -> Tensor:
+        """The dictionary, a unit vector in each row."""
+        return nn.functional.normalize(self.dictionary, dim=-1)
+
+    def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
+        """p(x, z)."""
+        with self.data_plate(x, batch_size):
+            z = pyro.sample("z", dist.Exponential(self.rate * self.ones).to_event(1))
+            mean = (z @ self.directions() + self.bias).unflatten(-1, self.shape)
+            return pyro.sample("x", dist.Normal(mean, self.scale).to_event(len(self.shape)), obs=x)
+
+    def guide(self, x: Tensor) -> None:
+        """q(z | x), a point."""
+        with self.data_plate(x):
+            pyro.sample("z", self.representation(x)["z"])
+
+    def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
+        """The code, which is zero in most coordinates."""
+        return {"z": dist.Delta(self.encoder(x.flatten(1) - self.bias).relu(), event_dim=1)}
+
+    def check_intervention(self, name: str, value: Tensor) -> None:
+        """Refuse negative amounts of a direction."""
+        if name == "z" and bool((value < 0).any()):
+            raise ValueError(f"do({name!r}): expected amounts of directions, not negative, got {value.tolist()}")
+
+    def objective(self) -> BetaELBO:
+        """The bound; a point has no entropy."""
+        return BetaELBO(1.0)
