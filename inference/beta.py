@@ -39,6 +39,7 @@ class BetaELBO(DecomposedELBO):
 
     Args:
         beta: a number or a schedule, or such for each of some latents; [1] uses 4 on dSprites.
+        may_lack: names of latents that not all batches have, such as that of a second frame.
         **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`.
 
     Raises:
@@ -53,12 +54,15 @@ class BetaELBO(DecomposedELBO):
         [1] Higgins et al., 2017. https://openreview.net/forum?id=Sy2fzU9gl
     """
 
-    def __init__(self, beta: Weight | Mapping[str, Weight] = 4.0, **options: Any) -> None:
+    def __init__(
+        self, beta: Weight | Mapping[str, Weight] = 4.0, *, may_lack: Sequence[str] = (), **options: Any
+    ) -> None:
         weights = {_term(name): w for name, w in beta.items()} if isinstance(beta, Mapping) else {"kl": beta}
         if not weights:
             raise ValueError("expected weights of latents by name, got {}; a number weighs all of them alike")
         super().__init__(weights, **options)
         self.named = tuple(beta) if isinstance(beta, Mapping) else None
+        self.may_lack = tuple(may_lack)
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """Log likelihood and negative KL, in nats."""
@@ -67,7 +71,7 @@ class BetaELBO(DecomposedELBO):
         sites = latent_sites(model_trace, guide_trace)
         names = [q.name for q, _ in sites]
         for name in self.named:
-            if name not in names:
+            if name not in names and name not in self.may_lack:
                 raise ValueError(f"a weight for {name!r}, but no latent has that name; the pair has {names}")
         divergences = {_term(q.name): -q.total(kl(q, p)) for q, p in sites}
         return {"log_likelihood": log_likelihood(model_trace), **divergences}

@@ -25,8 +25,10 @@ from ppl_disentangle.models.ivae import IVAE, StructuralIVAE
 from ppl_disentangle.models.joint_vae import JointVAE
 from ppl_disentangle.models.linear_gaussian import FactorAnalysis, LinearGaussian, ProbabilisticPCA
 from ppl_disentangle.models.ml_vae import MLVAE
+from ppl_disentangle.models.oi_vae import OIVAE
 from ppl_disentangle.models.qlae import QLAE
 from ppl_disentangle.models.quantised_vae import QuantisedVAE
+from ppl_disentangle.models.slow_vae import SlowVAE
 from ppl_disentangle.models.sparse_autoencoder import SparseAutoencoder
 from ppl_disentangle.models.structural_vae import StructuralVAE
 from ppl_disentangle.models.supervised_vae import SupervisedVAE
@@ -63,8 +65,10 @@ __all__ = [
     "MLVAE",
     "NonlinearGraphStory",
     "ProbabilisticPCA",
+    "OIVAE",
     "QLAE",
     "QuantisedVAE",
+    "SlowVAE",
     "SparseAutoencoder",
     "StructuralIVAE",
     "StructuralVAE",

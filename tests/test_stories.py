@@ -48,6 +48,7 @@ from ppl_disentangle.models import (
     HFVAE,
     IVAE,
     MLVAE,
+    OIVAE,
     QLAE,
     VAE,
     AdaGVAE,
@@ -68,11 +69,13 @@ from ppl_disentangle.models import (
     LinearGraphStory,
     NonlinearGraphStory,
     ProbabilisticPCA,
+    SlowVAE,
     SparseAutoencoder,
     StructuralIVAE,
     SupervisedVAE,
     VaDE,
 )
+from ppl_disentangle.models.oi_vae import GroupReaders
 from ppl_disentangle.representation import decode, encode, reconstruct, traverse
 from ppl_disentangle.structural import StructuralPrior
 
@@ -97,6 +100,11 @@ def grouped(groups, classes=None):
     return encoder, GaussianLearnedScale(nn.Linear(sum(sizes), FEATURES))
 
 
+def oi_vae():
+    readers = GroupReaders(LATENT, [nn.Linear(3, FEATURES // 2), nn.Linear(3, FEATURES - FEATURES // 2)], 3)
+    return OIVAE(networks()[0], Bernoulli(readers), LATENT)
+
+
 ISOTROPIC = {
     c.__module__.rpartition(".")[2]: lambda c=c: c(*networks(), LATENT)
     for c in (VAE, AnnealedVAE, ConstrainedVAE, ControlVAE, DIPVAE, FactorVAE, InfoVAE, BetaTCVAE)
@@ -109,6 +117,8 @@ WITH_CLASSES = {
 OF_GROUPS_OR_LABELS = {
     "ada_gvae": lambda: AdaGVAE(*networks(), LATENT, event_dim=1),
     "ml_vae": lambda: MLVAE(*grouped({"content": 2, "style": 1}), event_dim=1),
+    "slow_vae": lambda: SlowVAE(*networks(), LATENT, event_dim=1),
+    "oi_vae": oi_vae,
     "supervised_vae": lambda: SupervisedVAE(*networks(), LATENT, list("abcd")),
 }
 """Stories that are told of groups or labels; of single data without labels they are the isotropic one."""

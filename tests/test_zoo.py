@@ -15,7 +15,7 @@ from ppl_disentangle.zoo import build, from_python, stories, story_options
 OF_NODES = ("causal_vae", "causal_vae_paper", "dear", "graph_vae")
 
 
-OF_SEVERAL_FACTORS = ("ada_gvae",)
+OF_SEVERAL_FACTORS = ("ada_gvae", "slow_vae")
 
 
 def data_for(name):

@@ -1,0 +1,63 @@
+"""Stories about groups: of outputs, each read from few latents; of latents, independent of each other."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import nn
+from toys import mixed, network
+
+from ppl_disentangle.conditionals import Bernoulli, Gaussian, GaussianLearnedScale
+from ppl_disentangle.data import digits, from_arrays
+from ppl_disentangle.inference import fit
+from ppl_disentangle.models import OIVAE
+from ppl_disentangle.models.oi_vae import GroupReaders
+from ppl_disentangle.representation import encode
+from ppl_disentangle.zoo import build
+
+FACTORS = 4
+READ = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+"""Which factor moves which of three groups of eight features."""
+
+
+def influences(group_lasso):
+    """Norms by which the latent of each factor enters each group, over the largest."""
+    generator = torch.Generator().manual_seed(5)
+    factors = torch.randn(8000, FACTORS, generator=generator)
+    parts = [mixed(factors[:, row > 0], 8, seed=20 + k, scale=0.6) for k, row in enumerate(READ)]
+    x = torch.cat(parts, -1) + 0.05 * torch.randn(8000, 24, generator=generator)
+    torch.manual_seed(0)
+    networks = [nn.Sequential(nn.Tanh(), nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 8)) for _ in READ]
+    readers = GroupReaders(FACTORS, networks, 16)
+    decoder = GaussianLearnedScale(readers, scale=0.3)
+    story = OIVAE(Gaussian(network(24, 2 * FACTORS)), decoder, FACTORS, group_lasso=group_lasso)
+    decay = partial(torch.optim.AdamW, weight_decay=0.01)
+    fit(story, from_arrays(x), steps=2500, batch_size=128, lr=3e-3, optimizer=decay, progress=False)
+    codes = encode(story, x)["mean"].values
+    correlations = np.abs(np.corrcoef(codes.T, factors.numpy().T)[:FACTORS, FACTORS:])
+    latents, factor = linear_sum_assignment(-correlations)
+    return readers.influence()[:, latents[np.argsort(factor)]] / readers.influence().max()
+
+
+def test_each_group_of_outputs_comes_to_read_the_latents_that_move_it_and_no_others():
+    sparse, dense = influences(2.0), influences(0.0)
+    assert (sparse * (1 - READ)).sum() / sparse.sum() < 0.1
+    assert (dense * (1 - READ)).sum() / dense.sum() > 0.2
+    assert sparse[READ > 0].min() > 0.3
+
+
+def test_a_decoder_in_groups_is_that_of_each_group_alone():
+    torch.manual_seed(0)
+    readers, z = GroupReaders(4, [nn.Linear(3, 5), nn.Linear(3, 2)], 3), torch.randn(6, 4)
+    parts = [net(z @ weight.T) for net, weight in zip(readers.networks, readers.columns(), strict=True)]
+    torch.testing.assert_close(readers(z), torch.cat(parts, -1))
+    torch.testing.assert_close(readers.influence()[1], readers.readers[1].weight.square().sum(0).sqrt().detach())
+
+
+def test_what_does_not_fit_is_told():
+    with pytest.raises(TypeError, match="expected a decoder whose net is a GroupReaders, got Linear"):
+        OIVAE(Gaussian(nn.Linear(6, 4)), Bernoulli(nn.Linear(2, 6)), 2)
+    with pytest.raises(ValueError, match=r"OIVAE: 7 groups do not divide the features of \(1, 8, 8\)"):
+        build("oi_vae", digits(), options={"groups": 7})
