@@ -34,6 +34,7 @@ from ppl_disentangle.models.structural_vae import StructuralVAE
 from ppl_disentangle.models.supervised_vae import SupervisedVAE
 from ppl_disentangle.models.vade import VaDE
 from ppl_disentangle.models.vae import VAE
+from ppl_disentangle.models.video_vae import VideoVAE
 
 __all__ = [
     "ALI",
@@ -75,4 +76,5 @@ __all__ = [
     "SupervisedVAE",
     "VAE",
     "VaDE",
+    "VideoVAE",
 ]

@@ -18,7 +18,7 @@ from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.network_choice import Networks
 from ppl_disentangle.story import GenerativeStory
 
-__all__ = ["MLVAE"]
+__all__ = ["MLVAE", "product_of_members"]
 
 
 class MLVAE(GenerativeStory):
@@ -136,7 +136,7 @@ class MLVAE(GenerativeStory):
                 pyro.sample("content", content)
                 pyro.sample("style", style)
                 return
-            pyro.sample("content", _product(_in_groups(content, len(members))))
+            pyro.sample("content", product_of_members(_in_groups(content, len(members))))
             with pyro.plate("members", len(members), dim=-2):
                 pyro.sample("style", _in_groups(style, len(members)).to_event(1))
 
@@ -157,7 +157,7 @@ def _in_groups(posterior: TorchDistribution, members: int) -> dist.Normal:
     return dist.Normal(q.loc.unflatten(0, (members, -1)), q.scale.unflatten(0, (members, -1)))
 
 
-def _product(posteriors: dist.Normal) -> TorchDistribution:
+def product_of_members(posteriors: dist.Normal) -> TorchDistribution:
     """The normalised product over the members."""
     precision = posteriors.scale.square().reciprocal()
     total = precision.sum(0)

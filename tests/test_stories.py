@@ -74,6 +74,7 @@ from ppl_disentangle.models import (
     StructuralIVAE,
     SupervisedVAE,
     VaDE,
+    VideoVAE,
 )
 from ppl_disentangle.models.oi_vae import GroupReaders
 from ppl_disentangle.representation import decode, encode, reconstruct, traverse
@@ -119,6 +120,7 @@ OF_GROUPS_OR_LABELS = {
     "ml_vae": lambda: MLVAE(*grouped({"content": 2, "style": 1}), event_dim=1),
     "slow_vae": lambda: SlowVAE(*networks(), LATENT, event_dim=1),
     "oi_vae": oi_vae,
+    "video_vae": lambda: VideoVAE(*grouped({"identity": 2, "pose": 1}), event_dim=1),
     "supervised_vae": lambda: SupervisedVAE(*networks(), LATENT, list("abcd")),
 }
 """Stories that are told of groups or labels; of single data without labels they are the isotropic one."""
