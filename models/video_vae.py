@@ -23,7 +23,8 @@ class VideoVAE(GenerativeStory):
     r"""Clips with one identity, and a pose of each frame that moves smoothly.
 
     .. math:: s \sim \mathcal N(0, I), \quad p_d \sim \mathcal{GP}(0, k), \; k(t, t') = e^{-(t - t')^2 / 2 \ell^2},
-       \quad x_t \mid s, p_t \sim p(x \mid s, p_t), \qquad q(s \mid x_{1:T}) \propto \prod_t q(s \mid x_t), \; q(p_t \mid x_t)
+       \quad x_t \mid s, p_t \sim p(x \mid s, p_t), \qquad
+       q(s \mid x_{1:T}) \propto \prod_t q(s \mid x_t), \; q(p_t \mid x_t)
 
     What stays has one latent for the clip, at the price of one; as a pose it would pay in each frame. What moves
     cannot be identity. In [1] the prior of poses is a random walk and identity is read from the first frame.

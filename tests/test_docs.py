@@ -1,5 +1,6 @@
 """Pages that are written by a script are as the script writes them."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -8,8 +9,10 @@ sys.path.insert(0, str(DOCS))
 
 import write_metrics  # noqa: E402
 import write_objectives  # noqa: E402
+import write_results  # noqa: E402
 
 from ppl_disentangle import inference, metrics  # noqa: E402
+from ppl_disentangle.study import read_grid, trials  # noqa: E402
 
 PARTS = {  # of measures that are on the page, or what is no measure of codes
     *("DCI", "Centrality", "UDR", "Unfairness", "entropies", "mig_per_factor", "mutual_information", "total_variation"),
@@ -42,6 +45,13 @@ def test_every_objective_of_the_package_is_on_the_page():
 
 def test_the_page_of_measures_is_as_their_docstrings_have_it():
     assert write_metrics.page() == write_metrics.PAGE.read_text(), "run python docs/write_metrics.py"
+
+
+def test_the_page_of_results_is_what_was_measured():
+    assert write_results.page() == write_results.PAGE.read_text(), "run python docs/write_results.py"
+    runs = json.loads(write_results.RESULTS.read_text())["runs"]
+    planned = {(t.model, t.data, t.seed) for t in trials(read_grid(write_results.GRID))}
+    assert {(run["model"], run["data"], run["seed"]) for run in runs} <= planned
 
 
 def test_every_measure_of_the_package_is_on_the_page():
