@@ -11,7 +11,7 @@ from torch import Tensor
 from ppl_disentangle.inference.beta import bound_terms
 from ppl_disentangle.inference.decomposed import DecomposedELBO
 from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.sites import latent_sites
+from ppl_disentangle.sites import deterministic_sites, latent_sites
 
 __all__ = ["QuantisedELBO"]
 
@@ -53,13 +53,13 @@ class QuantisedELBO(DecomposedELBO):
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """The bound and the two negative distances, in nats and in squared units of the latents."""
-        sites = latent_sites(model_trace, guide_trace)
+        sites, stated = latent_sites(model_trace, guide_trace), deterministic_sites(guide_trace)
         values, codes = [], []
         for q, _ in sites:
-            stated = [f"{q.name}_continuous", f"{q.name}_nearest"]
-            if missing := [name for name in stated if name not in guide_trace.nodes]:
+            names = f"{q.name}_continuous", f"{q.name}_nearest"
+            if missing := [name for name in names if name not in stated]:
                 raise ValueError(f"the guide does not state {missing[0]!r}, of latent {q.name!r}")
-            u, v = (guide_trace.nodes[name]["value"] for name in stated)
+            u, v = (stated[name].value for name in names)
             values.append(q.total((u.detach() - v).square().sum(-1)))
             codes.append(q.total((u - v.detach()).square().sum(-1)))
         distances = {"quantisation": -torch.stack(values).sum(), "commitment": -torch.stack(codes).sum()}

@@ -26,6 +26,7 @@ from ppl_disentangle.models.joint_vae import JointVAE
 from ppl_disentangle.models.linear_gaussian import FactorAnalysis, LinearGaussian, ProbabilisticPCA
 from ppl_disentangle.models.ml_vae import MLVAE
 from ppl_disentangle.models.oi_vae import OIVAE
+from ppl_disentangle.models.pair_vae import PairVAE
 from ppl_disentangle.models.qlae import QLAE
 from ppl_disentangle.models.quantised_vae import QuantisedVAE
 from ppl_disentangle.models.slow_vae import SlowVAE
@@ -65,6 +66,7 @@ __all__ = [
     "LinearGraphStory",
     "MLVAE",
     "NonlinearGraphStory",
+    "PairVAE",
     "ProbabilisticPCA",
     "OIVAE",
     "QLAE",

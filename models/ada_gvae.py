@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self, get_args
+from typing import Literal, get_args
 
 import pyro
 import pyro.distributions as dist
@@ -10,19 +10,16 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from ppl_disentangle.conditionals import Gaussian
-from ppl_disentangle.data import FactorDataset, pairs
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.models.isotropic import IsotropicVAE
-from ppl_disentangle.network_choice import Networks
+from ppl_disentangle.models.pair_vae import PairVAE
 
 __all__ = ["AdaGVAE"]
 
 Average = Literal["arithmetic", "product"]
 
 
-class AdaGVAE(IsotropicVAE):
+class AdaGVAE(PairVAE):
     r"""The isotropic story, told that two observations share all factors but a few, not which.
 
     .. math:: \delta_i = \operatorname{KL}(q(z_i \mid x) \,\|\, q(z_i \mid x')), \quad
@@ -38,10 +35,10 @@ class AdaGVAE(IsotropicVAE):
       factor is then known up to permutation and a map of each coordinate.
 
     Args:
-        encoder: ``encoder(x)`` is a normal of event shape ``(latent_dim,)``.
-        decoder: as in :class:`IsotropicVAE`.
-        latent_dim: as in :class:`IsotropicVAE`.
-        event_dim: number of dimensions of one observation, by which pairs are told from single ones.
+        encoder: as in :class:`PairVAE`, as are the next three.
+        decoder: p(x | z).
+        latent_dim: number of coordinates of z.
+        event_dim: number of dimensions of one observation.
         average: ``"arithmetic"``, of means and of variances (Ada-GVAE), or ``"product"``, the normalised product of the
             two, whose variance is doubled as in the authors' code (Ada-ML-VAE).
         beta: weight of the divergence; from 1 to 16 in the paper.
@@ -54,7 +51,7 @@ class AdaGVAE(IsotropicVAE):
         [1] Locatello et al., 2020. https://arxiv.org/abs/2002.02886
 
     Example:
-        >>> from ppl_disentangle.conditionals import Bernoulli
+        >>> from ppl_disentangle.conditionals import Bernoulli, Gaussian
         >>> story = AdaGVAE(Gaussian(nn.Linear(6, 8)), Bernoulli(nn.Linear(4, 6)), 4, event_dim=1)
         >>> story.model(torch.zeros(5, 2, 6)).shape
         torch.Size([10, 6])
@@ -71,37 +68,23 @@ class AdaGVAE(IsotropicVAE):
         beta: Weight = 1.0,
         warm_up: int = 0,
     ) -> None:
-        super().__init__(encoder, decoder, latent_dim)
+        super().__init__(encoder, decoder, latent_dim, event_dim=event_dim)
         if average not in get_args(Average):
             raise ValueError(f"expected average {' or '.join(map(repr, get_args(Average)))}, got {average!r}")
-        self.event_dim, self.average, self.beta, self.warm_up = event_dim, average, beta, warm_up
-
-    @classmethod
-    def for_data(cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 10, **hyper: Any) -> Self:
-        """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
-
-        Raises:
-            ValueError: fewer than two factors, of which none could be shared.
-        """
-        if sum(size > 1 for size in data.factor_sizes) < 2:
-            raise ValueError(f"{cls.__name__} needs pairs that share a factor: {data.name} has not two that vary")
-        encoder, decoder = Gaussian(networks.encoder(2 * latent_dim)), networks.decoder(latent_dim)
-        return cls(encoder, decoder, latent_dim, event_dim=len(data.observation_shape), **hyper)
-
-    def training_data(self, data: FactorDataset) -> FactorDataset:
-        """As many pairs as there are data, which share all factors but a random number of them."""
-        return pairs(data, "random")
+        self.average, self.beta, self.warm_up = average, beta, warm_up
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
         """p(x, z) of every member."""
-        return super().model(x if x is None else self._members(x), batch_size=batch_size)
+        return super().model(x.flatten(0, 1) if x is not None and self.is_pairs(x) else x, batch_size=batch_size)
 
     def guide(self, x: Tensor) -> None:
         """q(z | x) of every member, averaged where the two of a pair share it."""
-        members = self._members(x)
-        posterior = self.encoder(members)
+        if not self.is_pairs(x):
+            super().guide(x)
+            return
+        members = x.flatten(0, 1)
         with self.data_plate(members):
-            pyro.sample("z", posterior if members is x else self.shared(posterior))
+            pyro.sample("z", self.shared(self.encoder(members)))
 
     def shared(self, posterior: TorchDistribution) -> TorchDistribution:
         """Posteriors of pairs, ``(2 * batch,)``, one after the other, with what is shared averaged."""
@@ -118,15 +101,6 @@ class AdaGVAE(IsotropicVAE):
         share, mean, spread = (t[:, None] for t in (share, mean, spread))
         averaged = dist.Normal(torch.where(share, mean, loc), torch.where(share, spread, variance).sqrt())
         return dist.Normal(averaged.loc.flatten(0, 1), averaged.scale.flatten(0, 1)).to_event(1)
-
-    def _members(self, x: Tensor) -> Tensor:
-        """Pairs one after the other; single observations as they are."""
-        if x.dim() < 2 + self.event_dim:
-            return x
-        if x.dim() > 2 + self.event_dim or x.shape[1] != 2:
-            event = ", ".join(["…"] * self.event_dim)
-            raise ValueError(f"expected pairs (batch, 2, {event}) or single observations, got shape {tuple(x.shape)}")
-        return x.flatten(0, 1)
 
     def objective(self) -> BetaELBO:
         """The bound with its divergence weighted by beta."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -297,10 +296,11 @@ def intervene(options: argparse.Namespace) -> int:
     run's nodes: standard deviations of the labels from their mean. Of other stories: held-out images, and the codes
     that are read back from them.
     """
+    from ppl_disentangle.do_statements import read_statements
     from ppl_disentangle.node_table import format_nodes, sentences
     from ppl_disentangle.runs import Run
 
-    actions = _actions(options.do)
+    actions = read_statements(options.do)
     if options.num < 1:
         raise ValueError(f"expected --num of at least 1, got {options.num}")
     run = Run.open(options.run)
@@ -316,40 +316,6 @@ def intervene(options: argparse.Namespace) -> int:
             print(f"  {name!s:<8} {shift.sel(code=name).item():+.2f}")
     print(run.folder / "figures")
     return 0
-
-
-def _actions(statements: Sequence[str]) -> dict[str, Any]:
-    """``NAME=VALUE`` and ``NAME+=VALUE`` statements; values are numbers, or rows of them in brackets."""
-    import torch
-
-    from ppl_disentangle.interventions import shift
-
-    actions: dict[str, Any] = {}
-    for statement in statements:
-        found = re.fullmatch(r"(.+?)(\+=|-=|=)(.*)", statement)
-        if not found:
-            raise ValueError(f"expected NAME=VALUE or NAME+=VALUE, got {statement!r}")
-        name, operator, text = found.groups()
-        if name in actions:
-            raise ValueError(f"{name!r} is set twice")
-        value = _value(name, operator, text)
-        if operator == "=":
-            actions[name] = torch.tensor(value) if isinstance(value, list) else value
-        else:
-            actions[name] = shift(value if operator == "+=" else -value)
-    return actions
-
-
-def _value(name: str, operator: str, text: str) -> Any:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
-        value = None
-    numbers = value if isinstance(value, list) and operator == "=" else [value]
-    if numbers and all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
-        return value
-    hint = f"; to add to its value write {name}+={text[1:]}" if re.match(r"\+[\d.]", text) else ""
-    raise ValueError(f"expected a number for {name!r}, got {text!r}{hint}")
 
 
 def _study_arguments(command: argparse.ArgumentParser) -> None:
