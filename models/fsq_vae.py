@@ -19,8 +19,9 @@ class FSQVAE(QuantisedVAE):
     - Story, guide: as of :class:`QuantisedVAE`.
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO`: the likelihood, as the divergence is constant.
     - Data: observations alone.
-    - For: discrete codes without a codebook that could collapse. By itself it does not separate factors: where the learned
-      values of :class:`~ppl_disentangle.models.QLAE` do, its codes were hardly more modular than an autoencoder's.
+    - For: discrete codes without a codebook that could collapse. By itself it does not separate factors: where the
+      learned values of :class:`~ppl_disentangle.models.QLAE` do, its codes were hardly more modular than an
+      autoencoder's.
 
     Args:
         encoder: as in :class:`QuantisedVAE`.
