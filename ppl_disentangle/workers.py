@@ -152,6 +152,7 @@ def _in_words(exitcode: int | None) -> str:
 
 def _work(pipe: Connection) -> None:
     """What a process does: one call after the other. An interrupt ends a call, not the process."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell started this in the background
     while True:
         try:
             call = pipe.recv()

@@ -29,13 +29,19 @@ LIKELIHOODS: dict[str, type[Conditional]] = {
 
 
 def stories() -> dict[str, type[GenerativeStory]]:
-    """The stories that can be built from data alone, by name: those with a ``for_data``."""
-    return {name: story for name, story in _final().items() if hasattr(story, "for_data")}
+    """The stories that can be built from data alone, by name."""
+    return {name: story for name, story in _final().items() if _needs_data_alone(story)}
 
 
 def from_python() -> dict[str, type[GenerativeStory]]:
     """The other stories, which need more than data to be built, by name."""
-    return {name: story for name, story in _final().items() if not hasattr(story, "for_data")}
+    return {name: story for name, story in _final().items() if not _needs_data_alone(story)}
+
+
+def _needs_data_alone(story: type[GenerativeStory]) -> bool:
+    """Whether it has a ``for_data``, and a default for each of its hyper-parameters."""
+    parameters = inspect.signature(story).parameters.values()
+    return hasattr(story, "for_data") and not any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters)
 
 
 def _final() -> dict[str, type[GenerativeStory]]:

@@ -137,7 +137,9 @@ def test_ctrl_c_leaves_a_study_that_the_same_command_goes_on_with(tmp_path):
         'batch_size = 32\n[evaluation]\nmetrics = ["mig"]\n'
     )
     command = [sys.executable, "-m", "ppl_disentangle", "study", str(grid), "--out", str(tmp_path / "out"), "--workers"]
-    running = subprocess.Popen([*command, "1", "--quiet"])
+    running = subprocess.Popen(
+        [*command, "1", "--quiet"], preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    )
     try:
         while not list(tmp_path.glob("out/trials/*/checkpoint.safetensors")):
             time.sleep(0.1)
