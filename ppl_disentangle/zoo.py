@@ -72,7 +72,9 @@ def story_options(name: str) -> dict[str, Any]:
     """The options of a story, with its paper's values: of how it is built, and its hyper-parameters."""
     story: Any = stories()[name]
     parameters = [*inspect.signature(story.for_data).parameters.values(), *inspect.signature(story).parameters.values()]
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    options.pop("event_dim", None)  # follows from the data
+    return options
 
 
 def build(

@@ -57,6 +57,7 @@ def test_a_story_that_data_alone_do_not_make_is_refused_with_where_to_build_it()
 
 def test_options_are_those_of_building_and_of_the_story():
     assert list(story_options("vade")) == ["latent_dim", "num_clusters", "beta", "warm_up"]
+    assert list(story_options("slow_vae")) == ["latent_dim", "rate", "beta", "gamma"]
     assert story_options("hfvae")["groups"] == {f"z{g}": 2 for g in range(1, 6)}
     story = build("vade", digits(), options={"latent_dim": 3, "num_clusters": 4})
     assert story.locs.shape == (4, 3)
