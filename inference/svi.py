@@ -63,7 +63,8 @@ def fit(
         seed: of the order of the data and of the draws.
         device: ``"auto"`` is CUDA where there is one.
         precision: ``"bfloat16"`` runs the networks in bfloat16 and channels-last; distributions stay in float32.
-        held_out: data for a held-out bound, all of them every ``evaluate_every`` steps.
+        held_out: data for a held-out bound, all of them every ``evaluate_every`` steps; where ``data`` are pairs or
+            groups, such or single observations.
         evaluate_every: steps between two held-out bounds.
         patience: stop after so many held-out bounds without a better one, and keep the best weights.
         checkpoint: a file to save to every ``checkpoint_every`` steps and at the end.
@@ -92,7 +93,8 @@ def fit(
         raise ValueError(f"expected steps >= 1, got {steps}")
     if patience is not None and held_out is None:
         raise ValueError("patience needs held_out data to judge by")
-    if held_out is not None and held_out.observation_shape != data.observation_shape:
+    shape = tuple(data.observation_shape)
+    if held_out is not None and tuple(held_out.observation_shape) not in (shape, shape[1:]):  # single ones of groups
         shapes = f"{tuple(held_out.observation_shape)}, the data of {tuple(data.observation_shape)}"
         raise ValueError(f"held_out has observations of shape {shapes}")
     path = None if checkpoint is None else Path(checkpoint)

@@ -191,3 +191,12 @@ def test_pairs_of_a_data_set_are_what_the_story_learns_from(toy):
     told = ada().training_data(toy)
     assert told.observation_shape == (2, FEATURES)
     assert len(told) == len(pairs(toy, "random"))
+
+
+def test_stories_of_pairs_and_groups_are_judged_by_single_observations(toy):
+    told, held_out = sharing(toy, "factor0", num=64), toy.subset(torch.arange(50))
+    history = fit(ml_vae(), told, steps=2, batch_size=16, held_out=held_out, evaluate_every=1, progress=False)
+    assert history.sizes["held_out_step"] == 2
+    assert bool(history["held_out_elbo"].notnull().all())
+    with pytest.raises(ValueError, match=r"held_out has observations of shape \(5,\), the data of \(2, 16\)"):
+        fit(ml_vae(), told, steps=2, held_out=from_arrays(torch.rand(9, 5)), progress=False)
