@@ -1,10 +1,11 @@
-"""A training step against the hand-written one, and against Pyro's tutorial: ``python -m benchmarks.step``."""
+"""A training step beside the hand-written one and Pyro's tutorial: ``python -m benchmarks.step [study] [mlp]``."""
 
 from __future__ import annotations
 
 import copy
 import itertools
 import json
+import sys
 
 import pyro
 import pyro.distributions as dist
@@ -25,13 +26,18 @@ from ppl_disentangle.networks import mlp_decoder, mlp_encoder, study_decoder, st
 from ppl_disentangle.story import parameters_stay_local
 
 
-def library_step(story, data, batch_size):
-    """The step that ``fit`` takes, its history included."""
+def library_step(story, data, batch_size, *, taken_by=None):
+    """The step that ``fit`` takes, its history included: as it is, or by a ``"graph"``, or ``"compiled"``."""
     trainer = Trainer(
         story, story.objective(), Batches(data, batch_size, seed=0, device=torch.device("cpu")), "float32"
     )
     with parameters_stay_local():
         trainer.prepare(fused_adam, 1e-4)
+        if taken_by:
+            state = trainer.state(2, {})
+            with pyro.validation_enabled(False):
+                trainer.step(0, None)
+            trainer.capture(state, compiler=taken_by == "compiled", batch_inside=True)
     numbers, history = itertools.count(), History(1_000_000, torch.device("cpu"))
 
     def step():
@@ -86,23 +92,27 @@ def measure(kind: str, batch_size: int) -> dict[str, dict[str, dict[str, float]]
         ("beta_vae", handwritten.beta_vae, BetaVAE),
         ("beta_tcvae", handwritten.beta_tcvae, BetaTCVAE),
     ):
-        pairs = [copy.deepcopy(networks(kind)) for _ in range(4)]
+        pairs = [copy.deepcopy(networks(kind)) for _ in range(6)]
         steps = {
             "hand-written": handwritten.training_step(loss, *pairs[0], stored, batch_size),
             "hand-written again": handwritten.training_step(loss, *pairs[1], stored, batch_size),
             "fit": library_step(story(Gaussian(pairs[2][0]), Bernoulli(pairs[2][1]), 10), data, batch_size),
         }
+        for taken_by, pair in (("graph", pairs[4]), ("compiled", pairs[5])):
+            captured = story(Gaussian(pair[0]), Bernoulli(pair[1]), 10)
+            steps[f"fit, {taken_by}"] = library_step(captured, data, batch_size, taken_by=taken_by)
         if name == "beta_vae":
             steps["SVI as in the tutorial"] = tutorial_step(*pairs[3], data, batch_size)
         results[name] = interleave(steps)
     return results
 
 
-def main() -> dict[str, object]:
+def main(kinds: list[str]) -> dict[str, object]:
     """All of it, one thread, CPU time; ``speed`` is relative to the hand-written step, and its pair the noise."""
     torch.set_num_threads(1)
-    return {"study network, batch 64": measure("study", 64), "small MLP, batch 128": measure("mlp", 128)}
+    sizes = {"study": ("study network, batch 64", 64), "mlp": ("small MLP, batch 128", 128)}
+    return {title: measure(kind, size) for kind, (title, size) in sizes.items() if kind in (kinds or sizes)}
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(), indent=2))
+    print(json.dumps(main(sys.argv[1:]), indent=2))
