@@ -16,6 +16,7 @@ from ppl_disentangle.inference.decomposed import DecomposedELBO
 from ppl_disentangle.inference.decomposition import decompose
 from ppl_disentangle.inference.density_ratio import FactorELBO
 from ppl_disentangle.inference.dip import DIPELBO
+from ppl_disentangle.inference.enumerated import EnumeratedELBO
 from ppl_disentangle.inference.errors import NonFiniteError, TrainingInterrupted
 from ppl_disentangle.inference.hausdorff import HausdorffELBO
 from ppl_disentangle.inference.hierarchical import HFELBO
@@ -25,6 +26,7 @@ from ppl_disentangle.inference.quantised import QuantisedELBO
 from ppl_disentangle.inference.schedules import Cyclical, Linear, Piecewise
 from ppl_disentangle.inference.sparsity import SparsityELBO, shrink_columns
 from ppl_disentangle.inference.svi import fit
+from ppl_disentangle.inference.swapped import SwapELBO
 from ppl_disentangle.inference.total_correlation import TCELBO
 
 __all__ = [
@@ -44,6 +46,8 @@ __all__ = [
     "FactorELBO",
     "AdversarialMI",
     "BidirectionalELBO",
+    "SwapELBO",
+    "EnumeratedELBO",
     "AcyclicELBO",
     "CausalVAEELBO",
     "AggregateELBO",

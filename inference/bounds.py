@@ -152,7 +152,7 @@ def sites_of(
     story: GenerativeStory, x: Tensor, told: dict[str, Tensor]
 ) -> tuple[dict[str, tuple[Site, Site]], list[Site], Plate]:
     """Latents by name, of guide and model, what is observed, and the plate over the data, of one draw."""
-    model_trace, guide_trace = paired_traces(story.model, story.guide, (x,), told)
+    model_trace, guide_trace = paired_traces(story.model, story.guide, (x,), told, reparameterised=False)
     sites = {q.name: (q, p) for q, p in latent_sites(model_trace, guide_trace)}
     observed = list(observed_sites(model_trace).values())
     plate = data_plate([*observed, *(q for q, _ in sites.values())])

@@ -171,7 +171,7 @@ class Trainer:
         """The site at which ``step`` ceases to be finite, from the state before it."""
         with torch.no_grad():
             x, conditions = self.batches(step), self.batches.conditions(step)
-            traces = paired_traces(self.story.model, self.story.guide, (x,), conditions)
+            traces = paired_traces(self.story.model, self.story.guide, (x,), conditions, reparameterised=False)
             return first_non_finite(*traces)
 
 

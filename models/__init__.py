@@ -8,7 +8,10 @@ from ppl_disentangle.models.beta_vae import BetaVAE
 from ppl_disentangle.models.causal_vae import CausalVAE
 from ppl_disentangle.models.causal_vae_paper import CausalVAEPaper
 from ppl_disentangle.models.constrained_vae import ConstrainedVAE
+from ppl_disentangle.models.content_style import ContentStyleVAE
 from ppl_disentangle.models.control_vae import ControlVAE
+from ppl_disentangle.models.cycle_consistent_vae import CycleConsistentVAE
+from ppl_disentangle.models.dc_ign import DCIGN
 from ppl_disentangle.models.dear import DEAR
 from ppl_disentangle.models.deep_scm import DeepSCM
 from ppl_disentangle.models.dip_vae import DIPVAE
@@ -24,6 +27,8 @@ from ppl_disentangle.models.isotropic import IsotropicVAE
 from ppl_disentangle.models.ivae import IVAE, StructuralIVAE
 from ppl_disentangle.models.joint_vae import JointVAE
 from ppl_disentangle.models.linear_gaussian import FactorAnalysis, LinearGaussian, ProbabilisticPCA
+from ppl_disentangle.models.m2 import M2
+from ppl_disentangle.models.mathieu_vae import MathieuVAE
 from ppl_disentangle.models.ml_vae import MLVAE
 from ppl_disentangle.models.oi_vae import OIVAE
 from ppl_disentangle.models.pair_vae import PairVAE
@@ -39,6 +44,17 @@ from ppl_disentangle.models.video_vae import VideoVAE
 
 __all__ = [
     "ALI",
+    "DCIGN",
+    "DEAR",
+    "DIPVAE",
+    "FSQVAE",
+    "HFVAE",
+    "IVAE",
+    "M2",
+    "MLVAE",
+    "OIVAE",
+    "QLAE",
+    "VAE",
     "AdaGVAE",
     "AnnealedVAE",
     "BetaTCVAE",
@@ -46,37 +62,31 @@ __all__ = [
     "CausalVAE",
     "CausalVAEPaper",
     "ConstrainedVAE",
+    "ContentStyleVAE",
     "ControlVAE",
-    "DEAR",
-    "DIPVAE",
+    "CycleConsistentVAE",
     "DeepSCM",
-    "FSQVAE",
     "FactorAnalysis",
     "FactorVAE",
     "GraphStory",
     "GraphVAE",
     "GroupedVAE",
-    "HFVAE",
-    "IVAE",
     "InfoGAN",
     "InfoVAE",
     "IsotropicVAE",
     "JointVAE",
     "LinearGaussian",
     "LinearGraphStory",
-    "MLVAE",
+    "MathieuVAE",
     "NonlinearGraphStory",
     "PairVAE",
     "ProbabilisticPCA",
-    "OIVAE",
-    "QLAE",
     "QuantisedVAE",
     "SlowVAE",
     "SparseAutoencoder",
     "StructuralIVAE",
     "StructuralVAE",
     "SupervisedVAE",
-    "VAE",
     "VaDE",
     "VideoVAE",
 ]

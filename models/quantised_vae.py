@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.lattice import Lattice
 from ppl_disentangle.network_choice import Networks
+from ppl_disentangle.sites import state_auxiliary
 from ppl_disentangle.story import GenerativeStory
 
 __all__ = ["QuantisedVAE"]
@@ -71,8 +72,8 @@ class QuantisedVAE(GenerativeStory):
     def guide(self, x: Tensor) -> None:
         """q(z | x), a point."""
         with self.data_plate(x):
-            u = state("z_continuous", self.continuous(x))
-            nearest = state("z_nearest", self.nearest(u))
+            u = state_auxiliary("z_continuous", self.continuous(x))
+            nearest = state_auxiliary("z_nearest", self.nearest(u))
             pyro.sample("z", dist.Delta(u + (nearest - u).detach(), event_dim=1))
 
     def nearest(self, u: Tensor) -> Tensor:
@@ -84,9 +85,3 @@ class QuantisedVAE(GenerativeStory):
     def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
         """The values of x."""
         return {"z": dist.Delta(self.nearest(self.continuous(x).detach()), event_dim=1)}
-
-
-def state(name: str, value: Tensor) -> Tensor:
-    """``pyro.deterministic`` of a guide, which the model need not have."""
-    infer = {"_deterministic": True, "is_auxiliary": True}
-    return pyro.sample(name, dist.Delta(value, event_dim=1), obs=value, infer=infer)

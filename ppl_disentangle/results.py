@@ -88,7 +88,7 @@ def _draw(story: GenerativeStory, x: Tensor | None, num: int = 0) -> dict[str, d
         latents = {name: drawn[name] for name in story.latents}
         observed = {name: site for name, site in drawn.items() if name not in latents}
     else:
-        model_trace, guide_trace = paired_traces(story.model, story.guide, (x,), {})
+        model_trace, guide_trace = paired_traces(story.model, story.guide, (x,), {}, reparameterised=False)
         drawn = sampled_sites(guide_trace)
         latents, observed = {name: drawn[name] for name in story.latents}, observed_sites(model_trace)
     plate = data_plate(observed.values())

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import pyro
 import torch
 from pyro import poutine
-from pyro.distributions import Bernoulli, ContinuousBernoulli, Independent, TorchDistribution
+from pyro.distributions import Bernoulli, ContinuousBernoulli, Delta, Independent, TorchDistribution
 from pyro.distributions.util import scale_and_mask
 from pyro.infer.util import is_validation_enabled
 from pyro.poutine import Trace
+from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import prune_subsample_sites, site_is_subsample
 from pyro.util import check_model_guide_match, check_site_shape
 from torch import Tensor
@@ -21,14 +24,17 @@ from torch import Tensor
 __all__ = [
     "Plate",
     "Site",
+    "data_of",
     "data_plate",
     "dreamt_latents",
     "dreamt_traces",
+    "enumerated_traces",
     "latent_sites",
     "observed_sites",
     "paired_traces",
     "real_and_dreamt",
     "sampled_sites",
+    "state_auxiliary",
 ]
 
 PARTICLES = "num_particles_vectorized"
@@ -115,6 +121,12 @@ def deterministic_sites(trace: Trace) -> dict[str, Site]:
     }
 
 
+def state_auxiliary(name: str, value: Tensor, *, event_dim: int = 1) -> Tensor:
+    """``pyro.deterministic`` of a guide, which the model need not have."""
+    infer = {"_deterministic": True, "is_auxiliary": True}
+    return pyro.sample(name, Delta(value, event_dim=event_dim), obs=value, infer=infer)
+
+
 def site_values(trace: Trace) -> dict[str, Tensor]:
     """Values of all sample and deterministic statements of ``trace``, in order of execution."""
     return {
@@ -166,17 +178,52 @@ def paired_traces(
     kwargs: dict[str, Any],
     *,
     max_plate_nesting: float = float("inf"),
+    reparameterised: bool = True,
 ) -> tuple[Trace, Trace]:
     """A trace of the guide, and of the model replayed against it.
 
     This is equivalent to what ``Trace_ELBO`` traces, without the log densities. While Pyro's validation is on,
-    Pyro's checks of a model/guide pair are made, and latents that no gradient passes through are refused.
+    Pyro's checks of a model/guide pair are made, and, unless ``reparameterised`` is false, latents that no gradient
+    passes through are refused.
     """
     guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
     model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
     if is_validation_enabled():
         _check(prune_subsample_sites(model_trace), prune_subsample_sites(guide_trace), max_plate_nesting)
+        if reparameterised:
+            _check_reparameterised(guide_trace)
     return model_trace, guide_trace
+
+
+def enumerated_traces(
+    model: Callable[..., Any], guide: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Iterable[tuple[Trace, Trace]]:
+    """Traces of a pair for each combination of values that the guide's discrete sites may have, all data at once.
+
+    Raises:
+        ValueError: the guide has no site that can be enumerated.
+    """
+    first = _Enumerated({})
+    with first:
+        trace = poutine.trace(guide).get_trace(*args, **kwargs)
+    if not first.supports:
+        raise ValueError(f"expected a guide with a discrete latent, it samples {list(sampled_sites(trace))}")
+    for values in itertools.product(*first.supports.values()):
+        given = _Enumerated(dict(zip(first.supports, values, strict=True)))
+        yield paired_traces(model, given(guide), args, kwargs, reparameterised=False)
+
+
+class _Enumerated(Messenger):
+    """Discrete sites have the values that are given, or else the first of their support: none is drawn."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.values, self.supports = values, dict[str, Tensor]()
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if not msg["is_observed"] and msg["fn"].has_enumerate_support:
+            self.supports[msg["name"]] = msg["fn"].enumerate_support()
+            msg["value"], msg["done"] = self.values.get(msg["name"], self.supports[msg["name"]][0]), True
 
 
 def dreamt_traces(
@@ -226,13 +273,18 @@ def returned_site(model_trace: Trace) -> Site:
     return found
 
 
+def data_of(model_trace: Trace) -> Tensor:
+    """The data that a trace of the model was given."""
+    return model_trace.nodes["_INPUT"]["args"][0]
+
+
 def real_and_dreamt(model_trace: Trace) -> tuple[Tensor, Tensor]:
     """The data, and what was dreamt in their place, of one shape, from the model's trace of :func:`dreamt_traces`.
 
     Raises:
         ValueError: their shapes differ.
     """
-    (real,), dreamt = model_trace.nodes["_INPUT"]["args"], model_trace.nodes["_RETURN"]["value"]
+    real, dreamt = data_of(model_trace), model_trace.nodes["_RETURN"]["value"]
     if real.shape != dreamt.shape:
         raise ValueError(f"the data have shape {tuple(real.shape)}, what the model dreams has {tuple(dreamt.shape)}")
     return real, dreamt
@@ -262,11 +314,14 @@ def _check(model_trace: Trace, guide_trace: Trace, max_plate_nesting: float) -> 
             check_site_shape(node, max_plate_nesting)
     for site in observed_sites(model_trace).values():
         _check_range(site)
+
+
+def _check_reparameterised(guide_trace: Trace) -> None:
     for site in sampled_sites(guide_trace).values():
         if not site.fn.has_rsample:
             raise ValueError(
                 f"latent {site.name!r} is drawn from {type(site.fn).__name__}, which is not reparameterised;"
-                " use a relaxed distribution, or Pyro's own ELBOs"
+                " use a relaxed distribution, EnumeratedELBO or Pyro's own ELBOs"
             )
 
 
