@@ -10,6 +10,7 @@ from ppl_disentangle.inference.bidirectional import BidirectionalELBO
 from ppl_disentangle.inference.bounds import evidence, log_marginal
 from ppl_disentangle.inference.capacity import CapacityELBO
 from ppl_disentangle.inference.causal_vae import CausalVAEELBO
+from ppl_disentangle.inference.compression import compression_curve
 from ppl_disentangle.inference.constrained import ConstrainedELBO, ControlELBO
 from ppl_disentangle.inference.critics import JointCritic, critic_network
 from ppl_disentangle.inference.decomposed import DecomposedELBO
@@ -67,6 +68,7 @@ __all__ = [
     "NonFiniteError",
     "TrainingInterrupted",
     "decompose",
+    "compression_curve",
     "evidence",
     "fit",
     "log_marginal",

@@ -10,6 +10,7 @@ from ppl_disentangle.models.causal_vae_paper import CausalVAEPaper
 from ppl_disentangle.models.constrained_vae import ConstrainedVAE
 from ppl_disentangle.models.content_style import ContentStyleVAE
 from ppl_disentangle.models.control_vae import ControlVAE
+from ppl_disentangle.models.conv_draw import ConvDRAW
 from ppl_disentangle.models.cycle_consistent_vae import CycleConsistentVAE
 from ppl_disentangle.models.dc_ign import DCIGN
 from ppl_disentangle.models.dear import DEAR
@@ -26,6 +27,7 @@ from ppl_disentangle.models.info_vae import InfoVAE
 from ppl_disentangle.models.isotropic import IsotropicVAE
 from ppl_disentangle.models.ivae import IVAE, StructuralIVAE
 from ppl_disentangle.models.joint_vae import JointVAE
+from ppl_disentangle.models.ladder_vae import LadderVAE
 from ppl_disentangle.models.linear_gaussian import FactorAnalysis, LinearGaussian, ProbabilisticPCA
 from ppl_disentangle.models.m2 import M2
 from ppl_disentangle.models.mathieu_vae import MathieuVAE
@@ -64,6 +66,7 @@ __all__ = [
     "ConstrainedVAE",
     "ContentStyleVAE",
     "ControlVAE",
+    "ConvDRAW",
     "CycleConsistentVAE",
     "DeepSCM",
     "FactorAnalysis",
@@ -75,6 +78,7 @@ __all__ = [
     "InfoVAE",
     "IsotropicVAE",
     "JointVAE",
+    "LadderVAE",
     "LinearGaussian",
     "LinearGraphStory",
     "MathieuVAE",

@@ -11,7 +11,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from ppl_disentangle.conditionals import Gaussian
+from ppl_disentangle.conditionals import Gaussian, at_least_single
 from ppl_disentangle.data import FactorDataset, partial_labels, with_conditions
 from ppl_disentangle.inference import EnumeratedELBO
 from ppl_disentangle.inference.schedules import Weight
@@ -146,7 +146,7 @@ class M2(GenerativeStory):
     def guide(self, x: Tensor, *, classes: Tensor | None = None) -> None:
         """q(y | x) q(z | x, y), and how far the former is from what is known."""
         h = self.features(x)
-        q = dist.OneHotCategorical(logits=self.classifier(h).float())
+        q = dist.OneHotCategorical(logits=at_least_single(self.classifier(h)))
         with self.data_plate(x):
             if classes is not None:
                 known, told = self._told(classes)
@@ -166,7 +166,7 @@ class M2(GenerativeStory):
     def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
         """q(y | x), and q(z | x, y) of the most probable y."""
         h = self.features(x)
-        q = dist.OneHotCategorical(logits=self.classifier(h).float())
+        q = dist.OneHotCategorical(logits=at_least_single(self.classifier(h)))
         return {"y": q, "z": self.encoder(torch.cat([h, self.one_hot[q.logits.argmax(-1)]], -1))}
 
     def check_intervention(self, name: str, value: Tensor) -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "Gaussian",
     "GaussianLearnedScale",
     "Grouped",
+    "at_least_single",
 ]
 
 
@@ -49,12 +50,13 @@ class Conditional(nn.Module, abc.ABC):
         batch = h.shape[:1] if self.input_dims is None else h.shape[: h.dim() - self.input_dims]
         if len(batch) == 1:
             output = self.net(h)
-            return self.distribution(_at_least_single(output), output.dim() - 1)
-        output = _at_least_single(self.net(h.reshape(-1, *h.shape[len(batch) :])))
+            return self.distribution(at_least_single(output), output.dim() - 1)
+        output = at_least_single(self.net(h.reshape(-1, *h.shape[len(batch) :])))
         return self.distribution(output.reshape(*batch, *output.shape[1:]), output.dim() - 1)
 
 
-def _at_least_single(output: Tensor) -> Tensor:
+def at_least_single(output: Tensor) -> Tensor:
+    """What a network returns, in float32, or in its precision if that is higher."""
     return output.to(torch.promote_types(output.dtype, torch.float32))
 
 
@@ -176,7 +178,7 @@ class Grouped(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, TorchDistribution]:
         """q of each latent, by name, each of batch shape ``(batch,)``."""
-        output = _at_least_single(self.net(x))
+        output = at_least_single(self.net(x))
         dim, sizes = sum(self.groups.values()), list(self.classes.values())
         if output.shape[-1] != 2 * dim + sum(sizes):
             raise ValueError(f"expected a network with {2 * dim + sum(sizes)} outputs, got {output.shape[-1]}")

@@ -105,11 +105,11 @@ def build(
     Raises:
         ValueError: a name that is not known, a network that does not take the data, or a graph that is missing.
     """
-    options = {k: Linear(*v) if _is_schedule(v) else v for k, v in (options or {}).items()}
+    options = dict(options or {})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if ".py:" in name:
-            return story_of(_function(name)(data, **options))
+            return story_of(_function(name)(data, **_with_schedules(options, {})))
         if name in from_python():
             raise ValueError(f"{name} is not built from data alone: build {from_python()[name].__name__} in Python")
         choose("story", name, list(stories()))
@@ -122,12 +122,18 @@ def build(
         if latent_dim is not None and "latent_dim" in known:
             options = {"latent_dim": latent_dim} | options
         story: Any = stories()[name]
-        return story.for_data(data, Networks(data.observation_shape, network, conditional), **options)
+        networks = Networks(data.observation_shape, network, conditional)
+        return story.for_data(data, networks, **_with_schedules(options, known))
 
 
-def _is_schedule(value: Any) -> bool:
-    """Whether a value stands for ``Linear(start, end, steps)``."""
-    return isinstance(value, list) and len(value) == 3 and all(isinstance(v, int | float) for v in value)
+def _with_schedules(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with ``Linear(start, end, steps)`` for such a list, where the default is no sequence itself."""
+
+    def is_schedule(name: str, value: Any) -> bool:
+        numbers = isinstance(value, list) and len(value) == 3 and all(isinstance(v, int | float) for v in value)
+        return numbers and not isinstance(defaults.get(name), list | tuple)
+
+    return {name: Linear(*value) if is_schedule(name, value) else value for name, value in options.items()}
 
 
 def _function(source: str) -> Callable[..., Any]:

@@ -32,7 +32,8 @@ def test_a_training_step_stays_on_an_accelerator(make, objective):
     pyro.enable_validation(False)
     with FakeAccelerator():
         with torch.device(ACCELERATOR):
-            story, x = make(), torch.zeros(16, FEATURES, device=ACCELERATOR)
+            story = make()
+            x = torch.zeros(16, *getattr(story, "shape", (FEATURES,)), device=ACCELERATOR)
             objective = objective(story)
         assert {d.type for d in training_step(story, objective, x)} == {ACCELERATOR}
 
@@ -51,6 +52,7 @@ def test_the_accelerator_test_sees_a_host_sync_and_a_stray_cpu_tensor(make, bug)
     pyro.enable_validation(False)
     with FakeAccelerator():
         with torch.device(ACCELERATOR):
-            story, x, objective = make(), torch.zeros(16, FEATURES, device=ACCELERATOR), Wrong()
+            story, objective = make(), Wrong()
+            x = torch.zeros(16, *getattr(story, "shape", (FEATURES,)), device=ACCELERATOR)
         with pytest.raises(Exception, match="_local_scalar_dense|data-dependent|item|device"):
             training_step(story, objective, x)

@@ -62,6 +62,7 @@ from ppl_disentangle.models import (
     CausalVAEPaper,
     ConstrainedVAE,
     ControlVAE,
+    ConvDRAW,
     CycleConsistentVAE,
     DeepSCM,
     FactorAnalysis,
@@ -70,6 +71,7 @@ from ppl_disentangle.models import (
     InfoGAN,
     InfoVAE,
     JointVAE,
+    LadderVAE,
     LinearGraphStory,
     MathieuVAE,
     NonlinearGraphStory,
@@ -138,9 +140,13 @@ OF_GROUPS_OR_LABELS = {
     "slow_vae": lambda: SlowVAE(*networks(), LATENT, event_dim=1),
     "oi_vae": oi_vae,
     "video_vae": lambda: VideoVAE(*grouped({"identity": 2, "pose": 1}), event_dim=1),
+    "ladder_vae": lambda: LadderVAE(
+        nn.Linear(FEATURES, 8), Bernoulli(nn.Linear(LATENT, FEATURES)), (LATENT, 2), width=8
+    ),
+    "conv_draw": lambda: ConvDRAW((1, 2, 3), Bernoulli(nn.Identity(), input_dims=3), steps=2, hidden=4, stride=1),
     "supervised_vae": lambda: SupervisedVAE(*networks(), LATENT, list("abcd")),
 }
-"""Stories that are told of groups or labels; of single data without labels they are the isotropic one."""
+"""Stories that are told of groups or labels, or of several levels, under their published objective alone."""
 OF_POINTS = {
     "sparse_autoencoder": lambda: SparseAutoencoder((FEATURES,), LATENT),
     "fsq_vae": lambda: FSQVAE(nn.Linear(FEATURES, LATENT), Bernoulli(nn.Linear(LATENT, FEATURES)), LATENT, levels=5),
@@ -234,8 +240,10 @@ def story(make) -> GenerativeStory:
     return make()
 
 
-def observations(num=64):
-    return torch.rand(num, FEATURES, generator=torch.Generator().manual_seed(1)).round()
+def observations(num=64, story=None):
+    """Of the shape that a story has, else vectors."""
+    x = torch.rand(num, FEATURES, generator=torch.Generator().manual_seed(1)).round()
+    return x.reshape(num, *getattr(story, "shape", (FEATURES,)))
 
 
 def told(story, num=64):
@@ -247,7 +255,7 @@ def told(story, num=64):
 
 
 def data_for(story):
-    return with_conditions(from_arrays(observations()), **told(story))
+    return with_conditions(from_arrays(observations(story=story)), **told(story))
 
 
 def inferred(story):
@@ -270,12 +278,12 @@ def test_the_catalogue_has_every_story_that_can_be_built():
 
 
 def test_the_model_draws_a_batch(story):
-    assert story.model(batch_size=5).shape == (5, FEATURES)
+    assert story.model(batch_size=5).shape == observations(5, story).shape
 
 
 def test_model_and_guide_sample_the_declared_latents_in_one_plate(story):
     story.num_data = 100
-    x = observations(3)
+    x = observations(3, story)
     guide = prune_subsample_sites(poutine.trace(story.guide).get_trace(x, **told(story, 3)))
     model = prune_subsample_sites(poutine.trace(story.model).get_trace(x, **told(story, 3)))
     assert tuple(guide.stochastic_nodes) == inferred(story)
@@ -305,7 +313,7 @@ def test_training_moves_every_parameter_and_keeps_every_term_finite(story, objec
 def test_the_loss_is_the_weighted_sum_of_the_terms(story, objective):
     objective = objective(story)
     story.num_data = 100
-    loss = objective.loss(story.model, story.guide, observations(), **told(story))
+    loss = objective.loss(story.model, story.guide, observations(story=story), **told(story))
     terms = {
         n: t.item() * float(objective.weight(n)) for n, t in objective.last_terms.items() if n not in objective.critics
     }
@@ -313,7 +321,7 @@ def test_the_loss_is_the_weighted_sum_of_the_terms(story, objective):
 
 
 def test_a_story_in_double_precision_is_in_double_precision(story):
-    story, x = story.double(), observations(8).double()
+    story, x = story.double(), observations(8, story).double()
     conditions = {name: value.to(torch.float64) for name, value in told(story, 8).items()}
     objective = EnumeratedELBO() if isinstance(story, M2) else BetaELBO()
     objective(story.model, story.guide)(x, **conditions).backward()
@@ -322,7 +330,7 @@ def test_a_story_in_double_precision_is_in_double_precision(story):
 
 
 def test_two_stories_in_one_process_train_apart_under_bare_svi(make):
-    x = observations()
+    x = observations(story=make())
     first, second = make(), make()
     for story in (first, second, copy.deepcopy(second)):
         before = {k: p.detach().clone() for k, p in story.named_parameters()}
@@ -342,7 +350,8 @@ def test_fit_leaves_the_parameter_store_and_the_random_state_alone(story):
 
 @pytest.mark.parametrize("make", OF_IMAGES_ALONE.values(), ids=list(OF_IMAGES_ALONE))
 def test_evaluation_changes_no_parameter_and_no_random_state(make):
-    story, x = make(), observations()
+    story = make()
+    x = observations(story=story)
     before = copy.deepcopy(story.state_dict())
     state = torch.get_rng_state()
     encode(story, x)
@@ -355,7 +364,7 @@ def test_evaluation_changes_no_parameter_and_no_random_state(make):
 @pytest.mark.parametrize("make", OF_IMAGES_ALONE.values(), ids=list(OF_IMAGES_ALONE))
 def test_a_state_dict_restores_a_story(make):
     story, other = make(), make()
-    x = observations()
+    x = observations(story=story)
     assert not torch.equal(reconstruct(story, x), reconstruct(other, x))
     other.load_state_dict(story.state_dict())
     assert torch.equal(reconstruct(story, x), reconstruct(other, x))
@@ -363,7 +372,8 @@ def test_a_state_dict_restores_a_story(make):
 
 @pytest.mark.parametrize("make", OF_IMAGES_ALONE.values(), ids=list(OF_IMAGES_ALONE))
 def test_a_reconstruction_decodes_the_means_of_the_representation(make):
-    story, x = make(), observations()
+    story = make()
+    x = observations(story=story)
     codes = torch.tensor(encode(story, x, batch_size=10)["mean"].values)
     parts = story.representation(x)
     means = dict(zip(parts, codes.split([q.event_shape[0] for q in parts.values()], -1), strict=True))
@@ -373,7 +383,8 @@ def test_a_reconstruction_decodes_the_means_of_the_representation(make):
 @pytest.mark.parametrize("make", WITH_A_DECODER.values(), ids=list(WITH_A_DECODER))
 def test_do_sets_the_value_that_the_program_goes_on_with(make):
     story = make()
-    name = "z" if isinstance(story, M2) else next(iter(story.coordinate_names), story.latents[0])
+    read = {M2: "z", LadderVAE: "z1"}  # the latent that the decoder reads first, where it is not the first
+    name = read.get(type(story)) or next(iter(story.coordinate_names), story.latents[0])
     seen = {}
     story.decoder.register_forward_pre_hook(lambda _, args: seen.update(h=args[0]))
     trace = poutine.trace(do(story, {name: 2}).model).get_trace(batch_size=3)
@@ -416,7 +427,7 @@ def test_a_training_step_stays_on_the_meta_device(make, objective):
     with torch.device("meta"):
         story = make()
     objective = objective(story).to("meta")
-    x = Batches(from_arrays(observations()), 16, seed=0, device=torch.device("meta"))(0)
+    x = Batches(from_arrays(observations(story=story)), 16, seed=0, device=torch.device("meta"))(0)
     assert {d.type for d in training_step(story, objective, x)} == {"meta"}
 
 
