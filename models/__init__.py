@@ -5,6 +5,7 @@ from ppl_disentangle.models.ali import ALI
 from ppl_disentangle.models.annealed_vae import AnnealedVAE
 from ppl_disentangle.models.beta_tcvae import BetaTCVAE
 from ppl_disentangle.models.beta_vae import BetaVAE
+from ppl_disentangle.models.categorical_vae import CategoricalVAE
 from ppl_disentangle.models.causal_vae import CausalVAE
 from ppl_disentangle.models.causal_vae_paper import CausalVAEPaper
 from ppl_disentangle.models.constrained_vae import ConstrainedVAE
@@ -61,6 +62,7 @@ __all__ = [
     "AnnealedVAE",
     "BetaTCVAE",
     "BetaVAE",
+    "CategoricalVAE",
     "CausalVAE",
     "CausalVAEPaper",
     "ConstrainedVAE",

@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+from sklearn.metrics import normalized_mutual_info_score
 from torch import nn
 
 from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale, Grouped
 from ppl_disentangle.data import from_arrays
 from ppl_disentangle.inference import Linear, fit
 from ppl_disentangle.interventions import do
-from ppl_disentangle.models import JointVAE, VaDE
+from ppl_disentangle.models import BetaVAE, CategoricalVAE, JointVAE, VaDE
 
 KINDS, FEATURES = 4, 12
 
@@ -115,3 +116,46 @@ def test_a_grouped_encoder_has_the_densities_of_its_parts():
     expected = torch.distributions.RelaxedOneHotCategorical(torch.tensor(0.5), logits=logits)
     value = expected.sample()
     torch.testing.assert_close(found["kind"].log_prob(value), expected.log_prob(value))
+
+
+def kinds_of_several_things(num):
+    """Three things, each of four kinds without an order, and what is added up of them: ``(kinds, x)``."""
+    generator = torch.Generator().manual_seed(0)
+    kind = torch.randint(KINDS, (num, 3), generator=generator)
+    parts = torch.randn(3, KINDS, 16, generator=torch.Generator().manual_seed(3))
+    x = sum(part[column] for part, column in zip(parts, kind.T, strict=True))
+    return kind, x + 0.05 * torch.randn(num, 16, generator=generator)
+
+
+def shared_information(codes, kind):
+    """Normalised mutual information of each code with each thing."""
+    pairs = [[normalized_mutual_info_score(code, column) for column in kind.T.numpy()] for code in codes]
+    return torch.tensor(pairs)
+
+
+@pytest.mark.slow
+def test_classes_name_the_kinds_of_things_in_the_run_of_least_loss():
+    kind, x = kinds_of_several_things(4000)
+    runs = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        encoder = Grouped(network(16, 3 * KINDS), {}, dict.fromkeys("abc", KINDS), temperature=1.0)
+        story = CategoricalVAE(encoder, GaussianLearnedScale(network(3 * KINDS, 16), scale=0.5))
+        history = fit(story, from_arrays(x), steps=2000, batch_size=256, lr=2e-3, seed=seed, progress=False)
+        runs.append((history["loss"].values[-200:].mean(), seed, story))
+    story = min(runs)[-1]
+    codes = [q.probs.argmax(-1).numpy() for q in story.representation(x).values()]
+    found = shared_information(codes, kind)
+    assert found.amax(-1).min() > 0.97
+    assert sorted(found.argmax(-1).tolist()) == [0, 1, 2]
+    torch.manual_seed(0)
+    axes = BetaVAE(Gaussian(network(16, 6)), GaussianLearnedScale(network(3, 16), scale=0.5), 3, beta=1.0)
+    fit(axes, from_arrays(x), steps=2000, batch_size=256, lr=2e-3, progress=False)
+    means = axes.representation(x)["z"].mean.detach()
+    quarters = [torch.bucketize(z, z.quantile(torch.tensor([0.25, 0.5, 0.75]))).numpy() for z in means.T.contiguous()]
+    assert shared_information(quarters, kind).amax(-1).min() < 0.5
+
+
+def test_a_code_of_classes_has_no_coordinates():
+    with pytest.raises(ValueError, match="expected an encoder of classes alone, got the groups {'z': 2}"):
+        CategoricalVAE(Grouped(nn.Linear(4, 7), {"z": 2}, {"kind": 3}), decoder(5))

@@ -58,6 +58,7 @@ from ppl_disentangle.models import (
     AnnealedVAE,
     BetaTCVAE,
     BetaVAE,
+    CategoricalVAE,
     CausalVAE,
     CausalVAEPaper,
     ConstrainedVAE,
@@ -129,6 +130,7 @@ ISOTROPIC = {
 """The story of ``beta_vae``, each under an objective of its own."""
 WITH_CLASSES = {
     "joint_vae": lambda: JointVAE(*grouped({"z": 2}, {"kind": 3})),
+    "categorical_vae": lambda: CategoricalVAE(*grouped({}, {"shape": 3, "colour": 2})),
     "hfvae with classes": lambda: HFVAE(*grouped({"z": 2}, {"kind": 3})),
 }
 OF_GROUPS_OR_LABELS = {
@@ -385,11 +387,11 @@ def test_do_sets_the_value_that_the_program_goes_on_with(make):
     story = make()
     read = {M2: "z", LadderVAE: "z1"}  # the latent that the decoder reads first, where it is not the first
     name = read.get(type(story)) or next(iter(story.coordinate_names), story.latents[0])
-    seen = {}
+    seen, to = {}, torch.eye(3)[1] if isinstance(story, CategoricalVAE) else torch.tensor(2.0)
     story.decoder.register_forward_pre_hook(lambda _, args: seen.update(h=args[0]))
-    trace = poutine.trace(do(story, {name: 2}).model).get_trace(batch_size=3)
+    trace = poutine.trace(do(story, {name: to}).model).get_trace(batch_size=3)
     value = trace.nodes[name]["value"]
-    assert torch.equal(value, torch.full_like(value, 2.0))
+    assert torch.equal(value, to.expand_as(value))
     assert torch.equal(seen["h"][:, : value.shape[-1]], value)
     assert not torch.equal(trace.nodes[f"{name}_natural"]["value"], value)
 
