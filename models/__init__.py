@@ -13,9 +13,11 @@ from ppl_disentangle.models.content_style import ContentStyleVAE
 from ppl_disentangle.models.control_vae import ControlVAE
 from ppl_disentangle.models.conv_draw import ConvDRAW
 from ppl_disentangle.models.cycle_consistent_vae import CycleConsistentVAE
+from ppl_disentangle.models.darla import DARLA
 from ppl_disentangle.models.dc_ign import DCIGN
 from ppl_disentangle.models.dear import DEAR
 from ppl_disentangle.models.deep_scm import DeepSCM
+from ppl_disentangle.models.denoising_autoencoder import DenoisingAutoencoder
 from ppl_disentangle.models.dip_vae import DIPVAE
 from ppl_disentangle.models.factor_vae import FactorVAE
 from ppl_disentangle.models.fsq_vae import FSQVAE
@@ -47,6 +49,7 @@ from ppl_disentangle.models.video_vae import VideoVAE
 
 __all__ = [
     "ALI",
+    "DARLA",
     "DCIGN",
     "DEAR",
     "DIPVAE",
@@ -71,6 +74,7 @@ __all__ = [
     "ConvDRAW",
     "CycleConsistentVAE",
     "DeepSCM",
+    "DenoisingAutoencoder",
     "FactorAnalysis",
     "FactorVAE",
     "GraphStory",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import inspect
 import itertools
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -135,7 +136,9 @@ class GenerativeStory(nn.Module, abc.ABC):
     def register_parameters(self) -> None:
         """Tell Pyro of the parameters, as ``pyro.module`` does, under a name that no other story has."""
         if _registering.get():
-            pyro.module(self._pyro_name, self)
+            with warnings.catch_warnings():  # that parts may be frozen, as pretrained features are, is meant
+                warnings.filterwarnings("ignore", ".* was not registered in the param store because requires_grad")
+                pyro.module(self._pyro_name, self)
 
 
 def as_story(
