@@ -17,6 +17,7 @@ from ppl_disentangle.inference.decomposed import DecomposedELBO
 from ppl_disentangle.inference.decomposition import decompose
 from ppl_disentangle.inference.density_ratio import FactorELBO
 from ppl_disentangle.inference.dip import DIPELBO
+from ppl_disentangle.inference.domains import DomainELBO
 from ppl_disentangle.inference.enumerated import EnumeratedELBO
 from ppl_disentangle.inference.errors import NonFiniteError, TrainingInterrupted
 from ppl_disentangle.inference.hausdorff import HausdorffELBO
@@ -48,6 +49,7 @@ __all__ = [
     "AdversarialMI",
     "BidirectionalELBO",
     "SwapELBO",
+    "DomainELBO",
     "EnumeratedELBO",
     "AcyclicELBO",
     "CausalVAEELBO",

@@ -43,6 +43,7 @@ from ppl_disentangle.models.slow_vae import SlowVAE
 from ppl_disentangle.models.sparse_autoencoder import SparseAutoencoder
 from ppl_disentangle.models.structural_vae import StructuralVAE
 from ppl_disentangle.models.supervised_vae import SupervisedVAE
+from ppl_disentangle.models.two_domain_vae import TwoDomainVAE
 from ppl_disentangle.models.vade import VaDE
 from ppl_disentangle.models.vae import VAE
 from ppl_disentangle.models.video_vae import VideoVAE
@@ -97,6 +98,7 @@ __all__ = [
     "StructuralIVAE",
     "StructuralVAE",
     "SupervisedVAE",
+    "TwoDomainVAE",
     "VaDE",
     "VideoVAE",
 ]

@@ -37,7 +37,8 @@ class DARLA(IsotropicVAE):
     - Data: observations alone. :meth:`training_data` teaches the features first; in Python, give taught ones.
     - For: codes that serve where images look different from those that were learned from, the first of the three stages
       of [1]; agents are no part of this library. Where colours met that had not met before, what was learned of places
-      before held better than with the codes of a beta-VAE of pixels (the test has the figures).
+      before held better than with the codes of a beta-VAE of pixels (``tests/test_darla.py``:
+      R^2 lost by three runs on average, .02 against .05).
 
     Args:
         encoder: as in :class:`IsotropicVAE`.

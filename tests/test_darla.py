@@ -1,5 +1,6 @@
 """DARLA's story: what features compare images by, and codes where images look as none did before."""
 
+import itertools
 import math
 
 import pytest
@@ -48,13 +49,12 @@ def decoder(inputs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-def test_what_is_learned_of_places_holds_before_colours_that_had_not_met(seed):
-    """R^2 of places that the nearest codes tell, of images as before, and of such whose colours had not met."""
+def test_what_is_learned_of_places_holds_before_colours_that_had_not_met():
+    """R^2 of places that the nearest codes tell: what it loses where colours had not met, mean of three runs."""
     told, places = coloured_squares(4000, new=False, seed=0)
     as_before, new = (coloured_squares(1500, new=new, seed=2) for new in (False, True))
-    lost = {}
-    for make in (DARLA, BetaVAE):
+    lost = {DARLA: 0.0, BetaVAE: 0.0}
+    for make, seed in itertools.product(lost, range(3)):
         torch.manual_seed(seed)
         networks = Gaussian(encoder(12)), decoder(6), 6
         if make is DARLA:
@@ -67,10 +67,9 @@ def test_what_is_learned_of_places_holds_before_colours_that_had_not_met(seed):
             code = KNeighborsRegressor(10).fit(story.encoder(told[:1000]).mean, places[:1000])
             here, there = (code.score(story.encoder(x).mean, where) for x, where in (as_before, new))
         assert here > 0.95
-        lost[make] = here - there
-        print(make.__name__, here, there)
+        lost[make] += (here - there) / 3
     assert lost[DARLA] < 0.03
-    assert lost[BetaVAE] > 0.05
+    assert lost[BetaVAE] > 1.5 * lost[DARLA]
 
 
 def test_images_are_as_likely_as_their_features_are_near():

@@ -83,6 +83,7 @@ from ppl_disentangle.models import (
     SparseAutoencoder,
     StructuralIVAE,
     SupervisedVAE,
+    TwoDomainVAE,
     VaDE,
     VideoVAE,
 )
@@ -153,6 +154,7 @@ OF_GROUPS_OR_LABELS = {
     ),
     "conv_draw": lambda: ConvDRAW((1, 2, 3), Bernoulli(nn.Identity(), input_dims=3), steps=2, hidden=4, stride=1),
     "darla": lambda: DARLA(*networks(), LATENT, cleaner()),
+    "two_domain_vae": lambda: TwoDomainVAE(*grouped({"content": 2, "attribute": 1})),
     "supervised_vae": lambda: SupervisedVAE(*networks(), LATENT, list("abcd")),
 }
 """Stories that are told of groups or labels, or of several levels, under their published objective alone."""
@@ -260,7 +262,12 @@ def told(story, num=64):
     """What a story can be told of each datum."""
     labels = torch.randn(num, 4, generator=torch.Generator().manual_seed(2))
     classes = torch.where(labels[:, :1] > 0, torch.nan, 1.0)
-    known = {"labels": labels, "classes": classes, "u": torch.eye(SEGMENTS)[torch.arange(num) % SEGMENTS]}
+    known = {
+        "labels": labels,
+        "classes": classes,
+        "domain": (labels[:, :1] > 0).float(),
+        "u": torch.eye(SEGMENTS)[torch.arange(num) % SEGMENTS],
+    }
     return {name: value for name, value in known.items() if name in inspect.signature(story.model).parameters}
 
 
