@@ -27,6 +27,7 @@ from ppl_disentangle.inference.joint import JointELBO
 from ppl_disentangle.inference.quantised import QuantisedELBO
 from ppl_disentangle.inference.schedules import Cyclical, Linear, Piecewise
 from ppl_disentangle.inference.sparsity import SparsityELBO, shrink_columns
+from ppl_disentangle.inference.structured import StructuredGame
 from ppl_disentangle.inference.svi import fit
 from ppl_disentangle.inference.swapped import SwapELBO
 from ppl_disentangle.inference.total_correlation import TCELBO
@@ -48,6 +49,7 @@ __all__ = [
     "FactorELBO",
     "AdversarialMI",
     "BidirectionalELBO",
+    "StructuredGame",
     "SwapELBO",
     "DomainELBO",
     "EnumeratedELBO",

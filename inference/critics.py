@@ -135,25 +135,30 @@ class TwoPlayerELBO(DecomposedELBO):
         """The weights and the rules of the game, for checkpoints and tables."""
         return f"{super().extra_repr()}, loss={self.game!r}, gradient_penalty={self.gradient_penalty}"
 
-    def judge(self, *inputs: Tensor) -> Tensor:
-        """The critic's logits, of shape ``(batch,)``, for the player to learn from: the critic does not."""
-        return self._logits({name: p.detach() for name, p in self.critic.named_parameters()}, inputs)
+    def judge(self, *inputs: Tensor, by: nn.Module | None = None) -> Tensor:
+        """The logits of the critic, or of one of its parts, ``(batch,)``, for the player to learn from: it does not."""
+        critic = by or self.critic
+        return self._logits(critic, {name: p.detach() for name, p in critic.named_parameters()}, inputs)
 
-    def critic_loss(self, real: Sequence[Tensor], fake: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def critic_loss(
+        self, real: Sequence[Tensor], fake: Sequence[Tensor], *, by: nn.Module | None = None
+    ) -> tuple[Tensor, Tensor]:
         """What the critic loses by each real datum, and by each other, each of shape ``(batch,)``; it alone learns.
 
         Args:
             real: the critic's inputs that are real, each of shape ``(batch, …)``.
             fake: those that are not.
+            by: the part of the critic that is asked, where it has several.
         """
+        critic = by or self.critic
         real, fake = [t.detach() for t in real], [t.detach() for t in fake]
-        by_real = verdict_loss(self.game, self._logits({}, real), real=True)
-        by_fake = verdict_loss(self.game, self._logits({}, fake), real=False)
+        by_real = verdict_loss(self.game, self._logits(critic, {}, real), real=True)
+        by_fake = verdict_loss(self.game, self._logits(critic, {}, fake), real=False)
         if self.gradient_penalty:
-            by_real = by_real + self.gradient_penalty * self._penalty(real, fake)
+            by_real = by_real + self.gradient_penalty * self._penalty(critic, real, fake)
         return by_real, by_fake
 
-    def _penalty(self, real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
+    def _penalty(self, critic: nn.Module, real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
         size, create_graph = len(real[0]), torch.is_grad_enabled()
         points = real
         if self.game == "wasserstein":
@@ -161,16 +166,14 @@ class TwoPlayerELBO(DecomposedELBO):
             points = [r + at.reshape(size, *(1,) * (r.dim() - 1)) * (f - r) for r, f in zip(real, fake, strict=True)]
         with torch.enable_grad():
             points = [p.detach().requires_grad_() for p in points]
-            slopes = torch.autograd.grad(self._logits({}, points).sum(), points, create_graph=create_graph)
+            slopes = torch.autograd.grad(self._logits(critic, {}, points).sum(), points, create_graph=create_graph)
         norms = torch.linalg.vector_norm(torch.cat([s.flatten(1) for s in slopes], -1), dim=-1)
         return (norms - 1).square() if self.game == "wasserstein" else 0.5 * norms.square()
 
-    def _logits(self, parameters: dict[str, Tensor], inputs: Sequence[Tensor]) -> Tensor:
-        own = next(self.critic.parameters(), None)
+    def _logits(self, critic: nn.Module, parameters: dict[str, Tensor], inputs: Sequence[Tensor]) -> Tensor:
+        own = next(critic.parameters(), None)
         try:
-            output = functional_call(
-                self.critic, parameters, tuple(t if own is None else t.to(own.dtype) for t in inputs)
-            )
+            output = functional_call(critic, parameters, tuple(t if own is None else t.to(own.dtype) for t in inputs))
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:

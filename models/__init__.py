@@ -42,6 +42,7 @@ from ppl_disentangle.models.quantised_vae import QuantisedVAE
 from ppl_disentangle.models.slow_vae import SlowVAE
 from ppl_disentangle.models.sparse_autoencoder import SparseAutoencoder
 from ppl_disentangle.models.structural_vae import StructuralVAE
+from ppl_disentangle.models.structured_gan import StructuredGAN
 from ppl_disentangle.models.supervised_vae import SupervisedVAE
 from ppl_disentangle.models.two_domain_vae import TwoDomainVAE
 from ppl_disentangle.models.vade import VaDE
@@ -97,6 +98,7 @@ __all__ = [
     "SparseAutoencoder",
     "StructuralIVAE",
     "StructuralVAE",
+    "StructuredGAN",
     "SupervisedVAE",
     "TwoDomainVAE",
     "VaDE",

@@ -18,7 +18,7 @@ from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.network_choice import Networks
 from ppl_disentangle.story import GenerativeStory
 
-__all__ = ["M2"]
+__all__ = ["M2", "known_classes"]
 
 
 class M2(GenerativeStory):
@@ -149,19 +149,11 @@ class M2(GenerativeStory):
         q = dist.OneHotCategorical(logits=at_least_single(self.classifier(h)))
         with self.data_plate(x):
             if classes is not None:
-                known, told = self._told(classes)
+                known, told = known_classes(classes, self.num_classes)
                 pyro.factor("misread", -q.log_prob(told).where(known, 0.0), has_rsample=True)
                 q = dist.OneHotCategorical(probs=torch.where(known[:, None], told, q.probs))
             y = pyro.sample("y", q)
             pyro.sample("z", self.encoder(_beside(h, y)))
-
-    def _told(self, classes: Tensor) -> tuple[Tensor, Tensor]:
-        """Which classes are known, and the classes, one-hot."""
-        if classes.dim() != 2 or classes.shape[-1] != 1:
-            raise ValueError(f"expected classes of shape (batch, 1), NaN where not known, got {tuple(classes.shape)}")
-        known = ~classes[:, 0].isnan()
-        index = classes[:, 0].where(known, 0.0).long().clamp(0, self.num_classes - 1)
-        return known, self.one_hot[index]
 
     def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
         """q(y | x), and q(z | x, y) of the most probable y."""
@@ -180,6 +172,19 @@ class M2(GenerativeStory):
     def objective(self) -> EnumeratedELBO:
         """The bound, its sum over the classes exact."""
         return EnumeratedELBO(self.beta, factors={"misread": self.alpha})
+
+
+def known_classes(classes: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Which of the ``classes``, ``(batch, 1)``, NaN where not known, are known, and all of them one-hot.
+
+    Raises:
+        ValueError: classes of another shape.
+    """
+    if classes.dim() != 2 or classes.shape[-1] != 1:
+        raise ValueError(f"expected classes of shape (batch, 1), NaN where not known, got {tuple(classes.shape)}")
+    known = ~classes[:, 0].isnan()
+    index = classes[:, 0].where(known, 0.0).clamp(0, num_classes - 1)
+    return known, (index[:, None] == torch.arange(num_classes, device=index.device)).to(classes.dtype)
 
 
 def _beside(left: Tensor, right: Tensor) -> Tensor:

@@ -82,6 +82,7 @@ from ppl_disentangle.models import (
     SlowVAE,
     SparseAutoencoder,
     StructuralIVAE,
+    StructuredGAN,
     SupervisedVAE,
     TwoDomainVAE,
     VaDE,
@@ -200,6 +201,11 @@ GAMES = {
         Deterministic(nn.Linear(LATENT, FEATURES)),
         LATENT,
         critic=lambda: JointCritic(FEATURES, LATENT, hidden=8),
+    ),
+    "structured_gan": lambda: StructuredGAN(
+        Grouped(nn.Linear(FEATURES, 2 * 2 + 3), {"z": 2}, {"y": 3}),
+        Deterministic(nn.Linear(2 + 3, FEATURES)),
+        critics=lambda: {"z": JointCritic(FEATURES, 2, hidden=8), "y": JointCritic(FEATURES, 3, hidden=8)},
     ),
     "info_gan": lambda: InfoGAN(
         Grouped(nn.Linear(FEATURES, 2 * 2 + 3), {"z": 2}, {"kind": 3}),
