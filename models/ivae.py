@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import pyro
 import pyro.distributions as dist
@@ -10,9 +11,12 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from ppl_disentangle.conditionals import Gaussian
+from ppl_disentangle.data import FactorDataset, partial_labels, with_conditions
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.models.structural_vae import Posterior, StructuralVAE
+from ppl_disentangle.network_choice import Networks
 from ppl_disentangle.story import GenerativeStory
 from ppl_disentangle.structural import StructuralPrior
 
@@ -74,6 +78,45 @@ class IVAE(GenerativeStory):
         super().__init__()
         self.encoder, self.decoder, self.conditional, self.beta = encoder, decoder, conditional, beta
         self.register_buffer("zeros", torch.zeros(condition_dim), persistent=False)
+
+    factor: str = ""
+    """Whose class, one-hot, is u in :meth:`training_data`."""
+
+    @classmethod
+    def for_data(
+        cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 10, factor: str = "", **hyper: Any
+    ) -> Self:
+        """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
+
+        Args:
+            data: with factors.
+            networks: what encoder and decoder are made by.
+            latent_dim: number of coordinates of z.
+            factor: whose class is u; by default the first that varies.
+            **hyper: of the story.
+
+        Raises:
+            ValueError: data without such a factor.
+        """
+        sizes = {n: k for n, k in zip(data.factor_names, data.factor_sizes, strict=True) if k > 1}
+        if not sizes or factor not in (*sizes, ""):
+            raise ValueError(f"{cls.__name__} needs a factor as u: {data.name} has {list(sizes)}, not {factor!r}")
+        factor = factor or next(iter(sizes))
+        encoder, decoder = Gaussian(networks.encoder(2 * latent_dim)), networks.decoder(latent_dim)
+        story = cls(encoder, decoder, Gaussian(nn.Linear(sizes[factor], 2 * latent_dim)), sizes[factor], **hyper)
+        story.factor = factor
+        return story
+
+    def training_data(self, data: FactorDataset) -> FactorDataset:
+        """The data with u, the class of :attr:`factor`; those that have a u as they are."""
+        if not self.factor or "u" in data.conditions(torch.zeros(1, dtype=torch.int64)):
+            return data
+        classes = partial_labels(data, [self.factor]).values[:, 0].long()
+        return with_conditions(data, u=nn.functional.one_hot(classes, len(self.zeros)).float())
+
+    def held_out_data(self, data: FactorDataset) -> FactorDataset:
+        """The same: there is no bound without u."""
+        return self.training_data(data)
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1, u: Tensor | None = None) -> Tensor:
         """p(x, z | u); where neither x nor u is given, u is zero."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Self
 
 import pyro
 import pyro.distributions as dist
@@ -11,9 +12,11 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppl_disentangle.conditionals import Grouped
+from ppl_disentangle.data import FactorDataset, walks
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.models.ml_vae import product_of_members
+from ppl_disentangle.network_choice import Networks
 from ppl_disentangle.story import GenerativeStory
 
 __all__ = ["VideoVAE"]
@@ -80,6 +83,51 @@ class VideoVAE(GenerativeStory):
         self.encoder, self.decoder, self.event_dim, self.length_scale = encoder, decoder, event_dim, length_scale
         self.beta, self.warm_up = beta, warm_up
         self.register_buffer("zeros", torch.zeros(()), persistent=False)
+
+    frames: int = 8
+    rate: float = 2.0
+    """Of the clips of :meth:`training_data`: their length, and the rate of the Laplace steps of what moves."""
+
+    @classmethod
+    def for_data(
+        cls,
+        data: FactorDataset,
+        networks: Networks,
+        *,
+        identity_dim: int = 5,
+        pose_dim: int = 5,
+        frames: int = 8,
+        rate: float = 2.0,
+        **hyper: Any,
+    ) -> Self:
+        """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
+
+        Args:
+            data: with factors of all combinations, of which those that are ordered or cyclic move.
+            networks: what encoder and decoder are made by.
+            identity_dim: coordinates of the identity.
+            pose_dim: coordinates of a pose.
+            frames: of a clip.
+            rate: of the steps of what moves, as in :func:`~ppl_disentangle.data.walks`.
+            **hyper: of the story.
+
+        Raises:
+            ValueError: data of which nothing moves, or nothing stays.
+        """
+        moving = [f.kind != "categorical" for f, k in zip(data.space, data.factor_sizes, strict=True) if k > 1]
+        if not any(moving) or all(moving):
+            raise ValueError(
+                f"{cls.__name__} needs factors that move and such that stay: {data.name} has {list(data.factor_names)}"
+            )
+        dim = identity_dim + pose_dim
+        encoder = Grouped(networks.encoder(2 * dim), {"identity": identity_dim, "pose": pose_dim})
+        story = cls(encoder, networks.decoder(dim), event_dim=len(data.observation_shape), **hyper)
+        story.frames, story.rate = frames, rate
+        return story
+
+    def training_data(self, data: FactorDataset) -> FactorDataset:
+        """As many clips as there are data."""
+        return walks(data, self.frames, self.rate)
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
         """p(x, s, p)."""

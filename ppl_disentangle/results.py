@@ -12,7 +12,7 @@ from pyro import poutine
 from torch import Tensor
 
 from ppl_disentangle.data import CausalDataset, FactorDataset
-from ppl_disentangle.representation import IMAGE_DIMS, code_names, evaluating
+from ppl_disentangle.representation import IMAGE_DIMS, code_names, evaluating, told_batches
 from ppl_disentangle.sites import Site, data_plate, observed_sites, paired_traces, sampled_sites
 from ppl_disentangle.story import GenerativeStory, story_of
 
@@ -51,9 +51,9 @@ def to_datatree(
     story = story_of(story)
     index = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:num_data]
     with evaluating(story, seed=seed) as device:
-        x = data.to_float(data.observations(index).to(device))
-        posterior = [_draw(story, x) for _ in range(draws)]
-        prior = [_draw(story, None, len(x)) for _ in range(draws)]
+        ((x, told),) = told_batches(data.subset(index), max(len(index), 1), device)
+        posterior = [_draw(story, x, told) for _ in range(draws)]
+        prior = [_draw(story, None, {}, len(x)) for _ in range(draws)]
     tree = {
         "posterior": _dataset([d["latents"] for d in posterior]),
         "posterior_predictive": _dataset([d["means"] for d in posterior]),
@@ -80,7 +80,9 @@ def to_arviz(tree: xr.DataTree) -> Any:
     return arviz.InferenceData.from_datatree(tree)
 
 
-def _draw(story: GenerativeStory, x: Tensor | None, num: int = 0) -> dict[str, dict[str, xr.DataArray]]:
+def _draw(
+    story: GenerativeStory, x: Tensor | None, told: dict[str, Tensor], num: int = 0
+) -> dict[str, dict[str, xr.DataArray]]:
     """One draw of the latents of each datum, with mean and log density of its observations."""
     if x is None:
         model_trace = poutine.trace(story.model).get_trace(batch_size=num)
@@ -88,7 +90,7 @@ def _draw(story: GenerativeStory, x: Tensor | None, num: int = 0) -> dict[str, d
         latents = {name: drawn[name] for name in story.latents}
         observed = {name: site for name, site in drawn.items() if name not in latents}
     else:
-        model_trace, guide_trace = paired_traces(story.model, story.guide, (x,), {}, reparameterised=False)
+        model_trace, guide_trace = paired_traces(story.model, story.guide, (x,), told, reparameterised=False)
         drawn = sampled_sites(guide_trace)
         latents, observed = {name: drawn[name] for name in story.latents}, observed_sites(model_trace)
     plate = data_plate(observed.values())

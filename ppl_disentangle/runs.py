@@ -121,7 +121,7 @@ class Run:
         training = dict(self.config["training"])
         data, held_out = self.split(self.data())
         story = self.untrained(data)
-        data = story.training_data(self.labelled(story, data)[0])
+        data, held_out = story.training_data(self.labelled(story, data)[0]), story.held_out_data(held_out)
         start = time.time()
         history = fit(
             story,
@@ -148,6 +148,7 @@ class Run:
         data = self.data()
         story, other = self.story(data), self.untrained(data, seed=self.config["story"]["seed"] + 1)
         training, held_out = self.split(data)
+        held_out = story.held_out_data(held_out)
         sample = training.observations(torch.randperm(len(training), generator=torch.Generator().manual_seed(1))[:5000])
         precision = self.config["training"].get("precision", "float32")
         untrained = encoder(other, data, precision=precision)
@@ -197,7 +198,7 @@ class Run:
 
         data = self.data()
         story = self.story(data)
-        _, held_out = self.split(data)
+        held_out = story.held_out_data(self.split(data)[1])
         tree = self.read_tree()
         self.write_figure("terms", plots.plot_terms(tree["fit"].to_dataset()))
         x = held_out.to_float(held_out.observations(torch.arange(min(10, len(held_out)))))

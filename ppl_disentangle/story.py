@@ -107,6 +107,10 @@ class GenerativeStory(nn.Module, abc.ABC):
         """
         return data
 
+    def held_out_data(self, data: FactorDataset) -> FactorDataset:
+        """What to take the bound of where there are ``data``: these here, with what a story must be told of each."""
+        return data
+
     def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
         """The representation of x: a distribution for each part of it, of batch shape ``(batch,)``; q(latent | x) here.
 

@@ -6,7 +6,7 @@ from toys import grid
 
 from ppl_disentangle.cli import main
 from ppl_disentangle.conditionals import Bernoulli
-from ppl_disentangle.data import Pendulum, digits
+from ppl_disentangle.data import Pendulum, Sprites, digits
 from ppl_disentangle.inference import fit
 from ppl_disentangle.network_choice import Networks
 from ppl_disentangle.runs import Run
@@ -19,6 +19,8 @@ OF_SEVERAL_FACTORS = ("ada_gvae", "slow_vae")
 
 
 def data_for(name):
+    if name == "video_vae":
+        return Sprites()
     if name in OF_SEVERAL_FACTORS:
         return grid((3, 3, 3))
     return Pendulum(300, size=16) if name in OF_NODES else digits()
@@ -47,12 +49,12 @@ def test_the_list_has_every_story_with_its_options_and_names_those_that_data_alo
     assert all(f"\n{name} " in others for name in from_python())
     assert 'groups={"z": 10}, classes={"kind": 10}' in built
     assert not set(stories()) & set(from_python())
-    assert "ivae" in from_python()
+    assert "info_gan" in from_python()
 
 
 def test_a_story_that_data_alone_do_not_make_is_refused_with_where_to_build_it():
-    with pytest.raises(ValueError, match="ivae is not built from data alone: build IVAE in Python"):
-        build("ivae", digits())
+    with pytest.raises(ValueError, match="info_gan is not built from data alone: build InfoGAN in Python"):
+        build("info_gan", digits())
 
 
 def test_options_are_those_of_building_and_of_the_story():
@@ -94,3 +96,25 @@ def test_networks_are_those_that_fit_and_say_so_where_they_do_not():
         Networks((1, 8, 8), "study")
     with pytest.raises(ValueError, match="no network named 'resnet'; there are study"):
         Networks((1, 64, 64), "resnet")
+
+
+def test_a_story_that_cannot_do_without_u_is_told_it_of_held_out_data_too(tmp_path):
+    run = tmp_path / "run"
+    command = ["train", "ivae", "--data", "digits", "--steps", "3", "--batch-size", "32", "--out", str(run)]
+    assert main([*command, "--held-out", "100"]) == 0
+    tree = Run.open(run).read_tree()
+    assert bool(tree["held_out"]["elbo"].notnull())
+    story = build("ivae", digits(), latent_dim=3)
+    data = story.held_out_data(digits())
+    index = torch.arange(20)
+    assert torch.equal(data.conditions(index)["u"].argmax(-1), digits().factors(index)[:, 0])
+    assert story.training_data(data) is data
+
+
+def test_stories_say_which_factors_they_lack():
+    with pytest.raises(ValueError, match=r"IVAE needs a factor as u: digits has \['digit'\], not 'hue'"):
+        build("ivae", digits(), options={"factor": "hue"})
+    with pytest.raises(
+        ValueError, match=r"VideoVAE needs factors that move and such that stay: digits has \['digit'\]"
+    ):
+        build("video_vae", digits())
