@@ -13,7 +13,7 @@ from torch.distributions import kl_divergence
 
 from ppl_disentangle.inference.decomposed import DecomposedELBO, log_likelihood
 from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.sites import Site, latent_sites, observed_sites
+from ppl_disentangle.sites import Site, latent_sites
 
 __all__ = ["BetaELBO", "beta_from_mean_reduction", "bound_terms", "evidence_terms", "kl"]
 
@@ -30,9 +30,6 @@ class BetaELBO(DecomposedELBO):
     With a mapping from names of latents to weights the divergence is one term a latent, ``"kl[z]"`` for each latent
     ``z`` of the pair; a latent that is not named has weight 1. Equal weights for all are equivalent to one number.
 
-    What the guide states by ``pyro.factor``, such as the distance of two codes, is subtracted, as Pyro's own bounds do:
-    a term by the name of the statement, which is no part of the bound; ``factors`` weighs it.
-
     Nats per datum: a weight for a likelihood averaged over pixels is another number;
     :func:`~ppl_disentangle.inference.beta.beta_from_mean_reduction` converts it.
 
@@ -43,7 +40,6 @@ class BetaELBO(DecomposedELBO):
     Args:
         beta: a number or a schedule, or such for each of some latents; [1] uses 4 on dSprites.
         may_lack: names of latents that not all batches have, such as that of a second frame.
-        factors: weights of what the guide states by ``pyro.factor``, by name; not named, it has weight 1.
         **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`.
 
     Raises:
@@ -63,28 +59,26 @@ class BetaELBO(DecomposedELBO):
         beta: Weight | Mapping[str, Weight] = 4.0,
         *,
         may_lack: Sequence[str] = (),
-        factors: Mapping[str, Weight] | None = None,
         **options: Any,
     ) -> None:
         weights = {_term(name): w for name, w in beta.items()} if isinstance(beta, Mapping) else {"kl": beta}
         if not weights:
             raise ValueError("expected weights of latents by name, got {}; a number weighs all of them alike")
-        super().__init__(weights | dict(factors or {}), **options)
+        super().__init__(weights, **options)
         self.named = tuple(beta) if isinstance(beta, Mapping) else None
         self.may_lack = tuple(may_lack)
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
-        """Log likelihood and negative KL, in nats, and minus what the guide states besides."""
-        factors = {name: -site.total(site.log_prob()) for name, site in observed_sites(guide_trace).items()}
+        """Log likelihood and negative KL, in nats."""
         if self.named is None:
-            return evidence_terms(model_trace, guide_trace) | factors
+            return evidence_terms(model_trace, guide_trace)
         sites = latent_sites(model_trace, guide_trace)
         names = [q.name for q, _ in sites]
         for name in self.named:
             if name not in names and name not in self.may_lack:
                 raise ValueError(f"a weight for {name!r}, but no latent has that name; the pair has {names}")
         divergences = {_term(q.name): -q.total(kl(q, p)) for q, p in sites}
-        return {"log_likelihood": log_likelihood(model_trace), **divergences, **factors}
+        return {"log_likelihood": log_likelihood(model_trace), **divergences}
 
 
 def _term(name: str) -> str:

@@ -36,8 +36,12 @@ class DecomposedELBO(nn.Module, ELBO):
     weight 1. If it adds to the bound, name what it adds in :attr:`penalties`; if it has an opponent, name the term that
     trains it in :attr:`critics`; if it adapts between steps, define :meth:`advance`.
 
+    What the guide states by ``pyro.factor``, such as the distance of two codes, is subtracted from every objective, as
+    Pyro's own bounds do: a term by the name of the statement, which is no part of the bound.
+
     Args:
         weights: for each weighted term a number, or a schedule of the number of steps taken.
+        factors: weights of what the guide states by ``pyro.factor``, by name; not named, it has weight 1.
         warm_up: if positive, every weight in ``weights`` is multiplied by ``min(1, step / warm_up)``.
         num_data: number of data behind a batch, where the pair's plate does not tell.
         num_particles: number of draws from the guide to average over.
@@ -67,6 +71,7 @@ class DecomposedELBO(nn.Module, ELBO):
         self,
         weights: Mapping[str, Weight],
         *,
+        factors: Mapping[str, Weight] | None = None,
         warm_up: int = 0,
         num_data: int | None = None,
         num_particles: int = 1,
@@ -85,10 +90,11 @@ class DecomposedELBO(nn.Module, ELBO):
         for name, number in (("num_particles", num_particles), ("num_data", num_data)):
             if number is not None and number < 1:
                 raise ValueError(f"expected {name} >= 1, got {number}")
+        weights = dict(weights) | dict(factors or {})
         for name, weight in weights.items():
             if not callable(weight) and not weight >= 0:
                 raise ValueError(f"expected a weight of {name!r} that is not negative, got {weight}")
-        self.weights, self.warm_up, self.num_data = dict(weights), warm_up, num_data
+        self.weights, self.warm_up, self.num_data = weights, warm_up, num_data
         self.register_buffer("step", torch.zeros(()))
         self.optimizer_options: dict[str, Any] = {}
         self.last_terms: dict[str, Tensor] = {}
@@ -127,7 +133,8 @@ class DecomposedELBO(nn.Module, ELBO):
         if torch.is_grad_enabled():  # graphs are kept anyway; what terms draw comes after all of the guide's draws
             traces = iter(list(traces))
         for model_trace, guide_trace in traces:
-            for name, term in self.terms(model_trace, guide_trace).items():
+            stated = {n: -site.total(site.log_prob()) for n, site in observed_sites(guide_trace).items()}
+            for name, term in (stated | self.terms(model_trace, guide_trace)).items():
                 totals[name] = totals[name] + term if name in totals else term
         if self.num_particles > 1:
             totals = {name: total / self.num_particles for name, total in totals.items()}

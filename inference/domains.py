@@ -13,7 +13,7 @@ from ppl_disentangle.inference.beta import evidence_terms
 from ppl_disentangle.inference.critics import Game, TwoPlayerELBO, player_loss
 from ppl_disentangle.inference.latents import Latents
 from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.sites import deterministic_sites, latent_sites, observed_sites
+from ppl_disentangle.sites import deterministic_sites, latent_sites
 
 __all__ = ["DomainELBO"]
 
@@ -28,8 +28,7 @@ class DomainELBO(TwoPlayerELBO):
     bound alone.
 
     Terms: ``"log_likelihood"``, ``"kl"``, ``"told_apart"`` (minus what the pair loses to the critic, whose labels it
-    wants swapped, no part of the bound), ``"critic"`` (minus the critic's loss), and what the guide states by
-    ``pyro.factor``, as in :class:`~ppl_disentangle.inference.BetaELBO`.
+    wants swapped, no part of the bound) and ``"critic"`` (minus the critic's loss).
 
     Avoids: no port was read.
 
@@ -38,7 +37,6 @@ class DomainELBO(TwoPlayerELBO):
         latent: the name of c.
         beta: weight of the divergences.
         weight: lambda.
-        factors: weights of what the guide states by ``pyro.factor``, by name; not named, it has weight 1.
         loss: the game, see :func:`~ppl_disentangle.inference.critics.verdict_loss`.
         gradient_penalty: weight of the penalty on the critic's gradient, WGAN-GP's for ``"wasserstein"``, else R1.
         critic_options: options of the critic's optimiser; by default those of the pair.
@@ -60,14 +58,13 @@ class DomainELBO(TwoPlayerELBO):
         beta: Weight = 1.0,
         weight: Weight = 1.0,
         *,
-        factors: Mapping[str, Weight] | None = None,
         loss: Game = "logistic",
         gradient_penalty: float = 0.0,
         critic_options: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(
-            {"kl": beta, "told_apart": weight, **(factors or {})},
+            {"kl": beta, "told_apart": weight},
             critic,
             loss=loss,
             gradient_penalty=gradient_penalty,
@@ -78,8 +75,7 @@ class DomainELBO(TwoPlayerELBO):
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """The bound in nats, what the pair loses to the critic, and what the critic learns by."""
-        stated = observed_sites(guide_trace).items()
-        terms = evidence_terms(model_trace, guide_trace) | {n: -s.total(s.log_prob()) for n, s in stated}
+        terms = evidence_terms(model_trace, guide_trace)
         domain = deterministic_sites(guide_trace).get("domain_of")
         if domain is None:
             return terms

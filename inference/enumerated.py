@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -28,14 +28,12 @@ class EnumeratedELBO(DecomposedELBO):
     combination of these values. With ``beta=1`` this is ``pyro.infer.TraceEnum_ELBO`` of a guide whose discrete latents
     are marked for enumeration, with the KL of z in closed form where torch knows it.
 
-    Terms: ``"log_likelihood"``, ``"kl"`` and what the guide states by ``pyro.factor``, as in
-    :class:`~ppl_disentangle.inference.BetaELBO`.
+    Terms: ``"log_likelihood"`` and ``"kl"`` (negative); what the guide states by ``pyro.factor`` is summed, too.
 
     Avoids: no port was read.
 
     Args:
         beta: a number or a schedule.
-        factors: weights of what the guide states by ``pyro.factor``, by name; not named, it has weight 1.
         **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`; ``vectorize_particles`` is not for it.
 
     Raises:
@@ -45,8 +43,8 @@ class EnumeratedELBO(DecomposedELBO):
         [1] Kingma et al., 2014. https://arxiv.org/abs/1406.5298 (equation 7)
     """
 
-    def __init__(self, beta: Weight = 1.0, *, factors: Mapping[str, Weight] | None = None, **options: Any) -> None:
-        super().__init__({"kl": beta, **(factors or {})}, **options)
+    def __init__(self, beta: Weight = 1.0, **options: Any) -> None:
+        super().__init__({"kl": beta}, **options)
         if self.vectorize_particles:
             raise ValueError("vectorize_particles is not for enumerated latents: set num_particles alone")
 

@@ -51,7 +51,6 @@ class StructuredGame(TwoPlayerELBO):
         label: the name of y.
         read_class: lambda of the class.
         read_style: lambda of the style. log q(z | x) has no upper bound: of much weight it makes all of x a style.
-        factors: weights of what the guide states by ``pyro.factor``, by name; not named, it has weight 1.
         loss: the game, see :func:`~ppl_disentangle.inference.critics.verdict_loss`.
         gradient_penalty: weight of the penalty on the critics' gradients, WGAN-GP's for ``"wasserstein"``, else R1.
         critic_options: options of the critics' optimiser; by default those of the pair.
@@ -72,7 +71,6 @@ class StructuredGame(TwoPlayerELBO):
         *,
         style: str = "z",
         label: str = "y",
-        factors: Mapping[str, Weight] | None = None,
         loss: Game = "logistic",
         gradient_penalty: float = 0.0,
         critic_options: Mapping[str, Any] | None = None,
@@ -81,7 +79,7 @@ class StructuredGame(TwoPlayerELBO):
         if set(critics) != {style, label}:
             raise ValueError(f"expected the critics {style!r} and {label!r}, got {list(critics)}")
         super().__init__(
-            {f"read[{label}]": read_class, f"read[{style}]": read_style, **(factors or {})},
+            {f"read[{label}]": read_class, f"read[{style}]": read_style},
             nn.ModuleDict(dict(critics)),
             loss=loss,
             gradient_penalty=gradient_penalty,

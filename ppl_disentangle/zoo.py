@@ -44,6 +44,12 @@ def _needs_data_alone(story: type[GenerativeStory]) -> bool:
     return hasattr(story, "for_data") and not any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters)
 
 
+def _required(story: type[GenerativeStory]) -> list[str]:
+    """What has to be given to make one."""
+    parameters = inspect.signature(story).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty]
+
+
 def _final() -> dict[str, type[GenerativeStory]]:
     classes = [getattr(models, name) for name in models.__all__]
     final = [c for c in classes if not inspect.isabstract(c)]
@@ -111,7 +117,11 @@ def build(
         if ".py:" in name:
             return story_of(_function(name)(data, **_with_schedules(options, {})))
         if name in from_python():
-            raise ValueError(f"{name} is not built from data alone: build {from_python()[name].__name__} in Python")
+            story = from_python()[name]
+            raise ValueError(
+                f"{name} is not built from data alone, it needs {', '.join(_required(story))}:"
+                f" build {story.__name__} in Python and pass it to fit"
+            )
         choose("story", name, list(stories()))
         known = story_options(name)
         for option in options:
@@ -121,9 +131,9 @@ def build(
             choose("network", network, NETWORKS)
         if latent_dim is not None and "latent_dim" in known:
             options = {"latent_dim": latent_dim} | options
-        story: Any = stories()[name]
+        built: Any = stories()[name]
         networks = Networks(data.observation_shape, network, conditional)
-        return story.for_data(data, networks, **_with_schedules(options, known))
+        return built.for_data(data, networks, **_with_schedules(options, known))
 
 
 def _with_schedules(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -353,3 +353,33 @@ def test_pairs_that_do_not_match_are_refused():
 
     with pytest.raises(ValueError, match=r"expected one scale for all, got \{'a': 1.0, 'b': 2.0\}"):
         TCELBO(num_data=10).loss(apart, apart)
+
+
+def test_what_a_guide_states_is_subtracted_as_pyro_does_and_weighed_by_its_name():
+    x = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(torch.cat([z, z[:, :1]], -1), 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x[:, :2], 0.5).to_event(1))
+            pyro.factor("far", (z - x[:, 1:]).square().sum(-1), has_rsample=True)
+
+    torch.manual_seed(0)
+    expected = TraceMeanField_ELBO().loss(model, guide, x)
+    torch.manual_seed(0)
+    objective = BetaELBO(1.0)
+    assert objective.loss(model, guide, x) == pytest.approx(expected, rel=1e-6)
+    far = objective.last_terms["far"].item()
+    assert far < 0
+    for weighted in (BetaELBO(1.0, factors={"far": 3.0}), BetaELBO({"z": 1.0}, factors={"far": 3.0})):
+        torch.manual_seed(0)
+        assert weighted.loss(model, guide, x) == pytest.approx(expected - 2 * far, rel=1e-6)
+    torch.manual_seed(0)
+    other = TCELBO(num_data=8, factors={"far": 0.0})
+    without = other.loss(model, guide, x)
+    torch.manual_seed(0)
+    assert TCELBO(num_data=8).loss(model, guide, x) == pytest.approx(without - far, rel=1e-6)
