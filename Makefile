@@ -10,8 +10,8 @@ help:  ## List these commands
 demo: $(INSTALLED)  ## Train, intervene, report: the whole library once; DEMO="…" passes arguments on
 	$(VENV)/bin/ppl-disentangle demo $(DEMO)
 
-test: $(INSTALLED)  ## Run the tests and every example in a docstring
-	$(VENV)/bin/python -m pytest
+test: $(INSTALLED)  ## Run the tests and every example in a docstring, a process a core
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadfile
 
 lint: $(INSTALLED)  ## Check format, style and types
 	$(VENV)/bin/ruff format --check

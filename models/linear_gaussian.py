@@ -141,7 +141,9 @@ class ProbabilisticPCA(LinearGaussian):
 
 
 class FactorAnalysis(LinearGaussian):
-    r"""A scale for the noise of each feature, :math:`\Psi = \operatorname{diag} \psi` [1].
+    r"""A linear story with a scale of its own for the noise of each feature.
+
+    .. math:: \Psi = \operatorname{diag} \psi \quad [1]
 
     - Story, guide: as of :class:`LinearGaussian`.
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO` with weight 1.

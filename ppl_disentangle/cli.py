@@ -127,12 +127,14 @@ def list_stories(options: argparse.Namespace) -> int:
     """List the stories of the zoo with their hyper-parameters."""
     from ppl_disentangle.zoo import from_python, stories, story_options
 
-    for name, story in stories().items():
-        print(f"{name:<18} {(story.__doc__ or '').strip().splitlines()[0]}")
-        print(f"{'':<18} " + ", ".join(f"{k}={_shown(v)}" for k, v in story_options(name).items()))
+    built, others = stories(), from_python()
+    width = max(map(len, built | others))
+    for name, story in built.items():
+        print(f"{name:<{width}} {(story.__doc__ or '').strip().splitlines()[0]}")
+        print(f"{'':<{width}} " + ", ".join(f"{k}={_shown(v)}" for k, v in story_options(name).items()))
     print("\nBuilt in Python, as they need more than data:")
-    for name, story in from_python().items():
-        print(f"{name:<18} {(story.__doc__ or '').strip().splitlines()[0]}")
+    for name, story in others.items():
+        print(f"{name:<{width}} {(story.__doc__ or '').strip().splitlines()[0]}")
     return 0
 
 

@@ -54,7 +54,8 @@ def _final() -> dict[str, type[GenerativeStory]]:
     classes = [getattr(models, name) for name in models.__all__]
     final = [c for c in classes if not inspect.isabstract(c)]
     files = [c.__module__.rpartition(".")[2] for c in final]
-    return {f if files.count(f) == 1 else _in_words(c.__name__): c for f, c in zip(files, final, strict=True)}
+    named = {f if files.count(f) == 1 else _in_words(c.__name__): c for f, c in zip(files, final, strict=True)}
+    return dict(sorted(named.items()))
 
 
 def _in_words(name: str) -> str:

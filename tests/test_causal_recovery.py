@@ -2,9 +2,7 @@
 
 import math
 
-import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import nn
 
 from ppl_disentangle import encode
@@ -12,6 +10,7 @@ from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
 from ppl_disentangle.data import LinearSCM, from_arrays, with_conditions
 from ppl_disentangle.inference import fit
 from ppl_disentangle.mechanisms import LinearGaussian
+from ppl_disentangle.metrics import mcc
 from ppl_disentangle.models import DEAR, IVAE, VAE, CausalVAE, StructuralIVAE
 from ppl_disentangle.structural import StructuralPrior
 
@@ -45,12 +44,6 @@ def test_dear_tells_which_edges_of_its_super_graph_are_real():
     assert len(found) == 6
     assert {edge for edge, weight in found.items() if abs(weight) > 0.3} == weights.keys()
     assert all(found[edge] * weight > 0 for edge, weight in weights.items())
-
-
-def mcc(codes, factors):
-    """Mean absolute correlation of codes and factors in the best pairing."""
-    correlations = np.abs(np.corrcoef(codes.T, factors.T)[: codes.shape[1], codes.shape[1] :])
-    return correlations[linear_sum_assignment(-correlations)].mean()
 
 
 def nonstationary(num=4000, dim=3, segments=10):
