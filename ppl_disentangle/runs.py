@@ -32,7 +32,7 @@ from ppl_disentangle.zoo import build
 
 __all__ = ["Run"]
 
-CODES, QUANTILES = 2000, (0.02, 0.14, 0.26, 0.38, 0.5, 0.62, 0.74, 0.86, 0.98)
+CODES, SHOWN, QUANTILES = 2000, 20, (0.02, 0.14, 0.26, 0.38, 0.5, 0.62, 0.74, 0.86, 0.98)
 
 
 @dataclasses.dataclass
@@ -229,14 +229,14 @@ class Run:
     def traverse(
         self, story: GenerativeStory, x: Tensor, codes: xr.Dataset, factors: xr.DataArray | None
     ) -> xr.DataArray | None:
-        """One coordinate at a time over quantiles of its aggregate posterior, those of the largest KL first.
+        """One coordinate at a time over quantiles of its aggregate posterior, the 20 of the largest KL, these first.
 
         Coordinates of classes, which take no other numbers, are left out; ``None`` if there are no others.
         """
         from ppl_disentangle import plots
 
         names = codes["code"].values[np.argsort(-codes["kl"].values, kind="stable")]
-        names = np.array([name for name in names if takes_numbers(story, str(name))])
+        names = np.array([name for name in names if takes_numbers(story, str(name))][:SHOWN])
         if not names.size:
             return None
         quantiles = aggregate_quantiles(codes, QUANTILES).sel(code=names)

@@ -104,9 +104,10 @@ def test_networks_are_those_that_fit_and_say_so_where_they_do_not():
 def test_a_story_that_cannot_do_without_u_is_told_it_of_held_out_data_too(tmp_path):
     run = tmp_path / "run"
     command = ["train", "ivae", "--data", "digits", "--steps", "3", "--batch-size", "32", "--out", str(run)]
-    assert main([*command, "--held-out", "100"]) == 0
+    assert main([*command, "--held-out", "100", "--latent-dim", "30"]) == 0
     tree = Run.open(run).read_tree()
     assert bool(tree["held_out"]["elbo"].notnull())
+    assert tree["traversals"].sizes["code"] == 20  # of 30, as many as a page takes
     story = build("ivae", digits(), latent_dim=3)
     data = story.held_out_data(digits())
     index = torch.arange(20)
