@@ -33,6 +33,7 @@ from ppl_disentangle.sheet import (
 )
 
 __all__ = [
+    "plot_compression",
     "plot_factor_map",
     "plot_intervention",
     "plot_reconstructions",
@@ -129,6 +130,20 @@ def plot_rows(rows: Mapping[str, ArrayLike]) -> Figure:
     (first, images), *others = rows.items()
     pairs = [next(_pair(row, images, name, first)) for name, row in [(first, images), *others]]
     return stacked(dict(zip(rows, map(display, pairs), strict=True))).figure
+
+
+def plot_compression(curve: xr.Dataset, x: ArrayLike) -> Figure:
+    """Originals above what remains of them when only the first of a story's latents are kept.
+
+    Args:
+        curve: what :func:`~ppl_disentangle.inference.compression_curve` returns, of images.
+        x: the originals of the images it shows, shape ``(num, channels, height, width)``.
+    """
+    rows = {"original": np.asarray(x)}
+    for kept in curve["kept"].values:
+        rate, distortion = (curve[name].sel(kept=kept).item() for name in ("rate", "distortion"))
+        rows[f"{kept} kept: {rate:.1f} nats, error {distortion:.3f}"] = curve["image"].sel(kept=kept).values
+    return plot_rows(rows)
 
 
 def plot_factor_map(matrix: xr.DataArray) -> Figure:

@@ -15,6 +15,7 @@ from ppl_disentangle.data import digits, from_arrays
 from ppl_disentangle.data.base import Subset
 from ppl_disentangle.inference import BetaELBO, compression_curve, evidence, fit
 from ppl_disentangle.models import ConvDRAW, LadderVAE
+from ppl_disentangle.plots import plot_compression
 from ppl_disentangle.representation import decode, reconstruct
 from ppl_disentangle.zoo import build
 
@@ -142,3 +143,15 @@ def test_deep_stories_are_built_from_data_and_say_what_they_need():
         build("ladder_vae", data, options={"dims": [4]})
     with pytest.raises(ValueError, match=r"sides that 4 divides, got \(6,\)"):
         build("conv_draw", from_arrays(torch.rand(8, 6)))
+
+
+def test_a_row_of_the_picture_is_what_remains_for_its_nats(drawing):
+    _, _, new, curve = drawing
+    x, _ = floats(new)
+    shown = curve.isel(data=slice(3))
+    axes = plot_compression(shown, x[:3]).axes[0]
+    labels = " ".join(text.get_text() for text in axes.texts)
+    rate, distortion = (curve[name].values[2] for name in ("rate", "distortion"))
+    assert f"2 kept: {rate:.1f} nats, error {distortion:.3f}" in labels
+    with pytest.raises(ValueError, match="shape"):
+        plot_compression(shown, x[:2])
