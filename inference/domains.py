@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -10,7 +9,7 @@ from pyro.poutine import Trace
 from torch import Tensor, nn
 
 from ppl_disentangle.inference.beta import evidence_terms
-from ppl_disentangle.inference.critics import Game, TwoPlayerELBO, player_loss
+from ppl_disentangle.inference.critics import TwoPlayerELBO, player_loss
 from ppl_disentangle.inference.latents import Latents
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.sites import deterministic_sites, latent_sites
@@ -37,10 +36,7 @@ class DomainELBO(TwoPlayerELBO):
         latent: the name of c.
         beta: weight of the divergences.
         weight: lambda.
-        loss: the game, see :func:`~ppl_disentangle.inference.critics.verdict_loss`.
-        gradient_penalty: weight of the penalty on the critic's gradient, WGAN-GP's for ``"wasserstein"``, else R1.
-        critic_options: options of the critic's optimiser; by default those of the pair.
-        **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`.
+        **options: of the game and its critic, as in :class:`~ppl_disentangle.inference.critics.TwoPlayerELBO`.
 
     Raises:
         ValueError: another loss, or a negative weight; when called, a pair without that latent.
@@ -57,20 +53,9 @@ class DomainELBO(TwoPlayerELBO):
         latent: str,
         beta: Weight = 1.0,
         weight: Weight = 1.0,
-        *,
-        loss: Game = "logistic",
-        gradient_penalty: float = 0.0,
-        critic_options: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(
-            {"kl": beta, "told_apart": weight},
-            critic,
-            loss=loss,
-            gradient_penalty=gradient_penalty,
-            critic_options=critic_options,
-            **options,
-        )
+        super().__init__({"kl": beta, "told_apart": weight}, critic, **options)
         self.latent = latent
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
-from ppl_disentangle.inference.critics import Game, TwoPlayerELBO, player_loss
+from ppl_disentangle.inference.critics import TwoPlayerELBO, player_loss
 from ppl_disentangle.inference.latents import Latents
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.sites import (
@@ -51,10 +51,8 @@ class StructuredGame(TwoPlayerELBO):
         label: the name of y.
         read_class: lambda of the class.
         read_style: lambda of the style. log q(z | x) has no upper bound: of much weight it makes all of x a style.
-        loss: the game, see :func:`~ppl_disentangle.inference.critics.verdict_loss`.
-        gradient_penalty: weight of the penalty on the critics' gradients, WGAN-GP's for ``"wasserstein"``, else R1.
-        critic_options: options of the critics' optimiser; by default those of the pair.
-        **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`; particles are not for it.
+        **options: of the game and its critics, as in :class:`~ppl_disentangle.inference.critics.TwoPlayerELBO`;
+            particles are not for it.
 
     Raises:
         ValueError: particles, another loss, or critics of other names.
@@ -71,9 +69,6 @@ class StructuredGame(TwoPlayerELBO):
         *,
         style: str = "z",
         label: str = "y",
-        loss: Game = "logistic",
-        gradient_penalty: float = 0.0,
-        critic_options: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
         if set(critics) != {style, label}:
@@ -81,9 +76,6 @@ class StructuredGame(TwoPlayerELBO):
         super().__init__(
             {f"read[{label}]": read_class, f"read[{style}]": read_style},
             nn.ModuleDict(dict(critics)),
-            loss=loss,
-            gradient_penalty=gradient_penalty,
-            critic_options=critic_options,
             **options,
         )
         if self.num_particles > 1:

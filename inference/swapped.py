@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
 from ppl_disentangle.inference.beta import evidence_terms
-from ppl_disentangle.inference.critics import Game, TwoPlayerELBO, player_loss
+from ppl_disentangle.inference.critics import TwoPlayerELBO, player_loss
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.sites import data_of, deterministic_sites
 
@@ -36,10 +35,7 @@ class SwapELBO(TwoPlayerELBO):
             :class:`~ppl_disentangle.inference.critics.JointCritic`.
         beta: weight of the divergences.
         weight: lambda.
-        loss: the game, see :func:`~ppl_disentangle.inference.critics.verdict_loss`.
-        gradient_penalty: weight of the penalty on the critic's gradient, WGAN-GP's for ``"wasserstein"``, else R1.
-        critic_options: options of the critic's optimiser; by default those of the pair.
-        **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`.
+        **options: of the game and its critic, as in :class:`~ppl_disentangle.inference.critics.TwoPlayerELBO`.
 
     Raises:
         ValueError: another loss, or a negative weight; when called, a guide of groups that states nothing swapped.
@@ -55,20 +51,9 @@ class SwapELBO(TwoPlayerELBO):
         critic: nn.Module,
         beta: Weight = 1.0,
         weight: Weight = 1.0,
-        *,
-        loss: Game = "logistic",
-        gradient_penalty: float = 0.0,
-        critic_options: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(
-            {"kl": beta, "swapped": weight},
-            critic,
-            loss=loss,
-            gradient_penalty=gradient_penalty,
-            critic_options=critic_options,
-            **options,
-        )
+        super().__init__({"kl": beta, "swapped": weight}, critic, **options)
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """The bound in nats, what the pair loses to the critic, and what the critic learns by."""

@@ -48,9 +48,7 @@ class ContentStyleVAE(GenerativeStory):
 
     def __init__(self, encoder: Grouped, decoder: nn.Module, *, event_dim: int = 3) -> None:
         super().__init__()
-        if tuple(encoder.groups) != self.latents or encoder.classes:
-            given = {**encoder.groups, **encoder.classes}
-            raise ValueError(f"expected an encoder of the groups 'content' and 'style', got {given}")
+        encoder.check_groups(*self.latents)
         self.encoder, self.decoder, self.event_dim = encoder, decoder, event_dim
         self.register_buffer("zeros", torch.zeros(()), persistent=False)
 

@@ -81,9 +81,7 @@ class TwoDomainVAE(GenerativeStory):
         critic_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if tuple(encoder.groups) != self.latents or encoder.classes:
-            given = {**encoder.groups, **encoder.classes}
-            raise ValueError(f"expected an encoder of the groups 'content' and 'attribute', got {given}")
+        encoder.check_groups(*self.latents)
         self.encoder, self.decoder = encoder, decoder
         self.beta, self.weight, self.cross_cycle, self.critic_options = beta, weight, cross_cycle, critic_options
         self.centres = nn.Parameter(torch.randn(2, encoder.groups["attribute"]))

@@ -75,9 +75,7 @@ class VideoVAE(GenerativeStory):
         warm_up: int = 0,
     ) -> None:
         super().__init__()
-        if tuple(encoder.groups) != self.latents or encoder.classes:
-            given = {**encoder.groups, **encoder.classes}
-            raise ValueError(f"expected an encoder of the groups 'identity' and 'pose', got {given}")
+        encoder.check_groups(*self.latents)
         if length_scale <= 0:
             raise ValueError(f"expected length_scale > 0, got {length_scale}")
         self.encoder, self.decoder, self.event_dim, self.length_scale = encoder, decoder, event_dim, length_scale

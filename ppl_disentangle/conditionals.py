@@ -176,6 +176,12 @@ class Grouped(nn.Module):
             raise ValueError(f"expected positive sizes and temperature, got {groups}, {classes} and {temperature}")
         self.net, self.groups, self.classes, self.temperature = net, dict(groups), dict(classes), temperature
 
+    def check_groups(self, *names: str) -> None:
+        """Raise a ValueError unless it has these groups, in this order, and no classes."""
+        if tuple(self.groups) != names or self.classes:
+            expected, given = " and ".join(map(repr, names)), {**self.groups, **self.classes}
+            raise ValueError(f"expected an encoder of the groups {expected}, got {given}")
+
     def forward(self, x: Tensor) -> dict[str, TorchDistribution]:
         """q of each latent, by name, each of batch shape ``(batch,)``."""
         output = at_least_single(self.net(x))
