@@ -10,7 +10,7 @@ from torch import Tensor
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference.beta import kl
 from ppl_disentangle.inference.bounds import sites_of
-from ppl_disentangle.representation import IMAGE_DIMS, evaluating, told_batches
+from ppl_disentangle.representation import evaluating, observation_dims, told_batches
 from ppl_disentangle.sites import returned_site
 from ppl_disentangle.story import GenerativeStory, story_of
 
@@ -64,7 +64,7 @@ def compression_curve(
                 sites, _, plate = sites_of(story, x, told)
                 kept = {name: sites[name] for name in story.latents}
                 held = {name: q.value for name, (q, _) in kept.items()}
-                drawn = torch.stack([_drawn(story, held, k, x) for k in range(len(kept) + 1)])
+                drawn = torch.stack([_drawn(story, held, k, x, told) for k in range(len(kept) + 1)])
                 nats.append(torch.stack([q.per_datum(kl(q, p), plate) for q, p in kept.values()], -1).cpu())
                 errors.append((drawn - x).square().flatten(2).mean(-1).T.cpu())
                 if not sample and sum(i.shape[1] for i in images) < num_images:
@@ -75,19 +75,15 @@ def compression_curve(
         {
             "rate": ("kept", torch.cat([rate.new_zeros(1), rate]).numpy()),
             "distortion": ("kept", torch.cat(errors).mean(0).numpy()),
-            "image": (("kept", "data", *_observation_dims(shown.dim() - 2)), shown.numpy()),
+            "image": (("kept", "data", *observation_dims(shown.dim() - 2)), shown.numpy()),
         },
         {"kept": range(len(rate) + 1)},
         {"units": "nats per datum, squared error per value", "num_samples": num_samples, "seed": seed},
     )
 
 
-def _drawn(story: GenerativeStory, values: dict[str, Tensor], kept: int, x: Tensor) -> Tensor:
+def _drawn(story: GenerativeStory, values: dict[str, Tensor], kept: int, x: Tensor, told: dict[str, Tensor]) -> Tensor:
     """The mean of p(x | z) at the first latents' values, and at draws of the others."""
     held = dict(list(values.items())[:kept])
-    trace = poutine.trace(poutine.condition(story.model, data=held)).get_trace(batch_size=len(x))
+    trace = poutine.trace(poutine.condition(story.model, data=held)).get_trace(batch_size=len(x), **told)
     return returned_site(trace).fn.mean
-
-
-def _observation_dims(number: int) -> tuple[str, ...]:
-    return IMAGE_DIMS if number == 3 else tuple(f"x_dim_{i}" for i in range(number))

@@ -23,7 +23,8 @@ class SwapELBO(TwoPlayerELBO):
 
     The guide states :math:`\tilde x_g`, drawn with the content of group g and the style of another, as the auxiliary
     site ``"swapped"``, of shape ``(batch, *event)``. The critic sees it beside a member of g: it must not differ in
-    what the group shares, which it would if the style told of it. Batches of single observations have the bound alone.
+    what the group shares, which it would if the style told of it. A guide that states none has the bound
+    alone, as that of single observations.
 
     Terms: ``"log_likelihood"``, ``"kl"``, ``"swapped"`` (minus what the pair loses to the critic, the non-saturating
     loss, no part of the bound) and ``"critic"`` (minus its loss for both kinds of pairs).
@@ -38,7 +39,7 @@ class SwapELBO(TwoPlayerELBO):
         **options: of the game and its critic, as in :class:`~ppl_disentangle.inference.critics.TwoPlayerELBO`.
 
     Raises:
-        ValueError: another loss, or a negative weight; when called, a guide of groups that states nothing swapped.
+        ValueError: another loss, or a negative weight.
 
     References:
         [1] Mathieu et al., 2016. https://arxiv.org/abs/1611.03383

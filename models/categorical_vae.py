@@ -23,8 +23,7 @@ class CategoricalVAE(GroupedVAE):
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO`; the divergence is that of the relaxed classes.
     - Data: observations alone.
     - For: factors that have no order, such as colours and shapes. Classes cannot be rotated into each other as normal
-      coordinates can [3]: they come to name the kinds of three things added up, in one of three runs, whose loss tells
-      it from those that did not.
+      coordinates can [3]: of three runs, that of the least loss names the kinds of three things added up.
 
     Args:
         encoder: as in :class:`~ppl_disentangle.models.GroupedVAE`.

@@ -30,8 +30,11 @@ class ContentStyleVAE(GenerativeStory):
     Data are groups ``(batch, members, *event)``, such as of :func:`~ppl_disentangle.data.sharing`; single observations
     are groups of one.
 
-    Implementing one: say in :meth:`content_of_group` how a group's content is read from its members, and define
-    ``objective``.
+    The content of a group is read from its first member, and has to do for the others. Of pairs whose order is random
+    this is as good as swapping contents.
+
+    Implementing one: define ``objective``; :meth:`content_of_group` where contents are read otherwise, and
+    :meth:`state` for what else is to hold of groups.
 
     Args:
         encoder: ``encoder(x)`` has the groups ``"content"`` and ``"style"``.
@@ -132,20 +135,19 @@ class ContentStyleVAE(GenerativeStory):
             shared = pyro.sample("content", self.content_of_group(_in_groups(content, len(members))))
             with pyro.plate("members", len(members), dim=-2):
                 own = pyro.sample("style", _in_groups(style, len(members)).to_event(1))
-            self.state(members, shared, own)
+            self.state(shared, own)
 
-    def state(self, x: Tensor, content: Tensor, style: Tensor) -> None:
+    def state(self, content: Tensor, style: Tensor) -> None:
         """State in the guide what else is to hold of groups, inside of the plate over them; nothing here.
 
         Args:
-            x: observations, ``(members, batch, *event)``.
             content: draws of the contents, ``(batch, dim)``.
             style: draws of the styles, ``(members, batch, dim)``.
         """
 
-    @abc.abstractmethod
     def content_of_group(self, members: dist.Normal) -> TorchDistribution:
-        """q(c | x of all members), events of shape ``(dim,)``, from q(c | x) of each, ``(members, batch, dim)``."""
+        """q(c | x of a group), events of shape ``(dim,)``, from q(c | x) of each, ``(members, batch, dim)``."""
+        return dist.Normal(members.loc[0], members.scale[0]).to_event(1)
 
     def _members(self, x: Tensor) -> Tensor:
         """Groups as ``(members, batch, *event)``; single observations as they are."""

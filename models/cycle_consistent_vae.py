@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import pyro
-import pyro.distributions as dist
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppl_disentangle.conditionals import Grouped
@@ -19,16 +17,14 @@ __all__ = ["CycleConsistentVAE"]
 class CycleConsistentVAE(ContentStyleVAE):
     r"""Groups that share a content, whose styles are read back from whatever they are drawn with.
 
-    .. math:: q(c_g \mid x_{g\cdot}) = q(c \mid x_{g1}), \qquad
-       \mathcal L - \lambda\, \mathbb E_{s \sim \mathcal N(0, I)} \lVert \mu_s(x(c_g, s)) - \mu_s(x(c_h, s)) \rVert_1
+    .. math:: \mathcal L - \lambda\, \mathbb E_{s \sim \mathcal N(0, I)}
+       \lVert \mu_s(x(c_g, s)) - \mu_s(x(c_h, s)) \rVert_1
 
-    The forward cycle is the bound: the content of the first member has to do for the others, which only their styles
-    tell from it. The reverse cycle draws a style with the contents of two groups g and h and reads it back, by the
-    style's posterior mean, from either image: it must not tell which content it was. It teaches the encoder alone; by
-    a decoder that learned from it, too, a shared factor came to be in the styles. There is no adversary.
+    The forward cycle is the bound. The reverse cycle draws a style with the contents of two groups g and h and reads it
+    back, by the style's posterior mean, from either image: it must not tell which content it was. The encoder alone
+    learns by it. There is no adversary.
 
-    - Story: as of :class:`~ppl_disentangle.models.ContentStyleVAE`. Contents are points without a prior in [1].
-    - Guide: above. The first of a pair stands for both, as good as swapping them, since their order is random.
+    - Story, guide: as of :class:`~ppl_disentangle.models.ContentStyleVAE`. Contents are points without a prior in [1].
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO`; the cycle is a ``pyro.factor`` of the guide.
     - Data: groups.
     - For: styles without a trace of the content, where the divergences weigh too little to keep it out.
@@ -56,16 +52,12 @@ class CycleConsistentVAE(ContentStyleVAE):
         super().__init__(encoder, decoder, event_dim=event_dim)
         self.cycle, self.beta = cycle, beta
 
-    def content_of_group(self, members: dist.Normal) -> TorchDistribution:
-        """That of the first member."""
-        return dist.Normal(members.loc[0], members.scale[0]).to_event(1)
-
-    def state(self, x: Tensor, content: Tensor, style: Tensor) -> None:
+    def state(self, content: Tensor, style: Tensor) -> None:
         """How far styles of the prior are from being read back."""
         pyro.factor("cycle", self.apart(content, torch.randn_like(style[0])), has_rsample=True)
 
     def apart(self, content: Tensor, style: Tensor) -> Tensor:
-        """Distances of what is read of each style in a row, drawn with its own content and with that of the next."""
+        """Distances of what is read of each style in a row, drawn with its own content and with that before."""
         codes = torch.cat([torch.cat([c, style], -1) for c in (content, content.roll(1, 0))])
         read = self.encoder(self.decoder(codes).mean.detach())["style"].mean
         own, other = read.chunk(2)

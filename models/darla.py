@@ -37,15 +37,15 @@ class DARLA(IsotropicVAE):
     - Data: observations alone. :meth:`training_data` teaches the features first; in Python, give taught ones.
     - For: codes that serve where images look different from those that were learned from, the first of the three stages
       of [1]; agents are no part of this library. Where colours met that had not met before, what was learned of places
-      before held better than with the codes of a beta-VAE of pixels (``tests/test_darla.py``:
-      R^2 lost by three runs on average, .02 against .05).
+      before held better than with the codes of a beta-VAE of pixels (``tests/test_darla.py``
+      prints what either loses).
 
     Args:
         encoder: as in :class:`IsotropicVAE`.
         decoder: as in :class:`IsotropicVAE`; its mean is the image.
         latent_dim: as in :class:`IsotropicVAE`.
         features: what J is the encoder of; it no longer learns.
-        beta: weight of the divergence; 1 in [1].
+        beta: weight of the divergence; a choice of ours.
         warm_up: steps over which it rises from 0.
         feature_steps: steps of teaching the features in :meth:`training_data`.
 

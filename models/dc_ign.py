@@ -102,7 +102,7 @@ class DCIGN(IsotropicVAE):
         Raises:
             ValueError: data none of whose factors vary.
         """
-        factors = {n: factor_dim * (k > 1) for n, k in zip(data.factor_names, data.factor_sizes, strict=True)}
+        factors = {name: factor_dim * (name in data.varying) for name in data.factor_names}
         if not any(factors.values()):
             raise ValueError(f"{cls.__name__} needs groups in which a factor varies: {data.name} has none that does")
         dim = sum(factors.values())

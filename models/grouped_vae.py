@@ -19,7 +19,7 @@ from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.network_choice import Networks
 from ppl_disentangle.story import GenerativeStory
 
-__all__ = ["GroupedVAE"]
+__all__ = ["GroupedVAE", "check_probabilities"]
 
 GROUPS, CLASSES = MappingProxyType({"z": 10}), MappingProxyType({"kind": 10})
 """Of stories that are built from data and nothing else; choices of ours."""
@@ -98,14 +98,22 @@ class GroupedVAE(GenerativeStory):
 
     def check_intervention(self, name: str, value: Tensor) -> None:
         """Refuse what is no distribution over the values of a class."""
-        if name in self.encoder.classes and (
-            (value < 0).any() or not torch.allclose(value.sum(-1), value.new_ones(()))
-        ):
-            raise ValueError(
-                f"do({name!r}): expected rows over {self.encoder.classes[name]} values, none negative, that sum to 1,"
-                f" such as a one-hot row; got {value.tolist()}"
-            )
+        if name in self.encoder.classes:
+            check_probabilities(name, value, self.encoder.classes[name])
 
     @abc.abstractmethod
     def objective(self) -> ELBO:
         """The published objective with its published weights."""
+
+
+def check_probabilities(name: str, value: Tensor, size: int) -> None:
+    """Refuse an intervention on a class that is no distribution over its ``size`` values.
+
+    Raises:
+        ValueError: a negative number, or a row that does not sum to 1.
+    """
+    if (value < 0).any() or not torch.allclose(value.sum(-1), value.new_ones(())):
+        raise ValueError(
+            f"do({name!r}): expected rows over {size} values, none negative, that sum to 1, such as a one-hot row;"
+            f" got {value.tolist()}"
+        )

@@ -98,7 +98,7 @@ class IVAE(GenerativeStory):
         Raises:
             ValueError: data without such a factor.
         """
-        sizes = {n: k for n, k in zip(data.factor_names, data.factor_sizes, strict=True) if k > 1}
+        sizes = data.varying
         if not sizes or factor not in (*sizes, ""):
             raise ValueError(f"{cls.__name__} needs a factor as u: {data.name} has {list(sizes)}, not {factor!r}")
         factor = factor or next(iter(sizes))

@@ -1,4 +1,4 @@
-"""The ladder VAE [Sonderby et al., 2016]: levels of latents, whose guide corrects the story's own prediction."""
+"""The ladder VAE [Sønderby et al., 2016]: levels of latents, whose guide corrects the story's own prediction."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ class LadderVAE(GenerativeStory):
 
     The guide goes down the same ladder as the story and corrects its prediction by what each level read of x on the way
     up, each weighed by its precision; at the top the prior is left out. Without that (``merged=False``) it is the
-    hierarchical VAE, whose guide has to learn the prediction by itself: its upper levels tend to hold nothing.
+    hierarchical VAE, whose guide has to learn the prediction by itself: its upper levels tend to hold less.
 
     - Story, guide: above. Latents are named from the top: ``z2``, ``z1`` for two levels. The representation of a level
       is its posterior at the means of those above.
-    - Objective: :class:`~ppl_disentangle.inference.BetaELBO`, the weight of the divergences rising from 0: without that
-      [1] found upper levels to stay empty.
+    - Objective: :class:`~ppl_disentangle.inference.BetaELBO`, the weight of the divergences rising from 0, which
+      [1] calls crucial.
     - Data: observations alone.
-    - For: codes of several levels of abstraction; ``do`` on an upper level moves those below with it. On toys of kinds
-      and of rings its top held more of the divergence than that of the hierarchical VAE, as [1] has it, but its bound
-      was not higher, as [1] has it for digits of five levels.
+    - For: codes of several levels of abstraction; ``do`` on an upper level moves those below with it. On a toy of kinds
+      its top holds more of the divergence than that of the hierarchical VAE; that its bound is higher, too, as in [1],
+      could not be reproduced on toys of two and four levels.
 
     Args:
         features: from observations to ``(batch, width)``.
@@ -56,7 +56,7 @@ class LadderVAE(GenerativeStory):
         ValueError: fewer than two levels.
 
     References:
-        [1] Sonderby et al., 2016. https://arxiv.org/abs/1602.02282
+        [1] Sønderby et al., 2016. https://arxiv.org/abs/1602.02282
 
     Example:
         >>> from ppl_disentangle.conditionals import Bernoulli

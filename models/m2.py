@@ -9,12 +9,14 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
+from pyro.infer.util import is_validation_enabled
 from torch import Tensor, nn
 
 from ppl_disentangle.conditionals import Gaussian, at_least_single
 from ppl_disentangle.data import FactorDataset, partial_labels, with_conditions
 from ppl_disentangle.inference import EnumeratedELBO
 from ppl_disentangle.inference.schedules import Weight
+from ppl_disentangle.models.grouped_vae import check_probabilities
 from ppl_disentangle.network_choice import Networks
 from ppl_disentangle.story import GenerativeStory
 
@@ -48,8 +50,8 @@ class M2(GenerativeStory):
         decoder: ``decoder(h)`` is p(x | y, z), h the style followed by the class; likewise.
         latent_dim: number of coordinates of z.
         num_classes: K.
-        alpha: weight of the log probability of a known class, a choice of ours; [1] has a tenth of the number of data
-            by that of known classes. Of too little weight, classes that mean something else are better codes.
+        alpha: weight of the log probability of a known class, a choice of ours. Of too little weight, classes that mean
+            something else are better codes.
         beta: weight of the divergences.
 
     Raises:
@@ -119,7 +121,7 @@ class M2(GenerativeStory):
         Raises:
             ValueError: data without factors.
         """
-        sizes = {n: size for n, size in zip(data.factor_names, data.factor_sizes, strict=True) if size > 1}
+        sizes = data.varying
         if not sizes or factor not in (*sizes, ""):
             raise ValueError(
                 f"{cls.__name__} needs the classes of a factor: {data.name} has {list(sizes)}, not {factor!r}"
@@ -163,11 +165,8 @@ class M2(GenerativeStory):
 
     def check_intervention(self, name: str, value: Tensor) -> None:
         """Refuse what is no distribution over the classes."""
-        if name == "y" and ((value < 0).any() or not torch.allclose(value.sum(-1), value.new_ones(()))):
-            raise ValueError(
-                f"do('y'): expected rows over {self.num_classes} classes, none negative, that sum to 1, such as a"
-                f" one-hot row; got {value.tolist()}"
-            )
+        if name == "y":
+            check_probabilities(name, value, self.num_classes)
 
     def objective(self) -> EnumeratedELBO:
         """The bound, its sum over the classes exact."""
@@ -178,13 +177,16 @@ def known_classes(classes: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
     """Which of the ``classes``, ``(batch, 1)``, NaN where not known, are known, and all of them one-hot.
 
     Raises:
-        ValueError: classes of another shape.
+        ValueError: classes of another shape or, while Pyro's validation is on, that are none of them.
     """
     if classes.dim() != 2 or classes.shape[-1] != 1:
         raise ValueError(f"expected classes of shape (batch, 1), NaN where not known, got {tuple(classes.shape)}")
     known = ~classes[:, 0].isnan()
-    index = classes[:, 0].where(known, 0.0).clamp(0, num_classes - 1)
-    return known, (index[:, None] == torch.arange(num_classes, device=index.device)).to(classes.dtype)
+    one_hot = (classes.where(known[:, None], 0.0) == torch.arange(num_classes, device=classes.device)).to(classes.dtype)
+    if is_validation_enabled() and not one_hot.any(-1).all():
+        wrong = classes[~one_hot.any(-1)].flatten().unique().tolist()
+        raise ValueError(f"expected classes 0 to {num_classes - 1}, NaN where not known, got {wrong}")
+    return known, one_hot
 
 
 def _beside(left: Tensor, right: Tensor) -> Tensor:

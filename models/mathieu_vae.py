@@ -6,9 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import pyro.distributions as dist
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppl_disentangle.conditionals import Grouped
@@ -24,14 +22,13 @@ __all__ = ["MathieuVAE"]
 class MathieuVAE(ContentStyleVAE):
     r"""Groups that share a content, whose members may swap styles with other groups unnoticed.
 
-    .. math:: q(c_g \mid x_{g\cdot}) = q(c \mid x_{g1}), \qquad \tilde x_g = \mathbb E[x \mid c_g, s_h]
+    .. math:: \tilde x_g = \mathbb E[x \mid c_g, s_h]
 
-    The content of the first member has to do for the others, which only their styles tell from it. What is drawn with
+    What is drawn with
     the content of one group and a style of another must pass for a member of the former beside a critic: a style that
     told of its own group's content would give it away.
 
-    - Story: as of :class:`~ppl_disentangle.models.ContentStyleVAE`. Contents are points without a prior in [1].
-    - Guide: above. The first of a pair stands for both, as good as swapping them, since their order is random.
+    - Story, guide: as of :class:`~ppl_disentangle.models.ContentStyleVAE`. Contents are points without a prior in [1].
     - Objective: :class:`~ppl_disentangle.inference.SwapELBO`; each call has a critic of its own.
     - Data: groups; what groups share are the specified factors of [1], the rest the unspecified ones.
     - For: styles without a trace of the content, where the divergences weigh too little to keep it out.
@@ -73,11 +70,7 @@ class MathieuVAE(ContentStyleVAE):
         size = math.prod(data.observation_shape)
         return {"critic": lambda: JointCritic(size, size)}
 
-    def content_of_group(self, members: dist.Normal) -> TorchDistribution:
-        """That of the first member."""
-        return dist.Normal(members.loc[0], members.scale[0]).to_event(1)
-
-    def state(self, x: Tensor, content: Tensor, style: Tensor) -> None:
+    def state(self, content: Tensor, style: Tensor) -> None:
         """What is drawn with the content of each group and a style of the one before it."""
         codes = torch.cat([content, style[1].roll(1, 0)], -1)
         state_auxiliary("swapped", self.decoder(codes).mean, event_dim=self.event_dim)

@@ -37,7 +37,7 @@ class PairVAE(IsotropicVAE):
         Raises:
             ValueError: fewer than two factors, of which none could be shared.
         """
-        if sum(size > 1 for size in data.factor_sizes) < 2:
+        if len(data.varying) < 2:
             raise ValueError(f"{cls.__name__} needs pairs that share a factor: {data.name} has not two that vary")
         encoder, decoder = Gaussian(networks.encoder(2 * latent_dim)), networks.decoder(latent_dim)
         return cls(encoder, decoder, latent_dim, event_dim=len(data.observation_shape), **hyper)

@@ -98,7 +98,7 @@ class SupervisedVAE(IsotropicVAE):
         Raises:
             ValueError: data without factors.
         """
-        names = [n for n, size in zip(data.factor_names, data.factor_sizes, strict=True) if size > 1]
+        names = list(data.varying)
         if not names:
             raise ValueError(f"{cls.__name__} needs labels: {data.name} has no factors")
         encoder, decoder = Gaussian(networks.encoder(2 * latent_dim)), networks.decoder(latent_dim)

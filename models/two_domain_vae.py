@@ -41,8 +41,7 @@ class TwoDomainVAE(GenerativeStory):
     - Data: observations that are told their domain, ``with_conditions(data, domain=…)`` of shape ``(num_data, 1)``, 0
       or 1. Without it a is drawn from either.
     - For: carrying data over to the other domain, by :meth:`translate`, and what was learned in one of them. What the
-      domains share is free to be in the attributes where these have room for it: on a toy, three coordinates for one
-      attribute took it in, and the cross cycle then made it worse; with one coordinate the critic alone sufficed.
+      domains share is free to be in the attributes where these have room for it: give them few coordinates.
 
     Args:
         encoder: ``encoder(x)`` has the groups ``"content"`` and ``"attribute"``.
@@ -114,7 +113,7 @@ class TwoDomainVAE(GenerativeStory):
         Raises:
             ValueError: data without such a factor.
         """
-        varying = [n for n, k in zip(data.factor_names, data.factor_sizes, strict=True) if k > 1]
+        varying = list(data.varying)
         if not varying or factor not in (*varying, ""):
             raise ValueError(
                 f"{cls.__name__} needs a factor that tells domains: {data.name} has {varying}, not {factor!r}"

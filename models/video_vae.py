@@ -112,7 +112,7 @@ class VideoVAE(GenerativeStory):
         Raises:
             ValueError: data of which nothing moves, or nothing stays.
         """
-        moving = [f.kind != "categorical" for f, k in zip(data.space, data.factor_sizes, strict=True) if k > 1]
+        moving = [f.kind != "categorical" for f in data.space if f.name in data.varying]
         if not any(moving) or all(moving):
             raise ValueError(
                 f"{cls.__name__} needs factors that move and such that stay: {data.name} has {list(data.factor_names)}"

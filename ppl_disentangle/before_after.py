@@ -18,7 +18,7 @@ from ppl_disentangle.data import CausalDataset, FactorDataset
 from ppl_disentangle.graphs import topological_order
 from ppl_disentangle.interventions import Action, Intervened, Shift, do, intervenable, resolve
 from ppl_disentangle.node_labels import NodeUnits
-from ppl_disentangle.representation import IMAGE_DIMS, encode, evaluating, reconstruct
+from ppl_disentangle.representation import encode, evaluating, observation_dims, reconstruct
 from ppl_disentangle.sites import deterministic_sites, sampled_sites
 from ppl_disentangle.story import GenerativeStory
 from ppl_disentangle.support import OutsideSupportWarning, Support, support
@@ -280,7 +280,7 @@ def _read_back(story: GenerativeStory, before: Tensor, after: Tensor, result: xr
 
 
 def _images(before: Tensor, after: Tensor) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-    dims = ("data", *(IMAGE_DIMS if before.dim() == 4 else (f"x_dim_{i}" for i in range(before.dim() - 1))))
+    dims = ("data", *observation_dims(before.dim() - 1))
     return {name: (dims, images.cpu().numpy()) for name, images in zip(WHEN, (before, after), strict=True)}
 
 

@@ -132,6 +132,11 @@ def told_batches(
         yield data.to_float(data.observations(index).to(device)), told
 
 
+def observation_dims(number: int) -> tuple[str, ...]:
+    """Names of the dims of one observation, which has so many."""
+    return IMAGE_DIMS if number == 3 else tuple(f"x_dim_{i}" for i in range(number))
+
+
 def aggregate_quantiles(codes: xr.Dataset, probabilities: Sequence[float], *, seed: int = 0) -> xr.DataArray:
     """Quantiles of the aggregate posterior of each coordinate, over dims ``code`` and ``quantile``.
 
@@ -193,9 +198,8 @@ def traverse(
     images = [
         reconstruct(do(story, {name: torch.as_tensor(v, dtype=torch.float32)}), repeated) for name, v in values.items()
     ]
-    dims = IMAGE_DIMS if x.dim() == 4 else tuple(f"x_dim_{i}" for i in range(x.dim() - 1))
     return xr.DataArray(
         torch.stack(images).numpy(),
-        dims=("code", "position", *dims),
+        dims=("code", "position", *observation_dims(x.dim() - 1)),
         coords={"code": list(values), "value": (("code", "position"), np.array(list(values.values())))},
     )

@@ -12,7 +12,7 @@ from pyro import poutine
 from torch import Tensor
 
 from ppl_disentangle.data import CausalDataset, FactorDataset
-from ppl_disentangle.representation import IMAGE_DIMS, code_names, evaluating, told_batches
+from ppl_disentangle.representation import code_names, evaluating, observation_dims, told_batches
 from ppl_disentangle.sites import Site, data_plate, observed_sites, paired_traces, sampled_sites
 from ppl_disentangle.story import GenerativeStory, story_of
 
@@ -113,7 +113,7 @@ def _latent(story: GenerativeStory, site: Site) -> xr.DataArray:
 
 
 def _observation_dims(x: Tensor) -> tuple[str, ...]:
-    return ("data", *(IMAGE_DIMS if x.dim() == 4 else (f"x_dim_{i}" for i in range(x.dim() - 1))))
+    return ("data", *observation_dims(x.dim() - 1))
 
 
 def _labelled(values: Tensor, dims: tuple[str, ...]) -> xr.DataArray:

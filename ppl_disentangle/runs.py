@@ -155,7 +155,7 @@ class Run:
         num_codes = min(untrained(sample[:1]).shape[1], sample[0].numel())
         linear = {"PCA": metrics.pca(sample, num_codes), "ICA": metrics.ica(sample, num_codes)}
         scores = self._bound_scores(story, other, linear, sample, held_out)
-        if any(size > 1 for size in data.factor_sizes):
+        if data.varying:
             baselines: dict[str, Any] = linear | {"untrained": untrained}
             settings = self.config["evaluation"] | options
             of_codes = metrics.evaluate(story, data, baselines=baselines, progress=self.progress, **settings)

@@ -191,7 +191,7 @@ def paired_traces(
     if is_validation_enabled():
         _check(prune_subsample_sites(model_trace), prune_subsample_sites(guide_trace), max_plate_nesting)
         if reparameterised:
-            _check_reparameterised(guide_trace)
+            _check_reparameterised(sampled_sites(guide_trace).values())
     return model_trace, guide_trace
 
 
@@ -201,13 +201,14 @@ def enumerated_traces(
     """Traces of a pair for each combination of values that the guide's discrete sites may have, all data at once.
 
     Raises:
-        ValueError: the guide has no site that can be enumerated.
+        ValueError: the guide has no site that can be enumerated, or one that no gradient passes through besides.
     """
     first = _Enumerated({})
     with first:
         trace = poutine.trace(guide).get_trace(*args, **kwargs)
     if not first.supports:
         raise ValueError(f"expected a guide with a discrete latent, it samples {list(sampled_sites(trace))}")
+    _check_reparameterised(site for name, site in sampled_sites(trace).items() if name not in first.supports)
     for values in itertools.product(*first.supports.values()):
         given = _Enumerated(dict(zip(first.supports, values, strict=True)))
         yield paired_traces(model, given(guide), args, kwargs, reparameterised=False)
@@ -316,8 +317,8 @@ def _check(model_trace: Trace, guide_trace: Trace, max_plate_nesting: float) -> 
         _check_range(site)
 
 
-def _check_reparameterised(guide_trace: Trace) -> None:
-    for site in sampled_sites(guide_trace).values():
+def _check_reparameterised(sites: Iterable[Site]) -> None:
+    for site in sites:
         if not site.fn.has_rsample:
             raise ValueError(
                 f"latent {site.name!r} is drawn from {type(site.fn).__name__}, which is not reparameterised;"

@@ -68,6 +68,7 @@ def test_what_is_learned_of_places_holds_before_colours_that_had_not_met():
             here, there = (code.score(story.encoder(x).mean, where) for x, where in (as_before, new))
         assert here > 0.95
         lost[make] += (here - there) / 3
+    print({make.__name__: round(loss, 3) for make, loss in lost.items()})
     assert lost[DARLA] < 0.03
     assert lost[BetaVAE] > 1.5 * lost[DARLA]
 

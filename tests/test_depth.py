@@ -155,3 +155,20 @@ def test_a_row_of_the_picture_is_what_remains_for_its_nats(drawing):
     assert f"2 kept: {rate:.1f} nats, error {distortion:.3f}" in labels
     with pytest.raises(ValueError, match="shape"):
         plot_compression(shown, x[:2])
+
+
+def test_what_is_drawn_anew_is_drawn_as_each_datum_is_told():
+    data = digits()
+    told = build("ivae", data, latent_dim=2).held_out_data(data).subset(torch.arange(300))
+    story = build("ivae", data, latent_dim=2)
+    with torch.no_grad():  # a prior that is a point of its own for each class, and images that are that point's
+        for p in story.parameters():
+            p.zero_()
+        story.conditional.net.weight[0] = torch.linspace(-3, 3, 10)
+        story.conditional.net.bias[2:] = -20.0
+    read = []
+    story.decoder.register_forward_pre_hook(lambda _, args: read.append(args[0]))
+    compression_curve(story, told, num_samples=1, batch_size=300)
+    _, nothing_kept, _ = read  # after the pair's own run
+    digit = told.factors(torch.arange(300))[:, 0]
+    torch.testing.assert_close(nothing_kept[:, 0], torch.linspace(-3, 3, 10)[digit], atol=0.01, rtol=0)

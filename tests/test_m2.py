@@ -168,7 +168,21 @@ def test_it_is_built_from_data_and_says_what_it_needs():
         build("m2", from_arrays(torch.rand(8, 6)))
     with pytest.raises(ValueError, match=r"expected classes of shape \(batch, 1\)"):
         small().guide(torch.rand(4, 6), classes=torch.zeros(4))
-    with pytest.raises(ValueError, match="expected rows over 3 classes, none negative, that sum to 1"):
+    with pytest.raises(ValueError, match="expected rows over 3 values, none negative, that sum to 1"):
         do(small(), {"y": torch.tensor([0.5, 0.5, 0.5])}).model()
     with pytest.raises(ValueError, match="at least two classes, got 1"):
         small(1)
+
+
+def test_classes_and_latents_that_would_be_lost_are_named():
+    story, x = small(), torch.rand(4, 6).round()
+    with pyro.validation_enabled(), pytest.raises(ValueError, match=r"expected classes 0 to 2, .* got \[-1\.0, 3\.0\]"):
+        story.guide(x, classes=torch.tensor([[3.0], [math.nan], [-1.0], [0.0]]))
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("y", dist.Bernoulli(0.5))
+            pyro.sample("count", dist.Poisson(2.0))
+
+    with pytest.raises(ValueError, match="latent 'count' is drawn from Poisson, which is not reparameterised"):
+        EnumeratedELBO().loss(story.model, guide, x)

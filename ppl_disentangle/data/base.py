@@ -73,6 +73,11 @@ class FactorDataset(abc.ABC):
         return tuple(f.size for f in self.space)
 
     @property
+    def varying(self) -> dict[str, int]:
+        """Number of values of each factor that has several, by name."""
+        return {f.name: f.size for f in self.space if f.size > 1}
+
+    @property
     def factor_values(self) -> tuple[tuple[float | str, ...], ...]:
         """Values of each factor, in the order of its classes."""
         return tuple(f.values for f in self.space)
