@@ -1,5 +1,7 @@
 """One thread, a fresh parameter store, a fixed seed and validation for every test and doctest."""
 
+import os
+import warnings
 from typing import Any
 
 import pyro
@@ -9,6 +11,10 @@ import torch
 from torch import nn
 
 torch.set_num_threads(1)
+
+if "PYTEST_XDIST_WORKER" not in os.environ:  # two processes that note ArviZ's daily warning at once fail
+    with warnings.catch_warnings(action="ignore"):
+        import arviz  # noqa: F401
 
 # Collected from here they would be second copies under their bare names; ppl_disentangle/ links to both.
 # The checks on a fake accelerator tell autograd of it for good; they have a process of their own.

@@ -171,7 +171,7 @@ def _parts(story: GenerativeStory, x: Tensor, told: dict[str, Tensor]) -> tuple[
     likelihood = torch.stack([s.per_datum(s.log_prob(), plate) for s in observed]).sum(0)
     columns: list[Tensor] = []
     names: list[str] = []
-    for name in story.latents:
+    for name in (latent for latent in story.latents if latent in sites):  # the noise of a measured node follows from it
         column = _kl_per_code(*sites[name], plate)
         columns.append(column)
         split = all_code_names(story, {name: sites[name][0].fn})

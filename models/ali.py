@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 from torch import nn
 
-from ppl_disentangle.inference import BidirectionalELBO
+from ppl_disentangle.conditionals import Gaussian
+from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.inference import BidirectionalELBO, JointCritic
 from ppl_disentangle.models.isotropic import IsotropicVAE
+from ppl_disentangle.network_choice import STEADY_CRITIC, STEADY_GAME, Networks
 
 __all__ = ["ALI"]
 
@@ -40,18 +44,37 @@ class ALI(IsotropicVAE):
         [2] Donahue et al., 2017. https://arxiv.org/abs/1605.09782
     """
 
+    has_bound = False
+
     def __init__(
         self,
         encoder: nn.Module,
         generator: nn.Module,
         latent_dim: int,
-        *,
         critic: Callable[[], nn.Module],
+        *,
         critic_options: Mapping[str, Any] | None = None,
         game: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(encoder, generator, latent_dim)
         self.critic, self.critic_options, self.game = critic, critic_options, dict(game or {})
+
+    @classmethod
+    def for_data(
+        cls,
+        data: FactorDataset,
+        networks: Networks,
+        *,
+        latent_dim: int = 10,
+        critic_options: Mapping[str, Any] | None = STEADY_CRITIC,
+        game: Mapping[str, Any] | None = STEADY_GAME,
+        **hyper: Any,
+    ) -> Self:
+        """A story with fresh networks, and a critic of two layers; see :func:`~ppl_disentangle.zoo.build`."""
+        size, encoder = math.prod(data.observation_shape), Gaussian(networks.encoder(2 * latent_dim))
+        critic = lambda: JointCritic(size, latent_dim)  # noqa: E731
+        generator = networks.generator(latent_dim)
+        return cls(encoder, generator, latent_dim, critic, critic_options=critic_options, game=game, **hyper)
 
     def objective(self) -> BidirectionalELBO:
         """The game of encoder and generator against a critic."""

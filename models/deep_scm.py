@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import pyro
 import pyro.distributions as dist
@@ -13,10 +14,14 @@ from torch import Tensor, nn
 from torch.distributions import Transform
 from torch.distributions.transforms import ComposeTransform
 
+from ppl_disentangle.conditionals import Gaussian
+from ppl_disentangle.data import CausalDataset, FactorDataset
+from ppl_disentangle.graphs import graph_of
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.mechanisms import InvertibleMechanism
+from ppl_disentangle.mechanisms import InvertibleMechanism, MonotoneSpline
 from ppl_disentangle.models.structural_vae import check_names
+from ppl_disentangle.network_choice import Networks
 from ppl_disentangle.story import GenerativeStory
 from ppl_disentangle.structural import NOISE, StructuralPrior, join
 
@@ -69,6 +74,7 @@ class DeepSCM(GenerativeStory):
         torch.Size([5, 2])
     """
 
+    needs_labels = True
     encoder: Callable[[Tensor], TorchDistribution]
     decoder: Callable[[Tensor], TorchDistribution]
     zeros: Tensor
@@ -95,6 +101,41 @@ class DeepSCM(GenerativeStory):
         self.latents = (*(f"{node}{NOISE}" for node in prior.names), "z")
         self.coordinate_names = {node: (node,) for node, dim in prior.dims.items() if dim == 1}
         self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
+
+    @classmethod
+    def for_data(
+        cls,
+        data: FactorDataset,
+        networks: Networks,
+        *,
+        graph: Any = None,
+        latent_dim: int = 16,
+        observed: Sequence[str] | None = None,
+        **hyper: Any,
+    ) -> Self:
+        """A story with fresh networks and spline mechanisms; see :func:`~ppl_disentangle.zoo.build`.
+
+        Args:
+            data: with nodes.
+            networks: what encoder and decoder are made by.
+            graph: what :func:`~ppl_disentangle.graphs.as_dag` takes; by default that of the data.
+            latent_dim: number of coordinates of z.
+            observed: names of the measured nodes; by default those of the graph that the data have.
+            **hyper: of the story.
+
+        Raises:
+            ValueError: data without a measured node.
+        """
+        prior = StructuralPrior(graph_of(cls.__name__, data, graph), MonotoneSpline)
+        known = [name for name in prior.names if isinstance(data, CausalDataset) and name in data.names]
+        observed = known if observed is None else list(observed)
+        if not observed or set(observed) - set(known):
+            asked = observed or list(prior.names)
+            raise ValueError(f"{cls.__name__} needs data whose nodes are measured: of {asked} {data.name} has {known}")
+        dim = sum(prior.dims.values())
+        inferred = dim - sum(prior.dims[name] for name in observed) + latent_dim
+        networks_of = Gaussian(networks.encoder(2 * inferred)), networks.decoder(dim + latent_dim)
+        return cls(prior, *networks_of, latent_dim, observed=observed, **hyper)
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1, labels: Tensor | None = None) -> Tensor:
         """p(x, v, z). ``labels``: values of the nodes, ``(batch, columns)``; without x and labels all is drawn."""

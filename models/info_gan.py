@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Self
 
 import pyro
 import pyro.distributions as dist
@@ -12,8 +13,11 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppl_disentangle.conditionals import Grouped
+from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import AdversarialMI
 from ppl_disentangle.inference.schedules import Weight
+from ppl_disentangle.models.grouped_vae import check_probabilities
+from ppl_disentangle.network_choice import STEADY_CRITIC, STEADY_GAME, Networks
 from ppl_disentangle.story import GenerativeStory
 
 __all__ = ["InfoGAN"]
@@ -52,11 +56,12 @@ class InfoGAN(GenerativeStory):
         >>> from ppl_disentangle.conditionals import Deterministic
         >>> from ppl_disentangle.inference import critic_network
         >>> encoder = Grouped(nn.Linear(2, 4), {}, {"mode": 4})
-        >>> story = InfoGAN(encoder, Deterministic(nn.Linear(6, 2)), 2, critic=lambda: critic_network(2))
+        >>> story = InfoGAN(encoder, Deterministic(nn.Linear(6, 2)), 2, lambda: critic_network(2))
         >>> story.model(batch_size=5).shape
         torch.Size([5, 2])
     """
 
+    has_bound = False
     decoder: Callable[[Tensor], TorchDistribution]
     zeros: Tensor
 
@@ -65,8 +70,8 @@ class InfoGAN(GenerativeStory):
         encoder: Grouped,
         generator: nn.Module,
         noise_dim: int,
-        *,
         critic: Callable[[], nn.Module],
+        *,
         weight: Weight = 1.0,
         critic_options: Mapping[str, Any] | None = None,
         game: Mapping[str, Any] | None = None,
@@ -76,6 +81,37 @@ class InfoGAN(GenerativeStory):
         self.critic_options, self.game = critic_options, dict(game or {})
         self.latents = (*encoder.groups, *encoder.classes)
         self.register_buffer("zeros", torch.zeros(noise_dim), persistent=False)
+
+    @classmethod
+    def for_data(
+        cls,
+        data: FactorDataset,
+        networks: Networks,
+        *,
+        groups: Mapping[str, int] = MappingProxyType({"c": 2}),
+        classes: Mapping[str, int] = MappingProxyType({"kind": 10}),
+        noise_dim: int = 62,
+        critic_options: Mapping[str, Any] | None = STEADY_CRITIC,
+        game: Mapping[str, Any] | None = STEADY_GAME,
+        **hyper: Any,
+    ) -> Self:
+        """A story with fresh networks, and a critic like its encoder; see :func:`~ppl_disentangle.zoo.build`.
+
+        Args:
+            data: the observations.
+            networks: what encoder, generator and critic are made by.
+            groups: number of coordinates of each group of continuous codes.
+            classes: number of values of each class.
+            noise_dim: number of coordinates of e; the default sizes are those of digits in [1].
+            critic_options: of the story.
+            game: of the story.
+            **hyper: of the story.
+        """
+        dim, values = sum(groups.values()), sum(classes.values())
+        encoder = Grouped(networks.encoder(2 * dim + values), groups, classes)
+        generator = networks.generator(dim + values + noise_dim)
+        players: dict[str, Any] = {"critic_options": critic_options, "game": game}
+        return cls(encoder, generator, noise_dim, lambda: networks.encoder(1), **players, **hyper)
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
         """p(x, c, z, e); x itself is only compared with what is drawn."""
@@ -101,6 +137,11 @@ class InfoGAN(GenerativeStory):
         posteriors = self.encoder(x)
         classes = {n: dist.OneHotCategorical(logits=posteriors[n].logits) for n in self.encoder.classes}
         return posteriors | classes
+
+    def check_intervention(self, name: str, value: Tensor) -> None:
+        """Refuse what is no distribution over the values of a class."""
+        if name in self.encoder.classes:
+            check_probabilities(name, value, self.encoder.classes[name])
 
     def objective(self) -> AdversarialMI:
         """The game, and the information that its draws keep of the codes."""

@@ -12,18 +12,19 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppl_disentangle.conditionals import Gaussian
-from ppl_disentangle.data import FactorDataset, partial_labels, with_conditions
+from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.graphs import graph_of
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.models.structural_vae import Posterior, StructuralVAE
+from ppl_disentangle.models.told_classes import ToldFactor, factor_of
 from ppl_disentangle.network_choice import Networks
-from ppl_disentangle.story import GenerativeStory
 from ppl_disentangle.structural import StructuralPrior
 
 __all__ = ["IVAE", "StructuralIVAE"]
 
 
-class IVAE(GenerativeStory):
+class IVAE(ToldFactor):
     r"""A code whose coordinates are independent given auxiliary variables u.
 
     .. math:: z \mid u \sim \mathcal N(\mu(u), \operatorname{diag} \sigma^2(u)), \quad x \mid z \sim p(x \mid z), \quad
@@ -77,10 +78,8 @@ class IVAE(GenerativeStory):
     ) -> None:
         super().__init__()
         self.encoder, self.decoder, self.conditional, self.beta = encoder, decoder, conditional, beta
+        self.condition_dim = condition_dim
         self.register_buffer("zeros", torch.zeros(condition_dim), persistent=False)
-
-    factor: str = ""
-    """Whose class, one-hot, is u in :meth:`training_data`."""
 
     @classmethod
     def for_data(
@@ -98,25 +97,11 @@ class IVAE(GenerativeStory):
         Raises:
             ValueError: data without such a factor.
         """
-        sizes = data.varying
-        if not sizes or factor not in (*sizes, ""):
-            raise ValueError(f"{cls.__name__} needs a factor as u: {data.name} has {list(sizes)}, not {factor!r}")
-        factor = factor or next(iter(sizes))
+        factor, k = factor_of(cls.__name__, data, factor)
         encoder, decoder = Gaussian(networks.encoder(2 * latent_dim)), networks.decoder(latent_dim)
-        story = cls(encoder, decoder, Gaussian(nn.Linear(sizes[factor], 2 * latent_dim)), sizes[factor], **hyper)
+        story = cls(encoder, decoder, Gaussian(nn.Linear(k, 2 * latent_dim)), k, **hyper)
         story.factor = factor
         return story
-
-    def training_data(self, data: FactorDataset) -> FactorDataset:
-        """The data with u, the class of :attr:`factor`; those that have a u as they are."""
-        if not self.factor or "u" in data.conditions(torch.zeros(1, dtype=torch.int64)):
-            return data
-        classes = partial_labels(data, [self.factor]).values[:, 0].long()
-        return with_conditions(data, u=nn.functional.one_hot(classes, len(self.zeros)).float())
-
-    def held_out_data(self, data: FactorDataset) -> FactorDataset:
-        """The same: there is no bound without u."""
-        return self.training_data(data)
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1, u: Tensor | None = None) -> Tensor:
         """p(x, z | u); where neither x nor u is given, u is zero."""
@@ -140,14 +125,14 @@ class IVAE(GenerativeStory):
         return {"z": self.representation(x, u=u)["z"].mean}
 
     def _given(self, u: Tensor | None) -> Tensor:
-        return _checked(u, len(self.zeros))
+        return _checked(u, self.condition_dim)
 
     def objective(self) -> BetaELBO:
         """The evidence lower bound."""
         return BetaELBO(self.beta)
 
 
-class StructuralIVAE(StructuralVAE):
+class StructuralIVAE(ToldFactor, StructuralVAE):
     r"""Structural latents whose noise depends on auxiliary variables u, such as the site where a datum was recorded.
 
     .. math:: \varepsilon_i \mid u \sim \mathcal N(\mu_i(u), \sigma_i^2(u)), \quad
@@ -185,6 +170,30 @@ class StructuralIVAE(StructuralVAE):
     ) -> None:
         super().__init__(prior, encoder, decoder, posterior=posterior)
         self.conditional, self.condition_dim, self.beta = conditional, condition_dim, beta
+
+    @classmethod
+    def for_data(
+        cls, data: FactorDataset, networks: Networks, *, graph: Any = None, factor: str = "", **hyper: Any
+    ) -> Self:
+        """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
+
+        Args:
+            data: with factors.
+            networks: what encoder and decoder are made by.
+            graph: what :func:`~ppl_disentangle.graphs.as_dag` takes; by default that of the data.
+            factor: whose class is u; by default the first that varies.
+            **hyper: of the story.
+
+        Raises:
+            ValueError: data without such a factor, or no graph.
+        """
+        prior = StructuralPrior(graph_of(cls.__name__, data, graph))
+        factor, k = factor_of(cls.__name__, data, factor)
+        dim = sum(prior.dims.values())
+        encoder, decoder = Gaussian(networks.encoder(2 * dim)), networks.decoder(dim)
+        story = cls(prior, encoder, decoder, Gaussian(nn.Linear(k, 2 * dim)), k, **hyper)
+        story.factor = factor
+        return story
 
     def base(self, u: Tensor | None) -> Mapping[str, TorchDistribution] | None:
         """p(noise | u)."""

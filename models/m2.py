@@ -9,21 +9,20 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
-from pyro.infer.util import is_validation_enabled
 from torch import Tensor, nn
 
 from ppl_disentangle.conditionals import Gaussian, at_least_single
-from ppl_disentangle.data import FactorDataset, partial_labels, with_conditions
+from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import EnumeratedELBO
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.models.grouped_vae import check_probabilities
+from ppl_disentangle.models.told_classes import ToldClasses, factor_of, known_classes
 from ppl_disentangle.network_choice import Networks
-from ppl_disentangle.story import GenerativeStory
 
-__all__ = ["M2", "known_classes"]
+__all__ = ["M2"]
 
 
-class M2(GenerativeStory):
+class M2(ToldClasses):
     r"""A class, known of some data, and a style that does not depend on it.
 
     .. math:: y \sim \operatorname{Categorical}(1/K), \quad z \sim \mathcal N(0, I), \quad x \mid y, z \sim
@@ -93,10 +92,6 @@ class M2(GenerativeStory):
         self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
         self.register_buffer("one_hot", torch.eye(num_classes), persistent=False)
 
-    factor: str = ""
-    fraction: float = 0.1
-    """The factor that the classes are of, and the share of the data that :meth:`training_data` tells it of."""
-
     @classmethod
     def for_data(
         cls,
@@ -121,22 +116,12 @@ class M2(GenerativeStory):
         Raises:
             ValueError: data without factors.
         """
-        sizes = data.varying
-        if not sizes or factor not in (*sizes, ""):
-            raise ValueError(
-                f"{cls.__name__} needs the classes of a factor: {data.name} has {list(sizes)}, not {factor!r}"
-            )
-        factor = factor or next(iter(sizes))
-        k, width = sizes[factor], 64
+        (factor, k), width = factor_of(cls.__name__, data, factor), 64
         features = nn.Sequential(networks.encoder(width), nn.ReLU())
         heads = nn.Linear(width, k), Gaussian(nn.Linear(width + k, 2 * latent_dim), input_dims=1)
         story = cls(features, *heads, networks.decoder(latent_dim + k), latent_dim, k, **hyper)
         story.factor, story.fraction = factor, fraction
         return story
-
-    def training_data(self, data: FactorDataset) -> FactorDataset:
-        """The data, with the classes of some of them."""
-        return with_conditions(data, classes=partial_labels(data, [self.factor], fraction=self.fraction).values)
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1, classes: Tensor | None = None) -> Tensor:
         """p(x, y, z)."""
@@ -171,22 +156,6 @@ class M2(GenerativeStory):
     def objective(self) -> EnumeratedELBO:
         """The bound, its sum over the classes exact."""
         return EnumeratedELBO(self.beta, factors={"misread": self.alpha})
-
-
-def known_classes(classes: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Which of the ``classes``, ``(batch, 1)``, NaN where not known, are known, and all of them one-hot.
-
-    Raises:
-        ValueError: classes of another shape or, while Pyro's validation is on, that are none of them.
-    """
-    if classes.dim() != 2 or classes.shape[-1] != 1:
-        raise ValueError(f"expected classes of shape (batch, 1), NaN where not known, got {tuple(classes.shape)}")
-    known = ~classes[:, 0].isnan()
-    one_hot = (classes.where(known[:, None], 0.0) == torch.arange(num_classes, device=classes.device)).to(classes.dtype)
-    if is_validation_enabled() and not one_hot.any(-1).all():
-        wrong = classes[~one_hot.any(-1)].flatten().unique().tolist()
-        raise ValueError(f"expected classes 0 to {num_classes - 1}, NaN where not known, got {wrong}")
-    return known, one_hot
 
 
 def _beside(left: Tensor, right: Tensor) -> Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import pyro
 import pyro.distributions as dist
@@ -12,17 +13,18 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppl_disentangle.conditionals import Grouped
-from ppl_disentangle.inference import StructuredGame
+from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.inference import JointCritic, StructuredGame
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.models.grouped_vae import check_probabilities
-from ppl_disentangle.models.m2 import known_classes
+from ppl_disentangle.models.told_classes import ToldClasses, factor_of, known_classes
+from ppl_disentangle.network_choice import STEADY_CRITIC, STEADY_GAME, Networks
 from ppl_disentangle.sites import state_auxiliary
-from ppl_disentangle.story import GenerativeStory
 
 __all__ = ["StructuredGAN"]
 
 
-class StructuredGAN(GenerativeStory):
+class StructuredGAN(ToldClasses):
     r"""A class and a style, from which a generator draws.
 
     .. math:: y \sim \operatorname{Categorical}(1/K), \quad z \sim \mathcal N(0, I), \quad x = G(y, z), \qquad
@@ -57,6 +59,7 @@ class StructuredGAN(GenerativeStory):
     """
 
     latents = ("y", "z")
+    has_bound = False
     decoder: Callable[[Tensor], TorchDistribution]
     zeros: Tensor
 
@@ -64,8 +67,8 @@ class StructuredGAN(GenerativeStory):
         self,
         encoder: Grouped,
         generator: nn.Module,
-        *,
         critics: Callable[[], Mapping[str, nn.Module]],
+        *,
         read_class: Weight = 1.0,
         read_style: Weight = 0.1,
         alpha: Weight = 10.0,
@@ -79,6 +82,43 @@ class StructuredGAN(GenerativeStory):
         self.read_class, self.read_style, self.alpha = read_class, read_style, alpha
         self.critic_options, self.game = critic_options, dict(game or {})
         self.register_buffer("zeros", torch.zeros(encoder.groups["z"]), persistent=False)
+
+    @classmethod
+    def for_data(
+        cls,
+        data: FactorDataset,
+        networks: Networks,
+        *,
+        latent_dim: int = 10,
+        factor: str = "",
+        fraction: float = 0.1,
+        critic_options: Mapping[str, Any] | None = STEADY_CRITIC,
+        game: Mapping[str, Any] | None = STEADY_GAME,
+        **hyper: Any,
+    ) -> Self:
+        """A story with fresh networks, and critics of two layers; see :func:`~ppl_disentangle.zoo.build`.
+
+        Args:
+            data: with factors.
+            networks: what encoder and generator are made by.
+            latent_dim: number of coordinates of z.
+            factor: as in :meth:`~ppl_disentangle.models.M2.for_data`.
+            fraction: of the data that are told theirs.
+            critic_options: of the story.
+            game: of the story.
+            **hyper: of the story.
+
+        Raises:
+            ValueError: data without factors.
+        """
+        factor, k = factor_of(cls.__name__, data, factor)
+        sizes, size = {"z": latent_dim, "y": k}, math.prod(data.observation_shape)
+        encoder = Grouped(networks.encoder(2 * latent_dim + k), {"z": latent_dim}, {"y": k})
+        critics = lambda: {name: JointCritic(size, dim) for name, dim in sizes.items()}  # noqa: E731
+        players: dict[str, Any] = {"critic_options": critic_options, "game": game}
+        story = cls(encoder, networks.generator(latent_dim + k), critics, **players, **hyper)
+        story.factor, story.fraction = factor, fraction
+        return story
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1, classes: Tensor | None = None) -> Tensor:
         """p(x, y, z); x itself is only compared with what is drawn."""

@@ -17,7 +17,7 @@ from ppl_disentangle.counterfactuals import counterfactual
 from ppl_disentangle.data import CausalDataset, FactorDataset
 from ppl_disentangle.graphs import topological_order
 from ppl_disentangle.interventions import Action, Intervened, Shift, do, intervenable, resolve
-from ppl_disentangle.node_labels import NodeUnits
+from ppl_disentangle.node_labels import NodeUnits, needed_labels, with_needed_labels
 from ppl_disentangle.representation import encode, evaluating, observation_dims, reconstruct
 from ppl_disentangle.sites import deterministic_sites, sampled_sites
 from ppl_disentangle.story import GenerativeStory
@@ -107,8 +107,10 @@ def nodes_before_after(
         warnings.simplefilter("always", OutsideSupportWarning)
         if counterfactual:
             some = held_out.subset(torch.arange(min(UNITS, len(held_out))))
-            x = some.to_float(some.observations(torch.arange(len(some))))
-            result = units_before_after(story, x, actions, seed=seed, support=seen)
+            index = torch.arange(len(some))
+            x, labelled = some.to_float(some.observations(index)), with_needed_labels(story, some, units)
+            conditions = needed_labels(story, labelled, index)
+            result = units_before_after(story, x, actions, seed=seed, support=seen, conditions=conditions)
             if isinstance(some, CausalDataset):
                 result = with_truth(result, some, actions, units)
         else:
@@ -161,6 +163,7 @@ def units_before_after(
     num_samples: int = 10,
     seed: int = 0,
     support: Support | None = None,
+    conditions: Mapping[str, Tensor] | None = None,
 ) -> xr.Dataset:
     """What the units ``x`` would have been, by abduction, action and prediction: the third rung.
 
@@ -171,15 +174,17 @@ def units_before_after(
         num_samples: draws of the noise of each unit, over which nodes and images are averaged.
         seed: of the draws.
         support: warns of actions outside it, judged by the first units.
+        conditions: what the story is told of each unit, by name.
 
     Returns:
         What :func:`drawn_before_after` does; and ``observed``, the images x.
     """
     images: list[Tensor] = []
     nodes: list[dict[str, Tensor]] = []
-    for number, chunk in enumerate(x.split(CHUNK)):
+    for number, rows in enumerate(torch.arange(len(x)).split(CHUNK)):
         settings = {"num_samples": num_samples, "seed": seed + number, "support": None if number else support}
-        worlds = counterfactual(story, chunk, [{}, actions], **settings)  # type: ignore[arg-type]
+        told = {name: value[rows] for name, value in (conditions or {}).items()}
+        worlds = counterfactual(story, x[rows], [{}, actions], **settings, **told)  # type: ignore[arg-type]
         (data,) = (str(name) for name, variable in worlds.data_vars.items() if "noise" in variable.attrs)
         images.append(torch.from_numpy(worlds[data].mean("draw").values))
         averages = {node: worlds[node].mean("draw").values for node in _names(story)}

@@ -125,15 +125,14 @@ def _no_arguments(command: argparse.ArgumentParser) -> None:
 
 def list_stories(options: argparse.Namespace) -> int:
     """List the stories of the zoo with their hyper-parameters."""
-    from ppl_disentangle.zoo import from_python, stories, story_options
+    from ppl_disentangle.zoo import stories, story_options, without_codes
 
-    built, others = stories(), from_python()
-    width = max(map(len, built | others))
-    for name, story in built.items():
+    width = max(map(len, stories() | without_codes()))
+    for name, story in stories().items():
         print(f"{name:<{width}} {(story.__doc__ or '').strip().splitlines()[0]}")
         print(f"{'':<{width}} " + ", ".join(f"{k}={_shown(v)}" for k, v in story_options(name).items()))
-    print("\nBuilt in Python, as they need more than data:")
-    for name, story in others.items():
+    print("\nBuilt in Python, as they have no latents:")
+    for name, story in without_codes().items():
         print(f"{name:<{width}} {(story.__doc__ or '').strip().splitlines()[0]}")
     return 0
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ppl_disentangle.branching import Branch, Enough
 from ppl_disentangle.interventions import Action
-from ppl_disentangle.representation import IMAGE_DIMS, code_names, evaluating
+from ppl_disentangle.representation import code_names, evaluating, observation_dims
 from ppl_disentangle.sites import sampled_sites
 from ppl_disentangle.story import GenerativeStory, story_of
 from ppl_disentangle.structural import NOISE, StructuralPrior
@@ -224,5 +224,5 @@ def _dataset(run: Worlds, branch: Branch) -> xr.Dataset:
 def event_dims_of(name: str, number: int, *, data: bool) -> tuple[str, ...]:
     """Names of the dims of one value of a site."""
     if data:
-        return IMAGE_DIMS if number == 3 else tuple(f"{name}_dim_{i}" for i in range(number))
+        return observation_dims(number, name)
     return (f"{name}_coordinate",) if number == 1 else tuple(f"{name}_dim_{i}" for i in range(number))

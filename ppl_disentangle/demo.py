@@ -10,12 +10,13 @@ from typing import Any
 
 import networkx as nx
 
+from ppl_disentangle.before_after import takes_numbers
 from ppl_disentangle.data import CausalDataset, FactorDataset, load_data
 from ppl_disentangle.data.load import NAMES
 from ppl_disentangle.graphs import topological_order
 from ppl_disentangle.inference.allocator import keep_freed_memory
 from ppl_disentangle.node_labels import label_columns
-from ppl_disentangle.runs import Run, format_scores, free_folder
+from ppl_disentangle.runs import NothingToMeasureError, Run, format_scores, free_folder
 from ppl_disentangle.story import GenerativeStory
 from ppl_disentangle.zoo import build
 
@@ -45,6 +46,9 @@ EVALUATION: dict[str, Any] = {
     "seed": 0,
 }
 """Settings of a run's metrics; boosted trees of scikit-learn, the reference for DCI, would take minutes a code."""
+
+FAR = 1.5
+"""What a measured node is set to in figures, in standard deviations."""
 
 SHORT: dict[str, Any] = {
     "training": {"steps": 60, "batch_size": 32},
@@ -82,6 +86,8 @@ def configure(
     network = story.get("network") or recipe.get("network")
     story = dict(story) | {"options": recipe["options"] | story["options"], "network": network}
     built = build(data=data, **story)  # says what is wrong before there is a folder
+    if training.get("patience") is not None and not built.has_bound:
+        raise ValueError(f"{type(built).__name__} has no bound that patience could judge by; leave the patience out")
     path, fraction = Path(source), _fraction(built, data, labels)
     config = {
         "story": story,
@@ -112,6 +118,8 @@ def _fraction(story: GenerativeStory, data: FactorDataset, labels: float | None)
     if labels is None or columns:
         if labels is not None and not 0 <= labels <= 1:
             raise ValueError(f"expected a fraction of labels between 0 and 1, got {labels:g}")
+        if labels is not None and labels < 1 and story.needs_labels:
+            raise ValueError(f"{type(story).__name__} needs the labels of all data; leave the fraction of labels out")
         return (1.0 if labels is None else labels) if columns else None
     if not isinstance(data, CausalDataset):
         raise ValueError(f"{data.name} has no nodes that could have labels; leave the fraction of labels out")
@@ -150,11 +158,12 @@ def show_interventions(run: Run) -> None:
         return
     graph = nx.DiGraph(run.config["graph"]["edges"])
     graph.add_nodes_from(run.config["graph"]["nodes"])
-    by_node = {code.partition("[")[0]: value for code, value in largest.items()}
-    node = max((n for n in graph if n in by_node), key=lambda n: len(nx.descendants(graph, n)), default=None)
+    story, by_node = run.story(run.data()), {code.partition("[")[0]: value for code, value in largest.items()}
+    numbers = [name for name in graph if takes_numbers(story, name)]
+    node = max(numbers, key=lambda n: len(nx.descendants(graph, n)), default=None)
     if node is not None:
         for counterfactual in (False, True):
-            run.intervene({node: by_node[node]}, counterfactual=counterfactual)
+            run.intervene({node: by_node.get(node, FAR)}, counterfactual=counterfactual)
 
 
 def finish(run: Run) -> int:
@@ -163,9 +172,12 @@ def finish(run: Run) -> int:
     if evaluation["dci_predictor"] == "lightgbm" and importlib.util.find_spec("lightgbm") is None:
         print('DCI is left out: it needs pip install "ppl-disentangle[fast-metrics]"')
         evaluation |= {"metrics": ["mig", "factor_vae_score", "active_units"], "dci_predictor": "gbt"}
-    scores = run.evaluate()
+    try:
+        lines = format_scores(run.evaluate())
+    except NothingToMeasureError as error:
+        lines = [str(error)]
     run.draw()
     show_interventions(run)
-    print("\n".join(format_scores(scores)))
+    print("\n".join(lines))
     print(f"report: {run.report()}")
     return 0

@@ -103,7 +103,7 @@ class Intervened(GenerativeStory):
 
     def __init__(self, story: GenerativeStory, actions: Mapping[str, Action]) -> None:
         super().__init__()
-        self.story = story
+        self.story, self.has_bound = story, story.has_bound
         sites = intervenable(story)
         changes = read_actions(story, actions, sites)
         whole = {name: change.get(None) for name, change in changes.items()}
@@ -127,9 +127,9 @@ class Intervened(GenerativeStory):
         """The representation of x, as it is without the intervention."""
         return {self.natural(name): q for name, q in self.story.representation(x).items()}
 
-    def latent_means(self, x: Tensor) -> dict[str, Tensor]:
+    def latent_means(self, x: Tensor, **conditions: Tensor) -> dict[str, Tensor]:
         """Values of the latents that stand for x, as they are without the intervention."""
-        return {self.natural(name): value for name, value in self.story.latent_means(x).items()}
+        return {self.natural(name): value for name, value in self.story.latent_means(x, **conditions).items()}
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1, **conditions: Tensor) -> Tensor:
         """p(x, z) under the intervention."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from types import MappingProxyType
 
 from torch import nn
 
 from ppl_disentangle import networks
-from ppl_disentangle.conditionals import Bernoulli, Conditional
+from ppl_disentangle.conditionals import Bernoulli, Conditional, Deterministic, GaussianLearnedScale
 
-__all__ = ["NETWORKS", "Networks"]
+__all__ = ["NETWORKS", "STEADY_CRITIC", "STEADY_GAME", "Networks"]
 
 PAIRS = {
     "study": (networks.study_encoder, networks.study_decoder),
@@ -18,6 +19,10 @@ PAIRS = {
     "burgess": (networks.burgess_encoder, networks.burgess_decoder),
 }
 NETWORKS = (*PAIRS, "mlp")
+
+STEADY_GAME = MappingProxyType({"gradient_penalty": 0.1})
+STEADY_CRITIC = MappingProxyType({"lr": 3e-4, "betas": (0.5, 0.99)})
+"""Options of games and of their critics' optimisers, choices of ours: else generators of digits drew few of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,12 +68,18 @@ class Networks:
 
     def decoder(self, inputs: int) -> Conditional:
         """p(x | h) for h of shape ``(batch, inputs)``."""
+        return self.likelihood(self._to_observations(inputs))
+
+    def generator(self, inputs: int) -> Deterministic:
+        """A point for h of shape ``(batch, inputs)``: what the likelihood's mean would be."""
+        net = self._to_observations(inputs)
+        return Deterministic(net if self.likelihood is GaussianLearnedScale else nn.Sequential(net, nn.Sigmoid()))
+
+    def _to_observations(self, inputs: int) -> nn.Module:
         if self.kind in PAIRS:
-            return self.likelihood(PAIRS[self.kind][1](inputs, channels=self.shape[0]))
+            return PAIRS[self.kind][1](inputs, channels=self.shape[0])
         activation = nn.Tanh if self._hidden == 1200 else nn.ReLU
-        return self.likelihood(
-            networks.mlp_decoder(inputs, shape=self.shape, hidden=self._hidden, activation=activation)
-        )
+        return networks.mlp_decoder(inputs, shape=self.shape, hidden=self._hidden, activation=activation)
 
     @property
     def _hidden(self) -> int:

@@ -14,7 +14,7 @@ from ppl_disentangle.data import CausalDataset, FactorDataset, with_conditions
 from ppl_disentangle.interventions import Action, Shift
 from ppl_disentangle.story import GenerativeStory
 
-__all__ = ["NodeUnits", "label_columns", "with_labels"]
+__all__ = ["NodeUnits", "label_columns", "needed_labels", "with_labels", "with_needed_labels"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,13 +57,22 @@ def label_columns(story: GenerativeStory, data: FactorDataset) -> tuple[str, ...
     return columns if set(columns) & set(data.names) else ()
 
 
-def with_labels(story: GenerativeStory, data: CausalDataset, fraction: float) -> tuple[FactorDataset, NodeUnits]:
+def with_labels(
+    story: GenerativeStory, data: CausalDataset, fraction: float, units: NodeUnits | None = None
+) -> tuple[FactorDataset, NodeUnits]:
     """The data, with standardised labels of a fraction of the units, in the story's columns; what they are counted in.
 
     Columns that are no nodes of the data are NaN throughout. Without any label nothing ties the nodes of the story to
     those of the data, and their units are not known.
+
+    Args:
+        story: a story that takes labels.
+        data: data whose nodes are known.
+        fraction: of the units that have labels.
+        units: what to count in; by default the deviations of these data from their mean.
     """
-    labels = data.labels(fraction=fraction)
+    scales = None if units is None else {n: (units.mean.get(n, 0.0), units.scale.get(n, 1.0)) for n in data.names}
+    labels = data.labels(fraction=fraction, scales=scales)
     if not labels.known.any():
         return data, NodeUnits()
     columns, unknown = label_columns(story, data), torch.full((len(data),), math.nan)
@@ -73,3 +82,13 @@ def with_labels(story: GenerativeStory, data: CausalDataset, fraction: float) ->
         {n: v for n, v in zip(data.names, t.tolist(), strict=True) if n in columns} for t in (labels.mean, labels.scale)
     )
     return with_conditions(data, labels=values), NodeUnits(mean, scale)
+
+
+def with_needed_labels(story: GenerativeStory, data: FactorDataset, units: NodeUnits) -> FactorDataset:
+    """The data, with the labels of all units if the story needs them."""
+    return with_labels(story, data, 1.0, units)[0] if story.needs_labels and isinstance(data, CausalDataset) else data
+
+
+def needed_labels(story: GenerativeStory, data: FactorDataset, index: Tensor) -> dict[str, Tensor]:
+    """The ``labels`` of some data, of a story that needs them; nothing of others."""
+    return {"labels": data.conditions(index)["labels"]} if story.needs_labels else {}

@@ -132,9 +132,9 @@ def told_batches(
         yield data.to_float(data.observations(index).to(device)), told
 
 
-def observation_dims(number: int) -> tuple[str, ...]:
-    """Names of the dims of one observation, which has so many."""
-    return IMAGE_DIMS if number == 3 else tuple(f"x_dim_{i}" for i in range(number))
+def observation_dims(number: int, name: str = "x") -> tuple[str, ...]:
+    """Names of the dims of one value of an observed site, which has so many."""
+    return IMAGE_DIMS if number == 3 else tuple(f"{name}_dim_{i}" for i in range(number))
 
 
 def aggregate_quantiles(codes: xr.Dataset, probabilities: Sequence[float], *, seed: int = 0) -> xr.DataArray:
@@ -162,11 +162,17 @@ def decode(story: GenerativeStory, latents: Mapping[str, Tensor]) -> Tensor:
         return returned_site(trace).fn.mean.cpu()
 
 
-def reconstruct(story: GenerativeStory, x: Tensor) -> Tensor:
-    """Mean of p(x | z) at the posterior means of float observations ``(batch, *event)``."""
+def reconstruct(story: GenerativeStory, x: Tensor, **conditions: Tensor) -> Tensor:
+    """Mean of p(x | z) at the posterior means of float observations ``(batch, *event)``.
+
+    Args:
+        story: a story.
+        x: the observations.
+        **conditions: what its :meth:`~GenerativeStory.latent_means` is told of each, such as ``labels``.
+    """
     story = story_of(story)
     with evaluating(story) as device:
-        means = story.latent_means(x.to(device))
+        means = story.latent_means(x.to(device), **{name: value.to(device) for name, value in conditions.items()})
     return decode(story, means)
 
 
@@ -174,6 +180,7 @@ def traverse(
     story: GenerativeStory,
     x: Tensor,
     values: Mapping[str, Sequence[float]],
+    **conditions: Tensor,
 ) -> xr.DataArray:
     """What the mean image becomes as one coordinate takes other values, the others held at their posterior means.
 
@@ -181,6 +188,7 @@ def traverse(
         story: a story.
         x: one float observation, of shape ``(1, *event)``.
         values: for each coordinate (or scalar latent) the values that it takes, the same number for all.
+        **conditions: as in :func:`reconstruct`.
 
     Returns:
         Means of p(x | z) over dims ``code``, ``position`` and those of one observation; the values are the coordinate
@@ -194,9 +202,12 @@ def traverse(
     lengths = {len(v) for v in values.values()}
     if len(lengths) != 1:
         raise ValueError(f"expected as many values for each coordinate, got {sorted(lengths)}")
-    repeated = x.expand(lengths.pop(), *x.shape[1:])
+    size = lengths.pop()
+    repeated, *told = (value.expand(size, *value.shape[1:]) for value in (x, *conditions.values()))
+    conditions = dict(zip(conditions, told, strict=True))
     images = [
-        reconstruct(do(story, {name: torch.as_tensor(v, dtype=torch.float32)}), repeated) for name, v in values.items()
+        reconstruct(do(story, {name: torch.as_tensor(v, dtype=torch.float32)}), repeated, **conditions)
+        for name, v in values.items()
     ]
     return xr.DataArray(
         torch.stack(images).numpy(),

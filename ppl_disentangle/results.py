@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from ppl_disentangle.data import CausalDataset, FactorDataset
 from ppl_disentangle.representation import code_names, evaluating, observation_dims, told_batches
-from ppl_disentangle.sites import Site, data_plate, observed_sites, paired_traces, sampled_sites
+from ppl_disentangle.sites import Site, data_plate, deterministic_sites, observed_sites, paired_traces, sampled_sites
 from ppl_disentangle.story import GenerativeStory, story_of
 
 __all__ = ["to_arviz", "to_datatree"]
@@ -32,9 +33,10 @@ def to_datatree(
     """Draws from posterior and prior, data and factors in ArviZ's groups, and the fit beside them.
 
     Groups: ``posterior`` (latents given the data), ``posterior_predictive`` (mean of p(x | z) at these draws),
-    ``log_likelihood`` (log p(x | z)), ``prior`` (latents), ``prior_predictive`` (mean of p(x | z)), ``observed_data``,
-    ``constant_data`` (factor values), ``fit`` (the history) and whatever is passed as ``groups``, such as
-    ``metrics``. Dims are ``chain`` (one), ``draw``, ``data``, and those of a latent or an observation.
+    ``log_likelihood`` (log p(x | z), of a story that has a bound), ``prior`` (latents), ``prior_predictive`` (mean
+    of p(x | z)), ``observed_data``, ``constant_data`` (factor values), ``fit`` (the history) and whatever is passed
+    as ``groups``, such as ``metrics``. Dims are ``chain`` (one), ``draw``, ``data``, and those of a latent or an
+    observation.
 
     Draws of latents that are local to a datum are no Markov chain: R-hat and effective sample size say nothing
     about them.
@@ -60,9 +62,11 @@ def to_datatree(
         "log_likelihood": _dataset([d["log_likelihood"] for d in posterior]),
         "prior": _dataset([d["latents"] for d in prior]),
         "prior_predictive": _dataset([d["means"] for d in prior]),
-        "observed_data": xr.Dataset({name: _labelled(x, _observation_dims(x)) for name in posterior[0]["means"]}),
+        "observed_data": xr.Dataset(posterior[0]["observed"]),
         "constant_data": _factors(data, index),
     }
+    if not story.has_bound:
+        del tree["log_likelihood"]
     if history is not None:
         tree["fit"] = history
     tree = {
@@ -90,13 +94,16 @@ def _draw(
         latents = {name: drawn[name] for name in story.latents}
         observed = {name: site for name, site in drawn.items() if name not in latents}
     else:
-        model_trace, guide_trace = paired_traces(story.model, story.guide, (x,), told, reparameterised=False)
-        drawn = sampled_sites(guide_trace)
+        model_trace, guide_trace = paired_traces(
+            story.model, story.guide, (x,), told, reparameterised=False, matched=story.has_bound
+        )
+        drawn = deterministic_sites(model_trace) | sampled_sites(guide_trace)
         latents, observed = {name: drawn[name] for name in story.latents}, observed_sites(model_trace)
     plate = data_plate(observed.values())
     return {
         "latents": {name: _latent(story, site) for name, site in latents.items()},
-        "means": {name: _labelled(site.fn.mean, _observation_dims(site.value)) for name, site in observed.items()},
+        "observed": {name: _observation(name, site.value) for name, site in observed.items()},
+        "means": {name: _observation(name, mean) for name, mean in _means(observed).items()},
         "log_likelihood": {
             name: _labelled(site.per_datum(site.log_prob(), plate) if plate else site.log_prob(), ("data",))
             for name, site in observed.items()
@@ -112,8 +119,17 @@ def _latent(story: GenerativeStory, site: Site) -> xr.DataArray:
     return _labelled(site.value, ("data", dim)).assign_coords({dim: list(code_names(story, site.name, shape[0]))})
 
 
-def _observation_dims(x: Tensor) -> tuple[str, ...]:
-    return ("data", *observation_dims(x.dim() - 1))
+def _means(sites: Mapping[str, Site]) -> dict[str, Tensor]:
+    """The mean of each site whose distribution states one."""
+    means = {}
+    for name, site in sites.items():
+        with suppress(NotImplementedError):
+            means[name] = site.fn.mean
+    return means
+
+
+def _observation(name: str, value: Tensor) -> xr.DataArray:
+    return _labelled(value, ("data", *observation_dims(value.dim() - 1, name)))
 
 
 def _labelled(values: Tensor, dims: tuple[str, ...]) -> xr.DataArray:

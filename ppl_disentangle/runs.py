@@ -24,15 +24,19 @@ from ppl_disentangle.checkpoints import atomic_path, load_tensors, save_tensors
 from ppl_disentangle.data import CausalDataset, FactorDataset, load_data
 from ppl_disentangle.inference import evidence, fit
 from ppl_disentangle.interventions import Action
-from ppl_disentangle.node_labels import NodeUnits, with_labels
+from ppl_disentangle.node_labels import NodeUnits, needed_labels, with_labels, with_needed_labels
 from ppl_disentangle.representation import aggregate_quantiles, encode, encoder, reconstruct, traverse
 from ppl_disentangle.results import to_datatree
 from ppl_disentangle.story import GenerativeStory
 from ppl_disentangle.zoo import build
 
-__all__ = ["Run"]
+__all__ = ["NothingToMeasureError", "Run"]
 
-CODES, SHOWN, QUANTILES = 2000, 20, (0.02, 0.14, 0.26, 0.38, 0.5, 0.62, 0.74, 0.86, 0.98)
+FIRST, CODES, SHOWN, QUANTILES = torch.tensor([0]), 2000, 20, (0.02, 0.14, 0.26, 0.38, 0.5, 0.62, 0.74, 0.86, 0.98)
+
+
+class NothingToMeasureError(ValueError):
+    """Neither the data have factors nor the story a bound."""
 
 
 @dataclasses.dataclass
@@ -102,6 +106,10 @@ class Run:
             return training, NodeUnits()
         return with_labels(story, training, fraction)
 
+    def told(self, story: GenerativeStory, training: FactorDataset, held_out: FactorDataset) -> FactorDataset:
+        """Held-out data, with what the story must be told of each."""
+        return story.held_out_data(with_needed_labels(story, held_out, self.labelled(story, training)[1]))
+
     def story(self, data: FactorDataset) -> GenerativeStory:
         """The fitted story.
 
@@ -121,12 +129,12 @@ class Run:
         training = dict(self.config["training"])
         data, held_out = self.split(self.data())
         story = self.untrained(data)
-        data, held_out = story.training_data(self.labelled(story, data)[0]), story.held_out_data(held_out)
+        data, held_out = story.training_data(self.labelled(story, data)[0]), self.told(story, data, held_out)
         start = time.time()
         history = fit(
             story,
             data,
-            held_out=held_out,
+            held_out=held_out if story.has_bound else None,
             checkpoint=self.folder / "checkpoint.safetensors",
             resume=True,
             progress=self.progress,
@@ -134,32 +142,41 @@ class Run:
         )
         self.write_json("environment.json", environment(history.attrs["device"], time.time() - start))
         save_tensors(self.folder / "model.safetensors", story.state_dict(), {"story": self.config["story"]})
-        bound = evidence(story, held_out).sum("code").mean()
-        tree = to_datatree(story, held_out, history, held_out=bound)
+        tree = to_datatree(story, held_out, history)
         self.write_tree({name: group.to_dataset() for name, group in tree.children.items()})
+        if story.has_bound:
+            self.write_tree({"held_out": evidence(story, held_out).sum("code").mean()})
         return story
 
     def evaluate(self, **options: Any) -> xr.Dataset:
-        """Score codes and bound beside chance, baselines and what a perfect code would get.
+        """Score codes and bound, where there is one, beside chance, baselines and what a perfect code would get.
 
         Args:
             **options: of :func:`~ppl_disentangle.metrics.evaluate`, in place of the configured ones.
+
+        Raises:
+            NothingToMeasureError: there is neither a factor nor a bound.
         """
         data = self.data()
         story, other = self.story(data), self.untrained(data, seed=self.config["story"]["seed"] + 1)
         training, held_out = self.split(data)
-        held_out = story.held_out_data(held_out)
+        held_out = self.told(story, training, held_out)
         sample = training.observations(torch.randperm(len(training), generator=torch.Generator().manual_seed(1))[:5000])
         precision = self.config["training"].get("precision", "float32")
         untrained = encoder(other, data, precision=precision)
         num_codes = min(untrained(sample[:1]).shape[1], sample[0].numel())
         linear = {"PCA": metrics.pca(sample, num_codes), "ICA": metrics.ica(sample, num_codes)}
-        scores = self._bound_scores(story, other, linear, sample, held_out)
+        parts = []
         if data.varying:
             baselines: dict[str, Any] = linear | {"untrained": untrained}
             settings = self.config["evaluation"] | options
-            of_codes = metrics.evaluate(story, data, baselines=baselines, progress=self.progress, **settings)
-            scores = xr.concat([of_codes, scores], "metric", combine_attrs="override")
+            parts.append(metrics.evaluate(story, data, baselines=baselines, progress=self.progress, **settings))
+        if story.has_bound:
+            parts.append(self._bound_scores(story, other, linear, sample, held_out))
+        if not parts:
+            no_bound = f"{type(story).__name__} no bound"
+            raise NothingToMeasureError(f"nothing to measure: {data.name} has no factors, and {no_bound}")
+        scores = xr.concat(parts, "metric", combine_attrs="override")
         self.write_tree({"metrics": scores})
         return scores
 
@@ -177,6 +194,7 @@ class Run:
         rows = {name: [estimate[name].item(), np.nan, np.nan, np.nan, np.nan, other[name].item()] for name in names}
         if (
             self.config["story"].get("likelihood", "bernoulli") == "bernoulli"
+            and not story.needs_labels
             and ".py:" not in self.config["story"]["name"]
         ):
             stored = held_out.observations(torch.arange(len(held_out)))
@@ -198,14 +216,15 @@ class Run:
 
         data = self.data()
         story = self.story(data)
-        held_out = story.held_out_data(self.split(data)[1])
+        held_out = self.told(story, *self.split(data))
         tree = self.read_tree()
         self.write_figure("terms", plots.plot_terms(tree["fit"].to_dataset()))
-        x = held_out.to_float(held_out.observations(torch.arange(min(10, len(held_out)))))
+        index = torch.arange(min(10, len(held_out)))
+        x, labels = held_out.to_float(held_out.observations(index)), needed_labels(story, held_out, index)
         if len(data.observation_shape) == 3:
-            self.write_figure("reconstructions", plots.plot_reconstructions(x, reconstruct(story, x)))
+            self.write_figure("reconstructions", plots.plot_reconstructions(x, reconstruct(story, x, **labels)))
         codes, factors = self.codes(story, held_out)
-        self.traverse(story, x[:1], codes, factors)
+        self.traverse(story, held_out, codes, factors)
         if factors is not None:
             self.write_figure("factor_map", plots.plot_factor_map(factors))
         if story.dag is not None:
@@ -215,8 +234,8 @@ class Run:
         """Codes of some data with their mean KL, and their mutual information with each factor over its entropy."""
         part = data.subset(torch.arange(min(CODES, len(data))))
         codes = encode(story, part)
-        divergence = evidence(story, part)["kl"].mean("data")
-        codes = codes.assign(kl=divergence.reindex(code=codes["code"].values))  # NaN: it does not split over the code
+        divergence = evidence(story, part)["kl"].mean("data") if story.has_bound else codes["mean"][0] * np.nan
+        codes = codes.assign(kl=divergence.reindex(code=codes["code"].values))  # NaN: none, or none of each code
         classes = part.factors(torch.arange(len(part)))
         several = [k for k in range(len(data.space)) if classes[:, k].unique().numel() > 1]
         if not several:
@@ -227,9 +246,9 @@ class Run:
         return codes, xr.DataArray(information, coords, ("code", "factor"))
 
     def traverse(
-        self, story: GenerativeStory, x: Tensor, codes: xr.Dataset, factors: xr.DataArray | None
+        self, story: GenerativeStory, data: FactorDataset, codes: xr.Dataset, factors: xr.DataArray | None
     ) -> xr.DataArray | None:
-        """One coordinate at a time over quantiles of its aggregate posterior, the 20 of the largest KL, these first.
+        """One coordinate of the first datum at a time over quantiles of its aggregate posterior, 20 of the largest KL.
 
         Coordinates of classes, which take no other numbers, are left out; ``None`` if there are no others.
         """
@@ -240,7 +259,8 @@ class Run:
         if not names.size:
             return None
         quantiles = aggregate_quantiles(codes, QUANTILES).sel(code=names)
-        images = traverse(story, x, {n: quantiles.sel(code=n).values.tolist() for n in names})
+        x, labels = data.to_float(data.observations(FIRST)), needed_labels(story, data, FIRST)
+        images = traverse(story, x, {n: quantiles.sel(code=n).values.tolist() for n in names}, **labels)
         kl = dict(zip(names, codes["kl"].sel(code=names).values.tolist(), strict=True))
         notes = {n: "" if np.isnan(kl[n]) else f"KL {kl[n]:.1f}" for n in names}
         if factors is not None:

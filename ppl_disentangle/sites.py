@@ -179,16 +179,17 @@ def paired_traces(
     *,
     max_plate_nesting: float = float("inf"),
     reparameterised: bool = True,
+    matched: bool = True,
 ) -> tuple[Trace, Trace]:
     """A trace of the guide, and of the model replayed against it.
 
     This is equivalent to what ``Trace_ELBO`` traces, without the log densities. While Pyro's validation is on,
     Pyro's checks of a model/guide pair are made, and, unless ``reparameterised`` is false, latents that no gradient
-    passes through are refused.
+    passes through are refused; unless ``matched`` is false, in which case the model may have latents of its own.
     """
     guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
     model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
-    if is_validation_enabled():
+    if matched and is_validation_enabled():
         _check(prune_subsample_sites(model_trace), prune_subsample_sites(guide_trace), max_plate_nesting)
         if reparameterised:
             _check_reparameterised(sampled_sites(guide_trace).values())

@@ -69,6 +69,8 @@ class GenerativeStory(nn.Module, abc.ABC):
         coordinate_names: for a vector latent, names of its coordinates; by default ``z[0]``, ``z[1]``, ….
         dag: the causal graph of its nodes; ``None`` where it has none, or has yet to learn it.
         columns: what the columns of ``labels`` and ``interventions`` are, where it takes such.
+        needs_labels: whether no datum goes without ``labels``, held-out ones included.
+        has_bound: whether its pair bounds log p(x); a generator without a likelihood does not.
         num_data: number of data that a batch stands for; :func:`~ppl_disentangle.inference.fit` sets it. ``None``:
             a batch stands for itself.
     """
@@ -76,6 +78,8 @@ class GenerativeStory(nn.Module, abc.ABC):
     latents: tuple[str, ...]
     dag: nx.DiGraph | None = None
     columns: tuple[str, ...] = ()
+    needs_labels: bool = False
+    has_bound: bool = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ from ppl_disentangle.inference import Linear
 from ppl_disentangle.network_choice import NETWORKS, Networks
 from ppl_disentangle.story import GenerativeStory, story_of
 
-__all__ = ["LIKELIHOODS", "build", "choose", "from_python", "stories", "story_options"]
+__all__ = ["LIKELIHOODS", "build", "choose", "stories", "story_options", "without_codes"]
 
 LIKELIHOODS: dict[str, type[Conditional]] = {
     "bernoulli": Bernoulli,
@@ -29,25 +29,13 @@ LIKELIHOODS: dict[str, type[Conditional]] = {
 
 
 def stories() -> dict[str, type[GenerativeStory]]:
-    """The stories that can be built from data alone, by name."""
-    return {name: story for name, story in _final().items() if _needs_data_alone(story)}
+    """The stories of the zoo that are built from data, by name."""
+    return {name: story for name, story in _final().items() if getattr(story, "latents", None) != ()}
 
 
-def from_python() -> dict[str, type[GenerativeStory]]:
-    """The other stories, which need more than data to be built, by name."""
-    return {name: story for name, story in _final().items() if not _needs_data_alone(story)}
-
-
-def _needs_data_alone(story: type[GenerativeStory]) -> bool:
-    """Whether it has a ``for_data``, and a default for each of its hyper-parameters."""
-    parameters = inspect.signature(story).parameters.values()
-    return hasattr(story, "for_data") and not any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters)
-
-
-def _required(story: type[GenerativeStory]) -> list[str]:
-    """What has to be given to make one."""
-    parameters = inspect.signature(story).parameters.values()
-    return [p.name for p in parameters if p.default is p.empty]
+def without_codes() -> dict[str, type[GenerativeStory]]:
+    """Those without latents: they have no codes that a run could measure or draw."""
+    return {name: story for name, story in _final().items() if name not in stories()}
 
 
 def _final() -> dict[str, type[GenerativeStory]]:
@@ -79,8 +67,10 @@ def story_options(name: str) -> dict[str, Any]:
     """The options of a story, with its paper's values: of how it is built, and its hyper-parameters."""
     story: Any = stories()[name]
     parameters = [*inspect.signature(story.for_data).parameters.values(), *inspect.signature(story).parameters.values()]
-    options = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-    options.pop("event_dim", None)  # follows from the data
+    options: dict[str, Any] = {}
+    for parameter in parameters:
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name != "event_dim":  # which follows from the data
+            options.setdefault(parameter.name, parameter.default)
     return options
 
 
@@ -117,11 +107,10 @@ def build(
         torch.manual_seed(seed)
         if ".py:" in name:
             return story_of(_function(name)(data, **_with_schedules(options, {})))
-        if name in from_python():
-            story = from_python()[name]
+        if name in without_codes():
             raise ValueError(
-                f"{name} is not built from data alone, it needs {', '.join(_required(story))}:"
-                f" build {story.__name__} in Python and pass it to fit"
+                f"{name} has no latents, hence no codes to measure or draw: build {without_codes()[name].__name__} in"
+                " Python and pass it to fit"
             )
         choose("story", name, list(stories()))
         known = story_options(name)

@@ -1,18 +1,23 @@
 """The catalogue: what can be built from data, and what the command line says of the rest."""
 
+from inspect import isabstract
+
+import numpy as np
 import pytest
 import torch
 from toys import grid
 
+from ppl_disentangle import models
 from ppl_disentangle.cli import main
 from ppl_disentangle.conditionals import Bernoulli
 from ppl_disentangle.data import Pendulum, Sprites, digits
 from ppl_disentangle.inference import fit
 from ppl_disentangle.network_choice import Networks
+from ppl_disentangle.node_labels import NodeUnits, with_needed_labels
 from ppl_disentangle.runs import Run
-from ppl_disentangle.zoo import build, from_python, stories, story_options
+from ppl_disentangle.zoo import build, stories, story_options, without_codes
 
-OF_NODES = ("causal_vae", "causal_vae_paper", "dear", "graph_vae")
+OF_NODES = ("causal_vae", "causal_vae_paper", "dear", "deep_scm", "graph_vae", "structural_ivae")
 
 
 OF_SEVERAL_FACTORS = ("ada_gvae", "slow_vae")
@@ -30,7 +35,8 @@ def data_for(name):
 def test_a_story_is_built_from_data_and_trains_on_what_it_makes_of_them(name):
     data = data_for(name)
     story = build(name, data, likelihood="gaussian" if name in OF_SEVERAL_FACTORS else "bernoulli")
-    history = fit(story, story.training_data(data), steps=2, batch_size=16, progress=False)
+    told = with_needed_labels(story, data, NodeUnits())
+    history = fit(story, story.training_data(told), steps=2, batch_size=16, progress=False)
     assert bool(history.to_array().notnull().all())
     assert story.model(batch_size=3).shape == (3, *data.observation_shape)
 
@@ -39,25 +45,23 @@ def test_a_story_is_built_from_data_and_trains_on_what_it_makes_of_them(name):
 def test_a_story_of_nodes_says_that_it_needs_a_graph(name):
     with pytest.raises(ValueError, match=f"{stories()[name].__name__} needs a graph of its nodes"):
         build(name, digits())
+    if name == "deep_scm":
+        with pytest.raises(ValueError, match=r"needs data whose nodes are measured: of \['a', 'b'\] digits has \[\]"):
+            build(name, digits(), options={"graph": "a -> b"})
+        return
     assert build(name, digits(), options={"graph": "a -> b"}).columns == ("a", "b")
 
 
-def test_the_list_has_every_story_with_its_options_and_names_those_that_data_alone_do_not_make(capsys):
+def test_the_list_has_every_story_that_there_is_with_its_options(capsys):
     assert main(["list"]) == 0
-    built, _, others = capsys.readouterr().out.partition("Built in Python")
-    assert all(f"\n{name} " in f"\n{built}" for name in stories())
-    assert all(f"\n{name} " in others for name in from_python())
-    assert 'groups={"z": 10}, classes={"kind": 10}' in built
-    assert not set(stories()) & set(from_python())
-    assert "info_gan" in from_python()
-
-
-def test_a_story_that_data_alone_do_not_make_is_refused_with_where_to_build_it():
-    with pytest.raises(
-        ValueError,
-        match="info_gan is not built from data alone, it needs encoder, generator, noise_dim, critic: build InfoGAN",
-    ):
-        build("info_gan", digits())
+    listed = capsys.readouterr().out
+    assert all(f"\n{name} " in f"\n{listed}" for name in stories())
+    assert 'groups={"z": 10}, classes={"kind": 10}' in listed
+    assert set(without_codes()) == {"linear_graph_story", "nonlinear_graph_story"}
+    kinds = [c for name in models.__all__ if not isabstract(c := getattr(models, name))]
+    assert sorted(map(repr, kinds)) == sorted(map(repr, (stories() | without_codes()).values()))
+    with pytest.raises(ValueError, match="linear_graph_story has no latents, hence no codes .* build LinearGraphStory"):
+        build("linear_graph_story", digits())
 
 
 def test_options_are_those_of_building_and_of_the_story():
@@ -116,9 +120,62 @@ def test_a_story_that_cannot_do_without_u_is_told_it_of_held_out_data_too(tmp_pa
 
 
 def test_stories_say_which_factors_they_lack():
-    with pytest.raises(ValueError, match=r"IVAE needs a factor as u: digits has \['digit'\], not 'hue'"):
+    with pytest.raises(ValueError, match=r"IVAE needs the classes of a factor: digits has \['digit'\], not 'hue'"):
         build("ivae", digits(), options={"factor": "hue"})
     with pytest.raises(
         ValueError, match=r"VideoVAE needs factors that move and such that stay: digits has \['digit'\]"
     ):
         build("video_vae", digits())
+
+
+@pytest.mark.parametrize("name", ["ali", "info_gan", "structured_gan"])
+def test_games_which_have_no_bound_are_trained_measured_drawn_and_set_from_the_command_line(name, tmp_path, capsys):
+    out = tmp_path / "run"
+    command = ["train", name, "--data", "digits", "--steps", "4", "--batch-size", "32", "--quiet", "--out", str(out)]
+    assert main([*command, "--held-out", "100"]) == 0
+    printed = capsys.readouterr().out
+    assert "mig" in printed
+    assert "elbo" not in printed
+    tree = Run.open(out).read_tree()
+    assert {"posterior", "prior_predictive", "fit", "metrics", "traversals"} <= set(tree.children)
+    assert not {"log_likelihood", "held_out"} & set(tree.children)
+    assert bool(tree["posterior_predictive"]["x"].notnull().all())
+    assert {p.stem for p in (out / "figures").glob("*.png")} >= {"terms", "traversals", "reconstructions"}
+    if name != "ali":
+        site = {"info_gan": "kind", "structured_gan": "y"}[name]
+        assert main(["intervene", str(out), "--do", f"{site}=[{','.join(['0'] * 9)},1]"]) == 0
+        assert main(["intervene", str(out), "--do", f"{site}=0.5"]) == 1
+        assert "expected rows over 10 values" in capsys.readouterr().err
+
+
+def test_a_game_has_no_patience_and_without_factors_nothing_is_measured(tmp_path, capsys):
+    np.savez(tmp_path / "noise.npz", x=np.random.default_rng(0).random((64, 6), dtype=np.float32))
+    out, story = tmp_path / "run", ["train", "ali", "--data", str(tmp_path / "noise.npz"), "--steps", "2"]
+    assert main([*story, "--patience", "3", "--out", str(out)]) == 1
+    assert "ALI has no bound that patience could judge by" in capsys.readouterr().err
+    assert not out.exists()
+    assert main([*story, "--batch-size", "8", "--out", str(out)]) == 0
+    assert "nothing to measure: noise has no factors, and ALI no bound" in capsys.readouterr().out
+    assert (out / "report.html").is_file()
+
+
+def test_measured_nodes_are_told_of_held_out_data_in_the_units_of_the_run(tmp_path, capsys):
+    out, data = tmp_path / "run", ["--data", "thickness_intensity", "--held-out", "200", "--quiet"]
+    assert main(["train", "deep_scm", *data, "--labels", "0.5", "--out", str(out)]) == 1
+    assert "DeepSCM needs the labels of all data" in capsys.readouterr().err
+    assert main(["train", "deep_scm", *data, "--steps", "250", "--batch-size", "128", "--out", str(out)]) == 0
+    run = Run.open(out)
+    data = run.data()
+    training, held_out = run.split(data)
+    told = run.told(run.story(data), training, held_out).conditions(torch.arange(200))["labels"]
+    mean, scale = training.values.mean(0), training.values.std(0, correction=0)
+    torch.testing.assert_close(told, (held_out.values - mean) / scale)
+    tree = run.read_tree()
+    assert set(tree["observed_data"].data_vars) == {"thickness", "intensity", "x"}
+    (name,) = (n for n in tree.children if n.startswith("counterfactual"))
+    after = tree[name].to_dataset().set_coords("is").swap_dims(node="is")
+    assert (
+        float(after["error"].sel({"is": "descendant"}))
+        < float(after["error_of_doing_nothing"].sel({"is": "descendant"})) / 3
+    )
+    assert tree[name].attrs["error"] < tree[name].attrs["error_of_doing_nothing"] / 10
