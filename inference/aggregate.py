@@ -8,14 +8,14 @@ from typing import Any, Literal, get_args
 
 import torch
 from pyro.distributions import Normal, RelaxedOneHotCategorical, TorchDistribution
-from pyro.infer.util import is_validation_enabled
+from pyro.poutine import Trace
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ppl_disentangle.inference.decomposed import DecomposedELBO
 from ppl_disentangle.inference.latents import Latents, innermost, known_num_data, rows
 from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.sites import PARTICLES, Plate, Site
+from ppl_disentangle.sites import PARTICLES, Plate, Site, sampled_sites
 
 __all__ = ["AggregateELBO", "Estimator", "log_mixture", "minibatch_log_weights", "pairwise_log_prob"]
 
@@ -68,6 +68,10 @@ class AggregateELBO(DecomposedELBO):
         """The weights and the estimator, for checkpoints and tables."""
         return f"{super().extra_repr()}, estimator={self.estimator!r}"
 
+    def check(self, model_trace: Trace, guide_trace: Trace) -> None:
+        """Refuse a guide whose latents depend on each other."""
+        check_independent(list(sampled_sites(guide_trace).values()))
+
     def densities(self, latents: Latents, groups: Sequence[Sequence[Site]]) -> tuple[Tensor, Tensor, Tensor]:
         """log q(z_i), sum_group log q(z_i,group) and sum_dim log q(z_i,dim), each of shape ``(…, batch)``.
 
@@ -75,8 +79,6 @@ class AggregateELBO(DecomposedELBO):
             latents: the latents of a batch.
             groups: its sites, in groups.
         """
-        if is_validation_enabled():
-            check_independent(latents.sites)
         log_weights = self._weights_of(latents)
         joint, by_group, by_dim = [], [], []
         for sites in groups:

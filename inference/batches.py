@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import torch
@@ -18,21 +19,28 @@ class Batches:
 
     Each epoch visits every datum at most once in an order that depends on ``seed`` and the epoch alone; data that
     do not fill a last batch wait for another epoch, so that shapes are static. Data stay as they are stored (uint8)
-    until they are on the device.
+    until they are on the device. ``part``: the number of this process, and how many share each batch.
     """
 
-    def __init__(self, data: FactorDataset, batch_size: int, *, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, data: FactorDataset, batch_size: int, *, seed: int, device: torch.device, part: tuple[int, int] = (0, 1)
+    ) -> None:
         if batch_size < 1:
             raise ValueError(f"expected batch_size >= 1, got {batch_size}")
         if batch_size > len(data):
             raise ValueError(f"batch_size={batch_size} is more than the {len(data)} data of {data.name!r}")
         self.data, self.seed, self.device = data.to(device), seed, device
-        self.batch_size = batch_size
+        self.batch_size, (process, processes) = batch_size, part
+        if batch_size < 2 * processes and processes > 1:
+            raise ValueError(f"batch_size={batch_size} is less than two data for each of {processes} processes")
+        ends = [batch_size * i // processes for i in range(processes + 1)]
+        self.sizes = tuple(end - start for start, end in itertools.pairwise(ends))
+        self._first, self._last = ends[process], ends[process + 1]
         self.steps_per_epoch = len(data) // self.batch_size
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)
 
     def __call__(self, step: int) -> Tensor:
-        """Float observations of shape ``(batch_size, *observation_shape)``."""
+        """Float observations of shape ``(batch_size, *observation_shape)``, or this process's part of them."""
         return self.data.to_float(self.data.observations(self.index(step)))
 
     def conditions(self, step: int) -> dict[str, Tensor]:
@@ -49,7 +57,8 @@ class Batches:
         if epoch != self._epoch:
             generator = torch.Generator().manual_seed((self.seed << 32) + epoch)
             self._epoch, self._order = epoch, torch.randperm(len(self.data), generator=generator).to(self.device)
-        return self._order[position * self.batch_size : (position + 1) * self.batch_size]
+        first = position * self.batch_size
+        return self._order[first + self._first : first + self._last]
 
 
 class BatchStream(IterableDataset[tuple[Tensor, dict[str, Tensor]]]):

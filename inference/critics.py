@@ -110,6 +110,7 @@ class TwoPlayerELBO(DecomposedELBO):
     """
 
     critics: ClassVar[tuple[str, ...]] = ("critic",)
+    reads_data: ClassVar[bool] = True
 
     def __init__(
         self,

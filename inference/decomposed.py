@@ -5,15 +5,18 @@ from __future__ import annotations
 import itertools
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import pyro
 import torch
 from pyro.infer import ELBO
 from pyro.infer.elbo import ELBOModule
+from pyro.infer.util import is_validation_enabled
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
+from ppl_disentangle.inference.processes import join, num_processes, own_draws
 from ppl_disentangle.inference.schedules import Weight, at_step, spelled
 from ppl_disentangle.sites import observed_sites, paired_traces
 
@@ -39,6 +42,10 @@ class DecomposedELBO(nn.Module, ELBO):
     What the guide states by ``pyro.factor``, such as the distance of two codes, is subtracted from every objective, as
     Pyro's own bounds do: a term by the name of the statement, which is no part of the bound.
 
+    In several processes of ``torch.distributed``, each with a part of the batch, every process computes the terms of
+    the whole batch, from what all of them drew: wrapped in ``DistributedDataParallel``, the pair gets the gradients
+    that one process would give it. Seed all processes alike; each draws latents of its own.
+
     Args:
         weights: for each weighted term a number, or a schedule of the number of steps taken.
         factors: weights of what the guide states by ``pyro.factor``, by name; not named, it has weight 1.
@@ -51,6 +58,8 @@ class DecomposedELBO(nn.Module, ELBO):
     Attributes:
         penalties: names of the terms that are no part of the bound: at weight 0 what is left is the bound.
         critics: names of the terms that train an opponent: their gradient is part of the loss's, their value is not.
+        reads_data: whether :meth:`terms` reads the data themselves, beside what the pair draws, states and scores.
+        parts: number of data of each process, where they share a batch; asked of each other if not known.
         optimizer_options: options for what the objective itself learns, such as ``{"lr": 1e-4}``. ``fit`` uses them;
             SVI does through :meth:`svi_options`.
         last_terms: the terms of the last call, detached, unweighted, in nats and on Pyro's scale (summed over the
@@ -59,6 +68,8 @@ class DecomposedELBO(nn.Module, ELBO):
 
     penalties: ClassVar[tuple[str, ...]] = ()
     critics: ClassVar[tuple[str, ...]] = ()
+    reads_data: ClassVar[bool] = False
+    parts: tuple[int, ...] | None = None
     step: Tensor
     weights: dict[str, Weight]
     warm_up: int
@@ -131,7 +142,7 @@ class DecomposedELBO(nn.Module, ELBO):
         totals: dict[str, Tensor] = {}
         traces = self._get_traces(model, guide, args, kwargs)
         if torch.is_grad_enabled():  # graphs are kept anyway; what terms draw comes after all of the guide's draws
-            traces = iter(list(traces))
+            traces = iter(self._whole(traces))
         for model_trace, guide_trace in traces:
             stated = {n: -site.total(site.log_prob()) for n, site in observed_sites(guide_trace).items()}
             for name, term in (stated | self.terms(model_trace, guide_trace)).items():
@@ -141,6 +152,21 @@ class DecomposedELBO(nn.Module, ELBO):
         self.last_terms = {name: total.detach() for name, total in totals.items()}
         weighted = [self.weight(n) * (t - t.detach() if n in self.critics else t) for n, t in totals.items()]
         return -torch.stack(weighted).sum()
+
+    def _whole(self, traces: Iterator[tuple[Trace, Trace]]) -> list[tuple[Trace, Trace]]:
+        """The traces, of the whole batch where this process has a part of it."""
+        several = num_processes() > 1
+        with own_draws() if several else nullcontext():
+            drawn = list(traces)
+        if is_validation_enabled():
+            for model_trace, guide_trace in drawn:
+                self.check(model_trace, guide_trace)
+        if several:
+            drawn = [join(m, g, self.parts, data=self.reads_data) for m, g in drawn]
+        return drawn
+
+    def check(self, model_trace: Trace, guide_trace: Trace) -> None:
+        """Raise a ValueError for a pair of which the terms would be wrong; called while training under validation."""
 
     def advance(self) -> None:
         """Take note of a step of training; :attr:`last_terms` are its terms."""

@@ -63,6 +63,7 @@ class FactorELBO(TwoPlayerELBO):
     """
 
     penalties: ClassVar[tuple[str, ...]] = ("density_ratio",)
+    reads_data: ClassVar[bool] = False
 
     def __init__(
         self,

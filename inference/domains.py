@@ -46,6 +46,7 @@ class DomainELBO(TwoPlayerELBO):
     """
 
     penalties: ClassVar[tuple[str, ...]] = ("told_apart",)
+    reads_data: ClassVar[bool] = False
 
     def __init__(
         self,

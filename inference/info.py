@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
-from pyro.infer.util import is_validation_enabled
 from pyro.poutine import Trace
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from ppl_disentangle.inference.beta import bound_terms
 from ppl_disentangle.inference.decomposed import DecomposedELBO
 from ppl_disentangle.inference.latents import Latents, innermost, rows
 from ppl_disentangle.sites import Site, latent_sites
+from ppl_disentangle.story import fork_randomness
 
 __all__ = ["InfoELBO", "Kernel", "maximum_mean_discrepancy"]
 
@@ -86,6 +86,12 @@ class InfoELBO(DecomposedELBO):
         """The weights and the kernel, for checkpoints and tables."""
         return f"{super().extra_repr()}, kernel={self.kernel!r}, bandwidth={self.bandwidth}"
 
+    def check(self, model_trace: Trace, guide_trace: Trace) -> None:
+        """Refuse a prior that is learned by draws without gradients, or that depends on other latents."""
+        if self.weights["mmd"]:
+            with fork_randomness():
+                _check_prior(latent_sites(model_trace, guide_trace))
+
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """Log likelihood, negative KL and negative discrepancy, in nats."""
         sites = latent_sites(model_trace, guide_trace)
@@ -154,23 +160,26 @@ def maximum_mean_discrepancy(
 
 def _prior_draws(sites: Sequence[tuple[Site, Site]], latents: Latents) -> Tensor:
     """One draw from the prior for each datum, of shape ``(…, batch, dim)``."""
-    if is_validation_enabled():
-        for _, p in sites:
-            if not p.fn.has_rsample and p.fn.log_prob(p.fn.sample()).requires_grad:
+    draws = [p.fn.rsample() if p.fn.has_rsample else p.fn.sample() for _, p in sites]
+    return torch.cat([rows(draw, p, latents.plate) for (_, p), draw in zip(sites, draws, strict=True)], -1)
+
+
+def _check_prior(sites: Sequence[tuple[Site, Site]]) -> None:
+    values = [q.value for q, _ in sites if q.value.requires_grad]
+    for _, p in sites:
+        if not p.fn.has_rsample:
+            if p.fn.log_prob(p.fn.sample()).requires_grad:
                 raise ValueError(
                     f"latent {p.name!r}: its prior is learned, but draws from {type(innermost(p.fn)).__name__} are not"
                     " reparameterised: the discrepancy would leave the prior as it is"
                 )
-    draws = [p.fn.rsample() if p.fn.has_rsample else p.fn.sample() for _, p in sites]
-    values = [q.value for q, _ in sites if q.value.requires_grad]
-    if is_validation_enabled() and values:
-        for (_, p), draw in zip(sites, draws, strict=True):
-            if draw.requires_grad and _depends(draw, values):
-                raise ValueError(
-                    f"latent {p.name!r}: its prior depends on other latents, and a draw from it given theirs is no draw"
-                    " from p(z); InfoELBO needs latents that are independent under the model"
-                )
-    return torch.cat([rows(draw, p, latents.plate) for (_, p), draw in zip(sites, draws, strict=True)], -1)
+            continue
+        draw = p.fn.rsample()
+        if values and draw.requires_grad and _depends(draw, values):
+            raise ValueError(
+                f"latent {p.name!r}: its prior depends on other latents, and a draw from it given theirs is no draw"
+                " from p(z); InfoELBO needs latents that are independent under the model"
+            )
 
 
 def _depends(result: Tensor, values: Sequence[Tensor]) -> bool:

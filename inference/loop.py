@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import signal
 import threading
 import time
@@ -18,12 +19,13 @@ import pyro
 
 from ppl_disentangle.inference.capture import NotCapturedError
 from ppl_disentangle.inference.errors import NonFiniteError, TrainingInterrupted
+from ppl_disentangle.inference.processes import agreed, num_processes, process
 from ppl_disentangle.inference.state import UNDECIDED, TrainingState
 from ppl_disentangle.inference.trainer import Judge, Trainer
 
 __all__ = ["run"]
 
-CHUNK_STEPS, CHUNK_SECONDS = 100, 0.5
+CHUNK_STEPS, CHUNK_SECONDS, SHARED_STEPS = 100, 0.5, 20
 WORTH_A_GRAPH = 2000
 """Steps from which on tracing, which takes about as long as some hundred steps of a small story, pays."""
 
@@ -44,7 +46,7 @@ def run(
     """Take steps until there are ``steps`` of them; between chunks see to history, held-out bound and checkpoint."""
     stop = judge is not None and judge.is_out_of_patience(state)
     first = state.step
-    with interrupts() as interrupted:
+    with interrupts() as caught:
         while state.step < steps and not stop:
             validate = state.step < validate_steps
             if not validate and state.step > first and state.captured == UNDECIDED:
@@ -54,11 +56,12 @@ def run(
                 ends.append(max(validate_steps, first + 1))
             _chunk(trainer, state, min(ends), validate, path)
             _show(bar, state)
+            interrupted = any(agreed(bool(caught)))
             if judge is not None:
                 judge.evaluate(state)
                 stop = judge.is_out_of_patience(state)
             if path is not None and (state.step % checkpoint_every == 0 or interrupted or stop or state.step == steps):
-                state.save(path)
+                _save(state, path)
             if interrupted:
                 raise TrainingInterrupted(state.step, path)
     if state.best:
@@ -67,8 +70,12 @@ def run(
 
 def _capture(trainer: Trainer, state: TrainingState, steps: int, compile: Compile, bar: Any) -> None:
     """Take the steps that are left by a graph, where that is asked for or pays; say why if they cannot be."""
-    if compile is False or (compile == "auto" and steps - state.step < WORTH_A_GRAPH):
+    if compile is False or (compile == "auto" and (num_processes() > 1 or steps - state.step < WORTH_A_GRAPH)):
         state.captured = "no"
+        return
+    if num_processes() > 1:
+        state.captured, state.not_captured = "no", "several processes take it together"
+        warnings.warn(f"the training step runs as it is: {state.not_captured}", stacklevel=4)
         return
     clock, reasons = time.monotonic(), []
     bar.set_description("capturing the step" if compile == "auto" else "compiling the step")
@@ -92,13 +99,14 @@ def _capture(trainer: Trainer, state: TrainingState, steps: int, compile: Compil
 def _chunk(trainer: Trainer, state: TrainingState, end: int, validate: bool, path: Path | None) -> None:
     """Take steps up to ``end`` or until it is time to look at them; go back if one was not finite."""
     start, before, clock = state.step, state.snapshot(), time.monotonic()
+    steps, seconds = (CHUNK_STEPS, CHUNK_SECONDS) if num_processes() == 1 else (SHARED_STEPS, math.inf)
     try:
         with pyro.validation_enabled(validate):
-            while state.step < min(end, start + CHUNK_STEPS) and time.monotonic() - clock < CHUNK_SECONDS:
+            while state.step < min(end, start + steps) and time.monotonic() - clock < seconds:
                 trainer.step(state.step, state.history)
                 state.step += 1
     except ValueError as error:  # Pyro's validation, perhaps of what is just not finite
-        site = _go_back(trainer, state, before, state.step, path)
+        site = None if num_processes() > 1 else _go_back(trainer, state, before, state.step, path)
         if site is None:
             raise
         raise NonFiniteError(state.step, site, "loss") from error
@@ -119,8 +127,14 @@ def _go_back(
             trainer.step(step, None)
         state.step = bad
         if path is not None:
-            state.save(path)
+            _save(state, path)
         return trainer.diagnose(bad)
+
+
+def _save(state: TrainingState, path: Path) -> None:
+    """Write a checkpoint; of several processes, which all have the same, the first does."""
+    if process() == 0:
+        state.save(path)
 
 
 def _next(step: int, every: int) -> int:

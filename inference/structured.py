@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
 from ppl_disentangle.inference.critics import TwoPlayerELBO, player_loss
 from ppl_disentangle.inference.latents import Latents
+from ppl_disentangle.inference.processes import join, num_processes
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.sites import (
     deterministic_sites,
@@ -87,6 +89,8 @@ class StructuredGame(TwoPlayerELBO):
         """What the pair gains in both games and by what is read of dreams, and what the critics learn by."""
         seen, self._seen = self._seen, None
         assert seen is not None
+        if num_processes() > 1 and torch.is_grad_enabled():
+            _, seen = join(None, seen, self.parts)
         real, dreamt = real_and_dreamt(model_trace)
         dreams = {q.name: (q, p) for q, p in dreamt_latents(model_trace, guide_trace)}
         latents = Latents([q for q, _ in dreams.values()])

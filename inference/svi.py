@@ -17,6 +17,7 @@ from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference.batches import Batches
 from ppl_disentangle.inference.beta import BetaELBO
 from ppl_disentangle.inference.loop import Compile, run
+from ppl_disentangle.inference.processes import num_processes, process
 from ppl_disentangle.inference.state import UNDECIDED
 from ppl_disentangle.inference.trainer import Judge, Trainer, forgets_num_data, fused_adam
 from ppl_disentangle.story import GenerativeStory, Pair, fork_randomness, parameters_stay_local, story_of
@@ -50,6 +51,10 @@ def fit(
 
     The same seed gives the same weights bit for bit on one kind of CPU and number of threads. Neither the caller's
     random state nor Pyro's parameter store is touched.
+
+    Where ``torch.distributed`` is initialised, its processes share each batch, whose order does not depend on their
+    number, and the gradients are those of one process. All call it alike; the first writes checkpoints and judges the
+    held-out bound. Statistics of batch normalisation are those of each process's part.
 
     Args:
         story: a story, or anything with a ``model`` and a ``guide``.
@@ -101,7 +106,7 @@ def fit(
     if path is not None and path.exists() and not resume:
         raise FileExistsError(f"{path} exists; pass resume=True to go on from it, or another path")
     device = resolve_device(device)
-    batches = Batches(data, batch_size, seed=seed, device=device)
+    batches = Batches(data, batch_size, seed=seed, device=device, part=(process(), num_processes()))
     own = story_of(story)
     with fork_randomness(), parameters_stay_local():
         torch.manual_seed(seed)
@@ -113,7 +118,9 @@ def fit(
             if path is not None and path.exists():
                 state.load(path)
             judge = None if held_out is None else Judge(own, held_out, evaluate_every, patience, seed)
-            with tqdm(total=steps, initial=state.step, unit="step", disable=not progress, dynamic_ncols=True) as bar:
+            with tqdm(
+                total=steps, initial=state.step, unit="step", disable=not progress or process() > 0, dynamic_ncols=True
+            ) as bar:
                 run(trainer, state, steps, judge, path, checkpoint_every, validate_steps, compile, bar)
     if isinstance(own, Pair) and own is not story:
         own.publish()

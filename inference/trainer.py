@@ -21,6 +21,7 @@ from ppl_disentangle.inference.bounds import evidence
 from ppl_disentangle.inference.capture import NotCapturedError, StepGraph, in_short
 from ppl_disentangle.inference.decomposed import DecomposedELBO
 from ppl_disentangle.inference.errors import NonFiniteError
+from ppl_disentangle.inference.processes import agreed, first_of, mean, num_processes, process, shared
 from ppl_disentangle.inference.state import History, TrainingState
 from ppl_disentangle.sites import data_plate, first_non_finite, observed_sites, paired_traces
 from ppl_disentangle.story import GenerativeStory, fork_randomness
@@ -61,6 +62,8 @@ class Trainer:
             if objective.num_data not in (None, len(batches.data)):
                 raise ValueError(f"the objective has num_data={objective.num_data}, the data are {len(batches.data)}")
             objective.num_data = len(batches.data)
+            if num_processes() > 1:
+                objective.parts = batches.sizes
 
     def prepare(self, optimizer: Callable[..., Optimizer], lr: float) -> None:
         """Run the pair once, so that all of its parameters exist; draws no random numbers."""
@@ -81,6 +84,8 @@ class Trainer:
             groups.append({"params": critics, **getattr(self.objective, "optimizer_options", {})})
         self.optimizer = optimizer(groups, lr=lr)
         self.graph: StepGraph | None = None
+        self.loss, whole = shared(self.bound), isinstance(self.objective, DecomposedELBO)
+        self.share = 1.0 if whole else num_processes() * len(x) / self.batches.batch_size  # in the mean over processes
 
     def _first_trace(self, x: Tensor, conditions: dict[str, Tensor]) -> Trace:
         try:
@@ -118,11 +123,12 @@ class Trainer:
         x, conditions = self.batches(step), self.batches.conditions(step)
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
-            loss = self.bound(x, **conditions)
+            loss = self.loss(x, **conditions) * self.share
         (loss * self.per_datum).backward()
         self.optimizer.step()
         if history is not None:
-            history.record(step, loss.detach(), getattr(self.objective, "last_terms", {}), self.per_datum)
+            loss = loss.detach() if isinstance(self.objective, DecomposedELBO) else mean(loss.detach())
+            history.record(step, loss, getattr(self.objective, "last_terms", {}), self.per_datum)
 
     def capture(self, state: TrainingState, *, compiler: bool, batch_inside: bool) -> None:
         """Take steps by a graph from now on, if two of them end as two eager steps do; ``state`` stays as it is.
@@ -172,7 +178,7 @@ class Trainer:
         with torch.no_grad():
             x, conditions = self.batches(step), self.batches.conditions(step)
             traces = paired_traces(self.story.model, self.story.guide, (x,), conditions, reparameterised=False)
-            return first_non_finite(*traces)
+            return next(filter(None, agreed(first_non_finite(*traces))), None)
 
 
 class Judge:
@@ -190,9 +196,11 @@ class Judge:
         """Note the held-out bound if it is time, and keep the best weights if patience is limited."""
         if state.step % self.every:
             return
-        means = evidence(self.story, self.data, seed=self.seed).sum("code").mean()
-        before = [row[1] for row in state.held_out]
-        state.held_out.append([state.step, *(float(means[k]) for k in ("elbo", "log_likelihood", "kl"))])
+        before, row = [row[1] for row in state.held_out], [0.0] * 3
+        if process() == 0:
+            means = evidence(self.story, self.data, seed=self.seed).sum("code").mean()
+            row = [float(means[k]) for k in ("elbo", "log_likelihood", "kl")]
+        state.held_out.append([state.step, *first_of(row)])
         if self.patience is not None and state.held_out[-1][1] > max(before, default=-float("inf")):
             state.best = {k: v.detach().clone() for k, v in self.story.state_dict().items()}
 

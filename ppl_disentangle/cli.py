@@ -198,16 +198,19 @@ def train(options: argparse.Namespace) -> int:
     """Fit a story to data; then measure it, draw it and write its report."""
     from ppl_disentangle.demo import finish
     from ppl_disentangle.inference.allocator import keep_freed_memory
+    from ppl_disentangle.inference.processes import first_of, group_of_processes, process
     from ppl_disentangle.runs import Run
 
     keep_freed_memory()
-    if options.resume:
-        run = Run.open(options.resume, progress=not options.quiet)
-    elif options.story:
-        run = _new_run(options)
-    else:
+    if not (options.resume or options.story):
         raise ValueError("expected STORY (see `ppl-disentangle list`), or --resume RUN")
-    run.train()
+    with group_of_processes():
+        first = process() == 0
+        folder = options.resume or first_of(_new_run(options).folder if first else None)
+        run = Run.open(folder, progress=first and not options.quiet)
+        run.train()
+    if not first:
+        return 0
     print(f"trained: {run.folder}")
     return 0 if options.no_evaluate else finish(run)
 

@@ -23,6 +23,7 @@ from ppl_disentangle.before_after import codes_before_after, nodes_before_after,
 from ppl_disentangle.checkpoints import atomic_path, load_tensors, save_tensors
 from ppl_disentangle.data import CausalDataset, FactorDataset, load_data
 from ppl_disentangle.inference import evidence, fit
+from ppl_disentangle.inference.processes import process
 from ppl_disentangle.interventions import Action
 from ppl_disentangle.node_labels import NodeUnits, needed_labels, with_labels, with_needed_labels
 from ppl_disentangle.representation import aggregate_quantiles, encode, encoder, reconstruct, traverse
@@ -125,7 +126,7 @@ class Run:
         return story
 
     def train(self) -> GenerativeStory:
-        """Fit, or go on fitting, and save weights and history."""
+        """Fit, or go on fitting, and save weights and history; of several processes, the first saves."""
         training = dict(self.config["training"])
         data, held_out = self.split(self.data())
         story = self.untrained(data)
@@ -140,6 +141,8 @@ class Run:
             progress=self.progress,
             **training,
         )
+        if process() > 0:
+            return story
         self.write_json("environment.json", environment(history.attrs["device"], time.time() - start))
         save_tensors(self.folder / "model.safetensors", story.state_dict(), {"story": self.config["story"]})
         tree = to_datatree(story, held_out, history)

@@ -34,7 +34,9 @@ __all__ = [
     "paired_traces",
     "real_and_dreamt",
     "sampled_sites",
+    "returned_value",
     "state_auxiliary",
+    "with_sites",
 ]
 
 PARTICLES = "num_particles_vectorized"
@@ -268,7 +270,7 @@ def returned_site(model_trace: Trace) -> Site:
     Raises:
         ValueError: there is none.
     """
-    returned = model_trace.nodes["_RETURN"]["value"]
+    returned = returned_value(model_trace)
     found = next((site for site in sampled_sites(model_trace).values() if site.value is returned), None)
     if found is None:
         raise ValueError(f"expected a model that returns the value of its observed site, got {type(returned).__name__}")
@@ -280,13 +282,36 @@ def data_of(model_trace: Trace) -> Tensor:
     return model_trace.nodes["_INPUT"]["args"][0]
 
 
+def returned_value(trace: Trace) -> Any:
+    """What the program of a trace returned."""
+    return trace.nodes["_RETURN"]["value"]
+
+
+def with_sites(
+    trace: Trace, sites: Mapping[str, Site], *, data: Tensor | None = None, returned: Tensor | None = None
+) -> Trace:
+    """A copy of ``trace`` with other sites in the place of some, other data, and another value that it returned."""
+    changed = trace.copy()
+    for name, site in sites.items():
+        sizes = {plate.name: plate.size for plate in site.plates}
+        frames = tuple(f._replace(size=sizes.get(f.name, f.size)) for f in trace.nodes[name]["cond_indep_stack"])
+        fields = {"fn": site.fn, "value": site.value, "scale": site.scale, "mask": site.mask}
+        changed.nodes[name] = trace.nodes[name] | fields | {"cond_indep_stack": frames}
+    if data is not None:
+        node = trace.nodes["_INPUT"]
+        changed.nodes["_INPUT"] = node | {"args": (data, *node["args"][1:])}
+    if returned is not None:
+        changed.nodes["_RETURN"] = trace.nodes["_RETURN"] | {"value": returned}
+    return changed
+
+
 def real_and_dreamt(model_trace: Trace) -> tuple[Tensor, Tensor]:
     """The data, and what was dreamt in their place, of one shape, from the model's trace of :func:`dreamt_traces`.
 
     Raises:
         ValueError: their shapes differ.
     """
-    real, dreamt = data_of(model_trace), model_trace.nodes["_RETURN"]["value"]
+    real, dreamt = data_of(model_trace), returned_value(model_trace)
     if real.shape != dreamt.shape:
         raise ValueError(f"the data have shape {tuple(real.shape)}, what the model dreams has {tuple(dreamt.shape)}")
     return real, dreamt
