@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import gc
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -71,6 +72,7 @@ def group_of_processes() -> Iterator[None]:
         yield
         torch_distributed.barrier()  # none leaves while another still talks to it
     finally:
+        gc.collect()  # what refers to the group ends before it, not with the interpreter
         torch_distributed.destroy_process_group()
 
 
@@ -90,12 +92,23 @@ def first_of(value: Any) -> Any:
     return values[0]
 
 
-def shared(loss: nn.Module) -> nn.Module:
-    """A loss whose gradients are averaged over the processes; itself if there is but one."""
+class _Loss(nn.Module):
+    """A loss, and the modules that it is computed by, of which it need not know."""
+
+    def __init__(self, loss: nn.Module, *parts: nn.Module) -> None:
+        super().__init__()
+        self.loss, self.parts = loss, nn.ModuleList(parts)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        return self.loss(*args, **kwargs)
+
+
+def shared(loss: nn.Module, *parts: nn.Module) -> nn.Module:
+    """A loss of some modules, whose gradients are averaged over the processes; itself if there is but one."""
     if num_processes() == 1:
         return loss
     with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of an argument's next name
-        return DistributedDataParallel(loss, broadcast_buffers=False, static_graph=True)
+        return DistributedDataParallel(_Loss(loss, *parts), broadcast_buffers=False, static_graph=True)
 
 
 def mean(value: Tensor) -> Tensor:
@@ -107,10 +120,16 @@ def mean(value: Tensor) -> Tensor:
 
 @contextmanager
 def own_draws() -> Iterator[None]:
-    """Inside, each process draws numbers of its own; outside, all draw the same if they began alike."""
+    """Inside, each process draws numbers of its own; outside, all draw the same, as they began alike.
+
+    Raises:
+        ValueError: they did not, while Pyro's validation is on.
+    """
     from ppl_disentangle.story import fork_randomness
 
     key = int(torch.randint(2**62, ()))
+    if is_validation_enabled() and len(set(agreed(key))) > 1:
+        raise ValueError("expected processes with the same random state: seed all of them alike")
     with fork_randomness():
         torch.manual_seed(key + 1 + process())
         yield

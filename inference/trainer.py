@@ -84,7 +84,7 @@ class Trainer:
             groups.append({"params": critics, **getattr(self.objective, "optimizer_options", {})})
         self.optimizer = optimizer(groups, lr=lr)
         self.graph: StepGraph | None = None
-        self.loss, whole = shared(self.bound), isinstance(self.objective, DecomposedELBO)
+        self.loss, whole = shared(self.bound, self.story), isinstance(self.objective, DecomposedELBO)
         self.share = 1.0 if whole else num_processes() * len(x) / self.batches.batch_size  # in the mean over processes
 
     def _first_trace(self, x: Tensor, conditions: dict[str, Tensor]) -> Trace:

@@ -1,6 +1,7 @@
 """Gradients of every story under every objective, of one batch; run by ``torchrun`` each process has a part of it.
 
-``python tests/shared_batch.py FILE`` writes them; what is drawn for a datum does not depend on the process that draws.
+``python tests/shared_batch.py FILE [apart]`` writes them; what is drawn for a datum does not depend on the process
+that draws it. With ``apart``, terms are those of each part, whose gradients are averaged.
 """
 
 import itertools
@@ -12,6 +13,7 @@ from test_stories import PAIRS, observations, refused, told
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from ppl_disentangle.inference import decomposed
 from ppl_disentangle.inference.processes import group_of_processes, num_processes, process, shared
 
 BATCH = 29  # of 14 and 15, or of 9, 10 and 10 data, as no other dimension is
@@ -46,7 +48,7 @@ class SameDraws(TorchFunctionMode):
         return whole if shape[axis] == BATCH else whole.narrow(axis, self.first, own)
 
 
-def gradients(make, objective):
+def gradients(make, objective, *, apart):
     """Of the mean loss a datum by every parameter, and the loss; nothing if the objective refuses the story."""
     torch.manual_seed(0)
     story = make().double()
@@ -60,14 +62,17 @@ def gradients(make, objective):
     bound = objective(story.model, story.guide)
     loss_of = shared(bound)
     with SameDraws(first, last):
-        loss = loss_of(x, **conditions) / story.num_data
+        loss = loss_of(x, **conditions) / story.num_data * (num_processes() * len(x) / BATCH if apart else 1)
     loss.backward()
     found = {name: p.grad for name, p in bound.named_parameters() if p.grad is not None}
     return found | {"loss": loss.detach()}
 
 
 if __name__ == "__main__":
+    apart = "apart" in sys.argv
+    if apart:
+        decomposed.join = lambda model_trace, guide_trace, *_, **__: (model_trace, guide_trace)
     with group_of_processes():
-        found = {pair.id: gradients(*pair.values) for pair in PAIRS}
+        found = {pair.id: gradients(*pair.values, apart=apart) for pair in PAIRS if not apart or "hfvae" in pair.id}
         if process() == 0:
             torch.save(found, Path(sys.argv[1]))
