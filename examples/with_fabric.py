@@ -1,0 +1,35 @@
+"""A loop of your own on Lightning Fabric: two processes, each with half of a batch, and the gradients of one."""
+
+import argparse
+
+import torch
+from lightning.fabric import Fabric
+
+from ppl_disentangle.data import digits
+from ppl_disentangle.inference import BatchStream
+from ppl_disentangle.zoo import build
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--steps", type=int, default=300)
+options = parser.parse_args()
+
+
+def train(fabric):
+    fabric.seed_everything(0, verbose=False)  # all alike: each process draws latents of its own all the same
+    data = digits()
+    story = build("beta_tcvae", data, latent_dim=4)
+    story.num_data = len(data)
+    loss = story.objective()(story.model, story.guide)
+    loss, optimizer = fabric.setup(loss, torch.optim.Adam(loss.parameters(), lr=1e-3))
+    for x, _ in BatchStream(data, 64, steps=options.steps):
+        optimizer.zero_grad()
+        part = x.to(fabric.device).tensor_split(fabric.world_size)[fabric.global_rank]
+        fabric.backward(loss(part) / len(data))
+        optimizer.step()
+    fabric.barrier()
+    terms = {name: round(term.item() / len(data), 2) for name, term in loss.elbo.last_terms.items()}
+    fabric.print(f"{fabric.world_size} processes, nats per datum of the whole batch: {terms}")
+
+
+if __name__ == "__main__":
+    Fabric(accelerator="cpu", devices=2, strategy="ddp_spawn").launch(train)
