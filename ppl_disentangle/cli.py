@@ -169,7 +169,7 @@ def _train_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--data",
         default="sprites",
-        help="sprites, digits, pendulum, flow, thickness_intensity, a .npz file or a folder of images",
+        help="a name in `data`, such as sprites or digits; a file, a folder, or file.py:function",
     )
     command.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a hyper-parameter of the story"
@@ -328,6 +328,7 @@ def _study_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--workers", type=int, help="processes (default: half of the cores)")
     command.add_argument("--timeout", type=float, metavar="SECONDS", help="that a run may take")
     command.add_argument("--retries", type=int, default=1, help="further attempts at a run that failed (default: 1)")
+    command.add_argument("--select", metavar="METRIC", help="choose runs without labels, and judge the choice by this")
     command.add_argument("--quiet", action="store_true", help="no bar and no line for each run")
 
 
@@ -335,13 +336,22 @@ def study(options: argparse.Namespace) -> int:
     """Run a grid of stories, hyper-parameters, data and seeds; the same command again goes on with what is left.
 
     A run that fails, hangs or takes its process with it loses only itself. Results are one xarray data set, study.nc,
-    and study.csv.
+    study.csv, comparison.csv with the models' mean scores and 94 % intervals, and figures. With --select, a run of each
+    model is chosen without labels, by how its codes agree with those of the others; printed beside the best one.
     """
+    from ppl_disentangle.analysis import analyse, select_without_labels
+    from ppl_disentangle.study import read_grid, trials
     from ppl_disentangle.study import study as run_study
 
     folder = options.out or Path("runs") / options.grid.stem
     limits = {"workers": options.workers, "timeout": options.timeout, "retries": options.retries}
-    status = run_study(options.grid, folder, progress=not options.quiet, **limits)["status"].values.ravel()
+    found = run_study(options.grid, folder, progress=not options.quiet, **limits)
+    print("\n".join(analyse(found, folder)))
+    if options.select:
+        chosen = select_without_labels(trials(read_grid(options.grid)), folder, options.select)
+        print(f"\n{options.select} of the run that is chosen by:")
+        print(chosen["score"].to_series().unstack("choice").round(3).to_string())
+    status = found["status"].values.ravel()
     planned = [text for text in status if text != "not planned"]
     left = [text for text in planned if text != "done"]
     print(f"{len(planned) - len(left)} of {len(planned)} runs are done: {folder}/study.nc")

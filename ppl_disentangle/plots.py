@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -36,8 +37,10 @@ __all__ = [
     "plot_compression",
     "plot_factor_map",
     "plot_intervention",
+    "plot_rank_correlation",
     "plot_reconstructions",
     "plot_rows",
+    "plot_sweep",
     "plot_terms",
     "plot_traversals",
 ]
@@ -212,6 +215,68 @@ def plot_intervention(
     bar.ax.tick_params(labelsize=SMALL, labelcolor=INK, length=0)
     bar.outline.set_visible(False)
     return sheet.figure
+
+
+def plot_sweep(study: xr.Dataset, metric: str) -> Figure:
+    """A score of every run against what was swept, a panel for each model and set of data.
+
+    Dots are seeds, the line goes through their medians; dashed is a perfect code, dotted what random codes get.
+
+    Args:
+        study: what :func:`~ppl_disentangle.study.results` returns.
+        metric: the score.
+    """
+    runs = study[["score", "chance", "ceiling"]].sel(metric=metric)
+    pairs = [(m, d) for m in study["model"].values for d in study["data"].values]
+    figure, panels = _panels([f"{m} · {d}" for m, d in pairs], min(3, len(pairs)), height=1.5)
+    for axes, (model, data) in zip(panels, pairs, strict=True):
+        part = runs.sel(model=model, data=data)
+        there = part["score"].notnull().any("seed").values
+        labels = [_swept(str(v)) for v in study["value"].sel(model=model).values[there]]
+        scores = part["score"].transpose("setting", "seed").values[there]
+        for place, values in enumerate(scores):
+            axes.plot(np.full(values.shape, place), values, "o", color=BLUE, ms=3, alpha=0.6, label="a seed")
+        axes.plot(
+            range(len(scores)), np.nanmedian(scores, -1) if len(scores) else [], color=BLUE, lw=1.2, label="median"
+        )
+        for name, style in (("ceiling", "--"), ("chance", ":")):
+            level = float(part[name].median())
+            if np.isfinite(level):
+                axes.axhline(level, color=ORANGE, lw=0.8, ls=style, label=name)
+        axes.set_xticks(range(len(labels)), labels)
+    figure.supylabel(metric, fontsize=TEXT, color=INK)
+    _legend(figure)
+    return figure
+
+
+def _swept(value: str) -> str:
+    """What a hyper-parameter was set to, shortly: 4, or → 4 where it grows to that."""
+    text = value.partition("=")[2]
+    found = json.loads(text) if text else ""
+    if isinstance(found, list) and len(found) == 3:
+        return f"→ {found[1]:g}"
+    return f"{found:g}" if isinstance(found, int | float) else text
+
+
+def plot_rank_correlation(correlation: xr.DataArray) -> Figure:
+    """How two metrics order the same runs, a panel for each set of data.
+
+    Args:
+        correlation: what :func:`~ppl_disentangle.analysis.rank_correlation` returns.
+    """
+    names, sets = [str(m) for m in correlation["metric"].values], correlation["data"].values
+    figure, panels = _panels([str(d) for d in sets], min(2, len(sets)), height=1.0 + 0.28 * len(names))
+    for axes, data in zip(panels, sets, strict=True):
+        values = correlation.sel(data=data).values
+        axes.imshow(np.nan_to_num(values), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
+        axes.grid(visible=False)
+        for place, value in np.ndenumerate(values):
+            text = "–" if np.isnan(value) else f"{value:.2f}"
+            colour = "white" if abs(value) > 0.6 else INK
+            axes.text(place[1], place[0], text, ha="center", va="center", fontsize=SMALL, color=colour)
+        axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(names)), names)
+    return figure
 
 
 def _panels(titles: Sequence[str], columns: int, *, height: float) -> tuple[Figure, list[Axes]]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +13,7 @@ import torch
 from ppl_disentangle import models
 from ppl_disentangle.conditionals import Bernoulli, Conditional, ContinuousBernoulli, GaussianLearnedScale
 from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.data.python_source import function_of, is_function
 from ppl_disentangle.inference import Linear
 from ppl_disentangle.network_choice import NETWORKS, Networks
 from ppl_disentangle.story import GenerativeStory, story_of
@@ -105,8 +104,8 @@ def build(
     options = dict(options or {})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if ".py:" in name:
-            return story_of(_function(name)(data, **_with_schedules(options, {})))
+        if is_function(name):
+            return story_of(function_of(name)(data, **_with_schedules(options, {})))
         if name in without_codes():
             raise ValueError(
                 f"{name} has no latents, hence no codes to measure or draw: build {without_codes()[name].__name__} in"
@@ -134,16 +133,3 @@ def _with_schedules(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> 
         return numbers and not isinstance(defaults.get(name), list | tuple)
 
     return {name: Linear(*value) if is_schedule(name, value) else value for name, value in options.items()}
-
-
-def _function(source: str) -> Callable[..., Any]:
-    """The function that ``path/to/file.py:function`` names."""
-    path, _, name = source.rpartition(":")
-    if not Path(path).is_file():
-        raise ValueError(f"no file {path!r} to take {name!r} from")
-    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{path!r} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return getattr(module, choose(f"name in {path}", name, [n for n in vars(module) if not n.startswith("_")]))

@@ -616,3 +616,15 @@ def test_importing_the_data_imports_no_optional_library():
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"
+
+
+def test_data_are_made_by_a_function_of_a_file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("from ppl_disentangle.data import digits\nwrong = list\n")
+    assert load_data(f"{path}:digits").name == "digits"
+    with pytest.raises(ValueError, match="expected a function that returns a data set, got list"):
+        load_data(f"{path}:wrong")
+    with pytest.raises(ValueError, match=r"named 'digit'; there are digits, wrong; did you mean 'digits'\?"):
+        load_data(f"{path}:digit")
+    with pytest.raises(ValueError, match="no file 'nowhere.py' to take 'digits' from"):
+        load_data("nowhere.py:digits")

@@ -20,6 +20,7 @@ from ppl_disentangle.data.labelled_names import from_labelled_names, has_labelle
 from ppl_disentangle.data.morpho_mnist import MorphoMNIST
 from ppl_disentangle.data.mpi3d import MPI3D, is_mpi3d
 from ppl_disentangle.data.pendulum import Pendulum
+from ppl_disentangle.data.python_source import function_of, is_function
 from ppl_disentangle.data.room import Room
 from ppl_disentangle.data.shapes3d import Shapes3D
 from ppl_disentangle.data.smallnorb import SmallNORB
@@ -46,15 +47,16 @@ NAMES: dict[str, Callable[[], FactorDataset]] = {
 
 
 def load_data(source: str | Path) -> FactorDataset:
-    """A data set that needs no file, such as ``"sprites"`` or ``"pendulum"``, a file, or a folder.
+    """A data set that needs no file, such as ``"sprites"`` or ``"pendulum"``, a file, a folder, or a function of yours.
 
+    ``"path/to/file.py:function"`` is called without arguments and returns the data.
     What a file or a folder is, its content tells: all of :func:`~ppl_disentangle.data.catalogue` is known. An npz file
     that is none of these goes to :func:`~ppl_disentangle.data.from_npz`, such a folder to
     :func:`~ppl_disentangle.data.from_folder`. All come with the defaults of their classes. A folder called like a data
     set is meant by ``"./sprites"`` or a ``Path``.
 
     Raises:
-        ValueError: no such name or path, a file of no known format, or one that is damaged.
+        ValueError: no such name, path or function, a file of no known format, or one that is damaged.
 
     Example:
         >>> load_data("sprites").factor_sizes
@@ -62,6 +64,11 @@ def load_data(source: str | Path) -> FactorDataset:
     """
     if isinstance(source, str) and source in NAMES:
         return NAMES[source]()
+    if is_function(str(source)):
+        made = function_of(str(source))()
+        if not isinstance(made, FactorDataset):
+            raise ValueError(f"{source}: expected a function that returns a data set, got {type(made).__name__}")
+        return made
     path = Path(source)
     if path.is_dir():
         return _folder(path)
