@@ -326,6 +326,8 @@ def _study_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("grid", type=Path, metavar="FILE.toml", help="models, data, seeds, training, evaluation")
     command.add_argument("--out", type=Path, help="folder of the study (default: runs/FILE)")
     command.add_argument("--workers", type=int, help="processes (default: half of the cores)")
+    command.add_argument("--executor", default="local", help="local (default), or ray: the cluster that is running")
+    command.add_argument("--gpus", type=float, default=0, help="that a run takes on ray, such as 0.25")
     command.add_argument("--timeout", type=float, metavar="SECONDS", help="that a run may take")
     command.add_argument("--retries", type=int, default=1, help="further attempts at a run that failed (default: 1)")
     command.add_argument("--select", metavar="METRIC", help="choose runs without labels, and judge the choice by this")
@@ -344,7 +346,7 @@ def study(options: argparse.Namespace) -> int:
     from ppl_disentangle.study import study as run_study
 
     folder = options.out or Path("runs") / options.grid.stem
-    limits = {"workers": options.workers, "timeout": options.timeout, "retries": options.retries}
+    limits = {name: getattr(options, name) for name in ("executor", "gpus", "workers", "timeout", "retries")}
     found = run_study(options.grid, folder, progress=not options.quiet, **limits)
     print("\n".join(analyse(found, folder)))
     if options.select:

@@ -170,8 +170,9 @@ def study(
     grid: Mapping[str, Any] | str | Path,
     folder: str | Path,
     *,
-    executor: Executor | Literal["local"] = "local",
+    executor: Executor | Literal["local", "ray"] = "local",
     workers: int | None = None,
+    gpus: float = 0,
     timeout: float | None = None,
     retries: int = 1,
     progress: bool = True,
@@ -185,8 +186,11 @@ def study(
     Args:
         grid: what :func:`trials` takes, or a TOML file of it.
         folder: ``trials/<hash of the configuration>`` are runs, ``study.nc`` and ``study.csv`` the results.
-        executor: processes on this machine, as many as ``workers``; or any ``concurrent.futures.Executor``.
+        executor: ``"local"``: processes on this machine, as many as ``workers``; ``"ray"``: tasks on a Ray cluster, see
+            :class:`~ppl_disentangle.ray_executor.OnRay`; or any ``concurrent.futures.Executor``.
         workers: number of processes; by default half of the cores, each with two threads.
+        gpus: that each trial takes on Ray; 0.25 lets four share one. On this machine workers take turns at the GPUs
+            that there are.
         timeout: seconds that a trial may take, on this machine.
         retries: further attempts at a trial that failed.
         progress: show a bar, and a line for each trial.
@@ -198,11 +202,11 @@ def study(
         ValueError: a grid that is none.
     """
     grid = read_grid(grid) if isinstance(grid, str | Path) else grid
-    planned, root = trials(grid), Path(folder)
+    planned, root = trials(grid), Path(folder).absolute()
     (root / "trials").mkdir(parents=True, exist_ok=True)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = workers or max(1, cores // 2)
-    pool = Workers(count, timeout=timeout) if executor == "local" else executor
+    pool = _pool(executor, count, timeout, gpus)
     threads = max(1, cores // count) if executor == "local" else 1
     unfinished = [t for t in planned if not (root / "trials" / t.key / "done.json").exists()]
     failures: dict[str, str] = {}
@@ -215,11 +219,21 @@ def study(
                 if progress:
                     bar.write(f"{trial}: {error or _summary(root / 'trials' / trial.key)}")
     finally:
-        if executor == "local":
+        if isinstance(executor, str):
             pool.shutdown(cancel_futures=True)
         gathered = results(planned, root, failures)
         _write(gathered, root)
     return gathered
+
+
+def _pool(executor: Executor | str, count: int, timeout: float | None, gpus: float) -> Executor:
+    if not isinstance(executor, str):
+        return executor
+    if choose("executor", executor, ["local", "ray"]) == "local":
+        return Workers(count, timeout=timeout)
+    from ppl_disentangle.ray_executor import OnRay
+
+    return OnRay(gpus=gpus)
 
 
 def _attempts(

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 __all__ = ["TaskError", "Workers"]
@@ -28,7 +29,8 @@ class Workers(Executor):
     """Long-lived processes for tasks that may fail badly: each task has a time limit, and each process a successor.
 
     ``concurrent.futures.ProcessPoolExecutor`` is lost with the first of its processes. Here only the task fails, with a
-    :class:`TaskError`. Processes are started as they are needed, by spawning.
+    :class:`TaskError`. Processes are started as they are needed, by spawning. Of several GPUs each process
+    sees one, in turn.
 
     Args:
         count: number of processes.
@@ -51,7 +53,7 @@ class Workers(Executor):
             raise ValueError(f"expected a positive timeout, got {timeout}")
         self._tasks: queue.SimpleQueue[tuple[Future[Any], tuple[Any, ...]] | None] = queue.SimpleQueue()
         self._closed, self._stopping = False, threading.Event()
-        self._threads = [threading.Thread(target=self._serve, args=(timeout,), daemon=True) for _ in range(count)]
+        self._threads = [threading.Thread(target=self._serve, args=(i, timeout), daemon=True) for i in range(count)]
         for thread in self._threads:
             thread.start()
 
@@ -74,14 +76,14 @@ class Workers(Executor):
             for thread in self._threads:
                 thread.join()
 
-    def _serve(self, timeout: float | None) -> None:
+    def _serve(self, number: int, timeout: float | None) -> None:
         worker: _Worker | None = None
         while (task := self._tasks.get()) is not None:
             future, call = task
             if self._stopping.is_set() or not future.set_running_or_notify_cancel():
                 future.cancel()
                 continue
-            worker = worker if worker is not None and worker.process.is_alive() else _Worker()
+            worker = worker if worker is not None and worker.process.is_alive() else _Worker(number)
             try:
                 future.set_result(worker.run(call, timeout, self._stopping))
             except BaseException as error:
@@ -93,9 +95,9 @@ class Workers(Executor):
 class _Worker:
     """One process, at the other end of a pipe."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
         self.pipe, other = SPAWN.Pipe()
-        self.process = SPAWN.Process(target=_work, args=(other,), daemon=True)
+        self.process = SPAWN.Process(target=_work, args=(other, number), daemon=True)
         self.process.start()
         other.close()
 
@@ -150,8 +152,18 @@ def _in_words(exitcode: int | None) -> str:
     return f"signal {signal.Signals(-exitcode).name}{note}"
 
 
-def _work(pipe: Connection) -> None:
+def _see_one_gpu(number: int) -> None:
+    """Of several GPUs, leave this process one; before it has asked for any."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    there = [str(i) for i, _ in enumerate(Path("/proc/driver/nvidia/gpus").glob("*"))]
+    visible = there if named is None else named.split(",")
+    if len(visible) > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible[number % len(visible)]
+
+
+def _work(pipe: Connection, number: int) -> None:
     """What a process does: one call after the other. An interrupt ends a call, not the process."""
+    _see_one_gpu(number)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell started this in the background
     while True:
         try:

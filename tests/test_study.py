@@ -1,11 +1,15 @@
 """Studies: every trial is a function of its configuration, and one that fails loses only itself."""
 
+import importlib.util
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import Executor, Future
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -198,3 +202,24 @@ def test_keys_depend_on_all_of_the_configuration():
     longer = [trial.key for trial in trials(GRID | {"training": {"steps": 16, "batch_size": 32}})]
     assert len(set(keys + longer)) == 12
     assert keys == [trial.key for trial in trials(json.loads(json.dumps(GRID)))]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="Ray is not installed")
+@pytest.mark.skipif(not shutil.which("unshare") or os.getuid() != 0, reason="no network namespace without root")
+def test_a_cluster_of_two_nodes_loses_nothing_when_one_dies(tmp_path):
+    script = Path(__file__).with_name("ray_cluster.py")
+    subprocess.run(["unshare", "-n", sys.executable, str(script), str(tmp_path)], check=True, timeout=300)
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert told["nodes"] == ["127.0.0.1", "127.0.0.2"]
+    assert told["alive"] == ["127.0.0.1"]
+    assert json.loads((tmp_path / "killed.json").read_text()) < 12
+    assert told["status"].count("done") == 12
+
+
+def test_without_ray_a_study_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match=r'needs pip install "ppl-disentangle\[ray\]"'):
+        study(GRID, tmp_path, executor="ray", progress=False)
+    with pytest.raises(ValueError, match="no executor named 'rays'; there are local, ray; did you mean 'ray'"):
+        study(GRID, tmp_path, executor="rays", progress=False)

@@ -88,3 +88,18 @@ def test_stopping_interrupts_the_task_under_way_lets_it_save_and_drops_the_other
 def test_numbers_that_are_not_positive_are_refused(options):
     with pytest.raises(ValueError, match="expected (at least one worker|a positive timeout), got 0"):
         Workers(**options)
+
+
+def test_each_process_sees_one_of_several_gpus(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    with Workers(3) as workers:
+        seen = [workers.submit(visible, 0.5) for _ in range(3)]
+        assert sorted(future.result() for future in seen) == ["4", "4", "7"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    with Workers(1) as workers:
+        assert workers.submit(visible, 0.0).result() == "5"
+
+
+def visible(seconds):
+    time.sleep(seconds)
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
