@@ -6,6 +6,7 @@ import copy
 import itertools
 import json
 import sys
+from functools import partial
 
 import pyro
 import pyro.distributions as dist
@@ -90,12 +91,13 @@ def measure(kind: str, batch_size: int) -> dict[str, dict[str, dict[str, float]]
     data, results = from_arrays(stored, maximum=1), {}
     for name, loss, story in (
         ("beta_vae", handwritten.beta_vae, BetaVAE),
-        ("beta_tcvae", handwritten.beta_tcvae, BetaTCVAE),
+        ("beta_tcvae", handwritten.beta_tcvae, partial(BetaTCVAE, estimator="weighted")),
     ):
-        pairs = [copy.deepcopy(networks(kind)) for _ in range(6)]
+        pairs = [copy.deepcopy(networks(kind)) for _ in range(7)]
         steps = {
             "hand-written": handwritten.training_step(loss, *pairs[0], stored, batch_size),
             "hand-written again": handwritten.training_step(loss, *pairs[1], stored, batch_size),
+            "hand-written, compiled": handwritten.training_step(loss, *pairs[6], stored, batch_size, compiled=True),
             "fit": library_step(story(Gaussian(pairs[2][0]), Bernoulli(pairs[2][1]), 10), data, batch_size),
         }
         for taken_by, pair in (("graph", pairs[4]), ("compiled", pairs[5])):

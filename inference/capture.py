@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +29,14 @@ UNKNOWN = "it has parameters that it does not read from the story or the objecti
 
 class NotCapturedError(Exception):
     """A step that is not the same operations on the same shapes every time; the message says why."""
+
+
+def compiled(graph: GraphModule, arguments: Sequence[Tensor]) -> Any:
+    """The graph as kernels: by inductor itself, since ``torch.compile`` would look at all arguments at each call."""
+    with warnings.catch_warnings(action="ignore"):  # of torch's own age
+        inductor, config = (importlib.import_module(f"torch._inductor{part}") for part in ("", ".config"))
+        with torch.no_grad(), config.patch(fallback_random=True):
+            return inductor.compile(graph, list(arguments))
 
 
 def in_short(error: Exception) -> str:
@@ -83,9 +93,10 @@ class StepGraph:
         self._learned = [p for p in self._parameters if p.grad is not None]
         self._optimizer, self.updates = optimizer, compiler and _is_plain_adam(optimizer)
         self.names: list[str] = []
-        self._call: Any = self._traced(self._arguments(index))
+        arguments = self._arguments(index)
+        self._call: Any = self._traced(arguments)
         if compiler:
-            self._call = torch.compile(self._call, fullgraph=True, dynamic=False, options={"fallback_random": True})
+            self._call = compiled(self._call, arguments)
 
     def __call__(self, index: Tensor) -> Tensor:
         """Loss and terms per datum, in the order of :attr:`names`."""

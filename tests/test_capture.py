@@ -42,12 +42,12 @@ def fitted(make, *, objective=lambda _: None, data=None, compile="auto", **optio
     return history, copy.deepcopy(story.state_dict())
 
 
-def assert_alike(left, right, *, atol=0.0, rtol=0.0):
+def assert_alike(left, right, *, atol=0.0, rtol=0.0, of_terms=0.0):
     (history, weights), (others, other_weights) = left, right
     torch.testing.assert_close(weights, other_weights, rtol=0, atol=atol, equal_nan=True)
     for name in history:
         torch.testing.assert_close(
-            torch.tensor(history[name].values), torch.tensor(others[name].values), rtol=rtol, atol=atol
+            torch.tensor(history[name].values), torch.tensor(others[name].values), rtol=rtol, atol=of_terms
         )
 
 
@@ -90,7 +90,7 @@ def test_compiled_steps_are_the_eager_ones_to_a_millionth():
     eager, compiled = (fitted(STORIES["beta_tcvae"], compile=how) for how in (False, True))
     assert compiled[0].attrs["captured"] == "compiled"
     assert compiled[0].attrs["capture_seconds"] > 0
-    assert_alike(eager, compiled, atol=1e-6, rtol=5e-6)  # losses are a hundred times as large as weights
+    assert_alike(eager, compiled, atol=1e-6, rtol=5e-6, of_terms=5e-6)  # which are differences of sums of tens of nats
 
 
 class Reads(Scene):
