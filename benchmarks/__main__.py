@@ -1,4 +1,6 @@
-"""All benchmarks, or those named, as JSON: ``python -m benchmarks [step] [objectives] [data] [metrics] [start]``.
+"""All benchmarks, or those named, as JSON: ``python -m benchmarks [step] [fast] [objectives] [data] [metrics] …``.
+
+``docs/write_performance.py`` makes a page of what step, fast, sharing, precision and start print.
 
 Those that write pages, some of which take long, are run only where they are named: graphs (a quarter of an hour),
 pendulum (half an hour), thickness, worlds.
@@ -10,7 +12,7 @@ import json
 import subprocess
 import sys
 
-NAMES = ("step", "objectives", "data", "metrics", "start")
+NAMES = ("step", "fast", "sharing", "precision", "objectives", "data", "metrics", "start")
 LONG = ("graphs", "pendulum", "thickness", "worlds")
 
 

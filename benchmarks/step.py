@@ -27,10 +27,10 @@ from ppl_disentangle.networks import mlp_decoder, mlp_encoder, study_decoder, st
 from ppl_disentangle.story import parameters_stay_local
 
 
-def library_step(story, data, batch_size, *, taken_by=None):
+def library_step(story, data, batch_size, *, taken_by=None, precision="float32"):
     """The step that ``fit`` takes, its history included: as it is, or by a ``"graph"``, or ``"compiled"``."""
     trainer = Trainer(
-        story, story.objective(), Batches(data, batch_size, seed=0, device=torch.device("cpu")), "float32"
+        story, story.objective(), Batches(data, batch_size, seed=0, device=torch.device("cpu")), precision
     )
     with parameters_stay_local():
         trainer.prepare(fused_adam, 1e-4)

@@ -9,6 +9,7 @@ sys.path.insert(0, str(DOCS))
 
 import write_metrics  # noqa: E402
 import write_objectives  # noqa: E402
+import write_performance  # noqa: E402
 import write_results  # noqa: E402
 
 from ppl_disentangle import inference, metrics  # noqa: E402
@@ -52,6 +53,12 @@ def test_the_page_of_results_is_what_was_measured():
     runs = json.loads(write_results.RESULTS.read_text())["runs"]
     planned = {(t.model, t.data, t.seed) for t in trials(read_grid(write_results.GRID))}
     assert {(run["model"], run["data"], run["seed"]) for run in runs} <= planned
+
+
+def test_the_pages_of_performance_and_scaling_are_what_was_measured():
+    for name, (_, path) in write_performance.PAGES.items():
+        assert write_performance.page(name) == path.read_text(), "run python docs/write_performance.py"
+        assert "@" not in path.read_text()
 
 
 def test_every_measure_of_the_package_is_on_the_page():
