@@ -140,8 +140,8 @@ def fields(kept: dict[str, Any]) -> dict[str, str]:
         f" {large['all_pairs_megabytes']:.0f} MB before any gradient",
         "START": f"CPU seconds of fresh processes: {'; '.join(every)}.",
         "DATA": "A batch of 64 of the 737,280 images of dSprites is read from"
-        f" {data['packed']['megabytes_kept']:.0f} MB in {data['packed']['ms']['median']:.3f} ms; those that are drawn are"
-        " on [the page of data](data.md).",
+        f" {data['packed']['megabytes_kept']:.0f} MB in {data['packed']['ms']['median']:.3f} ms; those that are drawn"
+        " are on [the page of data](data.md).",
         "SHARING": f"A convolutional step of 64 images of a β-TCVAE takes {shared['1']:.0f} ms of wall time in one"
         f" process of one thread, {shared['2']:.0f} in two that share the batch by gloo:"
         f" {shared['1'] / shared['2']:.2f} times as fast.",

@@ -54,7 +54,8 @@ def fit(
 
     Where ``torch.distributed`` is initialised, its processes share each batch, whose order does not depend on their
     number, and the gradients are those of one process. All call it alike; the first writes checkpoints and judges the
-    held-out bound. Statistics of batch normalisation are those of each process's part.
+    held-out bound. What a guide does across the data of a batch, such as swapping styles, and batch normalisation are
+    within each process's part.
 
     Args:
         story: a story, or anything with a ``model`` and a ``guide``.

@@ -20,7 +20,7 @@ ACROSS_DATA = {"two_domain_vae-published"}
 def run(num_processes, *command, check=True):
     """Run a program alone, or by as many processes as asked for, really started."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_processes)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     ended = subprocess.run(
         [sys.executable, *(launcher if num_processes > 1 else []), *map(str, command)],
         capture_output=True,
