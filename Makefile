@@ -2,10 +2,10 @@ PYTHON ?= python3
 VENV ?= .venv
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench bench-gpu clean
 
 help:  ## List these commands
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile
 
 demo: $(INSTALLED)  ## Train, intervene, report: the whole library once; DEMO="…" passes arguments on
 	$(VENV)/bin/ppl-disentangle demo $(DEMO)
@@ -20,6 +20,9 @@ lint: $(INSTALLED)  ## Check format, style and types
 
 bench: $(INSTALLED)  ## Measure the speed of training and metrics
 	$(VENV)/bin/python -m benchmarks
+
+bench-gpu: $(INSTALLED)  ## Measure the speed of training on a GPU
+	$(VENV)/bin/python -m benchmarks.gpu
 
 clean:  ## Remove .venv, builds and caches
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

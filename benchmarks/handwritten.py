@@ -194,7 +194,7 @@ def training_step(
 
     def step() -> Tensor:
         if state["position"] + batch_size > len(data):
-            state.update(order=torch.randperm(len(data)), position=0)
+            state.update(order=torch.randperm(len(data)).to(data.device), position=0)
         index = state["order"][state["position"] : state["position"] + batch_size]
         state["position"] += batch_size
         x = data.index_select(0, index).float()

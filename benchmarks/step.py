@@ -26,12 +26,12 @@ from ppl_disentangle.models import BetaTCVAE, BetaVAE
 from ppl_disentangle.networks import mlp_decoder, mlp_encoder, study_decoder, study_encoder
 from ppl_disentangle.story import parameters_stay_local
 
+CPU = torch.device("cpu")
 
-def library_step(story, data, batch_size, *, taken_by=None, precision="float32"):
+
+def library_step(story, data, batch_size, *, taken_by=None, precision="float32", device=CPU):
     """The step that ``fit`` takes, its history included: as it is, or by a ``"graph"``, or ``"compiled"``."""
-    trainer = Trainer(
-        story, story.objective(), Batches(data, batch_size, seed=0, device=torch.device("cpu")), precision
-    )
+    trainer = Trainer(story, story.objective(), Batches(data, batch_size, seed=0, device=device), precision)
     with parameters_stay_local():
         trainer.prepare(fused_adam, 1e-4)
         if taken_by:
@@ -39,7 +39,7 @@ def library_step(story, data, batch_size, *, taken_by=None, precision="float32")
             with pyro.validation_enabled(False):
                 trainer.step(0, None)
             trainer.capture(state, compiler=taken_by == "compiled", batch_inside=True)
-    numbers, history = itertools.count(), History(1_000_000, torch.device("cpu"))
+    numbers, history = itertools.count(), History(1_000_000, device)
 
     def step():
         with parameters_stay_local(), pyro.validation_enabled(False):

@@ -1,0 +1,68 @@
+"""What holds on a GPU as on the processor; ``pytest -m gpu`` where there is one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import xarray as xr
+from test_capture import fitted
+from test_stories import PAIRS, STORIES, data_for, observations, refused
+
+from ppl_disentangle import encode
+from ppl_disentangle.inference import fit
+
+ROOT = Path(__file__).parents[1]
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@pytest.mark.gpu
+@on_gpu
+@pytest.mark.parametrize(("make", "objective"), PAIRS)
+def test_every_story_trains_under_every_objective_on_a_gpu(make, objective):
+    torch.manual_seed(0)
+    story = make()
+    chosen = objective(story)
+    if refused(story, chosen):
+        pytest.skip("the objective refuses the story")
+    history = fit(story, data_for(story), objective=chosen, steps=5, batch_size=16, device="cuda", progress=False)
+    assert {p.device.type for p in story.parameters()} == {"cuda"}
+    assert bool(history.to_array().notnull().all())
+
+
+@pytest.mark.gpu
+@on_gpu
+@pytest.mark.parametrize("name", ["beta_vae", "hfvae"])
+def test_a_graph_on_a_gpu_takes_the_eager_steps(name, monkeypatch):
+    monkeypatch.setattr("ppl_disentangle.inference.loop.WORTH_A_GRAPH", 0)
+    (eager, weights), (graph, others) = (fitted(STORIES[name], compile=how, device="cuda") for how in (False, "auto"))
+    assert graph.attrs["captured"] == "graph"
+    torch.testing.assert_close(weights, others, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.gpu
+@on_gpu
+@pytest.mark.parametrize("name", STORIES)
+def test_codes_on_a_gpu_are_those_on_the_processor(name):
+    torch.manual_seed(0)
+    story = STORIES[name]()
+    here = encode(story, observations(story=story))
+    there = encode(story.to("cuda"), observations(story=story))
+    xr.testing.assert_allclose(here, there, rtol=1e-3, atol=1e-4)
+
+
+def test_the_benchmark_of_gpus_says_that_there_is_none_and_runs_elsewhere():
+    command = [sys.executable, "-m", "benchmarks.gpu"]
+    if not torch.cuda.is_available():
+        ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+        assert json.loads(ended.stdout) == {"skipped": "no CUDA device"}
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_gpus_runs_on_the_processor_too():
+    command = [sys.executable, "-m", "benchmarks.gpu", "cpu", "2"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    found = json.loads(ended.stdout)["small MLP, batch 128"]
+    assert set(found) == {"hand-written", "hand-written again", "fit", "fit, graph", "fit, compiled"}
