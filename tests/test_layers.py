@@ -9,7 +9,7 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 LIBRARY = ["ppl_disentangle", "inference", "models"]
-COMPOSE = ["zoo", "runs", "study", "demo", "cli", "__main__"]
+COMPOSE = ["zoo", "runs", "study", "analysis", "demo", "cli", "__main__"]
 LAYERS = ["language", "inference", "models", "composition"]
 
 

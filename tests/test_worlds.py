@@ -150,9 +150,8 @@ def test_every_world_is_the_single_intervention_at_the_same_noise(case):
     for k, world in enumerate(actions):
         single = alone(story, world)
         for name, value in together.items():
+            # not bit for bit: on some processors a matrix product of several worlds rounds otherwise than that of one
             torch.testing.assert_close(value[k], single[name].expand_as(value[k]), rtol=0, atol=5e-7)
-            if not world:
-                assert torch.equal(value[k], single[name].expand_as(value[k]))
 
 
 def test_values_of_every_site_have_worlds_then_units(case):
