@@ -10,13 +10,22 @@ import warnings
 from pathlib import Path
 
 import pyro
+import pyro.distributions as dist
 import torch
 from pyro.infer import Trace_ELBO
 from shared_batch import BATCH, SameDraws
 from test_stories import STORIES, data_for, observations
 
 from ppl_disentangle.data import from_arrays
-from ppl_disentangle.inference import TCELBO, FactorELBO, NonFiniteError, TrainingInterrupted, critic_network, fit
+from ppl_disentangle.inference import (
+    TCELBO,
+    BetaELBO,
+    FactorELBO,
+    NonFiniteError,
+    TrainingInterrupted,
+    critic_network,
+    fit,
+)
 from ppl_disentangle.inference.processes import agreed, group_of_processes, num_processes, own_draws, process
 
 OBJECTIVES = {
@@ -88,6 +97,28 @@ def diverged():
     return []
 
 
+def refused():
+    """What is said of a latent of all data, and of processes that began apart."""
+    x, messages = torch.zeros(4, 2), []
+
+    def model(x):
+        w = pyro.sample("w", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(w, 1.0).expand([2]).to_event(1), obs=x)
+
+    def guide(x):
+        pyro.sample("w", dist.Normal(torch.zeros((), requires_grad=True), 1.0))
+
+    story = story_of()
+    for seed, pair in ((0, (model, guide)), (process(), (story.model, story.guide))):
+        torch.manual_seed(seed)
+        try:
+            BetaELBO().differentiable_loss(*pair, x if pair[0] is model else observations(4))
+        except ValueError as error:
+            messages.append(str(error))
+    return messages
+
+
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     with group_of_processes(), warnings.catch_warnings(record=True) as caught:
@@ -99,6 +130,7 @@ if __name__ == "__main__":
             found["own draws"] = agreed(torch.rand(3))
         found["common draws"] = agreed(torch.rand(3))
         fit(story_of(), data_for(story_of()), steps=5, batch_size=16, progress=False, compile=True)
+        found["refused"] = refused() if num_processes() > 1 else []
         found["store"] = len(pyro.get_param_store())
         found["warnings"] = [str(w.message) for w in caught]
         if process() == 0:

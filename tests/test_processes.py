@@ -115,6 +115,12 @@ def test_a_step_of_several_processes_is_not_compiled_and_says_so(fits):
     assert fits[2]["store"] == 0
 
 
+def test_what_processes_cannot_share_is_refused(fits):
+    outside, apart = fits[2]["refused"]
+    assert outside == "latent 'w' is outside of the plate 'data': every process would draw one of its own"
+    assert apart == "expected processes with the same random state: seed all of them alike"
+
+
 def test_the_command_line_trains_in_processes_and_resumes(tmp_path):
     out = tmp_path / "run"
     options = ["--steps", "30", "--batch-size", "33", "--latent-dim", "3", "--held-out", "100", "--quiet"]
