@@ -31,6 +31,7 @@ from ppl_disentangle.sites import (
     sampled_sites,
     with_sites,
 )
+from ppl_disentangle.story import fork_randomness
 
 __all__ = [
     "agreed",
@@ -125,8 +126,6 @@ def own_draws() -> Iterator[None]:
     Raises:
         ValueError: they did not, while Pyro's validation is on.
     """
-    from ppl_disentangle.story import fork_randomness
-
     key = int(torch.randint(2**62, ()))
     if is_validation_enabled() and len(set(agreed(key))) > 1:
         raise ValueError("expected processes with the same random state: seed all of them alike")

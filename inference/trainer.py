@@ -36,13 +36,13 @@ def fused_adam(parameters: list[dict[str, Any]], lr: float) -> Optimizer:
 
 @contextmanager
 def forgets_num_data(objective: ELBO) -> Iterator[None]:
-    """Afterwards the objective knows the number of data that it knew before, not that of what it was trained on."""
-    before = getattr(objective, "num_data", None)
+    """Afterwards the objective knows of numbers of data what it knew before, not those of what it was trained on."""
+    before = getattr(objective, "num_data", None), getattr(objective, "parts", None)
     try:
         yield
     finally:
         if isinstance(objective, DecomposedELBO):
-            objective.num_data = before
+            objective.num_data, objective.parts = before
 
 
 class Trainer:

@@ -22,7 +22,7 @@ NETWORKS = (*PAIRS, "mlp")
 
 STEADY_GAME = MappingProxyType({"gradient_penalty": 0.1})
 STEADY_CRITIC = MappingProxyType({"lr": 3e-4, "betas": (0.5, 0.99)})
-"""Options of games and of their critics' optimisers, choices of ours: else generators of digits drew few of them."""
+"""Options of games and of their critics' optimisers, choices of ours: else InfoGAN drew few of the digits."""
 
 
 @dataclasses.dataclass(frozen=True)

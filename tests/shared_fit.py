@@ -46,10 +46,11 @@ def same_draws():
 
 def trained(objective):
     """Weights and history after some steps of uneven parts, one of them with the held-out bound."""
-    story = story_of()
+    story, objective = story_of(), objective()
     options = {"optimizer": torch.optim.SGD, "batch_size": BATCH, "progress": False, "lr": 1e-3}
     with same_draws():
-        history = fit(story, data_for(story), steps=6, objective=objective(), validate_steps=2, **options)
+        history = fit(story, data_for(story), steps=6, objective=objective, validate_steps=2, **options)
+    assert getattr(objective, "parts", None) is None  # another batch may be of another size
     weights = story.state_dict()
     others = agreed({name: value.clone() for name, value in weights.items()})
     assert all(torch.equal(other[name], weights[name]) for other in others for name in weights)
