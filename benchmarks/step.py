@@ -23,7 +23,7 @@ from ppl_disentangle.inference.batches import Batches
 from ppl_disentangle.inference.state import History
 from ppl_disentangle.inference.trainer import Trainer, fused_adam
 from ppl_disentangle.models import BetaTCVAE, BetaVAE
-from ppl_disentangle.networks import mlp_decoder, mlp_encoder, study_decoder, study_encoder
+from ppl_disentangle.networks import study_decoder, study_encoder
 from ppl_disentangle.story import parameters_stay_local
 
 CPU = torch.device("cpu")
@@ -79,7 +79,8 @@ def networks(kind) -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(0)
     if kind == "study":
         return study_encoder(20), study_decoder(10)
-    return mlp_encoder(20, shape=(1, 8, 8), hidden=64), mlp_decoder(10, shape=(1, 8, 8), hidden=64)
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 20))
+    return encoder, nn.Sequential(nn.Linear(10, 64), nn.ReLU(), nn.Linear(64, 64), nn.Unflatten(1, (1, 8, 8)))
 
 
 def measure(kind: str, batch_size: int) -> dict[str, dict[str, dict[str, float]]]:

@@ -15,14 +15,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 
+from ppl_disentangle.inference.graph_passes import simplified
+from ppl_disentangle.inference.update import is_plain_adam
 from ppl_disentangle.story import fork_randomness
 
 __all__ = ["NotCapturedError", "StepGraph", "in_short"]
 
 Batch = Callable[[Tensor], tuple[Tensor, Mapping[str, Tensor]]]
-
+Layout = tuple[torch.Size, tuple[int, ...], torch.dtype]
 
 UNKNOWN = "it has parameters that it does not read from the story or the objective"
 
@@ -32,11 +34,21 @@ class NotCapturedError(Exception):
 
 
 def compiled(graph: GraphModule, arguments: Sequence[Tensor]) -> Any:
-    """The graph as kernels: by inductor itself, since ``torch.compile`` would look at all arguments at each call."""
+    """The graph as kernels, on the CPU called from C++: by inductor itself.
+
+    ``torch.compile`` would look at all arguments at each call. The kernels look at none: :class:`StepGraph` does.
+    """
+    for node in graph.graph.find_nodes(op="placeholder"):
+        node.meta.pop("val", None)  # fakes of several modes, which the compiler would take for its inputs
+    options = {"fallback_random": True, "size_asserts": False, "alignment_asserts": False}
     with warnings.catch_warnings(action="ignore"):  # of torch's own age
         inductor, config = (importlib.import_module(f"torch._inductor{part}") for part in ("", ".config"))
-        with torch.no_grad(), config.patch(fallback_random=True):
+        with torch.no_grad(), config.patch(cpp_wrapper=arguments[0].device.type == "cpu", **options):
             return inductor.compile(graph, list(arguments))
+
+
+def _layout(tensor: Tensor) -> Layout:
+    return tensor.shape, tensor.stride(), tensor.dtype
 
 
 def in_short(error: Exception) -> str:
@@ -91,26 +103,41 @@ class StepGraph:
         self._parameters = [t for t in tensors if t.requires_grad]
         self._others = [t for t in tensors if not t.requires_grad]
         self._learned = [p for p in self._parameters if p.grad is not None]
-        self._optimizer, self.updates = optimizer, compiler and _is_plain_adam(optimizer)
+        self._optimizer, self.updates = optimizer, compiler and is_plain_adam(optimizer)
         self.names: list[str] = []
-        arguments = self._arguments(index)
+        self._standing, self._moments_of = self._standing_arguments(), optimizer.state
+        arguments = [*self._standing, *self._inputs(index)]
+        self._layouts = [_layout(argument) for argument in arguments]
         self._call: Any = self._traced(arguments)
         if compiler:
             self._call = compiled(self._call, arguments)
 
     def __call__(self, index: Tensor) -> Tensor:
         """Loss and terms per datum, in the order of :attr:`names`."""
+        if self._moments_of is not self._optimizer.state:  # it went back to an earlier state, which is in new tensors
+            self._standing, self._moments_of = self._standing_arguments(), self._optimizer.state
+            self._expect(self._layouts[: len(self._standing)], self._standing)
+        inputs = self._inputs(index)
+        self._expect(self._layouts[len(self._standing) :], inputs)
         with torch.no_grad():
-            record, *gradients = self._call(*self._arguments(index))
+            record, *gradients = self._call(*self._standing, *inputs)
         if not self.updates:
             for parameter, gradient in zip(self._learned, gradients, strict=True):
                 parameter.grad = gradient
         return record
 
-    def _arguments(self, index: Tensor) -> list[Tensor]:
+    def _standing_arguments(self) -> list[Tensor]:
+        """Those that every step reads or changes in place: parameters, buffers, and the moments of Adam."""
         state = self._optimizer.state
         moments = [state[p][k] for k in ("exp_avg", "exp_avg_sq", "step") for p in self._learned if self.updates]
-        return [*(p.detach() for p in self._parameters), *self._others, *moments, *self._inputs(index)]
+        return [*(p.detach() for p in self._parameters), *self._others, *moments]
+
+    @staticmethod
+    def _expect(layouts: Sequence[Layout], arguments: Sequence[Tensor]) -> None:
+        """Refuse what the kernels, which do not look, were not made for."""
+        for layout, argument in zip(layouts, arguments, strict=True):
+            if _layout(argument) != layout:
+                raise ValueError(f"the step was captured with a tensor of {layout}, got {_layout(argument)}")
 
     def _inputs(self, index: Tensor) -> list[Tensor]:
         """What the graph makes its batch from."""
@@ -130,7 +157,7 @@ class StepGraph:
                 raise NotCapturedError(in_short(error)) from error
         if next(graph.parameters(), None) is not None:
             raise NotCapturedError(UNKNOWN)
-        return graph
+        return simplified(graph)
 
     def _step(self, *arguments: Tensor) -> list[Tensor]:
         count = len(self._parameters), len(self._others), 3 * len(self._learned) * self.updates
@@ -183,8 +210,3 @@ def _places(bound: nn.Module) -> dict[str, Tensor]:
         for named in (module.named_parameters, module.named_buffers):
             places |= dict(named(path, recurse=False, remove_duplicate=False))
     return places
-
-
-def _is_plain_adam(optimizer: Optimizer) -> bool:
-    plain = {"weight_decay": 0, "amsgrad": False, "maximize": False}
-    return type(optimizer) is Adam and all(g[k] == v for g in optimizer.param_groups for k, v in plain.items())

@@ -23,6 +23,7 @@ from ppl_disentangle.inference.decomposed import DecomposedELBO
 from ppl_disentangle.inference.errors import NonFiniteError
 from ppl_disentangle.inference.processes import agreed, first_of, mean, num_processes, process, shared
 from ppl_disentangle.inference.state import History, TrainingState
+from ppl_disentangle.inference.update import Update
 from ppl_disentangle.sites import data_plate, first_non_finite, observed_sites, paired_traces
 from ppl_disentangle.story import GenerativeStory, fork_randomness
 
@@ -83,6 +84,7 @@ class Trainer:
         if critics:
             groups.append({"params": critics, **getattr(self.objective, "optimizer_options", {})})
         self.optimizer = optimizer(groups, lr=lr)
+        self.update = Update(self.optimizer)
         self.graph: StepGraph | None = None
         self.loss, whole = shared(self.bound, self.story), isinstance(self.objective, DecomposedELBO)
         self.share = 1.0 if whole else num_processes() * len(x) / self.batches.batch_size  # in the mean over processes
@@ -116,7 +118,7 @@ class Trainer:
         if self.graph is not None:
             record = self.graph(self.batches.index(step))
             if not self.graph.updates:
-                self.optimizer.step()
+                self.update()
             if history is not None:
                 history.write(step, self.graph.names, record)
             return
@@ -125,7 +127,7 @@ class Trainer:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
             loss = self.loss(x, **conditions) * self.share
         (loss * self.per_datum).backward()
-        self.optimizer.step()
+        self.update()
         if history is not None:
             loss = loss.detach() if isinstance(self.objective, DecomposedELBO) else mean(loss.detach())
             history.record(step, loss, getattr(self.objective, "last_terms", {}), self.per_datum)
