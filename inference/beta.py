@@ -11,7 +11,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from ppl_disentangle.inference.decomposed import DecomposedELBO, log_likelihood
+from ppl_disentangle.inference.decomposed import DecomposedELBO, added, log_likelihood
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.sites import Site, latent_sites
 
@@ -94,7 +94,7 @@ def bound_terms(model_trace: Trace, sites: Sequence[tuple[Site, Site]]) -> dict[
     """:func:`evidence_terms` of given pairs of sites; none have no divergence."""
     likelihood = log_likelihood(model_trace)
     divergences = [q.total(kl(q, p)) for q, p in sites] or [torch.zeros_like(likelihood)]
-    return {"log_likelihood": likelihood, "kl": -torch.stack(divergences).sum()}
+    return {"log_likelihood": likelihood, "kl": -added(divergences)}
 
 
 def kl(q: Site, p: Site) -> Tensor:

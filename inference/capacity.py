@@ -10,7 +10,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_disentangle.inference.beta import kl
-from ppl_disentangle.inference.decomposed import DecomposedELBO, log_likelihood
+from ppl_disentangle.inference.decomposed import DecomposedELBO, added, log_likelihood
 from ppl_disentangle.inference.latents import Latents, rows
 from ppl_disentangle.inference.schedules import Linear, Weight, at_step, spelled
 from ppl_disentangle.sites import Site, latent_sites
@@ -103,7 +103,7 @@ def total_and_by_datum(latents: Latents, sites: Sequence[Site], values: Sequence
         sites: some of its sites.
         values: for each of them one number for each element of its plates.
     """
-    total = torch.stack([site.total(v) for site, v in zip(sites, values, strict=True)]).sum()
+    total = added([site.total(v) for site, v in zip(sites, values, strict=True)])
     with_event = (v.reshape(*v.shape, *(1,) * site.fn.event_dim) for site, v in zip(sites, values, strict=True))
     columns = [rows(v, site, latents.plate) for site, v in zip(sites, with_event, strict=True)]
     by_datum = torch.cat(columns, -1).sum(-1)

@@ -14,6 +14,7 @@ from ppl_disentangle.adjacency import LearnedAdjacency
 from ppl_disentangle.inference.acyclic import GraphELBO
 from ppl_disentangle.inference.augmented_lagrangian import AugmentedLagrangian
 from ppl_disentangle.inference.beta import kl
+from ppl_disentangle.inference.decomposed import added
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.sites import Site, latent_sites, observed_sites
 
@@ -93,7 +94,7 @@ class CausalVAEELBO(GraphELBO):
         ((q, p),) = sites
         observed = observed_sites(model_trace)
         likelihood = [site.total(site.log_prob()) for name, site in observed.items() if name not in SUPERVISION]
-        terms = {"log_likelihood": torch.stack(likelihood).sum(), "kl": -q.total(kl(q, p))}
+        terms = {"log_likelihood": added(likelihood), "kl": -q.total(kl(q, p))}
         for name in observed.keys() & SUPERVISION.keys():
             site = observed[name]
             density = site.log_prob() + self._entropy(q) if name == "z_given_labels" else site.log_prob()

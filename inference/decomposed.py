@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, ClassVar
 
@@ -20,7 +20,7 @@ from ppl_disentangle.inference.processes import join, num_processes, own_draws
 from ppl_disentangle.inference.schedules import Weight, at_step, spelled
 from ppl_disentangle.sites import observed_sites, paired_traces
 
-__all__ = ["DecomposedELBO", "log_likelihood"]
+__all__ = ["DecomposedELBO", "added", "log_likelihood"]
 
 _numbers = itertools.count()
 
@@ -150,8 +150,8 @@ class DecomposedELBO(nn.Module, ELBO):
         if self.num_particles > 1:
             totals = {name: total / self.num_particles for name, total in totals.items()}
         self.last_terms = {name: total.detach() for name, total in totals.items()}
-        weighted = [self.weight(n) * (t - t.detach() if n in self.critics else t) for n, t in totals.items()]
-        return -torch.stack(weighted).sum()
+        losses = {n: t - t.detach() if n in self.critics else t for n, t in totals.items()}
+        return -added([_weighed(self.weight(n), loss) for n, loss in losses.items()])
 
     def _whole(self, traces: Iterator[tuple[Trace, Trace]]) -> list[tuple[Trace, Trace]]:
         """The traces, of the whole batch where this process has a part of it."""
@@ -170,7 +170,7 @@ class DecomposedELBO(nn.Module, ELBO):
 
     def advance(self) -> None:
         """Take note of a step of training; :attr:`last_terms` are its terms."""
-        self.step += 1
+        self.step.add_(1)
 
     def svi_options(self, **options: Any) -> Callable[[str], dict[str, Any]]:
         """Options for ``PyroOptim``: ``options`` for the pair's parameters, :attr:`optimizer_options` for our own.
@@ -203,12 +203,22 @@ class DecomposedELBO(nn.Module, ELBO):
         return paired_traces(model, guide, args, kwargs, max_plate_nesting=self.max_plate_nesting)
 
 
+def _weighed(weight: float | Tensor, term: Tensor) -> Tensor:
+    """Their product; a weight of one takes no operation."""
+    return term if isinstance(weight, float) and weight == 1 else weight * term
+
+
+def added(values: Sequence[Tensor]) -> Tensor:
+    """The sum of at least one scalar."""
+    return sum(values[1:], values[0])
+
+
 def log_likelihood(model_trace: Trace) -> Tensor:
     """log p(x | z) of all observed sites, on Pyro's scale."""
     sites = observed_sites(model_trace).values()
     if not sites:
         raise ValueError("the model observes nothing: pass the data to it as obs=")
-    return torch.stack([site.total(site.log_prob()) for site in sites]).sum()
+    return added([site.total(site.log_prob()) for site in sites])
 
 
 class _Bound(ELBOModule):

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_disentangle.inference.aggregate import AggregateELBO, Estimator
-from ppl_disentangle.inference.decomposed import log_likelihood
+from ppl_disentangle.inference.decomposed import added, log_likelihood
 from ppl_disentangle.inference.latents import Latents
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.sites import Site, latent_sites
@@ -94,8 +93,8 @@ class HFELBO(AggregateELBO):
         sites = latent_sites(model_trace, guide_trace)
         latents = Latents([q for q, _ in sites])
         joint, by_group, factored = map(latents.total, self.densities(latents, self._grouped(latents.sites)))
-        given_x = torch.stack([q.total(q.log_prob()) for q, _ in sites]).sum()
-        prior = torch.stack([p.total(p.log_prob()) for _, p in sites]).sum()
+        given_x = added([q.total(q.log_prob()) for q, _ in sites])
+        prior = added([p.total(p.log_prob()) for _, p in sites])
         return {
             "log_likelihood": log_likelihood(model_trace),
             "mutual_information": joint - given_x,

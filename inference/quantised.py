@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
 from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_disentangle.inference.beta import bound_terms
-from ppl_disentangle.inference.decomposed import DecomposedELBO
+from ppl_disentangle.inference.decomposed import DecomposedELBO, added
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.sites import deterministic_sites, latent_sites
 
@@ -62,5 +61,5 @@ class QuantisedELBO(DecomposedELBO):
             u, v = (stated[name].value for name in names)
             values.append(q.total((u.detach() - v).square().sum(-1)))
             codes.append(q.total((u - v.detach()).square().sum(-1)))
-        distances = {"quantisation": -torch.stack(values).sum(), "commitment": -torch.stack(codes).sum()}
+        distances = {"quantisation": -added(values), "commitment": -added(codes)}
         return bound_terms(model_trace, sites) | distances

@@ -11,7 +11,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_disentangle.inference.beta import bound_terms
-from ppl_disentangle.inference.decomposed import DecomposedELBO
+from ppl_disentangle.inference.decomposed import DecomposedELBO, added
 from ppl_disentangle.inference.latents import Latents
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.sites import latent_sites
@@ -81,7 +81,7 @@ class SparsityELBO(DecomposedELBO):
         terms = bound_terms(model_trace, sites)
         if self.weights["l1"] != 0:
             norms = [q.total(sum_rightmost(q.value.abs(), q.fn.event_dim)) for q, _ in sites]
-            terms["l1"] = -torch.stack(norms).sum()
+            terms["l1"] = -added(norms)
         if self.weights["group_lasso"] != 0:
             particles = self.num_particles if self.vectorize_particles else 1
             count = particles * Latents([q for q, _ in sites]).count

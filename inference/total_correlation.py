@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_disentangle.inference.aggregate import AggregateELBO, Estimator
-from ppl_disentangle.inference.decomposed import log_likelihood
+from ppl_disentangle.inference.decomposed import added, log_likelihood
 from ppl_disentangle.inference.latents import Latents
 from ppl_disentangle.inference.schedules import Weight
 from ppl_disentangle.sites import latent_sites
@@ -65,8 +64,8 @@ class TCELBO(AggregateELBO):
         latents = Latents([q for q, _ in sites])
         log_q, _, log_q_factored = self.densities(latents, [latents.sites])
         joint, factored = latents.total(log_q), latents.total(log_q_factored)
-        given_x = torch.stack([q.total(q.log_prob()) for q, _ in sites]).sum()
-        prior = torch.stack([p.total(p.log_prob()) for _, p in sites]).sum()
+        given_x = added([q.total(q.log_prob()) for q, _ in sites])
+        prior = added([p.total(p.log_prob()) for _, p in sites])
         return {
             "log_likelihood": log_likelihood(model_trace),
             "mutual_information": joint - given_x,

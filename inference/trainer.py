@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pyro
@@ -13,6 +13,7 @@ from pyro import poutine
 from pyro.infer import ELBO
 from pyro.poutine import Trace
 from torch import Tensor, nn
+from torch.amp import autocast
 from torch.optim import Optimizer
 
 from ppl_disentangle.data import FactorDataset
@@ -84,10 +85,12 @@ class Trainer:
         if critics:
             groups.append({"params": critics, **getattr(self.objective, "optimizer_options", {})})
         self.optimizer = optimizer(groups, lr=lr)
-        self.update = Update(self.optimizer)
+        self.learned, self.update = [*learned.values(), *critics], Update(self.optimizer)
         self.graph: StepGraph | None = None
-        self.loss, whole = shared(self.bound, self.story), isinstance(self.objective, DecomposedELBO)
-        self.share = 1.0 if whole else num_processes() * len(x) / self.batches.batch_size  # in the mean over processes
+        self.loss, self.whole = shared(self.bound, self.story), isinstance(self.objective, DecomposedELBO)
+        self.share = (
+            1.0 if self.whole else num_processes() * len(x) / self.batches.batch_size
+        )  # in the mean over processes
 
     def _first_trace(self, x: Tensor, conditions: dict[str, Tensor]) -> Trace:
         try:
@@ -123,13 +126,14 @@ class Trainer:
                 history.write(step, self.graph.names, record)
             return
         x, conditions = self.batches(step), self.batches.conditions(step)
-        self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
-            loss = self.loss(x, **conditions) * self.share
-        (loss * self.per_datum).backward()
+        for parameter in self.learned:
+            parameter.grad = None
+        with autocast(self.device.type, torch.bfloat16) if self.precision == "bfloat16" else nullcontext():
+            loss = self.loss(x, **conditions)
+        loss.backward(loss.new_full((), self.per_datum * self.share))
         self.update()
         if history is not None:
-            loss = loss.detach() if isinstance(self.objective, DecomposedELBO) else mean(loss.detach())
+            loss = loss.detach() if self.whole else mean(loss.detach() * self.share)
             history.record(step, loss, getattr(self.objective, "last_terms", {}), self.per_datum)
 
     def capture(self, state: TrainingState, *, compiler: bool, batch_inside: bool) -> None:

@@ -51,9 +51,7 @@ class Update:
             ):
                 (beta1, beta2), other = group["betas"], {k: group[k] for k in OPTIONS}
                 torch._foreach_add_(steps, 1)
-                torch._fused_adam_(
-                    parameters, column, means, squares, [], steps, beta1=beta1, beta2=beta2, **other
-                )
+                torch._fused_adam_(parameters, column, means, squares, [], steps, beta1=beta1, beta2=beta2, **other)
 
     def _columns(self) -> list[tuple[list[Tensor], ...]]:
         """Parameters, means, squares and numbers of steps of each group; empty where ``optimizer.step`` must do it."""

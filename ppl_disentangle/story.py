@@ -139,7 +139,8 @@ class GenerativeStory(nn.Module, abc.ABC):
         self.register_parameters()
         size = batch_size if x is None else len(x)
         full_size = size if x is None or self.num_data is None else max(size, self.num_data)
-        return pyro.plate("data", full_size, subsample=range(size))
+        device = "cpu"  # of a subsample, which is not drawn: not to know makes a tensor to ask
+        return pyro.plate("data", full_size, subsample=range(size), device=device)
 
     def register_parameters(self) -> None:
         """Tell Pyro of the parameters, as ``pyro.module`` does, under a name that no other story has."""
