@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.fx import GraphModule, Node
+from torch.fx.node import map_arg
 
 __all__ = ["simplified"]
 
@@ -27,10 +30,10 @@ def simplified(graph: GraphModule) -> GraphModule:
     Args:
         graph: of ATen operations, as ``make_fx`` traces it; it is changed in place.
     """
-    changed = _ancestors(n.args[0] for n in graph.graph.nodes if _is_operation(n) and n.target._schema.is_mutable)
+    changed = _ancestors(itertools.chain.from_iterable(map(_written, graph.graph.nodes)))
     with torch.no_grad():
         for node in list(graph.graph.nodes):
-            if not _is_operation(node) or node in changed or node.target._schema.is_mutable:
+            if not isinstance(node.target, OpOverload) or node in changed or node.target._schema.is_mutable:
                 continue
             if (same := _same(node)) is not None:
                 node.replace_all_uses_with(same)
@@ -54,14 +57,19 @@ def _attributes(graph: GraphModule) -> set[str]:
     return {str(node.target) for node in graph.graph.find_nodes(op="get_attr")}
 
 
-def _is_operation(node: Node) -> bool:
-    return node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload)
+def _written(node: Node) -> Iterator[Node]:
+    """What a node changes in place."""
+    arguments = node.target._schema.arguments if isinstance(node.target, OpOverload) else ()
+    for argument, value in itertools.zip_longest(arguments, node.args):
+        if argument is not None and argument.alias_info is not None and argument.alias_info.is_write:
+            value = node.kwargs.get(argument.name, value)
+            yield from (n for n in (value if isinstance(value, Sequence) else (value,)) if isinstance(n, Node))
 
 
-def _ancestors(nodes: Iterable[object]) -> set[Node]:
+def _ancestors(nodes: Iterable[Node]) -> set[Node]:
     """The nodes, and all that they are computed from."""
     found: set[Node] = set()
-    left = [n for n in nodes if isinstance(n, Node)]
+    left = list(nodes)
     while left:
         node = left.pop()
         if node not in found:
@@ -83,18 +91,18 @@ def _same(node: Node) -> Node | None:
 
 def _constant(graph: GraphModule, node: Node) -> Tensor | None:
     """The value of a node that is the same at every step."""
-    like = node.meta.get("val")
-    if not isinstance(like, Tensor) or like.numel() > MAX_CONSTANT:
+    call, like = node.target, node.meta.get("val")
+    if not isinstance(call, OpOverload) or not isinstance(like, Tensor) or like.numel() > MAX_CONSTANT:
         return None
-    if node.target in MADE_OF_SHAPES:
-        source = node.args[0].meta.get("val")  # type: ignore[union-attr]
+    if call in MADE_OF_SHAPES:
+        source = node.all_input_nodes[0].meta.get("val")
         if not isinstance(source, Tensor) or source.numel() > MAX_CONSTANT:
             return None
         empty = torch.empty_strided(source.shape, source.stride(), dtype=source.dtype, device=source.device)
-        return node.target(empty, *node.args[1:], **node.kwargs)  # type: ignore[operator]
+        return call(empty, *node.args[1:], **node.kwargs)
     inputs = node.all_input_nodes
-    literal = node.target is aten.lift_fresh_copy.default or all(n.meta.get("literal") for n in inputs)
-    if not inputs or not literal or torch.Tag.nondeterministic_seeded in node.target.tags:  # type: ignore[union-attr]
+    literal = call is aten.lift_fresh_copy.default or all(n.meta.get("literal") for n in inputs)
+    if not inputs or not literal or torch.Tag.nondeterministic_seeded in call.tags:
         return None
-    args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda n: getattr(graph, str(n.target)))
-    return node.target(*args, **kwargs)  # type: ignore[operator]
+    args, kwargs = map_arg((node.args, node.kwargs), lambda n: getattr(graph, str(n.target)))
+    return call(*args, **kwargs)

@@ -38,10 +38,13 @@ class Update:
 
     def __call__(self) -> None:
         """Take one step."""
+        if not is_plain_adam(self._optimizer):
+            self._optimizer.step()
+            return
         if self._known[0] is not self._optimizer.state:  # at first, and after going back to an earlier state
             self._known = self._optimizer.state, self._columns()
-        gradients = [[p.grad for p in parameters] for parameters, *_ in self._known[1]]
-        if not gradients or any(g is None for column in gradients for g in column):
+        gradients = [[p.grad for p in parameters if p.grad is not None] for parameters, *_ in self._known[1]]
+        if not gradients or any(len(g) < len(c[0]) for g, c in zip(gradients, self._known[1], strict=True)):
             self._known = None, []
             self._optimizer.step()
             return
@@ -57,7 +60,7 @@ class Update:
         """Parameters, means, squares and numbers of steps of each group; empty where ``optimizer.step`` must do it."""
         state, groups = self._optimizer.state, self._optimizer.param_groups
         all_of_them = [p for group in groups for p in group["params"]]
-        if not is_plain_adam(self._optimizer) or any(not g["fused"] or g["differentiable"] for g in groups):
+        if any(not g["fused"] or g["differentiable"] for g in groups):
             return []
         if any(p not in state for p in all_of_them) or len({(p.device, p.dtype) for p in all_of_them}) != 1:
             return []

@@ -7,6 +7,7 @@ from torch import nn
 
 from ppl_disentangle.conditionals import Bernoulli, ContinuousBernoulli, Gaussian, GaussianLearnedScale
 from ppl_disentangle.networks import (
+    ToOneChannel,
     burgess_decoder,
     burgess_encoder,
     mlp_decoder,
@@ -23,7 +24,8 @@ def layers(net):
     found = []
     for m in net.modules():
         if isinstance(m, nn.Conv2d | nn.ConvTranspose2d):
-            found.append((type(m).__name__, m.in_channels, m.out_channels, m.kernel_size[0], m.stride[0]))
+            kind = nn.Conv2d if isinstance(m, nn.Conv2d) else nn.ConvTranspose2d
+            found.append((kind.__name__, m.in_channels, m.out_channels, m.kernel_size[0], m.stride[0]))
         elif isinstance(m, nn.Linear):
             found.append(("Linear", m.in_features, m.out_features))
     return found
@@ -64,6 +66,31 @@ def test_burgess_networks_mirror_each_other():
     assert layers(burgess_encoder(20)) == [*down, ("Linear", 512, 256), ("Linear", 256, 256), ("Linear", 256, 20)]
     up = 3 * [("ConvTranspose2d", 32, 32, 4, 2)] + [("ConvTranspose2d", 32, 1, 4, 2)]
     assert layers(burgess_decoder(10)) == [("Linear", 10, 256), ("Linear", 256, 256), ("Linear", 256, 512), *up]
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_the_layer_to_one_channel_is_the_transposed_convolution_and_has_its_gradients(layout):
+    torch.manual_seed(0)
+    ours, plain = ToOneChannel(5).double(), nn.ConvTranspose2d(5, 1, 4, 2, 1).double()
+    plain.load_state_dict(ours.state_dict())
+    x, target = torch.randn(3, 5, 6, 7).double().to(memory_format=layout), torch.randn(3, 1, 12, 14).double()
+    found = []
+    for layer in (ours, plain):
+        h = x.clone(memory_format=layout).requires_grad_()
+        y = layer(h)
+        found.append([y, *torch.autograd.grad((y * target).sum(), [h, *layer.parameters()])])
+    torch.testing.assert_close(*found)
+
+
+def test_convolutions_are_laid_out_channels_last_which_changes_no_value():
+    torch.manual_seed(0)
+    encoder, decoder = study_encoder(20), study_decoder(10)
+    assert encoder[2].weight.is_contiguous(memory_format=torch.channels_last)
+    x = torch.rand(4, 1, 64, 64)
+    expected = encoder(x), decoder(encoder(x)[:, :10])
+    for net in (encoder, decoder):
+        net.to(memory_format=torch.contiguous_format)
+    torch.testing.assert_close((encoder(x), decoder(encoder(x)[:, :10])), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_the_mlp_has_1200_units_of_relu_and_of_tanh():
