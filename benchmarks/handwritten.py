@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ppl_disentangle.networks import ToOneChannel
+
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -173,6 +175,14 @@ def sample(encoder: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return mean, log_variance, mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
 
 
+def as_usual(net: nn.Module | None) -> None:
+    """Give ``net`` the layout and the layers that PyTorch's users have: the same function of the same parameters."""
+    for module in () if net is None else net.modules():
+        module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        if isinstance(module, ToOneChannel):
+            module.__class__ = nn.ConvTranspose2d
+
+
 def training_step(
     loss: Callable[..., Tensor],
     encoder: nn.Module,
@@ -184,7 +194,12 @@ def training_step(
     critic: nn.Module | None = None,
     compiled: bool = False,
 ) -> Callable[[], Tensor]:
-    """One optimisation step on the next random batch of stored observations ``data``; compiled, Adam is fused, too."""
+    """One optimisation step on the next random batch of stored observations ``data``; compiled, Adam is fused, too.
+
+    The networks become :func:`as_usual`.
+    """
+    for net in (encoder, decoder, critic):
+        as_usual(net)
     groups: list[dict[str, Any]] = [{"params": [*encoder.parameters(), *decoder.parameters()]}]
     if critic is not None:
         groups.append({"params": list(critic.parameters()), "betas": (0.5, 0.9)})

@@ -161,11 +161,16 @@ def measure(name: str, stored: Tensor, batch_size: int = 64) -> dict[str, dict[s
     return interleave(steps, seconds_per_slot=0.6, rounds=15)
 
 
-def main(names: list[str]) -> dict[str, object]:
-    """Each objective on the study's network, batches of 64, one thread, CPU time."""
+def main(arguments: list[str]) -> dict[str, dict[str, object]]:
+    """Each objective, or those named, on the study's network in batches of 64 and 256, or of a number given.
+
+    One thread, CPU time.
+    """
     torch.set_num_threads(1)
     stored = Sprites().sample(4000, torch.Generator().manual_seed(0))[1]
-    return {name: measure(name, stored) for name in names or OBJECTIVES}
+    sizes = [int(a) for a in arguments if a.isdigit()] or [64, 256]
+    names = [a for a in arguments if not a.isdigit()] or list(OBJECTIVES)
+    return {f"batch {size}": {name: measure(name, stored, size) for name in names} for size in sizes}
 
 
 if __name__ == "__main__":

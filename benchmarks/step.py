@@ -65,6 +65,8 @@ def tutorial_step(encoder, decoder, data, batch_size, *, beta=4.0):
             loc, log_variance = encoder(x).chunk(2, -1)
             pyro.sample("latent", dist.Normal(loc, (0.5 * log_variance).exp()).to_event(1))
 
+    for net in (encoder, decoder):
+        handwritten.as_usual(net)
     svi = SVI(model, guide, PyroOptim(torch.optim.Adam, {"lr": 1e-4}), Trace_ELBO())
     batches, numbers = Batches(data, batch_size, seed=0, device=torch.device("cpu")), itertools.count()
 

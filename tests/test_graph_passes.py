@@ -109,7 +109,10 @@ def train(net, optimizer, step, *, frozen_until=0, steps=6):
 
 
 def groups(net):
-    return [{"params": list(net[0].parameters())}, {"params": list(net[2].parameters()), "betas": (0.5, 0.9), "lr": 0.1}]
+    return [
+        {"params": list(net[0].parameters())},
+        {"params": list(net[2].parameters()), "betas": (0.5, 0.9), "lr": 0.1},
+    ]
 
 
 @pytest.mark.parametrize(
