@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ppl_disentangle.networks import ToOneChannel
+from ppl_disentangle.networks import Upsampling
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -179,7 +179,7 @@ def as_usual(net: nn.Module | None) -> None:
     """Give ``net`` the layout and the layers that PyTorch's users have: the same function of the same parameters."""
     for module in () if net is None else net.modules():
         module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        if isinstance(module, ToOneChannel):
+        if isinstance(module, Upsampling):
             module.__class__ = nn.ConvTranspose2d
 
 

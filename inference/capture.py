@@ -18,6 +18,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.optim import Optimizer
 
 from ppl_disentangle.inference.graph_passes import simplified
+from ppl_disentangle.inference.replay import Replay
 from ppl_disentangle.inference.update import is_plain_adam
 from ppl_disentangle.story import fork_randomness
 
@@ -63,7 +64,7 @@ class StepGraph:
     The operations are those of the eager step in their order, drawing the same random numbers, so that both agree bit
     for bit; buffers, such as the step that schedules read, are changed in place. All batches have the shape of the
     first. With ``compiler`` the graph becomes kernels by inductor, within the rounding of float32, and plain Adam is
-    part of it.
+    part of it. On CUDA either is replayed as a CUDA graph.
 
     Args:
         bound: what ``objective(story.model, story.guide)`` returned.
@@ -111,16 +112,19 @@ class StepGraph:
         self._call: Any = self._traced(arguments)
         if compiler:
             self._call = compiled(self._call, arguments)
+        self._replay = Replay(self._call, self._standing) if index.device.type == "cuda" else None
 
     def __call__(self, index: Tensor) -> Tensor:
         """Loss and terms per datum, in the order of :attr:`names`."""
         if self._moments_of is not self._optimizer.state:  # it went back to an earlier state, which is in new tensors
             self._standing, self._moments_of = self._standing_arguments(), self._optimizer.state
             self._expect(self._layouts[: len(self._standing)], self._standing)
+            self._replay = None if self._replay is None else Replay(self._call, self._standing)
         inputs = self._inputs(index)
         self._expect(self._layouts[len(self._standing) :], inputs)
         with torch.no_grad():
-            record, *gradients = self._call(*self._standing, *inputs)
+            outputs = self._call(*self._standing, *inputs) if self._replay is None else self._replay(inputs)
+        record, *gradients = outputs
         if not self.updates:
             for parameter, gradient in zip(self._learned, gradients, strict=True):
                 parameter.grad = gradient

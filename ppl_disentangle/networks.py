@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 __all__ = [
-    "ToOneChannel",
+    "Upsampling",
     "burgess_decoder",
     "burgess_encoder",
     "mlp_decoder",
@@ -80,8 +80,8 @@ def study_decoder(latent_dim: int, *, channels: int = 1) -> nn.Sequential:
             *(nn.Linear(256, 1024), nn.ReLU(), nn.Unflatten(1, (64, 4, 4))),
             *(nn.ConvTranspose2d(64, 64, 4, 2, 1), nn.ReLU()),
             *(nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.ReLU()),
-            *(nn.ConvTranspose2d(32, 32, 4, 2, 1), nn.ReLU()),
-            to_image(32, channels),
+            *(Upsampling(32, 32), nn.ReLU()),
+            Upsampling(32, channels),
         )
     )
     return channels_last(net)
@@ -104,11 +104,10 @@ def burgess_decoder(latent_dim: int, *, channels: int = 1) -> nn.Sequential:
     References:
         [1] Burgess et al., 2018. https://arxiv.org/abs/1804.03599
     """
-    widths = (32, 32, 32, 32)
     layers: list[nn.Module] = [*_dense((latent_dim, 256, 256, 512), nn.ReLU), nn.ReLU(), nn.Unflatten(1, (32, 4, 4))]
-    for i, o in zip(widths, widths[1:], strict=False):
-        layers += [nn.ConvTranspose2d(i, o, 4, 2, 1), nn.ReLU()]
-    return channels_last(nn.Sequential(*layers, to_image(32, channels)))
+    for _ in range(2):
+        layers += [nn.ConvTranspose2d(32, 32, 4, 2, 1), nn.ReLU()]
+    return channels_last(nn.Sequential(*layers, Upsampling(32, 32), nn.ReLU(), Upsampling(32, channels)))
 
 
 def mlp_encoder(outputs: int, *, shape: Sequence[int] = (1, 64, 64), hidden: int = 1200) -> nn.Sequential:
@@ -138,31 +137,28 @@ def mlp_decoder(
     return nn.Sequential(*_dense(widths, activation), nn.Unflatten(1, tuple(shape)))
 
 
-class ToOneChannel(nn.ConvTranspose2d):
-    """``nn.ConvTranspose2d(inputs, 1, 4, stride=2, padding=1)``, of which libraries of kernels make little.
+class Upsampling(nn.ConvTranspose2d):
+    """``nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)`` for large images of few channels.
 
-    On the CPU and channels-last it is a 2x2 convolution to the four pixels of each block: the same sums, other indices.
+    On the CPU and channels-last it is a 2x2 convolution to the four pixels of each block, the same sums with other
+    indices: libraries of kernels are slow at the transposed convolutions at the end of a decoder, more so backwards.
     """
 
-    def __init__(self, inputs: int) -> None:
-        super().__init__(inputs, 1, 4, 2, 1)
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 4, 2, 1)
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """From ``(batch, inputs, rows, columns)`` to ``(batch, 1, 2 * rows, 2 * columns)``."""
+        """From ``(batch, inputs, rows, columns)`` to ``(batch, outputs, 2 * rows, 2 * columns)``."""
         if x.device.type != "cpu" or x.dim() != 4 or not x.is_contiguous(memory_format=torch.channels_last):
             return super().forward(x, output_size)
         # A block lies around a corner of four inputs. Of the kernel's rows 0..3, its upper pixels have 2 for the inputs
         # above the corner and 0 for those below, the lower pixels 3 and 1; columns likewise.
-        taps = self.weight.reshape(-1, 2, 2, 2, 2).flip(1, 3).permute(2, 4, 0, 1, 3)
-        blocks = F.conv2d(x, taps.flatten(0, 1), padding=1).movedim(1, -1)
-        pixels = blocks.unflatten(-1, (2, 2)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
-        image = pixels[:, None, 1:-1, 1:-1]
-        return image if self.bias is None else image + self.bias[:, None, None]
-
-
-def to_image(inputs: int, channels: int) -> nn.ConvTranspose2d:
-    """The last layer of a decoder."""
-    return ToOneChannel(inputs) if channels == 1 else nn.ConvTranspose2d(inputs, channels, 4, 2, 1)
+        halves = self.weight.unflatten(2, (2, 2)).unflatten(4, (2, 2)).flip(2, 4)
+        taps = halves.permute(3, 5, 1, 0, 2, 4).flatten(0, 2)
+        bias = None if self.bias is None else self.bias.repeat(4)
+        blocks = F.conv2d(x, taps, bias, padding=1).movedim(1, -1)
+        pixels = blocks.unflatten(-1, (2, 2, self.out_channels)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        return pixels[:, 1:-1, 1:-1].movedim(-1, 1)
 
 
 def channels_last(net: nn.Sequential) -> nn.Sequential:

@@ -13,6 +13,7 @@ from test_stories import PAIRS, STORIES, data_for, observations, refused
 
 from ppl_disentangle import encode
 from ppl_disentangle.inference import fit
+from ppl_disentangle.inference.replay import Replay
 
 ROOT = Path(__file__).parents[1]
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -40,6 +41,31 @@ def test_a_graph_on_a_gpu_takes_the_eager_steps(name, monkeypatch):
     (eager, weights), (graph, others) = (fitted(STORIES[name], compile=how, device="cuda") for how in (False, "auto"))
     assert graph.attrs["captured"] == "graph"
     torch.testing.assert_close(weights, others, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.gpu
+@on_gpu
+def test_a_graph_on_a_gpu_is_replayed_from_its_third_step_on(monkeypatch):
+    monkeypatch.setattr("ppl_disentangle.inference.loop.WORTH_A_GRAPH", 0)
+    replays, replay = [], torch.cuda.CUDAGraph.replay
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: replays.append(1) or replay(graph))
+    fitted(STORIES["beta_tcvae"], device="cuda", steps=30)
+    assert len(replays) == 1 + 28  # one to compare it with the eager step; the first of 30 is eager, the second records
+
+
+@pytest.mark.gpu
+@on_gpu
+def test_what_cannot_be_recorded_runs_as_it_is_with_a_warning():
+    weights = torch.zeros(3, device="cuda")
+
+    def reads(weights, x):
+        weights.add_(float(x.sum()))
+        return [weights.clone()]
+
+    step = Replay(reads, [weights])
+    with pytest.warns(UserWarning, match="not replayed as a CUDA graph"):
+        found = [step([torch.full((2,), float(i), device="cuda")])[0].tolist() for i in range(4)]
+    assert found == [[0.0] * 3, [2.0] * 3, [6.0] * 3, [12.0] * 3]
 
 
 @pytest.mark.gpu

@@ -7,7 +7,7 @@ from torch import nn
 
 from ppl_disentangle.conditionals import Bernoulli, ContinuousBernoulli, Gaussian, GaussianLearnedScale
 from ppl_disentangle.networks import (
-    ToOneChannel,
+    Upsampling,
     burgess_decoder,
     burgess_encoder,
     mlp_decoder,
@@ -69,11 +69,12 @@ def test_burgess_networks_mirror_each_other():
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-def test_the_layer_to_one_channel_is_the_transposed_convolution_and_has_its_gradients(layout):
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_upsampling_is_the_transposed_convolution_and_has_its_gradients(layout, outputs):
     torch.manual_seed(0)
-    ours, plain = ToOneChannel(5).double(), nn.ConvTranspose2d(5, 1, 4, 2, 1).double()
+    ours, plain = Upsampling(5, outputs).double(), nn.ConvTranspose2d(5, outputs, 4, 2, 1).double()
     plain.load_state_dict(ours.state_dict())
-    x, target = torch.randn(3, 5, 6, 7).double().to(memory_format=layout), torch.randn(3, 1, 12, 14).double()
+    x, target = torch.randn(3, 5, 6, 7).double().to(memory_format=layout), torch.randn(3, outputs, 12, 14).double()
     found = []
     for layer in (ours, plain):
         h = x.clone(memory_format=layout).requires_grad_()
