@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import os
 import sys
+import time
 from functools import partial
 
 import pyro
@@ -14,6 +16,7 @@ import torch
 from pyro.infer import SVI, Trace_ELBO
 from pyro.optim import PyroOptim
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import handwritten
 from benchmarks.interleave import interleave
@@ -38,14 +41,35 @@ def library_step(story, data, batch_size, *, taken_by=None, precision="float32",
             state = trainer.state(2, {})
             with pyro.validation_enabled(False):
                 trainer.step(0, None)
+            start = time.process_time()
             trainer.capture(state, compiler=taken_by == "compiled", batch_inside=True)
+            captured = time.process_time() - start
     numbers, history = itertools.count(), History(1_000_000, device)
 
     def step():
         with parameters_stay_local(), pyro.validation_enabled(False):
             trainer.step(next(numbers), history)
 
+    step.trainer, step.capture_s = trainer, captured if taken_by else 0.0
     return step
+
+
+def graph_alone(step):
+    """The graph of a :func:`library_step` on one batch again and again: without its place in training."""
+    graph, index = step.trainer.graph, step.trainer.batches.index(0)
+    return lambda: graph(index)
+
+
+def floor(kind, batch_size):
+    """Milliseconds of a step's arithmetic at the rate of large matrix products, and that rate."""
+    encoder, decoder = networks(kind)
+    story, size = BetaVAE(Gaussian(encoder), Bernoulli(decoder), 10), 8 if kind == "mlp" else 64
+    with FlopCounterMode(display=False) as counter:
+        story.objective()(story.model, story.guide)(torch.zeros(batch_size, 1, size, size)).backward()
+    square = torch.rand(1024, 1024)
+    seconds = 1e-3 * interleave({"product": lambda: square @ square})["product"]["cpu_ms"]
+    rate = 2 * 1024**3 / seconds
+    return {"ms": 1e3 * counter.get_total_flops() / rate, "gflop_per_s": rate / 1e9}
 
 
 def tutorial_step(encoder, decoder, data, batch_size, *, beta=4.0):
@@ -91,7 +115,7 @@ def measure(kind: str, batch_size: int) -> dict[str, dict[str, dict[str, float]]
         stored = Sprites().sample(4000, torch.Generator().manual_seed(0))[1]
     else:
         stored = (digits().observations(torch.arange(1797)) > 7).to(torch.uint8)
-    data, results = from_arrays(stored, maximum=1), {}
+    data, results, capture = from_arrays(stored, maximum=1), {}, {}
     for name, loss, story in (
         ("beta_vae", handwritten.beta_vae, BetaVAE),
         ("beta_tcvae", handwritten.beta_tcvae, partial(BetaTCVAE, estimator="weighted")),
@@ -106,15 +130,18 @@ def measure(kind: str, batch_size: int) -> dict[str, dict[str, dict[str, float]]
         for taken_by, pair in (("graph", pairs[4]), ("compiled", pairs[5])):
             captured = story(Gaussian(pair[0]), Bernoulli(pair[1]), 10)
             steps[f"fit, {taken_by}"] = library_step(captured, data, batch_size, taken_by=taken_by)
+        steps["its graph alone"] = graph_alone(steps["fit, compiled"])
         if name == "beta_vae":
             steps["SVI as in the tutorial"] = tutorial_step(*pairs[3], data, batch_size)
         results[name] = interleave(steps)
-    return results
+        capture[name] = {way: steps[way].capture_s for way in ("fit, graph", "fit, compiled")}
+    return results | {"floor": floor(kind, batch_size), "capture_s": capture}
 
 
 def main(kinds: list[str]) -> dict[str, object]:
     """All of it, one thread, CPU time; ``speed`` is relative to the hand-written step, and its pair the noise."""
     torch.set_num_threads(1)
+    os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # what capturing costs is what it costs the first time
     sizes = {"study": ("study network, batch 64", 64), "mlp": ("small MLP, batch 128", 128)}
     return {title: measure(kind, size) for kind, (title, size) in sizes.items() if kind in (kinds or sizes)}
 

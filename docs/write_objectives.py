@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 from pathlib import Path
 
@@ -32,22 +31,11 @@ def page() -> str:
         "OBJECTIVES": "\n\n".join(chapters),
         "AGGREGATE": aggregate,
         "ESTIMATORS": (DOCS / "estimators.table.md").read_text().strip(),
-        "SPEED": speed(),
     }
     text = (DOCS / "objectives.md.in").read_text()
     for name, value in fields.items():
         text = text.replace(f"@{name}@", value)
     return text
-
-
-def speed() -> str:
-    """The table of speeds, from what ``python -m benchmarks.objectives`` printed."""
-    measured = json.loads((DOCS / "objectives_speed.json").read_text())
-    rows = []
-    for name, row in measured.items():
-        speeds = " | ".join(f"{row[step]['speed']:.3f}" for step in ("hand-written again", "fit"))
-        rows.append(f"| `{name}` | {row['hand-written']['cpu_ms']:.0f} | {speeds} |")
-    return "| objective | hand-written, ms | hand-written again | `fit` |\n|---|---|---|---|\n" + "\n".join(rows)
 
 
 def first_line(cls: type) -> str:

@@ -73,10 +73,17 @@ def targets(kept: dict[str, Any], objectives: dict[str, Any], data: dict[str, An
         add(f"{title}, small network: as it is", 0.7, found["fit"])
     ratio = mlp["beta_vae"]["fit, compiled"]["speed"] / mlp["beta_vae"]["SVI as in the tutorial"]["speed"]
     add("β-VAE, small network: compiled / Pyro's tutorial", 6, ratio)
-    add("convolutional, batch 64: every objective", 0.99, min(row["fit"]["speed"] for row in objectives.values()))
+    for batch, found in objectives.items():
+        slowest = min(row["fit"]["speed"] for row in found.values())
+        add(f"convolutional, {batch}: every objective", 0.99, slowest)
+    for peer, wanted in (("pythae", 4), ("disent", 12)):
+        ratio = kept["peers"]["mlp"]["beta_vae"][peer]["times_as_fast"]
+        add(f"β-VAE, small network: compiled / {peer}'s loop", wanted, ratio)
+    ratio = kept["peers"]["study"]["factor_vae"]["pythae"]["times_as_fast"]
+    add("FactorVAE, convolutional: as it is / pythae's loop", 1.4, ratio)
     for batch, wanted in (("batch 64", 2.4), ("batch 256", 3.5)):
         add(f"fast mode, {batch}", wanted, fast[batch]["fit, bfloat16, memory kept"]["speed"])
-    add("codes in bfloat16 / eager float32", 5, fast["encoding"]["bfloat16"]["speed"])
+    add("codes in bfloat16 / eager float32", 5, fast["encoding"]["encode, bfloat16"]["speed"])
     add("dSprites, ms a batch of 64", 0.07, data["packed"]["ms"]["median"], below=True, form=".3f")
     add("dSprites, megabytes", 400, data["packed"]["megabytes_kept"], below=True, form=".0f")
     add("seconds to `--help`", 0.3, kept["start"]["ppl-disentangle --help"]["cpu_s"], below=True)
@@ -94,6 +101,36 @@ def precision(found: dict[str, Any]) -> str:
     names = found["float32"][0]
     rows = [[f"`{n}`", *(cell([run[n] for run in found[kind]]) for kind in kinds)] for n in names]
     return table("held out | float32 | bfloat16", rows)
+
+
+def by_batch(objectives: dict[str, Any]) -> str:
+    """A row for each objective, a group of columns for each size of batch."""
+    rows = []
+    for name in next(iter(objectives.values())):
+        cells = [found[name] for found in objectives.values()]
+        columns = [
+            f"{c['hand-written']['cpu_ms']:.0f} | {c[AGAIN]['speed']:.3f} | {c['fit']['speed']:.3f}" for c in cells
+        ]
+        rows.append([f"`{name}`", *columns])
+    return table("objective | " + " | ".join(f"{batch}: hand-written, ms | again | fit" for batch in objectives), rows)
+
+
+def peers(found: dict[str, Any]) -> str:
+    """Milliseconds a step by each loop, and how much faster the first row is."""
+    titles = {"mlp": "small network, batch 128", "study": "convolutional, batch 64"}
+    kinds = {"beta_vae": "β-VAE", "beta_tcvae": "β-TCVAE", "factor_vae": "FactorVAE"}
+    parts = []
+    for size, by_kind in found.items():
+        names = list(dict.fromkeys(name for rows in by_kind.values() for name in rows))
+        first = names[0]
+        head = " | ".join(f"{kinds[kind]}, ms | *{first}* is faster by" for kind in by_kind)
+        missing = {"cpu_ms": float("nan"), "times_as_fast": float("nan")}
+        rows = []
+        for name in names:
+            cells = [by_kind[kind].get(name, missing) for kind in by_kind]
+            rows.append([name, *(f"{c['cpu_ms']:.2f} | {c['times_as_fast']:.2f}".replace("nan", "–") for c in cells)])
+        parts.append(table(f"{titles[size]} | {head}", rows))
+    return "\n\n".join(parts)
 
 
 def gflop() -> tuple[float, float]:
@@ -115,30 +152,35 @@ def fields(kept: dict[str, Any]) -> dict[str, str]:
     large, encoding = fast["large batch"], fast["encoding"]
     quick, usual = (fast["batch 64"][n]["cpu_ms"] for n in ("fit, bfloat16, memory kept", "hand-written"))
     shared, study = sharing["ms_per_shared_step"], sharing["study"]
-    launch = kept["step"][MLP]["beta_vae"]
+    launch, small = kept["step"][MLP]["beta_vae"], kept["step"][MLP]
+    ms = {kind: {name: row["cpu_ms"] for name, row in small[kind].items()} for kind in ("beta_vae", "beta_tcvae")}
+    took = small["capture_s"]["beta_vae"]
     one, (forward, step) = study["1"]["wall_s"], gflop()
     days = RUNS * STEPS * quick / 1e3 / 86_400
-    every = [f"{name}: {row['cpu_s']:.2f}" for name, row in start.items()]
+    every = [[f"`{name}`", f"{row['cpu_s']:.2f}", f"{row['megabytes']:.0f}"] for name, row in start.items()]
     return {
         "MACHINE": kept["machine"],
         "TORCH": kept["torch"],
         "TARGETS": targets(kept, objectives, data),
         "MLP": speeds({"β-VAE": kept["step"][MLP]["beta_vae"], "β-TCVAE": kept["step"][MLP]["beta_tcvae"]}),
         "STUDY": speeds({"β-VAE": kept["step"][STUDY]["beta_vae"], "β-TCVAE": kept["step"][STUDY]["beta_tcvae"]}),
-        "OBJECTIVES": table(
-            f"objective | hand-written, ms | {AGAIN} | fit",
-            [
-                [f"`{n}`", f"{r['hand-written']['cpu_ms']:.0f}", f"{r[AGAIN]['speed']:.3f}", f"{r['fit']['speed']:.3f}"]
-                for n, r in objectives.items()
-            ],
-        ),
+        "FLOOR": f"Of the {ms['beta_vae']['fit, compiled']:.3f} ms of a compiled step of the β-VAE its graph takes"
+        f" {ms['beta_vae']['its graph alone']:.3f}, of the {ms['beta_tcvae']['fit, compiled']:.3f} of the β-TCVAE"
+        f" {ms['beta_tcvae']['its graph alone']:.3f}; the rest is the choice of the batch and the record of the terms."
+        f" Matrix products would take {small['floor']['ms']:.3f} at the rate of large ones,"
+        f" {small['floor']['gflop_per_s']:.0f} GFLOP/s.",
+        "CAPTURE": f"takes {took['fit, graph']:.1f}, and compiling {took['fit, compiled']:.1f}",
+        "OBJECTIVES": by_batch(objectives),
+        "PEERS": peers(kept["peers"]),
         "FAST": speeds({name: fast[name] for name in ("batch 64", "batch 256")}),
-        "PRECISION": precision(kept["precision"]),
-        "ENCODING": f"{encoding['float32']['cpu_ms']:.0f} ms in float32, {encoding['bfloat16']['cpu_ms']:.0f} in"
-        " bfloat16",
+        "DIGITS": precision(kept["precision"]["digits"]),
+        "SPRITES": precision(kept["precision"]["sprites"]),
+        "ENCODING": f"{encoding['hand-written']['cpu_ms'] / 1e3:.2f} s by the loop that one would write, in batches of"
+        f" 256, {encoding['encode, float32']['cpu_ms'] / 1e3:.2f} by `encode`, and"
+        f' {encoding["encode, bfloat16"]["cpu_ms"] / 1e3:.2f} by `encode(precision="bfloat16")`',
         "LARGE": f"{large['cpu_s']:.1f} s and {large['megabytes']:.0f} MB more, where all pairs at once are"
         f" {large['all_pairs_megabytes']:.0f} MB before any gradient",
-        "START": f"CPU seconds of fresh processes: {'; '.join(every)}.",
+        "START": table("a fresh process | CPU seconds | megabytes, at most", every),
         "DATA": "A batch of 64 of the 737,280 images of dSprites is read from"
         f" {data['packed']['megabytes_kept']:.0f} MB in {data['packed']['ms']['median']:.3f} ms; those that are drawn"
         " are on [the page of data](data.md).",

@@ -27,6 +27,8 @@ __all__ = ["NotCapturedError", "StepGraph", "in_short"]
 Batch = Callable[[Tensor], tuple[Tensor, Mapping[str, Tensor]]]
 Layout = tuple[torch.Size, tuple[int, ...], torch.dtype]
 
+REPLAYED = ("cuda",)
+"""Devices on which graphs are replayed."""
 UNKNOWN = "it has parameters that it does not read from the story or the objective"
 
 
@@ -112,7 +114,7 @@ class StepGraph:
         self._call: Any = self._traced(arguments)
         if compiler:
             self._call = compiled(self._call, arguments)
-        self._replay = Replay(self._call, self._standing) if index.device.type == "cuda" else None
+        self._replay = Replay(self._call, self._standing) if index.device.type in REPLAYED else None
 
     def __call__(self, index: Tensor) -> Tensor:
         """Loss and terms per datum, in the order of :attr:`names`."""
