@@ -1,11 +1,15 @@
 """Networks of the literature, layer by layer, and the distributions that conditionals make of them."""
 
+import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
+import xarray as xr
 from torch import nn
 
+from ppl_disentangle import encode
 from ppl_disentangle.conditionals import Bernoulli, ContinuousBernoulli, Gaussian, GaussianLearnedScale
+from ppl_disentangle.models import BetaVAE
 from ppl_disentangle.networks import (
     Upsampling,
     burgess_decoder,
@@ -92,6 +96,18 @@ def test_convolutions_are_laid_out_channels_last_which_changes_no_value():
     for net in (encoder, decoder):
         net.to(memory_format=torch.contiguous_format)
     torch.testing.assert_close((encoder(x), decoder(encoder(x)[:, :10])), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_codes_by_networks_in_bfloat16_are_near_those_in_float32_however_they_are_batched():
+    torch.manual_seed(0)
+    story = BetaVAE(Gaussian(study_encoder(20)), Bernoulli(study_decoder(10)), 10)
+    x = torch.rand(9, 1, 64, 64)
+    codes = encode(story, x, batch_size=4)
+    xr.testing.assert_allclose(encode(story, x), codes, atol=1e-6)
+    half = encode(story, x, precision="bfloat16")
+    assert 0 < abs(half - codes).to_array().max() < 0.05 * codes["mean"].std()
+    assert {v.dtype for v in half.values()} == {np.dtype("float32")}
+    assert {p.dtype for p in story.parameters()} == {torch.float32}
 
 
 def test_the_mlp_has_1200_units_of_relu_and_of_tanh():

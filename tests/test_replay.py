@@ -1,4 +1,4 @@
-"""The logic of replayed steps, by a stand-in that keeps the rules of CUDA graphs; ``tests -m gpu`` has the real ones."""
+"""The logic of replayed steps, by a stand-in that keeps the rules of CUDA graphs; ``-m gpu`` has the real ones."""
 
 import copy
 from contextlib import contextmanager
