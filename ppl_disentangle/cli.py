@@ -183,6 +183,7 @@ def _train_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--device", default="auto")
     command.add_argument("--precision", choices=("float32", "bfloat16"), help="default: the recipe's, else float32")
+    command.add_argument("--compile", action="store_true", default=None, help="make kernels of the training step")
     command.add_argument("--held-out", type=int, default=1000, help="data kept out of training")
     command.add_argument(
         "--labels", type=float, metavar="FRACTION", help="share of the data whose nodes have labels (default: 1.0)"
@@ -221,7 +222,7 @@ def _new_run(options: argparse.Namespace) -> Any:
 
     story = {k: getattr(options, k) for k in ("latent_dim", "network", "likelihood", "seed")}
     story |= {"name": options.story, "options": _settings(options.set)}
-    names = ("steps", "batch_size", "lr", "seed", "device", "precision", "patience")
+    names = ("steps", "batch_size", "lr", "seed", "device", "precision", "compile", "patience")
     training = {name: getattr(options, name) for name in names}
     command = shlex.join(["ppl-disentangle", *options.arguments])
     held_out, labels = options.held_out, options.labels

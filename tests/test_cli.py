@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,6 +38,13 @@ def test_train_writes_a_run_that_holds_what_was_asked_for(run_folder):
     assert run.read_tree()["fit"].sizes["step"] == 60
     story = run.story(digits())
     assert story.objective().weights["total_correlation"] == 2
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
+def test_train_compiles_the_step_where_that_is_asked_for(run_folder, tmp_path):
+    assert main(["train", "beta_vae", *QUICK, "--compile", "--out", str(tmp_path / "run"), "--no-evaluate"]) == 0
+    taken = [Run.open(folder).read_tree()["fit"].attrs["captured"] for folder in (tmp_path / "run", run_folder)]
+    assert taken == ["compiled", "no"]
 
 
 def test_evaluate_traverse_intervene_and_report_work_on_a_run(run_folder, capsys):
