@@ -11,7 +11,7 @@ import time
 import torch
 
 from benchmarks import handwritten
-from benchmarks.step import library_step, networks
+from benchmarks.step import floor, library_step, networks
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import Sprites, digits, from_arrays
 from ppl_disentangle.models import BetaVAE
@@ -69,7 +69,13 @@ def main():
         return
     calls = int(sys.argv[2]) if len(sys.argv) > 2 else CALLS
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-    found = {title: interleave(steps_of(kind, size, device), device, calls) for kind, (title, size) in SETTINGS.items()}
+    found = {}
+    for kind, (title, size) in SETTINGS.items():
+        found[title] = interleave(steps_of(kind, size, device), device, calls)
+        least = floor(kind, size, lambda steps: interleave(steps, device, max(1, calls // 10)), device)
+        for row in found[title].values():
+            row["share_of_floor"] = least["ms"] / row["ms"]
+        found[title]["floor"] = least
     print(json.dumps({"device": name, **found}, indent=2))
 
 

@@ -60,15 +60,16 @@ def graph_alone(step):
     return lambda: graph(index)
 
 
-def floor(kind, batch_size):
+def floor(kind, batch_size, time_of=interleave, device=CPU):
     """Milliseconds of a step's arithmetic at the rate of large matrix products, and that rate."""
     encoder, decoder = networks(kind)
     story, size = BetaVAE(Gaussian(encoder), Bernoulli(decoder), 10), 8 if kind == "mlp" else 64
     with FlopCounterMode(display=False) as counter:
         story.objective()(story.model, story.guide)(torch.zeros(batch_size, 1, size, size)).backward()
-    square = torch.rand(1024, 1024)
-    seconds = 1e-3 * interleave({"product": lambda: square @ square})["product"]["cpu_ms"]
-    rate = 2 * 1024**3 / seconds
+    length = 1024 if device.type == "cpu" else 8192
+    square = torch.rand(length, length, device=device)
+    row = time_of({"product": lambda: square @ square})["product"]
+    rate = 2 * length**3 / (1e-3 * row.get("cpu_ms", row.get("ms")))
     return {"ms": 1e3 * counter.get_total_flops() / rate, "gflop_per_s": rate / 1e9}
 
 

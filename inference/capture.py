@@ -54,6 +54,11 @@ def _layout(tensor: Tensor) -> Layout:
     return tensor.shape, tensor.stride(), tensor.dtype
 
 
+def _laid_out_as(gradient: Tensor, parameter: Tensor) -> Tensor:
+    """The gradient as autograd would accumulate it: fused kernels go through it as through the parameter."""
+    return gradient if gradient.stride() == parameter.stride() else torch.empty_like(parameter).copy_(gradient)
+
+
 def in_short(error: Exception) -> str:
     """The first lines of an error of torch's, which are long."""
     first, *others = str(error).split("\n")
@@ -182,6 +187,7 @@ class StepGraph:
         gradients = torch.autograd.grad(loss * self.per_datum, learned, allow_unused=True)
         if any(gradient is None for gradient in gradients):
             raise NotCapturedError(UNKNOWN)
+        gradients = tuple(map(_laid_out_as, gradients, learned))
         terms: Mapping[str, Tensor] = getattr(self.bound.elbo, "last_terms", {})
         self.names = ["loss", *terms]
         record = torch.stack([loss.detach(), *terms.values()]).float() * self.per_datum

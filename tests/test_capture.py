@@ -16,7 +16,14 @@ from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import Room, Sprites, from_arrays
 from ppl_disentangle.inference import BetaELBO, NonFiniteError, fit, loop
 from ppl_disentangle.models import BetaVAE, InfoGAN, StructuredGAN
-from ppl_disentangle.networks import mlp_decoder, mlp_encoder
+from ppl_disentangle.networks import (
+    burgess_decoder,
+    burgess_encoder,
+    mlp_decoder,
+    mlp_encoder,
+    study_decoder,
+    study_encoder,
+)
 
 PUBLISHED = [pytest.param(make, OBJECTIVES["published"], id=name) for name, make in (STORIES | LEARNING_GRAPHS).items()]
 ONE_STORY = [
@@ -81,6 +88,20 @@ def small(shape=(1, 64, 64)):
 @pytest.mark.parametrize("options", [{"precision": "bfloat16"}, {"optimizer": torch.optim.SGD, "lr": 1e-3}], ids=str)
 def test_other_precisions_and_optimisers_and_data_that_are_drawn_are_captured_too(options):
     eager, graph = (fitted(small, data=Sprites(), compile=how, **options) for how in (False, "auto"))
+    assert graph[0].attrs["captured"] == "graph"
+    assert_alike(eager, graph)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "networks", [(study_encoder, study_decoder), (burgess_encoder, burgess_decoder)], ids=["study", "burgess"]
+)
+def test_the_convolutions_of_the_literature_are_captured_too_whatever_their_layout(networks, precision):
+    def make():
+        return BetaVAE(Gaussian(networks[0](8)), Bernoulli(networks[1](4)), 4)
+
+    options = {"data": Sprites(), "precision": precision, "steps": 8}
+    eager, graph = (fitted(make, compile=how, **options) for how in (False, "auto"))
     assert graph[0].attrs["captured"] == "graph"
     assert_alike(eager, graph)
 
