@@ -260,8 +260,10 @@ def _evaluate_arguments(command: argparse.ArgumentParser) -> None:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Score a run's codes beside baselines, chance and the score of a perfect code."""
+    from ppl_disentangle.inference.allocator import keep_freed_memory
     from ppl_disentangle.runs import Run, format_scores
 
+    keep_freed_memory()
     run = Run.open(options.run)
     asked = {name: value for name in ("dci_predictor", "metrics") if (value := getattr(options, name))}
     if options.metrics == ["all"]:
