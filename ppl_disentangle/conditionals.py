@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
+from torch.amp import is_autocast_available
 
 __all__ = [
     "Bernoulli",
@@ -20,14 +22,20 @@ __all__ = [
     "GaussianLearnedScale",
     "Grouped",
     "at_least_single",
+    "unrounded",
 ]
+
+
+SMALL = 2**16
+"""Weights of the largest layer that costs nothing in float32."""
 
 
 class Conditional(nn.Module, abc.ABC):
     """A conditional distribution p(y | h) whose parameters are computed by a network.
 
     The network may run in bfloat16 under autocast; the distribution is built in float32, or in the network's precision
-    if that is higher.
+    if that is higher. So do small linear layers at the ends of an ``nn.Sequential``: bfloat16 would round means and
+    draws of a latent by a good part of a posterior's standard deviation.
 
     Implementing a conditional: define :meth:`distribution`.
 
@@ -49,10 +57,31 @@ class Conditional(nn.Module, abc.ABC):
         """p(y | h), of batch shape ``h.shape`` without the dimensions of the input."""
         batch = h.shape[:1] if self.input_dims is None else h.shape[: h.dim() - self.input_dims]
         if len(batch) == 1:
-            output = self.net(h)
-            return self.distribution(at_least_single(output), output.dim() - 1)
-        output = at_least_single(self.net(h.reshape(-1, *h.shape[len(batch) :])))
+            output = at_least_single(_output(self.net, h))
+            return self.distribution(output, output.dim() - 1)
+        output = at_least_single(_output(self.net, h.reshape(-1, *h.shape[len(batch) :])))
         return self.distribution(output.reshape(*batch, *output.shape[1:]), output.dim() - 1)
+
+
+def _output(net: nn.Module, h: Tensor) -> Tensor:
+    """What a network returns; under autocast without rounding at its ends."""
+    kind = h.device.type
+    if not (isinstance(net, nn.Sequential) and is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
+        return net(h)
+    for layer in net:
+        at_an_end = layer is net[0] or layer is net[-1]
+        if at_an_end and isinstance(layer, nn.Linear) and layer.weight.numel() <= SMALL:
+            h = unrounded(layer, h.to(layer.weight.dtype))
+        else:
+            h = layer(h)
+    return h
+
+
+def unrounded(function: Callable[[Tensor], Tensor], h: Tensor) -> Tensor:
+    """What a function, such as a network, makes of ``h`` without autocast."""
+    kind = h.device.type
+    with torch.autocast(kind, enabled=False) if is_autocast_available(kind) else nullcontext():
+        return function(h)
 
 
 def at_least_single(output: Tensor) -> Tensor:
@@ -184,7 +213,7 @@ class Grouped(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, TorchDistribution]:
         """q of each latent, by name, each of batch shape ``(batch,)``."""
-        output = at_least_single(self.net(x))
+        output = at_least_single(_output(self.net, x))
         dim, sizes = sum(self.groups.values()), list(self.classes.values())
         if output.shape[-1] != 2 * dim + sum(sizes):
             raise ValueError(f"expected a network with {2 * dim + sum(sizes)} outputs, got {output.shape[-1]}")

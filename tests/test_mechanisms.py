@@ -212,6 +212,15 @@ def test_a_mechanism_moves_as_a_whole(mechanism):
         assert (tensor.device.type, tensor.dtype) == ("meta", torch.float64)
 
 
+@over(WITH_PARENTS)
+def test_autocast_to_bfloat16_leaves_a_mechanism_as_it_is(mechanism):
+    noise, parents = mechanism.base().sample((50,)), torch.randn(50, mechanism.parent_dim)
+    expected = mechanism(noise, parents)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = mechanism(noise, parents)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
 @over(MECHANISMS)
 def test_event_shapes_are_those_that_the_base_class_states(mechanism: Mechanism):
     noise, parents = some(mechanism, 5)

@@ -178,6 +178,27 @@ def test_the_learned_scale_reaches_its_maximum_likelihood():
     assert conditional.log_scale.exp().item() == pytest.approx(x.square().mean().sqrt().item(), rel=1e-3)
 
 
+def coarse(values):
+    """Whether bfloat16 holds all values as they are."""
+    return torch.equal(values.bfloat16().to(values.dtype), values)
+
+
+def test_a_code_is_written_and_read_without_rounding_where_networks_are_in_bfloat16():
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Linear(4, 300), nn.ReLU(), nn.Linear(300, 300), nn.ReLU(), nn.Linear(300, 6))
+    decoder = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 300), nn.ReLU(), nn.Linear(300, 300))
+    z = torch.tensor([[1.0, 1.0, 1.0], [1.002, 1.0, 1.0]])  # which bfloat16 does not tell apart
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        q, p = Gaussian(encoder)(torch.rand(5, 4)), Bernoulli(decoder)(z)
+        rounded = encoder(torch.rand(5, 4))
+    assert coarse(rounded)
+    assert not coarse(q.mean)
+    assert coarse(p.base_dist.logits)  # the widest layers stay in bfloat16
+    assert not torch.equal(*p.base_dist.logits)
+    gradient = torch.autograd.grad(q.mean.sum(), list(encoder.parameters()))
+    assert {g.dtype for g in gradient} == {torch.float32}
+
+
 def test_distributions_are_float32_when_networks_are_not():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         net = nn.Linear(4, 6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from functools import partial
 
 import pyro.distributions as dist
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Transform
 from torch.distributions.transforms import AffineTransform
 
+from ppl_disentangle.conditionals import unrounded
 from ppl_disentangle.mechanisms.base import InvertibleMechanism
 
 __all__ = ["AdditiveNoise", "AffineMechanism", "LinearGaussian", "LocationScale"]
@@ -65,8 +67,10 @@ class LinearGaussian(AffineMechanism):
 
     def loc_and_scale(self, parents: Tensor) -> tuple[Tensor, Tensor]:
         """Linear location, constant scale."""
-        loc = self.bias if self.weight is None else nn.functional.linear(parents, self.weight, self.bias)
-        return loc, self.log_scale.exp()
+        if self.weight is None:
+            return self.bias, self.log_scale.exp()
+        linear = partial(nn.functional.linear, weight=self.weight, bias=self.bias)
+        return unrounded(linear, parents.to(self.bias.dtype)), self.log_scale.exp()
 
 
 class AdditiveNoise(AffineMechanism):
@@ -89,7 +93,7 @@ class AdditiveNoise(AffineMechanism):
 
     def loc_and_scale(self, parents: Tensor) -> tuple[Tensor, Tensor]:
         """Location by the network, constant scale."""
-        loc = self.bias if self.net is None else self.bias + self.net(parents)
+        loc = self.bias if self.net is None else self.bias + unrounded(self.net, parents.to(self.bias.dtype))
         return loc, self.log_scale.exp()
 
 
@@ -110,7 +114,9 @@ class LocationScale(AffineMechanism):
 
     def loc_and_scale(self, parents: Tensor) -> tuple[Tensor, Tensor]:
         """Location and scale by the network."""
-        loc, log_scale = (self.bias if self.net is None else self.bias + self.net(parents)).chunk(2, -1)
+        loc, log_scale = (
+            self.bias if self.net is None else self.bias + unrounded(self.net, parents.to(self.bias.dtype))
+        ).chunk(2, -1)
         return loc, log_scale.exp()
 
 

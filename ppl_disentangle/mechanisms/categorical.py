@@ -7,6 +7,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from ppl_disentangle.conditionals import unrounded
 from ppl_disentangle.mechanisms.affine import mlp
 from ppl_disentangle.mechanisms.base import Mechanism
 
@@ -52,7 +53,7 @@ class Categorical(Mechanism):
 
     def logits(self, parents: Tensor) -> Tensor:
         """l, of shape ``(…, dim)``."""
-        return self.bias if self.net is None else self.bias + self.net(parents)
+        return self.bias if self.net is None else self.bias + unrounded(self.net, parents.to(self.bias.dtype))
 
     def base(self) -> TorchDistribution:
         """The distribution of the noise: independent standard Gumbels."""

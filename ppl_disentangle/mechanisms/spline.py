@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Transform, constraints
 from torch.distributions.transforms import AffineTransform, ComposeTransform, IndependentTransform
 
+from ppl_disentangle.conditionals import unrounded
 from ppl_disentangle.mechanisms.affine import mlp
 from ppl_disentangle.mechanisms.base import InvertibleMechanism
 
@@ -61,7 +62,11 @@ class MonotoneSpline(InvertibleMechanism):
 
     def transform(self, parents: Tensor) -> Transform:
         """From noise to value."""
-        raw = self.bias if self.net is None else self.bias + self.net(parents).unflatten(-1, self.bias.shape)
+        raw = (
+            self.bias
+            if self.net is None
+            else self.bias + unrounded(self.net, parents.to(self.bias.dtype)).unflatten(-1, self.bias.shape)
+        )
         loc, log_scale, widths, slopes = raw.split([1, 1, self.bins, self.bins - 1], -1)
         shares = 0.1 / self.bins + 0.9 * widths.softmax(-1)  # no bin is so narrow that rounding shows
         spline = LinearRationalSpline(2 * self.bound * shares, (math.log(self.max_slope) * slopes.tanh()).exp())
