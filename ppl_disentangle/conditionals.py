@@ -65,8 +65,7 @@ class Conditional(nn.Module, abc.ABC):
 
 def _output(net: nn.Module, h: Tensor) -> Tensor:
     """What a network returns; under autocast without rounding at its ends."""
-    kind = h.device.type
-    if not (isinstance(net, nn.Sequential) and is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
+    if not (isinstance(net, nn.Sequential) and _autocasts(h)):
         return net(h)
     for layer in net:
         at_an_end = layer is net[0] or layer is net[-1]
@@ -79,9 +78,12 @@ def _output(net: nn.Module, h: Tensor) -> Tensor:
 
 def unrounded(function: Callable[[Tensor], Tensor], h: Tensor) -> Tensor:
     """What a function, such as a network, makes of ``h`` without autocast."""
-    kind = h.device.type
-    with torch.autocast(kind, enabled=False) if is_autocast_available(kind) else nullcontext():
+    with torch.autocast(h.device.type, enabled=False) if _autocasts(h) else nullcontext():
         return function(h)
+
+
+def _autocasts(h: Tensor) -> bool:
+    return is_autocast_available(h.device.type) and torch.is_autocast_enabled(h.device.type)
 
 
 def at_least_single(output: Tensor) -> Tensor:
