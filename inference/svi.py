@@ -68,7 +68,8 @@ def fit(
         optimizer: ``optimizer(parameters, lr=lr)``, such as ``torch.optim.SGD``; by default fused Adam.
         seed: of the order of the data and of the draws.
         device: ``"auto"`` is CUDA where there is one.
-        precision: ``"bfloat16"`` runs the networks in bfloat16 and channels-last; distributions stay in float32.
+        precision: ``"bfloat16"`` runs the networks in bfloat16 and channels-last; distributions, structural mechanisms
+            and small linear layers at the ends of networks, which write and read codes, stay in float32.
         held_out: data for a held-out bound, all of them every ``evaluate_every`` steps; where ``data`` are pairs or
             groups, such or single observations.
         evaluate_every: steps between two held-out bounds.
