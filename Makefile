@@ -18,8 +18,8 @@ lint: $(INSTALLED)  ## Check format, style and types
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy
 
-bench: $(INSTALLED)  ## Measure the speed of training and metrics
-	$(VENV)/bin/python -m benchmarks
+bench: $(INSTALLED)  ## Measure the speed of training and metrics, an hour; write docs/performance.md
+	$(VENV)/bin/python -m benchmarks --write
 
 bench-gpu: $(INSTALLED)  ## Measure the speed of training on a GPU
 	$(VENV)/bin/python -m benchmarks.gpu
