@@ -199,6 +199,18 @@ def test_a_code_is_written_and_read_without_rounding_where_networks_are_in_bfloa
     assert {g.dtype for g in gradient} == {torch.float32}
 
 
+class Residual(nn.Sequential):
+    def forward(self, h):
+        return h + super().forward(h)
+
+
+def test_a_network_of_your_own_is_called_as_it_is_in_bfloat16_too():
+    net, h = Residual(nn.Linear(4, 4)), torch.full((2, 4), 100.0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = Bernoulli(net)(h).base_dist.logits
+        torch.testing.assert_close(logits, net(h).float(), rtol=0, atol=0)
+
+
 def test_distributions_are_float32_when_networks_are_not():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         net = nn.Linear(4, 6)
