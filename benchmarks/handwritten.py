@@ -177,8 +177,10 @@ def sample(encoder: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def as_usual(net: nn.Module | None) -> None:
     """Give ``net`` the layout and the layers that PyTorch's users have: the same function of the same parameters."""
-    for module in () if net is None else net.modules():
-        module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    if net is None:
+        return
+    net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    for module in net.modules():
         if isinstance(module, Upsampling):
             module.__class__ = nn.ConvTranspose2d
 

@@ -88,9 +88,8 @@ class Trainer:
         self.learned, self.update = [*learned.values(), *critics], Update(self.optimizer)
         self.graph: StepGraph | None = None
         self.loss, self.whole = shared(self.bound, self.story), isinstance(self.objective, DecomposedELBO)
-        self.share = (
-            1.0 if self.whole else num_processes() * len(x) / self.batches.batch_size
-        )  # in the mean over processes
+        # what this process's loss counts in the mean over processes
+        self.share = 1.0 if self.whole else num_processes() * len(x) / self.batches.batch_size
 
     def _first_trace(self, x: Tensor, conditions: dict[str, Tensor]) -> Trace:
         try:
