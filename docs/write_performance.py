@@ -145,8 +145,9 @@ def rest(small: dict[str, Any]) -> str:
     floor = small["floor"]
     return (
         f"Of the {whole[0]:.3f} ms of a compiled step of the β-VAE its graph takes {alone[0]:.3f}, of the"
-        f" {whole[1]:.3f} of the β-TCVAE {alone[1]:.3f}; the rest is the choice of the batch and the record of the terms. Matrix"
-        f" products would take {floor['ms']:.3f} at the rate of large ones, {floor['gflop_per_s']:.0f} GFLOP/s."
+        f" {whole[1]:.3f} of the β-TCVAE {alone[1]:.3f}; the rest is the choice of the batch and the record of the"
+        f" terms. Matrix products would take {floor['ms']:.3f} at the rate of large ones,"
+        f" {floor['gflop_per_s']:.0f} GFLOP/s."
     )
 
 
