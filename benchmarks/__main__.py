@@ -43,9 +43,9 @@ def main() -> None:
 def write(found: dict[str, Path]) -> None:
     """Keep figures in ``docs/``, and write the pages that are made of them."""
     for name in found.keys() & {"objectives", "data"}:
-        (DOCS / f"{name}_speed.json").write_text(found[name].read_text())
+        (DOCS / f"measured/{name}_speed.json").write_text(found[name].read_text())
     kept = [str(path) for name, path in found.items() if name in ON_THE_PAGE]
-    subprocess.run([sys.executable, str(DOCS / "write_performance.py"), *kept], check=True)
+    subprocess.run([sys.executable, str(DOCS / "templates" / "write_performance.py"), *kept], check=True)
 
 
 if __name__ == "__main__":

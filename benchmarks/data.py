@@ -35,7 +35,7 @@ from ppl_disentangle.data import (
     triplets,
     walks,
 )
-from ppl_disentangle.inference.batches import Batches
+from ppl_disentangle.inference.training.batches import Batches
 
 BATCH = 64
 DRAWN = ("sprites", "room", "xy_squares", "two_objects", "pendulum", "flow")

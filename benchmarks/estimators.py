@@ -12,7 +12,7 @@ from typing import get_args
 import torch
 from pyro.distributions import Normal
 
-from ppl_disentangle.inference.aggregate import (
+from ppl_disentangle.inference.elbo.aggregate import (
     Estimator,
     joint_and_factored,
     log_mixture,

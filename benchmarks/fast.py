@@ -18,7 +18,7 @@ from benchmarks.step import library_step
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import Sprites, from_arrays
 from ppl_disentangle.inference import TCELBO
-from ppl_disentangle.inference.allocator import keep_freed_memory
+from ppl_disentangle.inference.training.allocator import keep_freed_memory
 from ppl_disentangle.models import BetaVAE
 from ppl_disentangle.networks import mlp_decoder, mlp_encoder, study_decoder, study_encoder
 from ppl_disentangle.representation import encode

@@ -1,7 +1,7 @@
 """How well graphs are learned from simulated data, beside NOTEARS and baselines.
 
-python -m benchmarks.graphs > docs/graphs.json
-python -m benchmarks.graphs table > docs/graphs.table.md
+python -m benchmarks.graphs > docs/measured/graphs.json
+python -m benchmarks.graphs table > docs/measured/graphs.table.md
 
 NOTEARS is that of gCastle, which is no dependency of this package: ``pip install --no-deps gcastle``. Without it, its
 rows are left out.
@@ -22,7 +22,7 @@ import torch
 from scipy.stats import t as student
 from sklearn.linear_model import LassoLarsIC, LinearRegression
 
-from ppl_disentangle.adjacency import learned_dag
+from ppl_disentangle.causal.learned_adjacency import learned_dag
 from ppl_disentangle.data import LinearSCM, NonlinearSCM, from_arrays, random_dag
 from ppl_disentangle.inference import fit
 from ppl_disentangle.metrics.graphs import graph_scores
@@ -30,7 +30,7 @@ from ppl_disentangle.models import LinearGraphStory, NonlinearGraphStory
 
 NODES, DEGREE, UNITS, SEEDS = 10, 4, 1000, range(10)
 KINDS = {"linear": LinearSCM, "nonlinear": NonlinearSCM}
-TABLE = Path(__file__).parents[1] / "docs" / "graphs.json"
+TABLE = Path(__file__).parents[1] / "docs" / "measured" / "graphs.json"
 
 
 def columns(kind, seed):

@@ -1,6 +1,7 @@
 """Counterfactual images of the pendulum beside the true ones, by model: ``python -m benchmarks.pendulum 0 1 2``.
 
-Every row of every seed that ``docs/pendulum.json`` lacks is trained on one thread; then ``docs/pendulum.table.md`` and
+Every row of every seed that ``docs/measured/pendulum.json`` lacks is trained on one thread; then
+``docs/measured/pendulum.table.md`` and
 ``docs/images/pendulum_counterfactuals.png`` are written from it. Held-out units are those of the published split.
 """
 
@@ -21,20 +22,20 @@ from benchmarks.pendulum_scores import axioms, baselines, errors, information
 from benchmarks.pendulum_sheet import draw_sheet
 from benchmarks.pendulum_table import table
 from ppl_disentangle import StructuralPrior
-from ppl_disentangle.checkpoints import atomic_path
+from ppl_disentangle.causal.mechanisms import AdditiveNoise, LinearGaussian
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import Pendulum, with_conditions
 from ppl_disentangle.data.arrays import from_arrays
-from ppl_disentangle.data.causal import Labels
-from ppl_disentangle.data.conditioned import Conditioned
+from ppl_disentangle.data.causal.dataset import Labels
+from ppl_disentangle.data.sampled.conditioned import Conditioned
 from ppl_disentangle.inference import fit
-from ppl_disentangle.mechanisms import AdditiveNoise, LinearGaussian
 from ppl_disentangle.models import CausalVAE, CausalVAEPaper
-from ppl_disentangle.runs import processor
+from ppl_disentangle.runs.folder import processor
+from ppl_disentangle.storage import atomic_path
 from ppl_disentangle.story import GenerativeStory
 
 DOCS = Path(__file__).parents[1] / "docs"
-RESULTS, TABLE = DOCS / "pendulum.json", DOCS / "pendulum.table.md"
+RESULTS, TABLE = DOCS / "measured/pendulum.json", DOCS / "measured/pendulum.table.md"
 SHEET = DOCS / "images" / "pendulum_counterfactuals.png"
 
 HIDDEN, LABEL_SCALE, BATCH_SIZE = 256, 0.03, 128

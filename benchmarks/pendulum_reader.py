@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ppl_disentangle.data import Pendulum
-from ppl_disentangle.data.strokes import BLACK, FIREBRICK, ORANGE
+from ppl_disentangle.data.drawn.strokes import BLACK, FIREBRICK, ORANGE
 
 LEFT, WIDTH, BOTTOM, HEIGHT = 0.125, 0.775, 0.11, 0.77
 LIGHTS = torch.linspace(58, 149, 183)

@@ -13,9 +13,9 @@ from torch.nn.functional import avg_pool2d
 from benchmarks.pendulum_reader import read
 from ppl_disentangle import counterfactual
 from ppl_disentangle.data import Pendulum
-from ppl_disentangle.data.causal import Labels
+from ppl_disentangle.data.causal.dataset import Labels
 from ppl_disentangle.metrics.counterfactual import composition, effectiveness, minimality, reversibility
-from ppl_disentangle.metrics.maximal_information import concept_information
+from ppl_disentangle.metrics.estimators.maximal_information import concept_information
 from ppl_disentangle.representation import evaluating
 from ppl_disentangle.story import GenerativeStory
 

@@ -9,9 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.pendulum_scores import images_under, standard
-from ppl_disentangle.checkpoints import atomic_path
 from ppl_disentangle.data import Pendulum
-from ppl_disentangle.data.causal import Labels
+from ppl_disentangle.data.causal.dataset import Labels
+from ppl_disentangle.storage import atomic_path
 from ppl_disentangle.story import GenerativeStory
 
 UNITS = (500, 1400)

@@ -19,18 +19,18 @@ from typing import Any
 
 import torch
 
-from ppl_disentangle.checkpoints import atomic_path
 from ppl_disentangle.data import Sprites
-from ppl_disentangle.demo import RECIPES
 from ppl_disentangle.inference import fit
-from ppl_disentangle.inference.allocator import keep_freed_memory
+from ppl_disentangle.inference.training.allocator import keep_freed_memory
 from ppl_disentangle.metrics import evaluate
 from ppl_disentangle.representation import encoder
-from ppl_disentangle.runs import Run, processor
+from ppl_disentangle.runs.demo import RECIPES
+from ppl_disentangle.runs.folder import Run, processor
+from ppl_disentangle.storage import atomic_path
 from ppl_disentangle.zoo import build
 
 DOCS = Path(__file__).parents[1] / "docs"
-RESULTS = DOCS / "demo.json"
+RESULTS = DOCS / "measured/demo.json"
 
 
 def read() -> dict[str, list[dict[str, Any]]]:
@@ -108,7 +108,7 @@ def numbers(row: Any) -> dict[str, float]:
 
 
 def write() -> None:
-    """``docs/demo.md`` from ``docs/demo.json``."""
+    """``docs/demo.md`` from ``docs/measured/demo.json``."""
     results = read()
     seeds = results["seeds"]
     metrics = ["mig", "factor_vae_score", "dci_disentanglement", "dci_completeness", "dci_informativeness"]
@@ -127,7 +127,7 @@ def write() -> None:
         course = "; ".join(f"{steps}: {mig:.3f}, {score:.3f}" for steps, (mig, score) in t["scores"].items())
         row = [t["network"], t["beta"], t["estimator"], t["warm_up"], t["batch_size"], t["seed"], course]
         tries.append("| " + " | ".join(map(str, row)) + " |")
-    text = (DOCS / "demo.md.in").read_text()
+    text = (DOCS / "templates/demo.md.in").read_text()
     recipe = RECIPES["beta_tcvae", "sprites"]
     fields = {
         "SEEDS": "\n".join(table),

@@ -15,10 +15,10 @@ from benchmarks.fast import images
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import from_arrays
 from ppl_disentangle.inference import fit
-from ppl_disentangle.inference.processes import group_of_processes, process
+from ppl_disentangle.inference.distributed.processes import group_of_processes, process
 from ppl_disentangle.models import BetaTCVAE
 from ppl_disentangle.networks import study_decoder, study_encoder
-from ppl_disentangle.study import study
+from ppl_disentangle.studies.study import study
 
 STEPS, BATCH = 60, 64
 GRID = {

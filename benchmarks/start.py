@@ -18,7 +18,7 @@ fit(build("beta_vae", Sprites(), seed=0), Sprites(), steps=30, batch_size=64, pr
 PROGRAMS = {
     "python alone": "pass",
     "import ppl_disentangle": "import ppl_disentangle",
-    "ppl-disentangle --help": "from ppl_disentangle.cli import parser; parser().format_help()",
+    "ppl-disentangle --help": "from ppl_disentangle.cli.main import parser; parser().format_help()",
     "from ppl_disentangle import do": "from ppl_disentangle import do",
     "from ppl_disentangle.inference import fit": "from ppl_disentangle.inference import fit",
     "import pyro": "import pyro",

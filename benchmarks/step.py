@@ -23,9 +23,9 @@ from benchmarks import handwritten
 from benchmarks.interleave import interleave
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import Sprites, digits, from_arrays
-from ppl_disentangle.inference.batches import Batches
-from ppl_disentangle.inference.state import History
-from ppl_disentangle.inference.trainer import Trainer, fused_adam
+from ppl_disentangle.inference.training.batches import Batches
+from ppl_disentangle.inference.training.state import History
+from ppl_disentangle.inference.training.trainer import Trainer, fused_adam
 from ppl_disentangle.models import BetaTCVAE, BetaVAE
 from ppl_disentangle.networks import study_decoder, study_encoder
 from ppl_disentangle.story import parameters_stay_local

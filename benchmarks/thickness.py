@@ -1,6 +1,6 @@
 """DeepSCM's densities of thickness and intensity beside the exact ones: ``python -m benchmarks.thickness``.
 
-Writes ``docs/thickness.json`` and ``docs/thickness.table.md``, and prints the former.
+Writes ``docs/measured/thickness.json`` and ``docs/measured/thickness.table.md``, and prints the former.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from torch import nn
 from torch.distributions.transforms import AffineTransform, ComposeTransform, ExpTransform, SigmoidTransform
 
 from ppl_disentangle import StructuralPrior
-from ppl_disentangle.checkpoints import atomic_path
+from ppl_disentangle.causal.mechanisms import LocationScale, MonotoneSpline
+from ppl_disentangle.causal.mechanisms.base import InvertibleMechanism
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import ThicknessIntensity, from_arrays, with_conditions
 from ppl_disentangle.inference import fit
-from ppl_disentangle.mechanisms import LocationScale, MonotoneSpline
-from ppl_disentangle.mechanisms.base import InvertibleMechanism
 from ppl_disentangle.models import DeepSCM
 from ppl_disentangle.models.deep_scm import InUnits
-from ppl_disentangle.runs import processor
+from ppl_disentangle.runs.folder import processor
+from ppl_disentangle.storage import atomic_path
 
 DOCS = Path(__file__).parents[1] / "docs"
 KINDS = {"location and scale": LocationScale, "spline": MonotoneSpline}
@@ -99,7 +99,10 @@ def main() -> None:
     setting = {"num_data": NUM_DATA, "num_held_out": NUM_HELD_OUT, "batch_size": BATCH_SIZE, "schedule": SCHEDULE}
     setting |= {"threads": torch.get_num_threads(), "torch": torch.__version__, "machine": processor()}
     text = json.dumps({"setting": setting, "runs": runs}, indent=1)
-    for path, content in ((DOCS / "thickness.json", text + "\n"), (DOCS / "thickness.table.md", table(runs))):
+    for path, content in (
+        (DOCS / "measured/thickness.json", text + "\n"),
+        (DOCS / "measured/thickness.table.md", table(runs)),
+    ):
         with atomic_path(path) as temporary:
             temporary.write_text(content)
     print(text)

@@ -1,6 +1,6 @@
 """Fifty different interventions in one pass against fifty single ones: ``python -m benchmarks.worlds``.
 
-Writes ``docs/worlds.json`` and ``docs/worlds.table.md``, and prints the former.
+Writes ``docs/measured/worlds.json`` and ``docs/measured/worlds.table.md``, and prints the former.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from torch import nn
 
 from benchmarks.interleave import interleave
 from ppl_disentangle import do
-from ppl_disentangle.checkpoints import atomic_path
+from ppl_disentangle.causal.interventions import shift
+from ppl_disentangle.causal.structural import StructuralPrior
+from ppl_disentangle.causal.worlds import worlds
 from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
-from ppl_disentangle.inference.allocator import keep_freed_memory
-from ppl_disentangle.interventions import shift
+from ppl_disentangle.inference.training.allocator import keep_freed_memory
 from ppl_disentangle.models import CausalVAE
-from ppl_disentangle.runs import processor
+from ppl_disentangle.runs.folder import processor
+from ppl_disentangle.storage import atomic_path
 from ppl_disentangle.story import parameters_stay_local
-from ppl_disentangle.structural import StructuralPrior
-from ppl_disentangle.worlds import worlds
 
 DOCS = Path(__file__).parents[1] / "docs"
 UNITS = 64
@@ -110,7 +110,10 @@ def main() -> None:
     measured = {f"{pixels} pixels, {hidden} hidden units": measure(pixels, hidden) for pixels, hidden in sizes}
     setting = {"units": UNITS, "threads": 1, "torch": torch.__version__, "machine": processor()}
     text = json.dumps({"setting": setting, "stories": measured}, indent=1)
-    for path, content in ((DOCS / "worlds.json", text + "\n"), (DOCS / "worlds.table.md", table(measured))):
+    for path, content in (
+        (DOCS / "measured/worlds.json", text + "\n"),
+        (DOCS / "measured/worlds.table.md", table(measured)),
+    ):
         with atomic_path(path) as temporary:
             temporary.write_text(content)
     print(text)

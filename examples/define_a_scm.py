@@ -7,12 +7,12 @@ from torch import nn
 from torch.distributions import Categorical as Draw
 
 from ppl_disentangle import StructuralPrior, do
+from ppl_disentangle.causal.effects import average_effect
+from ppl_disentangle.causal.mechanisms import AdditiveNoise, Categorical, LinearGaussian, MonotoneSpline
 from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
 from ppl_disentangle.data import from_arrays, with_conditions
-from ppl_disentangle.effects import average_effect
 from ppl_disentangle.graphs import effect_report
 from ppl_disentangle.inference import fit
-from ppl_disentangle.mechanisms import AdditiveNoise, Categorical, LinearGaussian, MonotoneSpline
 from ppl_disentangle.models import DeepSCM
 
 parser = argparse.ArgumentParser()

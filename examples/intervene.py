@@ -6,12 +6,12 @@ import pyro.distributions as dist
 import torch
 
 from ppl_disentangle import StructuralPrior, do, encode, reconstruct, shift
+from ppl_disentangle.causal.worlds import worlds
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import Pendulum, digits, with_conditions
 from ppl_disentangle.inference import fit
 from ppl_disentangle.models import BetaVAE, CausalVAE
 from ppl_disentangle.networks import mlp_decoder, mlp_encoder
-from ppl_disentangle.worlds import worlds
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=2000)

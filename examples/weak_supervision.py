@@ -9,7 +9,7 @@ from torch.distributions import kl_divergence
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import Sprites, correlated, groups, pairs, sharing, split_combinations, walks
 from ppl_disentangle.inference import BetaELBO, fit
-from ppl_disentangle.models.isotropic import IsotropicVAE
+from ppl_disentangle.models.bases.isotropic import IsotropicVAE
 from ppl_disentangle.networks import mlp_decoder, mlp_encoder
 
 

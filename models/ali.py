@@ -11,7 +11,7 @@ from torch import nn
 from ppl_disentangle.conditionals import Gaussian
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import BidirectionalELBO, JointCritic
-from ppl_disentangle.models.isotropic import IsotropicVAE
+from ppl_disentangle.models.bases.isotropic import IsotropicVAE
 from ppl_disentangle.network_choice import STEADY_CRITIC, STEADY_GAME, Networks
 
 __all__ = ["ALI"]
@@ -35,7 +35,7 @@ class ALI(IsotropicVAE):
         generator: ``generator(z)`` is a point, as of :class:`~ppl_disentangle.conditionals.Deterministic`, or p(x | z).
         latent_dim: number of coordinates of z.
         critic: makes a module from data and codes to one logit each, such as
-            :class:`~ppl_disentangle.inference.critics.JointCritic`.
+            :class:`~ppl_disentangle.inference.JointCritic`.
         critic_options: options of the critic's optimiser.
         game: further options of the objective, such as ``{"gradient_penalty": 0.1}``.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 from ppl_disentangle.inference import TCELBO
-from ppl_disentangle.inference.aggregate import Estimator
-from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.models.isotropic import IsotropicVAE
+from ppl_disentangle.inference.elbo.aggregate import Estimator
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.models.bases.isotropic import IsotropicVAE
 
 __all__ = ["BetaTCVAE"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from ppl_disentangle.inference import BetaELBO
-from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.models.isotropic import IsotropicVAE
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.models.bases.isotropic import IsotropicVAE
 
 __all__ = ["BetaVAE"]
 

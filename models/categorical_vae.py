@@ -9,8 +9,8 @@ from torch import nn
 from ppl_disentangle.conditionals import Grouped
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import BetaELBO
-from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.models.grouped_vae import GroupedVAE
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.models.bases.grouped import GroupedVAE
 from ppl_disentangle.network_choice import Networks
 
 __all__ = ["CategoricalVAE"]

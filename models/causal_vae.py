@@ -7,14 +7,14 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
+from ppl_disentangle.causal.structural import StructuralPrior
 from ppl_disentangle.conditionals import Gaussian
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.graphs import graph_of
 from ppl_disentangle.inference import BetaELBO
-from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.models.structural_vae import Posterior, StructuralVAE, noisy_labels
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.models.bases.structural import Posterior, StructuralVAE, noisy_labels
 from ppl_disentangle.network_choice import Networks
-from ppl_disentangle.structural import StructuralPrior
 
 __all__ = ["CausalVAE"]
 
@@ -57,7 +57,7 @@ class CausalVAE(StructuralVAE):
     Example:
         >>> from ppl_disentangle import do
         >>> from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
-        >>> from ppl_disentangle.structural import StructuralPrior
+        >>> from ppl_disentangle.causal.structural import StructuralPrior
         >>> prior = StructuralPrior("light -> shadow; angle -> shadow")
         >>> story = CausalVAE(prior, Gaussian(nn.Linear(24, 6)), GaussianLearnedScale(nn.Linear(3, 24)))
         >>> do(story, {"light": 1.5}).model(batch_size=5).shape

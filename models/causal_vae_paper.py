@@ -13,13 +13,13 @@ from pyro import poutine
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from ppl_disentangle.adjacency import Edges, LearnedAdjacency
+from ppl_disentangle.causal.learned_adjacency import Edges, LearnedAdjacency
 from ppl_disentangle.conditionals import Gaussian
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.graphs import as_dag, graph_of, topological_order
 from ppl_disentangle.inference import CausalVAEELBO
-from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.models.structural_vae import check_names
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.models.bases.structural import check_names
 from ppl_disentangle.network_choice import Networks
 from ppl_disentangle.story import GenerativeStory
 
@@ -64,7 +64,7 @@ class CausalVAEPaper(GenerativeStory):
     Args:
         graph: what :func:`~ppl_disentangle.graphs.as_dag` takes, whose weights are learned; or a list of names, of
             which the edges are learned too. Before ``do`` then :meth:`settle` on a graph, such as that of
-            :func:`~ppl_disentangle.adjacency.learned_dag`.
+            :func:`~ppl_disentangle.causal.learned_dag`.
         encoder: ``encoder(x)`` is a normal of event shape ``(n * dim,)``, the noise of all concepts.
         decoder: ``decoder(z)`` is p(x | z), for z of the same shape.
         dim: d, 4 as in the code.

@@ -15,9 +15,9 @@ from torch.distributions import constraints
 from ppl_disentangle.conditionals import Gaussian
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import BetaELBO, fit
-from ppl_disentangle.inference.schedules import Weight
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.models.bases.isotropic import IsotropicVAE
 from ppl_disentangle.models.denoising_autoencoder import DenoisingAutoencoder
-from ppl_disentangle.models.isotropic import IsotropicVAE
 from ppl_disentangle.network_choice import Networks
 
 __all__ = ["DARLA"]
@@ -37,7 +37,7 @@ class DARLA(IsotropicVAE):
     - Data: observations alone. :meth:`training_data` teaches the features first; in Python, give taught ones.
     - For: codes that serve where images look different from those that were learned from, the first of the three stages
       of [1]; agents are no part of this library. Where colours met that had not met before, what was learned of places
-      before held better than with the codes of a beta-VAE of pixels (``tests/test_darla.py``
+      before held better than with the codes of a beta-VAE of pixels (``tests/models/test_darla.py``
       prints what either loses).
 
     Args:

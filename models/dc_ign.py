@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from ppl_disentangle.conditionals import Gaussian
 from ppl_disentangle.data import FactorDataset, groups
 from ppl_disentangle.inference import BetaELBO
-from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.models.isotropic import IsotropicVAE
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.models.bases.isotropic import IsotropicVAE
 from ppl_disentangle.network_choice import Networks
 
 __all__ = ["DCIGN"]

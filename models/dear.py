@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from torch.distributions import Transform, constraints
 from torch.distributions.transforms import AffineTransform, ComposeTransform
 
+from ppl_disentangle.causal.mechanisms import InvertibleMechanism
+from ppl_disentangle.causal.structural import StructuralPrior
 from ppl_disentangle.conditionals import Gaussian
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.graphs import as_dag, graph_of, parents, topological_order
 from ppl_disentangle.inference import BetaELBO
-from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.mechanisms import InvertibleMechanism
-from ppl_disentangle.models.structural_vae import Posterior, StructuralVAE, noisy_labels
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.models.bases.structural import Posterior, StructuralVAE, noisy_labels
 from ppl_disentangle.network_choice import Networks
-from ppl_disentangle.structural import StructuralPrior
 
 __all__ = ["DEAR", "PostNonlinear"]
 

@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from torch.distributions import Transform
 from torch.distributions.transforms import ComposeTransform
 
+from ppl_disentangle.causal.mechanisms import InvertibleMechanism, MonotoneSpline
+from ppl_disentangle.causal.structural import NOISE, StructuralPrior, join
 from ppl_disentangle.conditionals import Gaussian
 from ppl_disentangle.data import CausalDataset, FactorDataset
 from ppl_disentangle.graphs import graph_of
 from ppl_disentangle.inference import BetaELBO
-from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.mechanisms import InvertibleMechanism, MonotoneSpline
-from ppl_disentangle.models.structural_vae import check_names
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.models.bases.structural import check_names
 from ppl_disentangle.network_choice import Networks
 from ppl_disentangle.story import GenerativeStory
-from ppl_disentangle.structural import NOISE, StructuralPrior, join
 
 __all__ = ["DeepSCM", "InUnits"]
 
@@ -47,7 +47,7 @@ class DeepSCM(GenerativeStory):
     - For: counterfactuals of images whose causes are on record, such as scans and their patients.
 
     A counterfactual of measured units is the model under ``do``, conditioned on what :meth:`latent_means` returns, or
-    :func:`~ppl_disentangle.counterfactuals.counterfactual` with ``labels``.
+    :func:`~ppl_disentangle.causal.counterfactual` with ``labels``.
 
     Args:
         prior: the structural causal model of the nodes.
@@ -208,7 +208,7 @@ class InUnits(InvertibleMechanism):
         transform: t, fixed, one-to-one and onto the values that the node can take, for each coordinate alone.
 
     Example:
-        >>> from ppl_disentangle.mechanisms import LocationScale
+        >>> from ppl_disentangle.causal.mechanisms import LocationScale
         >>> from torch.distributions.transforms import AffineTransform, SigmoidTransform
         >>> grey = InUnits(LocationScale(1, 1), ComposeTransform([SigmoidTransform(), AffineTransform(0.0, 255.0)]))
         >>> grey(torch.zeros(5, 1), torch.randn(5, 1)).shape

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import BetaELBO
-from ppl_disentangle.models.isotropic import IsotropicVAE
+from ppl_disentangle.models.bases.isotropic import IsotropicVAE
 from ppl_disentangle.network_choice import Networks
 
 __all__ = ["DenoisingAutoencoder"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 from ppl_disentangle.inference import DIPELBO
-from ppl_disentangle.inference.dip import Variant
-from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.models.isotropic import IsotropicVAE
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.inference.objectives.dip_vae import Variant
+from ppl_disentangle.models.bases.isotropic import IsotropicVAE
 
 __all__ = ["DIPVAE"]
 

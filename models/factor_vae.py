@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 from ppl_disentangle.inference import FactorELBO
-from ppl_disentangle.inference.density_ratio import Permuted
-from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.models.isotropic import IsotropicVAE
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.inference.objectives.factor_vae import Permuted
+from ppl_disentangle.models.bases.isotropic import IsotropicVAE
 
 __all__ = ["FactorVAE"]
 

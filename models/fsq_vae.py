@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ppl_disentangle.inference import BetaELBO
-from ppl_disentangle.models.quantised_vae import QuantisedVAE
+from ppl_disentangle.models.bases.quantised import QuantisedVAE
 
 __all__ = ["FSQVAE"]
 

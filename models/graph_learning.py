@@ -12,9 +12,9 @@ from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from ppl_disentangle.adjacency import Edges, LearnedAdjacency
+from ppl_disentangle.causal.learned_adjacency import Edges, LearnedAdjacency
 from ppl_disentangle.inference import AcyclicELBO, AugmentedLagrangian
-from ppl_disentangle.inference.schedules import Weight
+from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.story import GenerativeStory
 
 __all__ = ["GaussianEquations", "GraphStory", "LinearGraphStory", "NonlinearGraphStory"]
@@ -74,7 +74,7 @@ class GraphStory(GenerativeStory):
 
     Train it by :func:`~ppl_disentangle.inference.fit` on centred columns in the order of the nodes, such as 3500
     steps of 250 data with ``lr=0.02`` and 1000 more of the same objective with ``lr=0.002`` for linear equations,
-    2000 with ``lr=0.02`` for others; then :func:`~ppl_disentangle.adjacency.learned_dag` is the graph. The weights of
+    2000 with ``lr=0.02`` for others; then :func:`~ppl_disentangle.causal.learned_dag` is the graph. The weights of
     its edges are smaller than those of the equations while cycles have a price. Of linear equations with normal
     noise, data tell the graph only where all scales are equal, and standardised columns do not have equal scales;
     otherwise data tell it up to its Markov equivalence class. In simulated data the order of the columns' variances
@@ -150,7 +150,7 @@ class LinearGraphStory(GraphStory):
         [1] Zheng et al., 2018. https://arxiv.org/abs/1803.01422
 
     Example:
-        >>> from ppl_disentangle.adjacency import learned_dag
+        >>> from ppl_disentangle.causal.learned_adjacency import learned_dag
         >>> from ppl_disentangle.data import from_arrays
         >>> from ppl_disentangle.inference import fit
         >>> cause = torch.randn(500)

@@ -13,8 +13,8 @@ from ppl_disentangle.conditionals import Gaussian
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.graphs import as_dag, graph_of, topological_order
 from ppl_disentangle.inference import AcyclicELBO
+from ppl_disentangle.models.bases.structural import noisy_labels
 from ppl_disentangle.models.graph_learning import GraphStory, NonlinearGraphStory
-from ppl_disentangle.models.structural_vae import noisy_labels
 from ppl_disentangle.network_choice import Networks
 from ppl_disentangle.story import GenerativeStory
 
@@ -29,8 +29,8 @@ class GraphVAE(GenerativeStory):
 
     The equations are those of NOTEARS [1]; the posterior is stated for the nodes, so that they learn from what labels
     and data say of the nodes, as they would from measured columns. There are no interventions before the graph is
-    known: :func:`~ppl_disentangle.adjacency.learned_dag` of this story is the graph of a
-    :class:`~ppl_disentangle.structural.StructuralPrior`, hence of a :class:`~ppl_disentangle.models.CausalVAE`, whose
+    known: :func:`~ppl_disentangle.causal.learned_dag` of this story is the graph of a
+    :class:`~ppl_disentangle.causal.StructuralPrior`, hence of a :class:`~ppl_disentangle.models.CausalVAE`, whose
     nodes are programs of their own.
 
     - Story: above; z has a density where the graph has no cycle.
@@ -54,7 +54,7 @@ class GraphVAE(GenerativeStory):
         [1] Zheng et al., 2018. https://arxiv.org/abs/1803.01422
 
     Example:
-        >>> from ppl_disentangle.adjacency import learned_dag
+        >>> from ppl_disentangle.causal.learned_adjacency import learned_dag
         >>> from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
         >>> from ppl_disentangle.models import LinearGraphStory
         >>> equations = LinearGraphStory(["angle", "light", "shadow"])

@@ -11,9 +11,9 @@ from torch import nn
 from ppl_disentangle.conditionals import Grouped
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import HFELBO
-from ppl_disentangle.inference.aggregate import Estimator
-from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.models.grouped_vae import GroupedVAE
+from ppl_disentangle.inference.elbo.aggregate import Estimator
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.models.bases.grouped import GroupedVAE
 from ppl_disentangle.network_choice import Networks
 
 __all__ = ["HFVAE"]

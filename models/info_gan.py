@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from ppl_disentangle.conditionals import Grouped
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import AdversarialMI
-from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.models.grouped_vae import check_probabilities
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.models.bases.grouped import check_probabilities
 from ppl_disentangle.network_choice import STEADY_CRITIC, STEADY_GAME, Networks
 from ppl_disentangle.story import GenerativeStory
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from ppl_disentangle.inference import InfoELBO
-from ppl_disentangle.models.isotropic import IsotropicVAE
+from ppl_disentangle.models.bases.isotropic import IsotropicVAE
 
 __all__ = ["InfoVAE"]
 

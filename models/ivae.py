@@ -11,15 +11,15 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from ppl_disentangle.causal.structural import StructuralPrior
 from ppl_disentangle.conditionals import Gaussian
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.graphs import graph_of
 from ppl_disentangle.inference import BetaELBO
-from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.models.structural_vae import Posterior, StructuralVAE
-from ppl_disentangle.models.told_classes import ToldFactor, factor_of
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.models.bases.labelled import ToldFactor, factor_of
+from ppl_disentangle.models.bases.structural import Posterior, StructuralVAE
 from ppl_disentangle.network_choice import Networks
-from ppl_disentangle.structural import StructuralPrior
 
 __all__ = ["IVAE", "StructuralIVAE"]
 

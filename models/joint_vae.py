@@ -6,9 +6,9 @@ from torch import nn
 
 from ppl_disentangle.conditionals import Grouped
 from ppl_disentangle.inference import JointELBO
-from ppl_disentangle.inference.joint import RAMP
-from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.models.grouped_vae import GroupedVAE
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.inference.objectives.joint_vae import RAMP
+from ppl_disentangle.models.bases.grouped import GroupedVAE
 
 __all__ = ["JointVAE"]
 

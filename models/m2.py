@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from ppl_disentangle.conditionals import Gaussian, at_least_single
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import EnumeratedELBO
-from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.models.grouped_vae import check_probabilities
-from ppl_disentangle.models.told_classes import ToldClasses, factor_of, known_classes
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.models.bases.grouped import check_probabilities
+from ppl_disentangle.models.bases.labelled import ToldClasses, factor_of, known_classes
 from ppl_disentangle.network_choice import Networks
 
 __all__ = ["M2"]

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from ppl_disentangle.conditionals import Grouped
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import JointCritic, SwapELBO
-from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.models.content_style import ContentStyleVAE
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.models.bases.content_style import ContentStyleVAE
 from ppl_disentangle.sites import state_auxiliary
 
 __all__ = ["MathieuVAE"]

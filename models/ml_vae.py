@@ -8,8 +8,8 @@ from torch import nn
 
 from ppl_disentangle.conditionals import Grouped
 from ppl_disentangle.inference import BetaELBO
-from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.models.content_style import ContentStyleVAE
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.models.bases.content_style import ContentStyleVAE
 
 __all__ = ["MLVAE", "product_of_members"]
 

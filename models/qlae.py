@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ppl_disentangle.inference import QuantisedELBO
-from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.models.quantised_vae import QuantisedVAE
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.models.bases.quantised import QuantisedVAE
 
 __all__ = ["QLAE"]
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ppl_disentangle.inference import BetaELBO
-from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.models.pair_vae import PairVAE
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.models.bases.pairs import PairVAE
 
 __all__ = ["SlowVAE"]
 

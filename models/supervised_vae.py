@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from ppl_disentangle.conditionals import Gaussian
 from ppl_disentangle.data import FactorDataset, partial_labels, with_conditions
 from ppl_disentangle.inference import BetaELBO
-from ppl_disentangle.inference.schedules import Weight
-from ppl_disentangle.models.isotropic import IsotropicVAE
-from ppl_disentangle.models.structural_vae import check_names, noisy_labels
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.models.bases.isotropic import IsotropicVAE
+from ppl_disentangle.models.bases.structural import check_names, noisy_labels
 from ppl_disentangle.network_choice import Networks
 
 __all__ = ["SupervisedVAE"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ppl_disentangle.inference import BetaELBO
-from ppl_disentangle.models.isotropic import IsotropicVAE
+from ppl_disentangle.models.bases.isotropic import IsotropicVAE
 
 __all__ = ["VAE"]
 

@@ -6,12 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ppl_disentangle.counterfactuals import counterfactual
-    from ppl_disentangle.interventions import do, shift
+    from ppl_disentangle.causal.counterfactuals import counterfactual
+    from ppl_disentangle.causal.interventions import do, shift
+    from ppl_disentangle.causal.structural import StructuralPrior
     from ppl_disentangle.representation import decode, encode, reconstruct, traverse
     from ppl_disentangle.results import to_arviz, to_datatree
     from ppl_disentangle.story import GenerativeStory, as_story
-    from ppl_disentangle.structural import StructuralPrior
 
 __version__ = "0.1.0"
 __all__ = [
@@ -31,14 +31,14 @@ __all__ = [
 
 _HOMES = {
     "GenerativeStory": "story",
-    "StructuralPrior": "structural",
+    "StructuralPrior": "causal.structural",
     "as_story": "story",
-    "counterfactual": "counterfactuals",
+    "counterfactual": "causal.counterfactuals",
     "decode": "representation",
-    "do": "interventions",
+    "do": "causal.interventions",
     "encode": "representation",
     "reconstruct": "representation",
-    "shift": "interventions",
+    "shift": "causal.interventions",
     "to_arviz": "results",
     "to_datatree": "results",
     "traverse": "representation",

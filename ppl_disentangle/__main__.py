@@ -2,6 +2,6 @@
 
 import sys
 
-from ppl_disentangle.cli import main
+from ppl_disentangle.cli.main import main
 
 sys.exit(main())

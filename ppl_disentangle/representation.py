@@ -208,7 +208,7 @@ def traverse(
         Means of p(x | z) over dims ``code``, ``position`` and those of one observation; the values are the coordinate
         ``value`` over ``code`` and ``position``.
     """
-    from ppl_disentangle.interventions import do
+    from ppl_disentangle.causal.interventions import do
 
     story = story_of(story)
     if len(x) != 1:

@@ -3,19 +3,18 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 import xarray as xr
-from test_capture import fitted
-from test_stories import PAIRS, STORIES, data_for, observations, refused
 
 from ppl_disentangle import encode
 from ppl_disentangle.inference import fit
-from ppl_disentangle.inference.replay import Replay
+from ppl_disentangle.inference.training.replay import Replay
+from tests import ROOT
+from tests.inference.training.test_capture import fitted
+from tests.models.test_stories import PAIRS, STORIES, data_for, observations, refused
 
-ROOT = Path(__file__).parents[1]
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
@@ -37,7 +36,7 @@ def test_every_story_trains_under_every_objective_on_a_gpu(make, objective):
 @on_gpu
 @pytest.mark.parametrize("name", ["beta_vae", "hfvae"])
 def test_a_graph_on_a_gpu_takes_the_eager_steps(name, monkeypatch):
-    monkeypatch.setattr("ppl_disentangle.inference.loop.WORTH_A_GRAPH", 0)
+    monkeypatch.setattr("ppl_disentangle.inference.training.loop.WORTH_A_GRAPH", 0)
     (eager, weights), (graph, others) = (fitted(STORIES[name], compile=how, device="cuda") for how in (False, "auto"))
     assert graph.attrs["captured"] == "graph"
     torch.testing.assert_close(weights, others, rtol=1e-5, atol=1e-6)
@@ -46,7 +45,7 @@ def test_a_graph_on_a_gpu_takes_the_eager_steps(name, monkeypatch):
 @pytest.mark.gpu
 @on_gpu
 def test_a_graph_on_a_gpu_is_replayed_from_its_third_step_on(monkeypatch):
-    monkeypatch.setattr("ppl_disentangle.inference.loop.WORTH_A_GRAPH", 0)
+    monkeypatch.setattr("ppl_disentangle.inference.training.loop.WORTH_A_GRAPH", 0)
     replays, replay = [], torch.cuda.CUDAGraph.replay
     monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: replays.append(1) or replay(graph))
     fitted(STORIES["beta_tcvae"], device="cuda", steps=30)

@@ -2,12 +2,12 @@
 
 import ast
 from importlib.util import resolve_name
-from pathlib import Path
 
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[1]
+from tests import ROOT
+
 LIBRARY = ["ppl_disentangle", "inference", "models"]
 COMPOSE = ["zoo", "runs", "study", "analysis", "demo", "cli", "__main__"]
 LAYERS = ["language", "inference", "models", "composition"]
@@ -128,15 +128,15 @@ def test_only_sites_reads_the_nodes_of_traces():
     [
         ("ppl_disentangle.story", "from ppl_disentangle.inference import BetaELBO"),
         ("ppl_disentangle.story", "from ppl_disentangle import models"),
-        ("ppl_disentangle.story", "import ppl_disentangle.models.isotropic as isotropic"),
+        ("ppl_disentangle.story", "import ppl_disentangle.models.bases.isotropic as isotropic"),
         ("ppl_disentangle.story", "from . import models"),
         ("ppl_disentangle.story", "from ppl_disentangle.zoo import ZOO"),
         ("ppl_disentangle.story", "def objective():\n    from ppl_disentangle.inference import BetaELBO"),
         ("ppl_disentangle.story", "if TYPE_CHECKING:\n    from ppl_disentangle.models import BetaVAE"),
         ("ppl_disentangle.story", "importlib.import_module('ppl_disentangle.models')"),
         ("ppl_disentangle.metrics.mig", "from ..inference import fit"),
-        ("ppl_disentangle.inference.term", "from ppl_disentangle.models.isotropic import IsotropicVAE"),
-        ("ppl_disentangle.models.paper", "from ppl_disentangle.cli import main"),
+        ("ppl_disentangle.inference.term", "from ppl_disentangle.models.bases.isotropic import IsotropicVAE"),
+        ("ppl_disentangle.models.paper", "from ppl_disentangle.cli.main import main"),
     ],
 )
 def test_an_upward_import_is_found(module, source):
@@ -180,4 +180,4 @@ def test_a_read_of_a_trace_is_found(source):
 
 @pytest.mark.parametrize("source", ["dag.nodes", "self.graph.nodes", "nx.DiGraph(edges).nodes"])
 def test_a_read_of_a_graph_is_allowed(source):
-    assert not list(trace_reads(source, "ppl_disentangle.structural"))
+    assert not list(trace_reads(source, "ppl_disentangle.causal.structural"))

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests import ROOT
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 VERSION = PROJECT["project"]["version"]
 DIST_INFO = f"ppl_disentangle-{VERSION}.dist-info"
@@ -139,7 +140,7 @@ def test_the_wheel_carries_version_command_and_licences(wheel):
     assert metadata["License-Expression"] == "Apache-2.0"
     for name in ("LICENSE", "NOTICE"):
         assert inside[f"{DIST_INFO}/licenses/{name}"] == (ROOT / name).read_bytes()
-    assert b"ppl-disentangle = ppl_disentangle.cli:main" in inside[f"{DIST_INFO}/entry_points.txt"]
+    assert b"ppl-disentangle = ppl_disentangle.cli.main:main" in inside[f"{DIST_INFO}/entry_points.txt"]
 
 
 def test_the_sdist_holds_the_tree_once(sdist, listed):

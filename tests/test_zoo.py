@@ -5,17 +5,17 @@ from inspect import isabstract
 import numpy as np
 import pytest
 import torch
-from toys import grid
 
 from ppl_disentangle import models
-from ppl_disentangle.cli import main
+from ppl_disentangle.causal.labels import NodeUnits, with_needed_labels
+from ppl_disentangle.cli.main import main
 from ppl_disentangle.conditionals import Bernoulli
 from ppl_disentangle.data import Pendulum, Sprites, digits
 from ppl_disentangle.inference import fit
 from ppl_disentangle.network_choice import Networks
-from ppl_disentangle.node_labels import NodeUnits, with_needed_labels
-from ppl_disentangle.runs import Run
+from ppl_disentangle.runs.folder import Run
 from ppl_disentangle.zoo import build, stories, story_options, without_codes
+from tests.toys import grid
 
 OF_NODES = ("causal_vae", "causal_vae_paper", "dear", "deep_scm", "graph_vae", "structural_ivae")
 

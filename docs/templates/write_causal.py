@@ -1,7 +1,7 @@
 """Write ``docs/causal.md`` from its template.
 
-python docs/write_causal.py run    # the programs of the page, some minutes; keeps what they print, and the pictures
-python docs/write_causal.py        # the page, from what was kept, the docstrings, and the tables that there are
+python docs/templates/write_causal.py run    # the programs of the page, some minutes; keeps output and pictures
+python docs/templates/write_causal.py        # the page, from what was kept, docstrings and tables
 """
 
 from __future__ import annotations
@@ -19,14 +19,18 @@ from typing import Any
 
 import torch
 
-from ppl_disentangle import counterfactual, decode, mechanisms, models, plots
-from ppl_disentangle.checkpoints import atomic_path
-from ppl_disentangle.dag_plot import plot_dag
-from ppl_disentangle.mechanisms import InvertibleMechanism, Mechanism
-from ppl_disentangle.runs import processor
+from ppl_disentangle import counterfactual, decode, models, plots
+from ppl_disentangle.causal import mechanisms
+from ppl_disentangle.causal.mechanisms import InvertibleMechanism, Mechanism
+from ppl_disentangle.plots.dag import plot_dag
+from ppl_disentangle.runs.folder import processor
+from ppl_disentangle.storage import atomic_path
 
-DOCS = Path(__file__).parent
-TEMPLATE, PAGE, RESULTS, IMAGES = (DOCS / name for name in ("causal.md.in", "causal.md", "causal.json", "images"))
+DOCS = Path(__file__).parents[1]
+TEMPLATE = DOCS / "templates" / "causal.md.in"
+PAGE = DOCS / "causal.md"
+RESULTS = DOCS / "measured" / "causal.json"
+IMAGES = DOCS / "images"
 STORIES = ("CausalVAE", "CausalVAEPaper", "DEAR", "DeepSCM", "StructuralIVAE")
 TABLES = {
     "pendulum": "Pendulum: counterfactual images against the truth",
@@ -115,7 +119,7 @@ def page() -> str:
 
 def measured() -> dict[str, str]:
     """The tables that there are, by heading."""
-    paths = {title: DOCS / f"{name}.table.md" for name, title in TABLES.items()}
+    paths = {title: DOCS / f"measured/{name}.table.md" for name, title in TABLES.items()}
     return {title: path.read_text().strip() for title, path in paths.items() if path.exists()}
 
 

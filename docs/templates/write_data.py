@@ -1,4 +1,4 @@
-"""Write ``docs/data.md`` from docstrings, catalogue and speeds: ``python docs/write_data.py [pictures]``."""
+"""Write ``docs/data.md`` from docstrings, catalogue and speeds: ``python docs/templates/write_data.py [pictures]``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from write_objectives import arguments, first_line, paragraph, split
 from ppl_disentangle import data
 from ppl_disentangle.data import CausalDataset, FactorDataset, FactorGrid, Sprites, catalogue
 
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).parents[1]
 PAGE, IMAGES = DOCS / "data.md", DOCS / "images"
 GROUPS = {
     "Drawn": (
@@ -42,7 +42,7 @@ COLUMNS = 8
 
 def page() -> str:
     """The page as it should be."""
-    speeds = json.loads((DOCS / "data_speed.json").read_text())
+    speeds = json.loads((DOCS / "measured/data_speed.json").read_text())
     contents, chapters = [], []
     for title, names in GROUPS.items():
         members = [getattr(data, name) for name in names]
@@ -57,7 +57,7 @@ def page() -> str:
         "PACKED": packed(speeds["packed"]),
         "SAMPLERS": sampler_table(speeds["samplers"]),
     }
-    text = (DOCS / "data.md.in").read_text()
+    text = (DOCS / "templates/data.md.in").read_text()
     for name, value in fields.items():
         text = text.replace(f"@{name}@", value)
     return text

@@ -1,4 +1,4 @@
-"""Write ``docs/metrics.md`` from the docstrings of the measures: ``python docs/write_metrics.py [measure]``."""
+"""Write ``docs/metrics.md`` from docstrings: ``python docs/templates/write_metrics.py [measure]``."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import xarray as xr
 from write_objectives import arguments, first_line, paragraph, split
 
 from ppl_disentangle import metrics
-from ppl_disentangle.checkpoints import atomic_path
 from ppl_disentangle.data import Sprites
+from ppl_disentangle.storage import atomic_path
 
-DOCS = Path(__file__).parent
-PAGE, CODES = DOCS / "metrics.md", DOCS / "metrics_codes.json"
+DOCS = Path(__file__).parents[1]
+PAGE, CODES = DOCS / "metrics.md", DOCS / "measured/metrics_codes.json"
 GROUPS = {
     "Codes and factors": (
         *("mig", "mig_exact", "mig_sup", "dcimig", "jemmig", "modularity", "explicitness", "infomec"),
@@ -59,7 +59,7 @@ def page() -> str:
         "CODES": table(found["codes"], found["standard_errors"]),
         "SETTINGS": settings(found["settings"]),
     }
-    text = (DOCS / "metrics.md.in").read_text()
+    text = (DOCS / "templates/metrics.md.in").read_text()
     for name, value in fields.items():
         text = text.replace(f"@{name}@", value)
     return text

@@ -1,4 +1,4 @@
-"""Write ``docs/objectives.md`` from the docstrings of the objectives: ``python docs/write_objectives.py``."""
+"""Write ``docs/objectives.md`` from the docstrings of the objectives: ``python docs/templates/write_objectives.py``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ppl_disentangle import inference
 from ppl_disentangle.inference import AggregateELBO, DecomposedELBO
-from ppl_disentangle.inference.schedules import spelled
+from ppl_disentangle.inference.elbo.schedules import spelled
 
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).parents[1]
 PAGE = DOCS / "objectives.md"
 SECTIONS = ("Args", "Attributes", "Example", "Raises", "References", "Returns")
 
@@ -30,9 +30,9 @@ def page() -> str:
         "CONTENTS": contents,
         "OBJECTIVES": "\n\n".join(chapters),
         "AGGREGATE": aggregate,
-        "ESTIMATORS": (DOCS / "estimators.table.md").read_text().strip(),
+        "ESTIMATORS": (DOCS / "measured/estimators.table.md").read_text().strip(),
     }
-    text = (DOCS / "objectives.md.in").read_text()
+    text = (DOCS / "templates/objectives.md.in").read_text()
     for name, value in fields.items():
         text = text.replace(f"@{name}@", value)
     return text

@@ -1,7 +1,7 @@
 """Write ``docs/performance.md`` and ``docs/scaling.md`` from what the benchmarks printed.
 
-python docs/write_performance.py step.json fast.json …    # keeps what they hold in docs/performance.json, and writes
-python docs/write_performance.py                          # the pages, from what was kept
+python docs/templates/write_performance.py step.json fast.json …    # keeps them in measured/performance.json, writes
+python docs/templates/write_performance.py                          # the pages, from what was kept
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ppl_disentangle.checkpoints import atomic_path
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.models import BetaVAE
 from ppl_disentangle.networks import study_decoder, study_encoder
-from ppl_disentangle.runs import processor
+from ppl_disentangle.runs.folder import processor
+from ppl_disentangle.storage import atomic_path
 
-DOCS = Path(__file__).parent
-KEPT = DOCS / "performance.json"
-PAGES = {name: (DOCS / f"{name}.md.in", DOCS / f"{name}.md") for name in ("performance", "scaling")}
+DOCS = Path(__file__).parents[1]
+KEPT = DOCS / "measured/performance.json"
+PAGES = {name: (DOCS / f"templates/{name}.md.in", DOCS / f"{name}.md") for name in ("performance", "scaling")}
 MLP, STUDY, AGAIN = "small MLP, batch 128", "study network, batch 64", "hand-written again"
 RUNS, STEPS = 12_600, 300_000
 DISENTANGLING_VAE = 0.32
@@ -164,8 +164,8 @@ def gflop() -> tuple[float, float]:
 
 def fields(kept: dict[str, Any]) -> dict[str, str]:
     """What the templates leave open."""
-    objectives = json.loads((DOCS / "objectives_speed.json").read_text())
-    data = json.loads((DOCS / "data_speed.json").read_text())
+    objectives = json.loads((DOCS / "measured/objectives_speed.json").read_text())
+    data = json.loads((DOCS / "measured/data_speed.json").read_text())
     fast, sharing, start = kept["fast"], kept["sharing"], kept["start"]
     large, encoding = fast["large batch"], fast["encoding"]
     quick, usual = (fast["batch 64"][n]["cpu_ms"] for n in ("fit, bfloat16, memory kept", "hand-written"))

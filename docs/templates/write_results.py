@@ -1,7 +1,7 @@
 """Write ``docs/results.md`` and its picture from a study.
 
-python docs/write_results.py runs/comparison    # keeps its scores in docs/results.json, and writes the page
-python docs/write_results.py                    # the page, from what was kept
+python docs/templates/write_results.py runs/comparison    # keeps its scores in measured/results.json, writes the page
+python docs/templates/write_results.py                    # the page, from what was kept
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from ppl_disentangle.checkpoints import atomic_path
-from ppl_disentangle.runs import Run, processor
-from ppl_disentangle.study import read_grid, results, trials
+from ppl_disentangle.runs.folder import Run, processor
+from ppl_disentangle.storage import atomic_path
+from ppl_disentangle.studies.study import read_grid, results, trials
 
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).parents[1]
 GRID = DOCS.parent / "examples" / "comparison.toml"
 RESULTS, PAGE, TEMPLATE, PICTURE = (
-    DOCS / name for name in ("results.json", "results.md", "results.md.in", "images/results.png")
+    DOCS / name for name in ("measured/results.json", "results.md", "templates/results.md.in", "images/results.png")
 )
 METRICS = ("mig", "dci_disentanglement", "dci_completeness", "factor_vae_score", "mcc_pearson", "log_likelihood")
 REFERENCES = ("chance", "ceiling")

@@ -8,8 +8,8 @@ from pyro import poutine
 from torch import Tensor
 
 from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.inference.beta import kl
-from ppl_disentangle.inference.bounds import sites_of
+from ppl_disentangle.inference.bounds.evidence import sites_of
+from ppl_disentangle.inference.objectives.beta import kl
 from ppl_disentangle.representation import evaluating, observation_dims, told_batches
 from ppl_disentangle.sites import returned_site
 from ppl_disentangle.story import GenerativeStory, story_of

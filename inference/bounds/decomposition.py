@@ -11,9 +11,9 @@ import xarray as xr
 from torch import Tensor
 
 from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.inference.aggregate import log_mixture, pairwise_log_prob
-from ppl_disentangle.inference.bounds import sites_of
-from ppl_disentangle.inference.latents import data_mask
+from ppl_disentangle.inference.bounds.evidence import sites_of
+from ppl_disentangle.inference.elbo.aggregate import log_mixture, pairwise_log_prob
+from ppl_disentangle.inference.elbo.latents import data_mask
 from ppl_disentangle.representation import evaluating, told_batches
 from ppl_disentangle.sites import Plate, Site
 from ppl_disentangle.story import GenerativeStory, story_of
@@ -44,7 +44,7 @@ def decompose(
 
     Up to ``exact_below`` data every datum is a component: q(z) is exact, and the only error is that of the draws of z.
     Above, a sample has its own random ``num_components`` data, and q(z) is the symmetric estimate of
-    :class:`~ppl_disentangle.inference.aggregate.AggregateELBO`: unbiased, but its logarithm is too low in the mean, so
+    :class:`~ppl_disentangle.inference.AggregateELBO`: unbiased, but its logarithm is too low in the mean, so
     that the mutual information is too large, and the total correlation too large or too small. The standard error
     knows of the choice of components, not of this bias; to see it, compare two values of ``num_components``.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.inference.beta import kl
+from ppl_disentangle.inference.objectives.beta import kl
 from ppl_disentangle.representation import all_code_names, evaluating, told_batches
 from ppl_disentangle.sites import Plate, Site, data_plate, latent_sites, observed_sites, paired_traces
 from ppl_disentangle.story import GenerativeStory, story_of

@@ -12,9 +12,9 @@ from pyro.poutine import Trace
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ppl_disentangle.inference.decomposed import DecomposedELBO
-from ppl_disentangle.inference.latents import Latents, innermost, known_num_data, rows
-from ppl_disentangle.inference.schedules import Weight
+from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
+from ppl_disentangle.inference.elbo.latents import Latents, innermost, known_num_data, rows
+from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.sites import PARTICLES, Plate, Site, sampled_sites
 
 __all__ = ["AggregateELBO", "Estimator", "log_mixture", "minibatch_log_weights", "pairwise_log_prob"]

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import relu, softplus
 
-from ppl_disentangle.inference.decomposed import DecomposedELBO
-from ppl_disentangle.inference.schedules import Weight
+from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
+from ppl_disentangle.inference.elbo.schedules import Weight
 
 __all__ = ["Game", "JointCritic", "TwoPlayerELBO", "critic_network", "player_loss", "verdict_loss"]
 

@@ -16,8 +16,8 @@ from pyro.infer.util import is_validation_enabled
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
-from ppl_disentangle.inference.processes import join, num_processes, own_draws
-from ppl_disentangle.inference.schedules import Weight, at_step, spelled
+from ppl_disentangle.inference.distributed.processes import join, num_processes, own_draws
+from ppl_disentangle.inference.elbo.schedules import Weight, at_step, spelled
 from ppl_disentangle.sites import observed_sites, paired_traces
 
 __all__ = ["DecomposedELBO", "added", "log_likelihood"]
@@ -176,7 +176,7 @@ class DecomposedELBO(nn.Module, ELBO):
         """Options for ``PyroOptim``: ``options`` for the pair's parameters, :attr:`optimizer_options` for our own.
 
         Example:
-            >>> from ppl_disentangle.inference.density_ratio import FactorELBO
+            >>> from ppl_disentangle.inference.objectives.factor_vae import FactorELBO
             >>> elbo = FactorELBO(10)
             >>> optim = pyro.optim.PyroOptim(torch.optim.Adam, elbo.svi_options(lr=1e-3))
         """

@@ -9,13 +9,13 @@ import torch
 from pyro.poutine import Trace
 from torch import Tensor
 
-from ppl_disentangle.acyclicity import trace_polynomial
-from ppl_disentangle.adjacency import LearnedAdjacency
-from ppl_disentangle.inference.augmented_lagrangian import AugmentedLagrangian
-from ppl_disentangle.inference.beta import evidence_terms
-from ppl_disentangle.inference.decomposed import DecomposedELBO
-from ppl_disentangle.inference.latents import Latents
-from ppl_disentangle.inference.schedules import Weight, spelled
+from ppl_disentangle.causal.acyclicity import trace_polynomial
+from ppl_disentangle.causal.learned_adjacency import LearnedAdjacency
+from ppl_disentangle.inference.elbo.augmented_lagrangian import AugmentedLagrangian
+from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
+from ppl_disentangle.inference.elbo.latents import Latents
+from ppl_disentangle.inference.elbo.schedules import Weight, spelled
+from ppl_disentangle.inference.objectives.beta import evidence_terms
 from ppl_disentangle.sites import Site, observed_sites, sampled_sites
 
 __all__ = ["AcyclicELBO", "GraphELBO"]
@@ -33,7 +33,8 @@ class GraphELBO(DecomposedELBO):
     Args:
         adjacency: what is learned.
         weights: as in :class:`~ppl_disentangle.inference.DecomposedELBO`.
-        acyclicity: h, a function from the weights of the edges to a scalar, of :mod:`ppl_disentangle.acyclicity`.
+        acyclicity: h, a function from the weights of the edges to a scalar, of
+            :mod:`ppl_disentangle.causal.acyclicity`.
         lagrangian: how the constraint is enforced.
         **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`.
     """
@@ -90,7 +91,7 @@ class AcyclicELBO(GraphELBO):
     count as 1 in h.
 
     Gradient descent brings h near to zero, not to it, nor the weights of edges that are not there:
-    :func:`~ppl_disentangle.adjacency.learned_dag` leaves them out.
+    :func:`~ppl_disentangle.causal.learned_dag` leaves them out.
 
     Avoids: weights of h that are never raised, and a diagonal of A that is trained, by which a variable explains itself
     (CausalVAE's code).
@@ -98,7 +99,7 @@ class AcyclicELBO(GraphELBO):
     Args:
         adjacency: what is learned, of observed nodes or of latents.
         sparsity: lambda, in nats per datum and unit of the weights; 0.1 for linear equations in [1].
-        acyclicity: h, a function from A to a scalar, of :mod:`ppl_disentangle.acyclicity`.
+        acyclicity: h, a function from A to a scalar, of :mod:`ppl_disentangle.causal.acyclicity`.
         lagrangian: how the constraint is enforced. Its ``maximum`` is reached after about
             ``log(maximum) / log(growth) * every`` steps; leave as many to the rest of training.
         **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`; a ``warm_up`` is of the sparsity.

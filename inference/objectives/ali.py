@@ -8,8 +8,8 @@ from typing import Any
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
-from ppl_disentangle.inference.critics import Game, TwoPlayerELBO, player_loss
-from ppl_disentangle.inference.latents import Latents
+from ppl_disentangle.inference.elbo.critics import Game, TwoPlayerELBO, player_loss
+from ppl_disentangle.inference.elbo.latents import Latents
 from ppl_disentangle.sites import dreamt_latents, dreamt_traces, real_and_dreamt
 
 __all__ = ["BidirectionalELBO"]
@@ -33,8 +33,8 @@ class BidirectionalELBO(TwoPlayerELBO):
 
     Args:
         critic: a module from data of shape ``(batch, …)`` and latents of shape ``(batch, dim)`` to one logit each, such
-            as :class:`~ppl_disentangle.inference.critics.JointCritic`.
-        loss: the game, see :func:`~ppl_disentangle.inference.critics.verdict_loss`.
+            as :class:`~ppl_disentangle.inference.JointCritic`.
+        loss: the game, see :func:`~ppl_disentangle.inference.elbo.critics.verdict_loss`.
         gradient_penalty: weight of the penalty on the critic's gradient, WGAN-GP's for ``"wasserstein"``, else R1.
         critic_options: options of the critic's optimiser; by default those of the pair.
         **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`; ``vectorize_particles`` is not for it.
@@ -43,8 +43,8 @@ class BidirectionalELBO(TwoPlayerELBO):
         ValueError: another loss, or vectorised particles.
 
     Example:
-        >>> from ppl_disentangle.inference.bidirectional import BidirectionalELBO
-        >>> from ppl_disentangle.inference.critics import JointCritic
+        >>> from ppl_disentangle.inference.objectives.ali import BidirectionalELBO
+        >>> from ppl_disentangle.inference.elbo.critics import JointCritic
         >>> elbo = BidirectionalELBO(JointCritic(64, 10, hidden=32))
 
     References:

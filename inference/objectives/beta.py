@@ -11,8 +11,8 @@ from pyro.poutine import Trace
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from ppl_disentangle.inference.decomposed import DecomposedELBO, added, log_likelihood
-from ppl_disentangle.inference.schedules import Weight
+from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO, added, log_likelihood
+from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.sites import Site, latent_sites
 
 __all__ = ["BetaELBO", "beta_from_mean_reduction", "bound_terms", "evidence_terms", "kl"]
@@ -31,7 +31,7 @@ class BetaELBO(DecomposedELBO):
     ``z`` of the pair; a latent that is not named has weight 1. Equal weights for all are equivalent to one number.
 
     Nats per datum: a weight for a likelihood averaged over pixels is another number;
-    :func:`~ppl_disentangle.inference.beta.beta_from_mean_reduction` converts it.
+    :func:`~ppl_disentangle.inference.objectives.beta.beta_from_mean_reduction` converts it.
 
     Avoids: beside a KL that is summed, a likelihood averaged over pixels (disent, latent_quantization), with half its
     weight (pythae) or 255 times it (disentangling-vae), and a KL multiplied by batch size over number of data
@@ -46,7 +46,7 @@ class BetaELBO(DecomposedELBO):
         ValueError: a mapping that is empty, or, at the first call, that names no latent of the pair.
 
     Example:
-        >>> from ppl_disentangle.inference.beta import BetaELBO
+        >>> from ppl_disentangle.inference.objectives.beta import BetaELBO
         >>> BetaELBO({"shape": 4.0, "colour": 1.5})
         BetaELBO(kl[shape]=4.0, kl[colour]=1.5, warm_up=0)
 

@@ -9,10 +9,10 @@ import torch
 from pyro.poutine import Trace
 from torch import Tensor
 
-from ppl_disentangle.inference.beta import kl
-from ppl_disentangle.inference.decomposed import DecomposedELBO, added, log_likelihood
-from ppl_disentangle.inference.latents import Latents, rows
-from ppl_disentangle.inference.schedules import Linear, Weight, at_step, spelled
+from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO, added, log_likelihood
+from ppl_disentangle.inference.elbo.latents import Latents, rows
+from ppl_disentangle.inference.elbo.schedules import Linear, Weight, at_step, spelled
+from ppl_disentangle.inference.objectives.beta import kl
 from ppl_disentangle.sites import Site, latent_sites
 
 __all__ = ["CapacityELBO", "capacity_gap", "check_capacity", "total_and_by_datum"]
@@ -48,8 +48,8 @@ class CapacityELBO(DecomposedELBO):
         ValueError: a negative capacity.
 
     Example:
-        >>> from ppl_disentangle.inference.capacity import CapacityELBO
-        >>> from ppl_disentangle.inference.schedules import Linear
+        >>> from ppl_disentangle.inference.objectives.capacity import CapacityELBO
+        >>> from ppl_disentangle.inference.elbo.schedules import Linear
         >>> elbo = CapacityELBO(Linear(0.0, 5.0, 1000), gamma=100.0)
         >>> elbo.capacity(torch.tensor(400.0))
         tensor(2.)

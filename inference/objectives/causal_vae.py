@@ -9,13 +9,13 @@ import torch
 from pyro.poutine import Trace
 from torch import Tensor
 
-from ppl_disentangle.acyclicity import trace_polynomial
-from ppl_disentangle.adjacency import LearnedAdjacency
-from ppl_disentangle.inference.acyclic import GraphELBO
-from ppl_disentangle.inference.augmented_lagrangian import AugmentedLagrangian
-from ppl_disentangle.inference.beta import kl
-from ppl_disentangle.inference.decomposed import added
-from ppl_disentangle.inference.schedules import Weight
+from ppl_disentangle.causal.acyclicity import trace_polynomial
+from ppl_disentangle.causal.learned_adjacency import LearnedAdjacency
+from ppl_disentangle.inference.elbo.augmented_lagrangian import AugmentedLagrangian
+from ppl_disentangle.inference.elbo.decomposed import added
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.inference.objectives.acyclic import GraphELBO
+from ppl_disentangle.inference.objectives.beta import kl
 from ppl_disentangle.sites import Site, latent_sites, observed_sites
 
 __all__ = ["CausalVAEELBO"]
@@ -52,7 +52,7 @@ class CausalVAEELBO(GraphELBO):
         label_loss: weight of the error in the labels.
         mask_loss: weight of the error of the mask layer.
         sparsity: weight of the sum of :math:`|A|`, which [1] has not.
-        acyclicity: h, a function from A to a scalar, of :mod:`ppl_disentangle.acyclicity`.
+        acyclicity: h, a function from A to a scalar, of :mod:`ppl_disentangle.causal.acyclicity`.
         lagrangian: how the constraint is enforced.
         **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`.
 

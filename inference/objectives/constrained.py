@@ -9,10 +9,10 @@ import torch
 from pyro.poutine import Trace
 from torch import Tensor
 
-from ppl_disentangle.inference.beta import evidence_terms
-from ppl_disentangle.inference.decomposed import DecomposedELBO
-from ppl_disentangle.inference.latents import Latents
-from ppl_disentangle.inference.schedules import Weight, at_step, spelled
+from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
+from ppl_disentangle.inference.elbo.latents import Latents
+from ppl_disentangle.inference.elbo.schedules import Weight, at_step, spelled
+from ppl_disentangle.inference.objectives.beta import evidence_terms
 from ppl_disentangle.sites import sampled_sites
 
 __all__ = ["AdaptiveELBO", "ConstrainedELBO", "ControlELBO"]
@@ -102,7 +102,7 @@ class ConstrainedELBO(AdaptiveELBO):
         ValueError: no constraint or two, or an argument out of its range.
 
     Example:
-        >>> from ppl_disentangle.inference.constrained import ConstrainedELBO
+        >>> from ppl_disentangle.inference.objectives.constrained import ConstrainedELBO
         >>> ConstrainedELBO(kl=10.0).weight("kl")
         tensor(1.)
 
@@ -183,8 +183,8 @@ class ControlELBO(AdaptiveELBO):
         ValueError: an argument out of its range.
 
     Example:
-        >>> from ppl_disentangle.inference.constrained import ControlELBO
-        >>> from ppl_disentangle.inference.schedules import Linear
+        >>> from ppl_disentangle.inference.objectives.constrained import ControlELBO
+        >>> from ppl_disentangle.inference.elbo.schedules import Linear
         >>> ControlELBO(Linear(0.5, 18.0, 500_000)).weight("kl")
         tensor(1.)
 

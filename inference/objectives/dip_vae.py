@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Literal, get_args
 from pyro.poutine import Trace
 from torch import Tensor
 
-from ppl_disentangle.inference.beta import bound_terms
-from ppl_disentangle.inference.decomposed import DecomposedELBO
-from ppl_disentangle.inference.latents import Latents
-from ppl_disentangle.inference.schedules import Weight
+from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
+from ppl_disentangle.inference.elbo.latents import Latents
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.inference.objectives.beta import bound_terms
 from ppl_disentangle.sites import latent_sites
 
 __all__ = ["DIPELBO", "Variant", "covariance"]

@@ -8,10 +8,10 @@ import torch
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
-from ppl_disentangle.inference.beta import evidence_terms
-from ppl_disentangle.inference.critics import TwoPlayerELBO, player_loss
-from ppl_disentangle.inference.latents import Latents
-from ppl_disentangle.inference.schedules import Weight
+from ppl_disentangle.inference.elbo.critics import TwoPlayerELBO, player_loss
+from ppl_disentangle.inference.elbo.latents import Latents
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.inference.objectives.beta import evidence_terms
 from ppl_disentangle.sites import deterministic_sites, latent_sites
 
 __all__ = ["DomainELBO"]
@@ -36,7 +36,7 @@ class DomainELBO(TwoPlayerELBO):
         latent: the name of c.
         beta: weight of the divergences.
         weight: lambda.
-        **options: of the game and its critic, as in :class:`~ppl_disentangle.inference.critics.TwoPlayerELBO`.
+        **options: of the game and its critic, as in :class:`~ppl_disentangle.inference.elbo.critics.TwoPlayerELBO`.
 
     Raises:
         ValueError: another loss, or a negative weight; when called, a pair without that latent.

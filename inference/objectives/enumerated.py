@@ -9,10 +9,10 @@ import torch
 from pyro.poutine import Trace
 from torch import Tensor
 
-from ppl_disentangle.inference.beta import kl
-from ppl_disentangle.inference.decomposed import DecomposedELBO
-from ppl_disentangle.inference.latents import Latents
-from ppl_disentangle.inference.schedules import Weight
+from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
+from ppl_disentangle.inference.elbo.latents import Latents
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.inference.objectives.beta import kl
 from ppl_disentangle.sites import enumerated_traces, latent_sites, observed_sites
 
 __all__ = ["EnumeratedELBO"]

@@ -10,10 +10,10 @@ from pyro.poutine import Trace
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from ppl_disentangle.inference.beta import bound_terms
-from ppl_disentangle.inference.critics import TwoPlayerELBO, critic_network
-from ppl_disentangle.inference.latents import Latents, innermost, rows
-from ppl_disentangle.inference.schedules import Weight
+from ppl_disentangle.inference.elbo.critics import TwoPlayerELBO, critic_network
+from ppl_disentangle.inference.elbo.latents import Latents, innermost, rows
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.inference.objectives.beta import bound_terms
 from ppl_disentangle.sites import Plate, Site, latent_sites
 
 __all__ = ["FactorELBO", "permute_latents"]
@@ -53,7 +53,7 @@ class FactorELBO(TwoPlayerELBO):
         ValueError: another way to permute.
 
     Example:
-        >>> from ppl_disentangle.inference.density_ratio import FactorELBO
+        >>> from ppl_disentangle.inference.objectives.factor_vae import FactorELBO
         >>> elbo = FactorELBO(10, gamma=40.0)
         >>> optim = pyro.optim.PyroOptim(torch.optim.Adam, elbo.svi_options(lr=1e-3))
 

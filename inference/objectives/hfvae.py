@@ -8,10 +8,10 @@ from typing import Any
 from pyro.poutine import Trace
 from torch import Tensor
 
-from ppl_disentangle.inference.aggregate import AggregateELBO, Estimator
-from ppl_disentangle.inference.decomposed import added, log_likelihood
-from ppl_disentangle.inference.latents import Latents
-from ppl_disentangle.inference.schedules import Weight
+from ppl_disentangle.inference.elbo.aggregate import AggregateELBO, Estimator
+from ppl_disentangle.inference.elbo.decomposed import added, log_likelihood
+from ppl_disentangle.inference.elbo.latents import Latents
+from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.sites import Site, latent_sites
 
 __all__ = ["HFELBO"]
@@ -28,7 +28,7 @@ class HFELBO(AggregateELBO):
 
     z^g is a group of latent sites side by side, z^g_d one of its coordinates, and q(z) = 1/N sum_n q(z | x_n) the
     aggregate posterior over the N data, estimated as in
-    :class:`~ppl_disentangle.inference.aggregate.AggregateELBO`. Terms: ``"log_likelihood"``, ``"mutual_information"``,
+    :class:`~ppl_disentangle.inference.AggregateELBO`. Terms: ``"log_likelihood"``, ``"mutual_information"``,
     ``"between_groups"``, ``"within_groups"``, ``"dimension_wise_kl"``, the last four with the sign of parts of the
     bound, each summed over the data that the batch stands for. Their sum is the bound of ``Trace_ELBO`` at the same
     draw, whatever the estimator. A large weight between groups and a small one within asks for groups that are

@@ -9,9 +9,9 @@ import torch
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
-from ppl_disentangle.inference.critics import Game, TwoPlayerELBO, player_loss
-from ppl_disentangle.inference.latents import Latents, plate_of_latents
-from ppl_disentangle.inference.schedules import Weight
+from ppl_disentangle.inference.elbo.critics import Game, TwoPlayerELBO, player_loss
+from ppl_disentangle.inference.elbo.latents import Latents, plate_of_latents
+from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.sites import Site, dreamt_latents, dreamt_traces, real_and_dreamt
 
 __all__ = ["AdversarialMI"]
@@ -40,7 +40,7 @@ class AdversarialMI(TwoPlayerELBO):
     Args:
         critic: a module from data to one logit each.
         weight: lambda; the authors' code has 1.
-        loss: the game, see :func:`~ppl_disentangle.inference.critics.verdict_loss`. The variant in [2] is
+        loss: the game, see :func:`~ppl_disentangle.inference.elbo.critics.verdict_loss`. The variant in [2] is
             ``loss="wasserstein", gradient_penalty=10``, with ``weight=200`` and codes read by squared error.
         gradient_penalty: weight of the penalty on the critic's gradient, WGAN-GP's for ``"wasserstein"``, else R1.
         critic_options: options of the critic's optimiser; by default those of the pair.
@@ -50,8 +50,8 @@ class AdversarialMI(TwoPlayerELBO):
         ValueError: another loss, a negative weight, or vectorised particles.
 
     Example:
-        >>> from ppl_disentangle.inference.adversarial import AdversarialMI
-        >>> from ppl_disentangle.inference.critics import critic_network
+        >>> from ppl_disentangle.inference.objectives.info_gan import AdversarialMI
+        >>> from ppl_disentangle.inference.elbo.critics import critic_network
         >>> elbo = AdversarialMI(critic_network(2, hidden=64, layers=2), critic_options={"lr": 2e-3})
 
     References:

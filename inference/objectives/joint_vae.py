@@ -18,11 +18,11 @@ from torch.distributions import (
     kl_divergence,
 )
 
-from ppl_disentangle.inference.beta import kl
-from ppl_disentangle.inference.capacity import capacity_gap, check_capacity, total_and_by_datum
-from ppl_disentangle.inference.decomposed import DecomposedELBO, log_likelihood
-from ppl_disentangle.inference.latents import Latents, innermost
-from ppl_disentangle.inference.schedules import Linear, Weight, at_step, spelled
+from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO, log_likelihood
+from ppl_disentangle.inference.elbo.latents import Latents, innermost
+from ppl_disentangle.inference.elbo.schedules import Linear, Weight, at_step, spelled
+from ppl_disentangle.inference.objectives.beta import kl
+from ppl_disentangle.inference.objectives.capacity import capacity_gap, check_capacity, total_and_by_datum
 from ppl_disentangle.sites import PARTICLES, Plate, Site, latent_sites
 
 __all__ = ["JointELBO", "categorical_kl", "max_discrete_capacity"]
@@ -66,8 +66,8 @@ class JointELBO(DecomposedELBO):
             prior of a discrete latent that is of another kind.
 
     Example:
-        >>> from ppl_disentangle.inference.joint import JointELBO
-        >>> from ppl_disentangle.inference.schedules import Linear
+        >>> from ppl_disentangle.inference.objectives.joint_vae import JointELBO
+        >>> from ppl_disentangle.inference.elbo.schedules import Linear
         >>> elbo = JointELBO(Linear(0.0, 5.0, 25_000), Linear(0.0, 2.0, 25_000), discrete_gamma=50.0)
 
     References:

@@ -10,10 +10,10 @@ from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
-from ppl_disentangle.inference.critics import TwoPlayerELBO, player_loss
-from ppl_disentangle.inference.latents import Latents
-from ppl_disentangle.inference.processes import join, num_processes
-from ppl_disentangle.inference.schedules import Weight
+from ppl_disentangle.inference.distributed.processes import join, num_processes
+from ppl_disentangle.inference.elbo.critics import TwoPlayerELBO, player_loss
+from ppl_disentangle.inference.elbo.latents import Latents
+from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.sites import (
     deterministic_sites,
     dreamt_latents,
@@ -53,7 +53,7 @@ class StructuredGame(TwoPlayerELBO):
         label: the name of y.
         read_class: lambda of the class.
         read_style: lambda of the style. log q(z | x) has no upper bound: of much weight it makes all of x a style.
-        **options: of the game and its critics, as in :class:`~ppl_disentangle.inference.critics.TwoPlayerELBO`;
+        **options: of the game and its critics, as in :class:`~ppl_disentangle.inference.elbo.critics.TwoPlayerELBO`;
             particles are not for it.
 
     Raises:

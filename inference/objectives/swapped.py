@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
-from ppl_disentangle.inference.beta import evidence_terms
-from ppl_disentangle.inference.critics import TwoPlayerELBO, player_loss
-from ppl_disentangle.inference.schedules import Weight
+from ppl_disentangle.inference.elbo.critics import TwoPlayerELBO, player_loss
+from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.inference.objectives.beta import evidence_terms
 from ppl_disentangle.sites import data_of, deterministic_sites
 
 __all__ = ["SwapELBO"]
@@ -33,10 +33,10 @@ class SwapELBO(TwoPlayerELBO):
 
     Args:
         critic: a module from two observations, each ``(batch, *event)``, to one logit each, such as
-            :class:`~ppl_disentangle.inference.critics.JointCritic`.
+            :class:`~ppl_disentangle.inference.JointCritic`.
         beta: weight of the divergences.
         weight: lambda.
-        **options: of the game and its critic, as in :class:`~ppl_disentangle.inference.critics.TwoPlayerELBO`.
+        **options: of the game and its critic, as in :class:`~ppl_disentangle.inference.elbo.critics.TwoPlayerELBO`.
 
     Raises:
         ValueError: another loss, or a negative weight.

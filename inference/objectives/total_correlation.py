@@ -7,10 +7,10 @@ from typing import Any
 from pyro.poutine import Trace
 from torch import Tensor
 
-from ppl_disentangle.inference.aggregate import AggregateELBO, Estimator
-from ppl_disentangle.inference.decomposed import added, log_likelihood
-from ppl_disentangle.inference.latents import Latents
-from ppl_disentangle.inference.schedules import Weight
+from ppl_disentangle.inference.elbo.aggregate import AggregateELBO, Estimator
+from ppl_disentangle.inference.elbo.decomposed import added, log_likelihood
+from ppl_disentangle.inference.elbo.latents import Latents
+from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.sites import latent_sites
 
 __all__ = ["TCELBO"]
@@ -25,7 +25,7 @@ class TCELBO(AggregateELBO):
        - \gamma \underbrace{\mathbb E \sum_d \log \frac{q(z_d)}{p(z_d)}}_{\text{dimension-wise KL}}
 
     z are all latents of the pair side by side; q(z) = 1/N sum_n q(z | x_n) is the aggregate posterior over the N
-    data, estimated as in :class:`~ppl_disentangle.inference.aggregate.AggregateELBO`. Terms: ``"log_likelihood"``,
+    data, estimated as in :class:`~ppl_disentangle.inference.AggregateELBO`. Terms: ``"log_likelihood"``,
     ``"mutual_information"``, ``"total_correlation"``, ``"dimension_wise_kl"``, the last three with the sign of
     parts of the bound. Their sum is the bound of ``Trace_ELBO`` at the same draw, whatever the estimator.
 

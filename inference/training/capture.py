@@ -17,9 +17,9 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.optim import Optimizer
 
-from ppl_disentangle.inference.graph_passes import simplified
-from ppl_disentangle.inference.replay import Replay
-from ppl_disentangle.inference.update import is_plain_adam
+from ppl_disentangle.inference.training.graph_passes import simplified
+from ppl_disentangle.inference.training.replay import Replay
+from ppl_disentangle.inference.training.update import is_plain_adam
 from ppl_disentangle.story import fork_randomness
 
 __all__ = ["NotCapturedError", "StepGraph", "in_short"]

@@ -14,12 +14,12 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.inference.batches import Batches
-from ppl_disentangle.inference.beta import BetaELBO
-from ppl_disentangle.inference.loop import Compile, run
-from ppl_disentangle.inference.processes import num_processes, process
-from ppl_disentangle.inference.state import UNDECIDED
-from ppl_disentangle.inference.trainer import Judge, Trainer, forgets_num_data, fused_adam
+from ppl_disentangle.inference.distributed.processes import num_processes, process
+from ppl_disentangle.inference.objectives.beta import BetaELBO
+from ppl_disentangle.inference.training.batches import Batches
+from ppl_disentangle.inference.training.loop import Compile, run
+from ppl_disentangle.inference.training.state import UNDECIDED
+from ppl_disentangle.inference.training.trainer import Judge, Trainer, forgets_num_data, fused_adam
 from ppl_disentangle.story import GenerativeStory, Pair, fork_randomness, parameters_stay_local, story_of
 
 __all__ = ["fit", "resolve_device"]

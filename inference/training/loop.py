@@ -17,11 +17,11 @@ from typing import Any, Literal
 import numpy as np
 import pyro
 
-from ppl_disentangle.inference.capture import NotCapturedError
-from ppl_disentangle.inference.errors import NonFiniteError, TrainingInterrupted
-from ppl_disentangle.inference.processes import agreed, num_processes, process
-from ppl_disentangle.inference.state import UNDECIDED, TrainingState
-from ppl_disentangle.inference.trainer import Judge, Trainer
+from ppl_disentangle.inference.distributed.processes import agreed, num_processes, process
+from ppl_disentangle.inference.training.capture import NotCapturedError
+from ppl_disentangle.inference.training.errors import NonFiniteError, TrainingInterrupted
+from ppl_disentangle.inference.training.state import UNDECIDED, TrainingState
+from ppl_disentangle.inference.training.trainer import Judge, Trainer
 
 __all__ = ["run"]
 

@@ -13,7 +13,7 @@ import xarray as xr
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ppl_disentangle.checkpoints import load_tensors, save_tensors
+from ppl_disentangle.storage import load_tensors, save_tensors
 
 __all__ = ["UNDECIDED", "History", "TrainingState"]
 

@@ -17,14 +17,14 @@ from torch.amp import autocast
 from torch.optim import Optimizer
 
 from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.inference.batches import Batches
-from ppl_disentangle.inference.bounds import evidence
-from ppl_disentangle.inference.capture import NotCapturedError, StepGraph, in_short
-from ppl_disentangle.inference.decomposed import DecomposedELBO
-from ppl_disentangle.inference.errors import NonFiniteError
-from ppl_disentangle.inference.processes import agreed, first_of, mean, num_processes, process, shared
-from ppl_disentangle.inference.state import History, TrainingState
-from ppl_disentangle.inference.update import Update
+from ppl_disentangle.inference.bounds.evidence import evidence
+from ppl_disentangle.inference.distributed.processes import agreed, first_of, mean, num_processes, process, shared
+from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
+from ppl_disentangle.inference.training.batches import Batches
+from ppl_disentangle.inference.training.capture import NotCapturedError, StepGraph, in_short
+from ppl_disentangle.inference.training.errors import NonFiniteError
+from ppl_disentangle.inference.training.state import History, TrainingState
+from ppl_disentangle.inference.training.update import Update
 from ppl_disentangle.sites import data_plate, first_non_finite, observed_sites, paired_traces
 from ppl_disentangle.story import GenerativeStory, fork_randomness
 

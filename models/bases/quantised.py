@@ -12,7 +12,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.lattice import Lattice
+from ppl_disentangle.models.bases.lattice import Lattice
 from ppl_disentangle.network_choice import Networks
 from ppl_disentangle.sites import state_auxiliary
 from ppl_disentangle.story import GenerativeStory

@@ -14,8 +14,8 @@ from pyro.distributions import TorchDistribution
 from pyro.infer import ELBO
 from torch import Tensor, nn
 
+from ppl_disentangle.causal.structural import NOISE, StructuralPrior, _where_known
 from ppl_disentangle.story import GenerativeStory
-from ppl_disentangle.structural import NOISE, StructuralPrior, _where_known
 
 __all__ = ["Posterior", "StructuralVAE", "check_names", "noisy_labels"]
 

@@ -14,16 +14,16 @@ import xarray as xr
 from pyro import poutine
 from torch import Tensor
 
-from ppl_disentangle.branching import Branch, Enough
-from ppl_disentangle.interventions import Action
+from ppl_disentangle.causal.branching import Branch, Enough
+from ppl_disentangle.causal.interventions import Action
+from ppl_disentangle.causal.structural import NOISE, StructuralPrior
+from ppl_disentangle.causal.worlds import Worlds, worlds
 from ppl_disentangle.representation import code_names, evaluating, observation_dims
 from ppl_disentangle.sites import sampled_sites
 from ppl_disentangle.story import GenerativeStory, story_of
-from ppl_disentangle.structural import NOISE, StructuralPrior
-from ppl_disentangle.worlds import Worlds, worlds
 
 if TYPE_CHECKING:
-    from ppl_disentangle.support import Support
+    from ppl_disentangle.causal.support import Support
 
 __all__ = ["counterfactual"]
 
@@ -43,14 +43,14 @@ def counterfactual(
     r"""What the units ``x`` would have been under each of ``actions``, the third rung of the ladder of causation.
 
     Abduction: the guide draws the latents of each unit, for a structural story the noise of its nodes. Action and
-    prediction: the model runs under :func:`~ppl_disentangle.worlds.worlds` with these latents, all worlds, draws and
+    prediction: the model runs under :func:`~ppl_disentangle.causal.worlds` with these latents, all worlds, draws and
     units in one pass [1]. Of a likelihood with location and scale, the unit's own pixel noise
     :math:`(x - \mu) / \sigma` is abducted too, so that the factual world returns x itself.
 
     Args:
         story: a story.
         x: units as float observations ``(batch, *event)``.
-        actions: what :func:`~ppl_disentangle.interventions.do` takes, for one world or for each of several; ``{}`` is
+        actions: what :func:`~ppl_disentangle.causal.do` takes, for one world or for each of several; ``{}`` is
             the factual world. Values may differ by unit.
         num_samples: draws of the latents of each unit; ``None``: one, the latents that stand for x.
         seed: of the draws.
@@ -59,7 +59,7 @@ def counterfactual(
             values that the guide drew.
         noise: ``"mean"`` returns mean images; so does ``"abduct"`` where the noise is not known, as of Bernoulli
             pixels. The attribute ``noise`` of each variable of data says which.
-        support: where the data are, from :func:`~ppl_disentangle.support.support`; warns of worlds outside it.
+        support: where the data are, from :func:`~ppl_disentangle.causal.support`; warns of worlds outside it.
         **conditions: what the story is given with each unit, such as ``labels``, for guide and model as they take it.
 
     Returns:
@@ -77,7 +77,7 @@ def counterfactual(
     Example:
         >>> from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
         >>> from ppl_disentangle.models import CausalVAE
-        >>> from ppl_disentangle.structural import StructuralPrior
+        >>> from ppl_disentangle.causal.structural import StructuralPrior
         >>> prior = StructuralPrior("light -> shadow")
         >>> story = CausalVAE(prior, Gaussian(nn.Linear(6, 4)), GaussianLearnedScale(nn.Linear(2, 6)))
         >>> what_if = counterfactual(story, torch.rand(3, 6), [{}, {"light": 1.0}], num_samples=2)

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from torch import Tensor
 
-from ppl_disentangle.units import Effect, Held, Population, Units, Values
+from ppl_disentangle.causal.population import Effect, Held, Population, Units, Values
 
 __all__ = ["Units", "average_effect", "conditional_effects", "individual_effects", "mediated_effects"]
 
@@ -36,9 +36,9 @@ def average_effect(story: Any, cause: str, effect: Effect, *, values: Values, **
 
     Example:
         >>> from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
-        >>> from ppl_disentangle.mechanisms import LinearGaussian
+        >>> from ppl_disentangle.causal.mechanisms import LinearGaussian
         >>> from ppl_disentangle.models import CausalVAE
-        >>> from ppl_disentangle.structural import StructuralPrior
+        >>> from ppl_disentangle.causal.structural import StructuralPrior
         >>> prior = StructuralPrior("light -> shadow", LinearGaussian)
         >>> story = CausalVAE(prior, Gaussian(nn.Linear(6, 4)), GaussianLearnedScale(nn.Linear(2, 6)))
         >>> found = average_effect(story, "light", "shadow", values=(0.0, 2.0), num_units=10)

@@ -23,7 +23,7 @@ from ppl_disentangle.sites import Site, deterministic_sites, sampled_sites
 from ppl_disentangle.story import GenerativeStory, fork_randomness, parameters_stay_local, story_of
 
 if TYPE_CHECKING:
-    from ppl_disentangle.support import Support
+    from ppl_disentangle.causal.support import Support
 
 __all__ = ["Action", "do", "shift"]
 
@@ -41,7 +41,7 @@ def do(story: GenerativeStory, actions: Mapping[str, Action], *, support: Suppor
 
     This is the story under do(site := value), the second rung of the ladder of causation: what becomes of units drawn
     anew. For what would have become of given units see
-    :func:`~ppl_disentangle.counterfactuals.counterfactual`.
+    :func:`~ppl_disentangle.causal.counterfactual`.
 
     A value is set for a whole latent, or a node of a causal graph, by ``pyro.do``; by a messenger of our own where it
     is a function of the natural value (:func:`shift`), a draw from a distribution, or one coordinate of a vector
@@ -54,7 +54,7 @@ def do(story: GenerativeStory, actions: Mapping[str, Action], *, support: Suppor
     Args:
         story: a story.
         actions: what each site is set to, by name.
-        support: where the data are, from :func:`~ppl_disentangle.support.support`; warns of values outside it.
+        support: where the data are, from :func:`~ppl_disentangle.causal.support`; warns of values outside it.
 
     Raises:
         KeyError: a name is no latent, node or coordinate of the story. (``pyro.do`` alone ignores it.)

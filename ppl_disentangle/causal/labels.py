@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ppl_disentangle.causal.interventions import Action, Shift
 from ppl_disentangle.data import CausalDataset, FactorDataset, with_conditions
-from ppl_disentangle.interventions import Action, Shift
 from ppl_disentangle.story import GenerativeStory
 
 __all__ = ["NodeUnits", "label_columns", "needed_labels", "with_labels", "with_needed_labels"]
@@ -39,7 +39,7 @@ class NodeUnits:
 
         Args:
             name: the node.
-            action: a number, or what :func:`~ppl_disentangle.interventions.shift` returns.
+            action: a number, or what :func:`~ppl_disentangle.causal.shift` returns.
             natural: the node's natural values, in the units of the data.
         """
         if name not in self.mean:

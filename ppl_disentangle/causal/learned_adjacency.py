@@ -91,7 +91,7 @@ class LearnedAdjacency(nn.Module):
         return weights if weights.dim() == 2 else torch.linalg.vector_norm(weights, dim=0)
 
     def cycles(self, measure: Callable[[Tensor], Tensor]) -> Tensor:
-        """A measure of :mod:`~ppl_disentangle.acyclicity` of the weights, those of required edges counted as 1."""
+        """The acyclicity ``measure`` of the weights; required edges count as 1."""
         return measure(torch.where(self.required, 1.0, self.matrix()))
 
     def size(self) -> Tensor:

@@ -11,12 +11,12 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from ppl_disentangle.branching import Branch
-from ppl_disentangle.counterfactuals import abduct, event_dims_of, predict
-from ppl_disentangle.interventions import Action, intervenable, resolve
+from ppl_disentangle.causal.branching import Branch
+from ppl_disentangle.causal.counterfactuals import abduct, event_dims_of, predict
+from ppl_disentangle.causal.interventions import Action, intervenable, resolve
+from ppl_disentangle.causal.worlds import Worlds, worlds
 from ppl_disentangle.representation import code_names, evaluating
 from ppl_disentangle.story import story_of
-from ppl_disentangle.worlds import Worlds, worlds
 
 __all__ = ["Population", "Units", "interval_of"]
 

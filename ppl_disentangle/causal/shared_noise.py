@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution, OneHotCategorical, TransformedDistribution
 from torch.nn.functional import one_hot
 
-from ppl_disentangle.mechanisms.categorical import gumbels_of_class
+from ppl_disentangle.causal.mechanisms.categorical import gumbels_of_class
 
 __all__ = ["draw_in_common", "transport"]
 
@@ -63,7 +63,7 @@ def transport(fn: TorchDistribution, value: Tensor, plates: int) -> Tensor:
 
     where there are location and scale, so that a world in which both are the same has the very value. A transformed
     distribution is inverted instead; of a class, Gumbel noise that gives it is drawn, as by
-    :class:`~ppl_disentangle.mechanisms.Categorical`.
+    :class:`~ppl_disentangle.causal.mechanisms.Categorical`.
 
     Args:
         fn: a distribution whose first batch dimension is the world, the first one factual; or one without worlds.

@@ -10,11 +10,11 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from ppl_disentangle.counterfactuals import abduct, predict
-from ppl_disentangle.interventions import Action, intervenable, resolve
+from ppl_disentangle.causal.counterfactuals import abduct, predict
+from ppl_disentangle.causal.interventions import Action, intervenable, resolve
+from ppl_disentangle.causal.worlds import worlds
 from ppl_disentangle.representation import evaluating
 from ppl_disentangle.story import story_of
-from ppl_disentangle.worlds import worlds
 
 __all__ = ["smallest_intervention"]
 
@@ -66,9 +66,9 @@ def smallest_intervention(
 
     Example:
         >>> from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
-        >>> from ppl_disentangle.mechanisms import LinearGaussian
+        >>> from ppl_disentangle.causal.mechanisms import LinearGaussian
         >>> from ppl_disentangle.models import CausalVAE
-        >>> from ppl_disentangle.structural import StructuralPrior
+        >>> from ppl_disentangle.causal.structural import StructuralPrior
         >>> prior = StructuralPrior("light -> shadow; angle -> shadow", LinearGaussian)
         >>> story = CausalVAE(prior, Gaussian(nn.Linear(6, 6)), GaussianLearnedScale(nn.Linear(3, 6)))
         >>> found = smallest_intervention(story, torch.rand(2, 6), ["light", "angle"], "shadow", 0.1)

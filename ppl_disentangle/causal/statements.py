@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ppl_disentangle.interventions import shift
+from ppl_disentangle.causal.interventions import shift
 
 __all__ = ["read_statements"]
 

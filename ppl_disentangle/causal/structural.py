@@ -12,8 +12,8 @@ from pyro import poutine
 from pyro.distributions import Independent, MaskedMixture, Normal, TorchDistribution
 from torch import Tensor, nn
 
+from ppl_disentangle.causal.mechanisms import AdditiveNoise, Mechanism
 from ppl_disentangle.graphs import as_dag, parents, topological_order
-from ppl_disentangle.mechanisms import AdditiveNoise, Mechanism
 
 __all__ = ["NOISE", "StructuralPrior"]
 
@@ -36,7 +36,7 @@ class StructuralPrior(nn.Module):
     Args:
         graph: what :func:`~ppl_disentangle.graphs.as_dag` takes.
         mechanism: ``mechanism(dim, parent_dim)`` for all nodes, or by node; a node may also have a mechanism that is
-            built already. Nodes that are not named have :class:`~ppl_disentangle.mechanisms.AdditiveNoise`.
+            built already. Nodes that are not named have :class:`~ppl_disentangle.causal.mechanisms.AdditiveNoise`.
         dims: number of coordinates of a node, by node; 1 for those that are not named.
 
     Raises:

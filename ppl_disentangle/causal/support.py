@@ -13,15 +13,15 @@ from numpy import ndarray
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ppl_disentangle.causal.interventions import Action, intervenable, resolve
+from ppl_disentangle.causal.worlds import in_words, worlds
 from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.interventions import Action, intervenable, resolve
 from ppl_disentangle.representation import code_names, encode, evaluating, float_batches
 from ppl_disentangle.sites import Site
 from ppl_disentangle.story import GenerativeStory, story_of
-from ppl_disentangle.worlds import in_words, worlds
 
 if TYPE_CHECKING:
-    from ppl_disentangle.interventions import Intervened
+    from ppl_disentangle.causal.interventions import Intervened
 
 __all__ = ["OutsideSupportWarning", "Support", "support"]
 
@@ -51,7 +51,7 @@ def support(story: Any, data: FactorDataset | Tensor, *, seed: int = 0) -> Suppo
 
     Example:
         >>> from ppl_disentangle.conditionals import Bernoulli, Gaussian
-        >>> from ppl_disentangle.interventions import do
+        >>> from ppl_disentangle.causal.interventions import do
         >>> from ppl_disentangle.models import BetaVAE
         >>> story = BetaVAE(Gaussian(nn.Linear(6, 4)), Bernoulli(nn.Linear(2, 6)), 2)
         >>> seen = support(story, torch.rand(50, 6))

@@ -13,8 +13,8 @@ from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from ppl_disentangle.branching import Branch
-from ppl_disentangle.interventions import Action, Shift, all_sites, read_actions
+from ppl_disentangle.causal.branching import Branch
+from ppl_disentangle.causal.interventions import Action, Shift, all_sites, read_actions
 from ppl_disentangle.story import story_of
 
 __all__ = ["Worlds", "worlds"]
@@ -25,14 +25,14 @@ FACTUAL = "factual"
 def worlds(story: Any, actions: Sequence[Mapping[str, Action]]) -> Worlds:
     """A story under several interventions at once, which may differ in the sites that they set.
 
-    This is equivalent to one :func:`~ppl_disentangle.interventions.do` for each world, all with the same noise, and
+    This is equivalent to one :func:`~ppl_disentangle.causal.do` for each world, all with the same noise, and
     their results stacked. The worlds are one batch axis left of the story's plates. What no world touches, and what
     follows from nothing that one touches, is computed once. The networks of the story must take inputs with any number
     of batch dimensions, as those in :mod:`~ppl_disentangle.conditionals` with ``input_dims`` do.
 
     Args:
         story: a story.
-        actions: for each world what :func:`~ppl_disentangle.interventions.do` takes; ``{}`` is the factual world.
+        actions: for each world what :func:`~ppl_disentangle.causal.do` takes; ``{}`` is the factual world.
 
     Raises:
         KeyError: as in ``do``.
@@ -41,7 +41,7 @@ def worlds(story: Any, actions: Sequence[Mapping[str, Action]]) -> Worlds:
 
     Example:
         >>> from ppl_disentangle.conditionals import Bernoulli, Gaussian
-        >>> from ppl_disentangle.interventions import shift
+        >>> from ppl_disentangle.causal.interventions import shift
         >>> from ppl_disentangle.models import BetaVAE
         >>> story = BetaVAE(Gaussian(nn.Linear(6, 8)), Bernoulli(nn.Linear(4, 6)), 4)
         >>> three = worlds(story, [{}, {"z[0]": 1.0}, {"z[0]": shift(0.5), "z[3]": dist.Normal(0.0, 1.0)}])

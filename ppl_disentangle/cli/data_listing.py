@@ -11,10 +11,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ppl_disentangle.checkpoints import atomic_path
 from ppl_disentangle.data.base import Factor, FactorDataset, FactorGrid
 from ppl_disentangle.data.catalogue import Entry, catalogue
 from ppl_disentangle.data.load import NAMES, load_data
+from ppl_disentangle.storage import atomic_path
 
 __all__ = ["data_sheet", "described", "listed", "write_sheet"]
 

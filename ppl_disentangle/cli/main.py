@@ -112,7 +112,7 @@ def demo(options: argparse.Namespace) -> int:
 
     Needs no data, no network and no GPU; minutes on two cores.
     """
-    from ppl_disentangle.demo import run_demo
+    from ppl_disentangle.runs.demo import run_demo
 
     return run_demo(
         options.out, seed=options.seed, steps=options.steps, short=options.short, progress=not options.quiet
@@ -152,7 +152,7 @@ def data_sets(options: argparse.Namespace) -> int:
 
     Of a grid, the sheet shows random images and each factor going through its values; of other data random images.
     """
-    from ppl_disentangle.data_listing import described, listed, write_sheet
+    from ppl_disentangle.cli.data_listing import described, listed, write_sheet
 
     if options.sheet and not options.name:
         raise ValueError("expected NAME: of which data is the sheet?")
@@ -197,10 +197,10 @@ def _train_arguments(command: argparse.ArgumentParser) -> None:
 
 def train(options: argparse.Namespace) -> int:
     """Fit a story to data; then measure it, draw it and write its report."""
-    from ppl_disentangle.demo import finish
-    from ppl_disentangle.inference.allocator import keep_freed_memory
-    from ppl_disentangle.inference.processes import first_of, group_of_processes, process
-    from ppl_disentangle.runs import Run
+    from ppl_disentangle.inference.distributed.processes import first_of, group_of_processes, process
+    from ppl_disentangle.inference.training.allocator import keep_freed_memory
+    from ppl_disentangle.runs.demo import finish
+    from ppl_disentangle.runs.folder import Run
 
     keep_freed_memory()
     if not (options.resume or options.story):
@@ -217,8 +217,8 @@ def train(options: argparse.Namespace) -> int:
 
 
 def _new_run(options: argparse.Namespace) -> Any:
-    from ppl_disentangle.demo import configure
-    from ppl_disentangle.runs import Run, free_folder
+    from ppl_disentangle.runs.demo import configure
+    from ppl_disentangle.runs.folder import Run, free_folder
 
     story = {k: getattr(options, k) for k in ("latent_dim", "network", "likelihood", "seed")}
     story |= {"name": options.story, "options": _settings(options.set)}
@@ -260,8 +260,8 @@ def _evaluate_arguments(command: argparse.ArgumentParser) -> None:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Score a run's codes beside baselines, chance and the score of a perfect code."""
-    from ppl_disentangle.inference.allocator import keep_freed_memory
-    from ppl_disentangle.runs import Run, format_scores
+    from ppl_disentangle.inference.training.allocator import keep_freed_memory
+    from ppl_disentangle.runs.folder import Run, format_scores
 
     keep_freed_memory()
     run = Run.open(options.run)
@@ -275,7 +275,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def traverse(options: argparse.Namespace) -> int:
     """Draw a run: traversals, reconstructions, terms, and which coordinate goes with which factor."""
-    from ppl_disentangle.runs import Run
+    from ppl_disentangle.runs.folder import Run
 
     Run.open(options.run).draw()
     print(options.run / "figures" / "traversals.png")
@@ -303,9 +303,9 @@ def intervene(options: argparse.Namespace) -> int:
     run's nodes: standard deviations of the labels from their mean. Of other stories: held-out images, and the codes
     that are read back from them.
     """
-    from ppl_disentangle.do_statements import read_statements
-    from ppl_disentangle.node_table import format_nodes, sentences
-    from ppl_disentangle.runs import Run
+    from ppl_disentangle.causal.statements import read_statements
+    from ppl_disentangle.runs.folder import Run
+    from ppl_disentangle.runs.tables import format_nodes, sentences
 
     actions = read_statements(options.do)
     if options.num < 1:
@@ -344,9 +344,9 @@ def study(options: argparse.Namespace) -> int:
     study.csv, comparison.csv with the models' mean scores and 94 % intervals, and figures. With --select, a run of each
     model is chosen without labels, by how its codes agree with those of the others; printed beside the best one.
     """
-    from ppl_disentangle.analysis import analyse, select_without_labels
-    from ppl_disentangle.study import read_grid, trials
-    from ppl_disentangle.study import study as run_study
+    from ppl_disentangle.studies.analysis import analyse, select_without_labels
+    from ppl_disentangle.studies.study import read_grid, trials
+    from ppl_disentangle.studies.study import study as run_study
 
     folder = options.out or Path("runs") / options.grid.stem
     limits = {name: getattr(options, name) for name in ("executor", "gpus", "workers", "timeout", "retries")}
@@ -367,7 +367,7 @@ def study(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """Write a run's report.html anew."""
-    from ppl_disentangle.runs import Run
+    from ppl_disentangle.runs.folder import Run
 
     print(Run.open(options.run).report())
     return 0

@@ -1,43 +1,43 @@
 """Data sets: observations with the factors that generated them, drawn, read from files, or your own."""
 
 from ppl_disentangle.data.arrays import ArrayDataset, from_arrays, from_torch
-from ppl_disentangle.data.backgrounds import Coloured, Noisy, OnPicture, swirls
 from ppl_disentangle.data.base import Factor, FactorDataset, FactorGrid, Subset
-from ppl_disentangle.data.cars3d import Cars3D
 from ppl_disentangle.data.catalogue import Entry, catalogue
-from ppl_disentangle.data.causal import CausalDataset, Labels
-from ppl_disentangle.data.celeba import CelebA
-from ppl_disentangle.data.conditioned import with_conditions
+from ppl_disentangle.data.causal.dataset import CausalDataset, Labels
+from ppl_disentangle.data.causal.flow import Flow
+from ppl_disentangle.data.causal.input_grid import InputGrid, flow_grid, pendulum_grid
+from ppl_disentangle.data.causal.linear_scm import LinearSCM
+from ppl_disentangle.data.causal.nonlinear_scm import NonlinearSCM
+from ppl_disentangle.data.causal.pendulum import Pendulum
+from ppl_disentangle.data.causal.published_scms import PUBLISHED_SCMS, published_scm
+from ppl_disentangle.data.causal.scm import EquationSCM, SyntheticSCM, random_dag
+from ppl_disentangle.data.causal.thickness import ThicknessIntensity
 from ppl_disentangle.data.digits import digits
-from ppl_disentangle.data.dsprites import DSprites
-from ppl_disentangle.data.files import from_folder, from_npz
-from ppl_disentangle.data.flow import Flow
-from ppl_disentangle.data.groups import groups, sharing, triplets
-from ppl_disentangle.data.idx import from_idx
-from ppl_disentangle.data.input_grid import InputGrid, flow_grid, pendulum_grid
-from ppl_disentangle.data.interventional import interventional
-from ppl_disentangle.data.labelled_names import from_labelled_names
-from ppl_disentangle.data.labels import partial_labels
-from ppl_disentangle.data.linear_scm import LinearSCM
+from ppl_disentangle.data.drawn.backgrounds import Coloured, Noisy, OnPicture, swirls
+from ppl_disentangle.data.drawn.room import Room
+from ppl_disentangle.data.drawn.sprites import Sprites
+from ppl_disentangle.data.drawn.two_objects import TwoObjects
+from ppl_disentangle.data.drawn.xy_squares import XYSquares
+from ppl_disentangle.data.files.cars3d import Cars3D
+from ppl_disentangle.data.files.celeba import CelebA
+from ppl_disentangle.data.files.dsprites import DSprites
+from ppl_disentangle.data.files.idx import from_idx
+from ppl_disentangle.data.files.labelled_names import from_labelled_names
+from ppl_disentangle.data.files.morpho_mnist import MorphoMNIST
+from ppl_disentangle.data.files.mpi3d import MPI3D
+from ppl_disentangle.data.files.own_files import from_folder, from_npz
+from ppl_disentangle.data.files.shapes3d import Shapes3D
+from ppl_disentangle.data.files.smallnorb import SmallNORB
 from ppl_disentangle.data.load import load_data
-from ppl_disentangle.data.morpho_mnist import MorphoMNIST
-from ppl_disentangle.data.mpi3d import MPI3D
-from ppl_disentangle.data.nonlinear_scm import NonlinearSCM
-from ppl_disentangle.data.pairs import pairs
-from ppl_disentangle.data.pendulum import Pendulum
-from ppl_disentangle.data.published_scms import PUBLISHED_SCMS, published_scm
-from ppl_disentangle.data.resampled import correlated, correlated_density, iid
-from ppl_disentangle.data.room import Room
-from ppl_disentangle.data.scm import EquationSCM, SyntheticSCM, random_dag
-from ppl_disentangle.data.shapes3d import Shapes3D
-from ppl_disentangle.data.smallnorb import SmallNORB
-from ppl_disentangle.data.splits import split_combinations, split_where
-from ppl_disentangle.data.sprites import Sprites
-from ppl_disentangle.data.thickness import ThicknessIntensity
-from ppl_disentangle.data.tuples import Tuples
-from ppl_disentangle.data.two_objects import TwoObjects
-from ppl_disentangle.data.walks import laplace_transition, walks
-from ppl_disentangle.data.xy_squares import XYSquares
+from ppl_disentangle.data.sampled.conditioned import with_conditions
+from ppl_disentangle.data.sampled.groups import groups, sharing, triplets
+from ppl_disentangle.data.sampled.interventional import interventional
+from ppl_disentangle.data.sampled.pairs import pairs
+from ppl_disentangle.data.sampled.partial_labels import partial_labels
+from ppl_disentangle.data.sampled.resampled import correlated, correlated_density, iid
+from ppl_disentangle.data.sampled.splits import split_combinations, split_where
+from ppl_disentangle.data.sampled.tuples import Tuples
+from ppl_disentangle.data.sampled.walks import laplace_transition, walks
 
 __all__ = [
     "PUBLISHED_SCMS",

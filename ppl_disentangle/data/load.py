@@ -6,28 +6,28 @@ import difflib
 from collections.abc import Callable
 from pathlib import Path
 
-from ppl_disentangle.data import hdf5, npz
 from ppl_disentangle.data.base import FactorDataset
-from ppl_disentangle.data.cars3d import Cars3D
-from ppl_disentangle.data.celeba import CelebA
+from ppl_disentangle.data.causal.flow import Flow
+from ppl_disentangle.data.causal.input_grid import flow_grid, pendulum_grid
+from ppl_disentangle.data.causal.pendulum import Pendulum
+from ppl_disentangle.data.causal.thickness import ThicknessIntensity
 from ppl_disentangle.data.digits import digits
-from ppl_disentangle.data.dsprites import DSprites
-from ppl_disentangle.data.files import from_folder, from_npz
-from ppl_disentangle.data.flow import Flow
-from ppl_disentangle.data.idx import from_idx, starts_like_idx
-from ppl_disentangle.data.input_grid import flow_grid, pendulum_grid
-from ppl_disentangle.data.labelled_names import from_labelled_names, has_labelled_names
-from ppl_disentangle.data.morpho_mnist import MorphoMNIST
-from ppl_disentangle.data.mpi3d import MPI3D, is_mpi3d
-from ppl_disentangle.data.pendulum import Pendulum
+from ppl_disentangle.data.drawn.room import Room
+from ppl_disentangle.data.drawn.sprites import Sprites
+from ppl_disentangle.data.drawn.two_objects import TwoObjects
+from ppl_disentangle.data.drawn.xy_squares import XYSquares
+from ppl_disentangle.data.files import hdf5, npz
+from ppl_disentangle.data.files.cars3d import Cars3D
+from ppl_disentangle.data.files.celeba import CelebA
+from ppl_disentangle.data.files.dsprites import DSprites
+from ppl_disentangle.data.files.idx import from_idx, starts_like_idx
+from ppl_disentangle.data.files.labelled_names import from_labelled_names, has_labelled_names
+from ppl_disentangle.data.files.morpho_mnist import MorphoMNIST
+from ppl_disentangle.data.files.mpi3d import MPI3D, is_mpi3d
+from ppl_disentangle.data.files.own_files import from_folder, from_npz
+from ppl_disentangle.data.files.shapes3d import Shapes3D
+from ppl_disentangle.data.files.smallnorb import SmallNORB
 from ppl_disentangle.data.python_source import function_of, is_function
-from ppl_disentangle.data.room import Room
-from ppl_disentangle.data.shapes3d import Shapes3D
-from ppl_disentangle.data.smallnorb import SmallNORB
-from ppl_disentangle.data.sprites import Sprites
-from ppl_disentangle.data.thickness import ThicknessIntensity
-from ppl_disentangle.data.two_objects import TwoObjects
-from ppl_disentangle.data.xy_squares import XYSquares
 
 __all__ = ["NAMES", "load_data"]
 

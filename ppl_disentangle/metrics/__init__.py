@@ -1,7 +1,6 @@
 """Measures of how well codes match the factors that generated the data: arrays in, numbers out."""
 
 from ppl_disentangle.metrics.active_units import active_units
-from ppl_disentangle.metrics.baselines import LinearCode, ica, pca
 from ppl_disentangle.metrics.beta_vae_score import beta_vae_score, beta_vae_score_from_codes
 from ppl_disentangle.metrics.dci import (
     DCI,
@@ -13,7 +12,15 @@ from ppl_disentangle.metrics.dci import (
 )
 from ppl_disentangle.metrics.dcimig import dcimig
 from ppl_disentangle.metrics.downstream import downstream_accuracy, sample_efficiency
-from ppl_disentangle.metrics.evaluate import evaluate
+from ppl_disentangle.metrics.estimators.mutual_information import entropies, mutual_information
+from ppl_disentangle.metrics.estimators.neighbour_information import neighbour_information
+from ppl_disentangle.metrics.evaluation.baselines import LinearCode, ica, pca
+from ppl_disentangle.metrics.evaluation.evaluate import evaluate
+from ppl_disentangle.metrics.evaluation.reconstruction import (
+    best_log_likelihood,
+    linear_log_likelihood,
+    marginal_log_likelihood,
+)
 from ppl_disentangle.metrics.explicitness import explicitness
 from ppl_disentangle.metrics.factor_vae_score import factor_vae_score, factor_vae_score_from_codes
 from ppl_disentangle.metrics.gaussian_total_correlation import gaussian_total_correlation
@@ -29,10 +36,7 @@ from ppl_disentangle.metrics.mig_sup import mig_sup
 from ppl_disentangle.metrics.mmcs import mmcs
 from ppl_disentangle.metrics.model_centrality import Centrality, model_centrality
 from ppl_disentangle.metrics.modularity import modularity, modularity_per_code
-from ppl_disentangle.metrics.mutual_information import entropies, mutual_information
-from ppl_disentangle.metrics.neighbour_information import neighbour_information
 from ppl_disentangle.metrics.posterior_collapse import collapsed
-from ppl_disentangle.metrics.reconstruction import best_log_likelihood, linear_log_likelihood, marginal_log_likelihood
 from ppl_disentangle.metrics.sap import sap
 from ppl_disentangle.metrics.udr import UDR, udr
 from ppl_disentangle.metrics.unfairness import Unfairness, total_variation, unfairness, unfairness_from_codes

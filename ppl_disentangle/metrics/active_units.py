@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numpy.typing import ArrayLike
 
-from ppl_disentangle.metrics.arrays import as_codes
+from ppl_disentangle.metrics.estimators.arrays import as_codes
 
 __all__ = ["active_units"]
 

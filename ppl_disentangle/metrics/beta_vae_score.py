@@ -10,10 +10,10 @@ import torch
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from ppl_disentangle.metrics.arrays import as_arrays
-from ppl_disentangle.metrics.drawn import ROWS_PER_CALL, Drawn, Encode, Rendered
+from ppl_disentangle.metrics.estimators.arrays import as_arrays
+from ppl_disentangle.metrics.estimators.drawn import ROWS_PER_CALL, Drawn, Encode, Rendered
+from ppl_disentangle.metrics.estimators.predictors import fit_logistic
 from ppl_disentangle.metrics.factor_vae_score import Given
-from ppl_disentangle.metrics.predictors import fit_logistic
 
 __all__ = ["beta_vae_accuracies", "beta_vae_score", "beta_vae_score_from_codes"]
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from ppl_disentangle.metrics.arrays import as_arrays, varying
-from ppl_disentangle.metrics.mutual_information import entropies, mutual_information
+from ppl_disentangle.metrics.estimators.arrays import as_arrays, varying
+from ppl_disentangle.metrics.estimators.mutual_information import entropies, mutual_information
 
 __all__ = ["dcimig", "separate_information"]
 

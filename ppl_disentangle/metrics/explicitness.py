@@ -6,8 +6,8 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from ppl_disentangle.metrics.arrays import as_split, varying
-from ppl_disentangle.metrics.predictors import fit_logistic
+from ppl_disentangle.metrics.estimators.arrays import as_split, varying
+from ppl_disentangle.metrics.estimators.predictors import fit_logistic
 
 __all__ = ["explicitness"]
 

@@ -10,8 +10,8 @@ import torch
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from ppl_disentangle.metrics.arrays import as_arrays, varying
-from ppl_disentangle.metrics.drawn import ROWS_PER_CALL, Drawn, Encode, Rendered
+from ppl_disentangle.metrics.estimators.arrays import as_arrays, varying
+from ppl_disentangle.metrics.estimators.drawn import ROWS_PER_CALL, Drawn, Encode, Rendered
 
 __all__ = ["Given", "factor_vae_accuracies", "factor_vae_score", "factor_vae_score_from_codes"]
 

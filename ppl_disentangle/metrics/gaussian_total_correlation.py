@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ppl_disentangle.metrics.arrays import as_codes, constant
+from ppl_disentangle.metrics.estimators.arrays import as_codes, constant
 
 __all__ = ["gaussian_total_correlation"]
 

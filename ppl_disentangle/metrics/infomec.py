@@ -8,10 +8,10 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from ppl_disentangle.metrics.arrays import as_arrays, as_classes, constant, varying
-from ppl_disentangle.metrics.mutual_information import entropies, mutual_information
-from ppl_disentangle.metrics.neighbour_information import neighbour_information
-from ppl_disentangle.metrics.predictors import fit_logistic
+from ppl_disentangle.metrics.estimators.arrays import as_arrays, as_classes, constant, varying
+from ppl_disentangle.metrics.estimators.mutual_information import entropies, mutual_information
+from ppl_disentangle.metrics.estimators.neighbour_information import neighbour_information
+from ppl_disentangle.metrics.estimators.predictors import fit_logistic
 
 __all__ = ["InfoMEC", "concentration", "infomec"]
 

@@ -6,9 +6,9 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from ppl_disentangle.metrics.arrays import as_arrays, constant, varying
-from ppl_disentangle.metrics.drawn import Drawn, Encode, Rendered
-from ppl_disentangle.metrics.mutual_information import binned
+from ppl_disentangle.metrics.estimators.arrays import as_arrays, constant, varying
+from ppl_disentangle.metrics.estimators.drawn import Drawn, Encode, Rendered
+from ppl_disentangle.metrics.estimators.mutual_information import binned
 
 __all__ = ["irs", "irs_of_grid"]
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from ppl_disentangle.metrics.arrays import as_split
-from ppl_disentangle.metrics.predictors import Probe, fit_probe
+from ppl_disentangle.metrics.estimators.arrays import as_split
+from ppl_disentangle.metrics.estimators.predictors import Probe, fit_probe
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -8,7 +8,7 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from ppl_disentangle.metrics.arrays import as_numbers, constant
+from ppl_disentangle.metrics.estimators.arrays import as_numbers, constant
 
 __all__ = ["absolute_correlations", "mcc"]
 

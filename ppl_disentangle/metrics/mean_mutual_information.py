@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ppl_disentangle.metrics.arrays import as_codes
-from ppl_disentangle.metrics.mutual_information import binned, mutual_information
+from ppl_disentangle.metrics.estimators.arrays import as_codes
+from ppl_disentangle.metrics.estimators.mutual_information import binned, mutual_information
 
 __all__ = ["mean_mutual_information"]
 

@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from ppl_disentangle.metrics.arrays import as_classes, varying
+from ppl_disentangle.metrics.estimators.arrays import as_classes, varying
+from ppl_disentangle.metrics.estimators.mutual_information import entropies
 from ppl_disentangle.metrics.mig import information_gaps
-from ppl_disentangle.metrics.mutual_information import entropies
 from ppl_disentangle.story import fork_randomness
 
 __all__ = ["mig_exact", "posterior_information"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ppl_disentangle.metrics.arrays import as_array
+from ppl_disentangle.metrics.estimators.arrays import as_array
 
 __all__ = ["mmcs"]
 

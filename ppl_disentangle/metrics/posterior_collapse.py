@@ -6,7 +6,7 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from ppl_disentangle.metrics.arrays import as_array
+from ppl_disentangle.metrics.estimators.arrays import as_array
 
 __all__ = ["collapsed"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from ppl_disentangle.metrics.arrays import as_array, as_numbers, as_split, varying
+from ppl_disentangle.metrics.estimators.arrays import as_array, as_numbers, as_split, varying
 from ppl_disentangle.metrics.mcc import absolute_correlations
 from ppl_disentangle.metrics.mig import information_gaps
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from ppl_disentangle.metrics.arrays import as_codes, constant
+from ppl_disentangle.metrics.estimators.arrays import as_codes, constant
 from ppl_disentangle.metrics.posterior_collapse import collapsed
 
 __all__ = ["UDR", "informative_codes", "udr"]

@@ -12,9 +12,9 @@ from numpy import ndarray
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ppl_disentangle.metrics.arrays import as_array, as_codes, as_split, varying
-from ppl_disentangle.metrics.drawn import Rendered
-from ppl_disentangle.metrics.predictors import Probe, fit_probe
+from ppl_disentangle.metrics.estimators.arrays import as_array, as_codes, as_split, varying
+from ppl_disentangle.metrics.estimators.drawn import Rendered
+from ppl_disentangle.metrics.estimators.predictors import Probe, fit_probe
 
 __all__ = ["Unfairness", "total_variation", "unfairness", "unfairness_from_codes"]
 

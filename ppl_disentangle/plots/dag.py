@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from ppl_disentangle.graphs import as_dag, topological_order
-from ppl_disentangle.sheet import BLUE, DPI, INK, MUTED, ORANGE, TEXT, WIDTH, text_width
+from ppl_disentangle.plots.sheet import BLUE, DPI, INK, MUTED, ORANGE, TEXT, WIDTH, text_width
 
 __all__ = ["plot_dag"]
 

@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import ArrayLike
 
-from ppl_disentangle.representation import IMAGE_DIMS
-from ppl_disentangle.sheet import (
+from ppl_disentangle.plots.sheet import (
     BLUE,
     DPI,
     GRID,
@@ -32,6 +31,7 @@ from ppl_disentangle.sheet import (
     stacked,
     text_width,
 )
+from ppl_disentangle.representation import IMAGE_DIMS
 
 __all__ = [
     "plot_compression",
@@ -223,7 +223,7 @@ def plot_sweep(study: xr.Dataset, metric: str) -> Figure:
     Dots are seeds, the line goes through their medians; dashed is a perfect code, dotted what random codes get.
 
     Args:
-        study: what :func:`~ppl_disentangle.study.results` returns.
+        study: what :func:`~ppl_disentangle.studies.study.results` returns.
         metric: the score.
     """
     runs = study[["score", "chance", "ceiling"]].sel(metric=metric)
@@ -262,7 +262,7 @@ def plot_rank_correlation(correlation: xr.DataArray) -> Figure:
     """How two metrics order the same runs, a panel for each set of data.
 
     Args:
-        correlation: what :func:`~ppl_disentangle.analysis.rank_correlation` returns.
+        correlation: what :func:`~ppl_disentangle.studies.analysis.rank_correlation` returns.
     """
     names, sets = [str(m) for m in correlation["metric"].values], correlation["data"].values
     figure, panels = _panels([str(d) for d in sets], min(2, len(sets)), height=1.0 + 0.28 * len(names))

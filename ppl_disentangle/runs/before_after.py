@@ -13,15 +13,15 @@ import xarray as xr
 from pyro import poutine
 from torch import Tensor
 
-from ppl_disentangle.counterfactuals import counterfactual
+from ppl_disentangle.causal.counterfactuals import counterfactual
+from ppl_disentangle.causal.interventions import Action, Intervened, Shift, do, intervenable, resolve
+from ppl_disentangle.causal.labels import NodeUnits, needed_labels, with_needed_labels
+from ppl_disentangle.causal.support import OutsideSupportWarning, Support, support
 from ppl_disentangle.data import CausalDataset, FactorDataset
 from ppl_disentangle.graphs import topological_order
-from ppl_disentangle.interventions import Action, Intervened, Shift, do, intervenable, resolve
-from ppl_disentangle.node_labels import NodeUnits, needed_labels, with_needed_labels
 from ppl_disentangle.representation import encode, evaluating, observation_dims, reconstruct
 from ppl_disentangle.sites import deterministic_sites, sampled_sites
 from ppl_disentangle.story import GenerativeStory
-from ppl_disentangle.support import OutsideSupportWarning, Support, support
 
 __all__ = [
     "codes_before_after",
@@ -88,9 +88,9 @@ def nodes_before_after(
 
     Args:
         story: a story with a graph.
-        training: what it was fitted to; :func:`~ppl_disentangle.support.support` is judged by some of it.
+        training: what it was fitted to; :func:`~ppl_disentangle.causal.support` is judged by some of it.
         held_out: other units of the same kind.
-        actions: what :func:`~ppl_disentangle.interventions.do` takes.
+        actions: what :func:`~ppl_disentangle.causal.do` takes.
         units: what the nodes are counted in.
         counterfactual: the third rung instead of the second.
         num_shown: number of units that are kept.
@@ -133,7 +133,7 @@ def drawn_before_after(
 
     Args:
         story: a story with a graph.
-        actions: what :func:`~ppl_disentangle.interventions.do` takes.
+        actions: what :func:`~ppl_disentangle.causal.do` takes.
         num_units: number of units.
         seed: of the draws.
         support: warns of actions outside it.
@@ -170,7 +170,7 @@ def units_before_after(
     Args:
         story: a story with a graph.
         x: units as float observations ``(num, *event)``.
-        actions: what :func:`~ppl_disentangle.interventions.do` takes.
+        actions: what :func:`~ppl_disentangle.causal.do` takes.
         num_samples: draws of the noise of each unit, over which nodes and images are averaged.
         seed: of the draws.
         support: warns of actions outside it, judged by the first units.

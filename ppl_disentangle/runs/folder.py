@@ -19,15 +19,15 @@ import xarray as xr
 from torch import Tensor
 
 from ppl_disentangle import metrics
-from ppl_disentangle.before_after import codes_before_after, nodes_before_after, takes_numbers
-from ppl_disentangle.checkpoints import atomic_path, load_tensors, save_tensors
+from ppl_disentangle.causal.interventions import Action
+from ppl_disentangle.causal.labels import NodeUnits, needed_labels, with_labels, with_needed_labels
 from ppl_disentangle.data import CausalDataset, FactorDataset, load_data
 from ppl_disentangle.inference import evidence, fit
-from ppl_disentangle.inference.processes import process
-from ppl_disentangle.interventions import Action
-from ppl_disentangle.node_labels import NodeUnits, needed_labels, with_labels, with_needed_labels
+from ppl_disentangle.inference.distributed.processes import process
 from ppl_disentangle.representation import aggregate_quantiles, encode, encoder, reconstruct, traverse
 from ppl_disentangle.results import to_datatree
+from ppl_disentangle.runs.before_after import codes_before_after, nodes_before_after, takes_numbers
+from ppl_disentangle.storage import atomic_path, load_tensors, save_tensors
 from ppl_disentangle.story import GenerativeStory
 from ppl_disentangle.zoo import build
 
@@ -215,7 +215,7 @@ class Run:
     def draw(self) -> None:
         """All figures."""
         from ppl_disentangle import plots
-        from ppl_disentangle.dag_plot import plot_dag
+        from ppl_disentangle.plots.dag import plot_dag
 
         data = self.data()
         story = self.story(data)
@@ -284,14 +284,14 @@ class Run:
         stories: held-out images, and the codes that the encoder reads back.
 
         Args:
-            actions: numbers, rows of numbers, and what :func:`~ppl_disentangle.interventions.shift` returns, by node in
+            actions: numbers, rows of numbers, and what :func:`~ppl_disentangle.causal.shift` returns, by node in
                 the units of the run; those are what labels were standardised to.
             num: number of units to show.
             counterfactual: the third rung instead of the second.
             seed: of the draws.
 
         Raises:
-            KeyError: as in :func:`~ppl_disentangle.interventions.do`.
+            KeyError: as in :func:`~ppl_disentangle.causal.do`.
             ValueError: as in ``do``, or a counterfactual of a story without a graph.
             TypeError: as in ``do``.
         """
@@ -325,7 +325,7 @@ class Run:
 
     def report(self) -> Path:
         """Write ``report.html`` from what is in the folder."""
-        from ppl_disentangle.report import write_report
+        from ppl_disentangle.runs.report import write_report
 
         return write_report(self.folder)
 

@@ -14,9 +14,9 @@ from typing import Any
 import jinja2
 import xarray as xr
 
-from ppl_disentangle.checkpoints import atomic_path
-from ppl_disentangle.node_table import node_columns, sentences
 from ppl_disentangle.plots import cost_title
+from ppl_disentangle.runs.tables import node_columns, sentences
+from ppl_disentangle.storage import atomic_path
 
 __all__ = ["write_report"]
 

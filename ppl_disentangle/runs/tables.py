@@ -14,7 +14,7 @@ def sentences(result: xr.Dataset) -> list[str]:
     """Which question was asked of which units, in which units its values are, and how right the images are.
 
     Args:
-        result: what :meth:`~ppl_disentangle.runs.Run.intervene` returned for a story with a graph.
+        result: what :meth:`~ppl_disentangle.runs.folder.Run.intervene` returned for a story with a graph.
     """
     told = result.attrs
     if told["rung"] == "intervention":

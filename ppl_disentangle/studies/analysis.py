@@ -11,10 +11,10 @@ import torch
 import xarray as xr
 
 from ppl_disentangle import plots
-from ppl_disentangle.checkpoints import atomic_path
 from ppl_disentangle.metrics import model_centrality, udr
-from ppl_disentangle.runs import Run
-from ppl_disentangle.study import Trial
+from ppl_disentangle.runs.folder import Run
+from ppl_disentangle.storage import atomic_path
+from ppl_disentangle.studies.study import Trial
 
 __all__ = ["analyse", "compare_models", "probability_best", "rank_correlation", "select_without_labels"]
 
@@ -25,7 +25,7 @@ def rank_correlation(study: xr.Dataset) -> xr.DataArray:
     """Spearman's rank correlation of each two metrics over the runs on one data set [1].
 
     Args:
-        study: what :func:`~ppl_disentangle.study.results` returned.
+        study: what :func:`~ppl_disentangle.studies.study.results` returned.
 
     Returns:
         Over ``data``, ``metric`` and ``other``; NaN where a metric is the same for all runs, or fewer than three have
@@ -60,7 +60,7 @@ def compare_models(
     seeds and not of a further run; :func:`probability_best` says how sure the order is.
 
     Args:
-        study: what :func:`~ppl_disentangle.study.results` returned.
+        study: what :func:`~ppl_disentangle.studies.study.results` returned.
         metric: the score.
         draws: number of draws.
         seed: of the draws.
@@ -171,7 +171,7 @@ def analyse(study: xr.Dataset, root: str | Path) -> list[str]:
     """Write figures and ``comparison.csv`` of a study into its folder; returns what the latter says, as text.
 
     Args:
-        study: what :func:`~ppl_disentangle.study.results` returned.
+        study: what :func:`~ppl_disentangle.studies.study.results` returned.
         root: its folder.
     """
     import arviz

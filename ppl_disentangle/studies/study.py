@@ -20,10 +20,10 @@ import torch
 import xarray as xr
 from tqdm import tqdm
 
-from ppl_disentangle.checkpoints import atomic_path
-from ppl_disentangle.demo import configure
-from ppl_disentangle.runs import Run
-from ppl_disentangle.workers import Workers
+from ppl_disentangle.runs.demo import configure
+from ppl_disentangle.runs.folder import Run
+from ppl_disentangle.storage import atomic_path
+from ppl_disentangle.studies.workers import Workers
 from ppl_disentangle.zoo import choose
 
 __all__ = ["Trial", "read_grid", "results", "study", "trials"]
@@ -187,7 +187,7 @@ def study(
         grid: what :func:`trials` takes, or a TOML file of it.
         folder: ``trials/<hash of the configuration>`` are runs, ``study.nc`` and ``study.csv`` the results.
         executor: ``"local"``: processes on this machine, as many as ``workers``; ``"ray"``: tasks on a Ray cluster, see
-            :class:`~ppl_disentangle.ray_executor.OnRay`; or any ``concurrent.futures.Executor``.
+            :class:`~ppl_disentangle.studies.ray_executor.OnRay`; or any ``concurrent.futures.Executor``.
         workers: number of processes; by default half of the cores, each with two threads.
         gpus: that each trial takes on Ray; 0.25 lets four share one. On this machine workers take turns at the GPUs
             that there are.
@@ -231,7 +231,7 @@ def _pool(executor: Executor | str, count: int, timeout: float | None, gpus: flo
         return executor
     if choose("executor", executor, ["local", "ray"]) == "local":
         return Workers(count, timeout=timeout)
-    from ppl_disentangle.ray_executor import OnRay
+    from ppl_disentangle.studies.ray_executor import OnRay
 
     return OnRay(gpus=gpus)
 

@@ -12,18 +12,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from pairs import BATCH, PARTICLES, SETTINGS, Pair, loss_and_gradients, terms
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from scipy.linalg import expm
 from torch import nn
 
 from ppl_disentangle import do
-from ppl_disentangle.acyclicity import log_determinant, trace_exponential, trace_polynomial
-from ppl_disentangle.adjacency import LearnedAdjacency, learned_dag
+from ppl_disentangle.causal.acyclicity import log_determinant, trace_exponential, trace_polynomial
+from ppl_disentangle.causal.learned_adjacency import LearnedAdjacency, learned_dag
+from ppl_disentangle.causal.structural import StructuralPrior
 from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
 from ppl_disentangle.inference import AcyclicELBO, AugmentedLagrangian, BetaELBO
 from ppl_disentangle.models import CausalVAE
-from ppl_disentangle.structural import StructuralPrior
+from tests.inference.pairs import BATCH, PARTICLES, SETTINGS, Pair, loss_and_gradients, terms
 
 DOUBLE = {"dtype": torch.float64}
 MEASURES = {

@@ -10,13 +10,13 @@ from pyro import poutine
 from torch import nn
 
 from ppl_disentangle import GenerativeStory
+from ppl_disentangle.causal.counterfactuals import counterfactual
+from ppl_disentangle.causal.interventions import shift
+from ppl_disentangle.causal.mechanisms import LinearGaussian, LocationScale
+from ppl_disentangle.causal.structural import NOISE, StructuralPrior
 from ppl_disentangle.conditionals import Bernoulli, Gaussian, GaussianLearnedScale
-from ppl_disentangle.counterfactuals import counterfactual
-from ppl_disentangle.interventions import shift
-from ppl_disentangle.mechanisms import LinearGaussian, LocationScale
 from ppl_disentangle.models import BetaVAE, CausalVAE
 from ppl_disentangle.sites import site_values
-from ppl_disentangle.structural import NOISE, StructuralPrior
 
 # Linear structural equations v = B v + a + tau * noise. The numbers were computed from B, a and tau by Gaussian
 # conditioning, without this library: mean and covariance under do, given the evidence, and the point if all is known.

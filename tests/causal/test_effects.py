@@ -12,16 +12,16 @@ from scipy.optimize import minimize
 from torch import nn
 
 from ppl_disentangle import do
+from ppl_disentangle.causal.counterfactuals import counterfactual
+from ppl_disentangle.causal.effects import average_effect, conditional_effects, individual_effects, mediated_effects
+from ppl_disentangle.causal.interventions import shift
+from ppl_disentangle.causal.mechanisms import AdditiveNoise, AffineMechanism, LinearGaussian
+from ppl_disentangle.causal.population import Population, Units, interval_of
+from ppl_disentangle.causal.smallest_intervention import smallest_intervention
+from ppl_disentangle.causal.structural import StructuralPrior
+from ppl_disentangle.causal.support import OutsideSupportWarning, support
 from ppl_disentangle.conditionals import Bernoulli, Gaussian, GaussianLearnedScale
-from ppl_disentangle.counterfactuals import counterfactual
-from ppl_disentangle.effects import average_effect, conditional_effects, individual_effects, mediated_effects
-from ppl_disentangle.interventions import shift
-from ppl_disentangle.mechanisms import AdditiveNoise, AffineMechanism, LinearGaussian
 from ppl_disentangle.models import BetaVAE, CausalVAE
-from ppl_disentangle.search import smallest_intervention
-from ppl_disentangle.structural import StructuralPrior
-from ppl_disentangle.support import OutsideSupportWarning, support
-from ppl_disentangle.units import Population, Units, interval_of
 
 # a -> b -> d, a -> c -> d, a -> d, and e alone
 NODES = ("a", "b", "c", "d", "e")

@@ -10,12 +10,12 @@ from pyro.infer import TraceMeanField_ELBO
 from torch import nn
 
 from ppl_disentangle import do
+from ppl_disentangle.causal.interventions import intervenable, shift
+from ppl_disentangle.causal.structural import StructuralPrior
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
-from ppl_disentangle.interventions import intervenable, shift
 from ppl_disentangle.models import BetaVAE, CausalVAE
 from ppl_disentangle.representation import decode, encode, reconstruct, traverse
 from ppl_disentangle.sites import site_values
-from ppl_disentangle.structural import StructuralPrior
 
 
 @pytest.fixture

@@ -7,13 +7,12 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from golden_adapters import ADAPTERS, affine_map, linear_scm
 from pyro import poutine
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 
 from ppl_disentangle import GenerativeStory, do
-from ppl_disentangle.interventions import Change
-from ppl_disentangle.mechanisms import (
+from ppl_disentangle.causal.interventions import Change
+from ppl_disentangle.causal.mechanisms import (
     AdditiveNoise,
     Categorical,
     GivenRoot,
@@ -21,8 +20,9 @@ from ppl_disentangle.mechanisms import (
     LocationScale,
     MonotoneSpline,
 )
+from ppl_disentangle.causal.structural import NOISE, StructuralPrior
 from ppl_disentangle.sites import deterministic_sites, latent_sites, observed_sites, sampled_sites
-from ppl_disentangle.structural import NOISE, StructuralPrior
+from tests.golden.adapters import ADAPTERS, affine_map, linear_scm
 
 DOUBLE = {"dtype": torch.float64}
 

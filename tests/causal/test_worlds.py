@@ -8,15 +8,15 @@ from pyro import poutine
 from torch import nn
 
 from ppl_disentangle import GenerativeStory, as_story, do
-from ppl_disentangle.branching import Branch
-from ppl_disentangle.common_noise import draw_in_common, transport
+from ppl_disentangle.causal.branching import Branch
+from ppl_disentangle.causal.interventions import shift
+from ppl_disentangle.causal.mechanisms import LocationScale
+from ppl_disentangle.causal.shared_noise import draw_in_common, transport
+from ppl_disentangle.causal.structural import StructuralPrior
+from ppl_disentangle.causal.worlds import worlds
 from ppl_disentangle.conditionals import Bernoulli, Gaussian, GaussianLearnedScale
-from ppl_disentangle.interventions import shift
-from ppl_disentangle.mechanisms import LocationScale
 from ppl_disentangle.models import BetaVAE, CausalVAE
 from ppl_disentangle.sites import site_values
-from ppl_disentangle.structural import StructuralPrior
-from ppl_disentangle.worlds import worlds
 
 BATCH, FEATURES = 7, 6
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from ppl_disentangle.cli import main
+from ppl_disentangle.cli.data_listing import data_sheet
+from ppl_disentangle.cli.main import main
 from ppl_disentangle.data import digits, from_arrays, load_data, pairs
 from ppl_disentangle.data.catalogue import catalogue
-from ppl_disentangle.data_listing import data_sheet
 
 TILE, GAP, LABEL = 128, 4, 140
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ppl_disentangle.cli import COMMANDS, main
+from ppl_disentangle.cli.main import COMMANDS, main
 from ppl_disentangle.data import digits
-from ppl_disentangle.runs import Run, free_folder
+from ppl_disentangle.runs.folder import Run, free_folder
 from ppl_disentangle.zoo import build, stories
 
 QUICK = ["--data", "digits", "--steps", "60", "--batch-size", "32", "--quiet", "--latent-dim", "4"]
@@ -173,7 +173,7 @@ def test_every_command_has_help_with_an_example(command, capsys):
 
 def test_help_imports_no_torch():
     program = (
-        "import sys; from ppl_disentangle.cli import parser; parser().format_help(); print('torch' in sys.modules)"
+        "import sys; from ppl_disentangle.cli.main import parser; parser().format_help(); print('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "False"
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from ppl_disentangle import counterfactual, shift
-from ppl_disentangle.before_after import in_short
-from ppl_disentangle.cli import main
-from ppl_disentangle.demo import show_interventions
-from ppl_disentangle.runs import Run
+from ppl_disentangle.cli.main import main
+from ppl_disentangle.runs.before_after import in_short
+from ppl_disentangle.runs.demo import show_interventions
+from ppl_disentangle.runs.folder import Run
 
 #  light ---> shadow_length     weather -> light
 #        \ /
@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from ppl_disentangle import StructuralPrior
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
-from ppl_disentangle.mechanisms import Categorical
+from ppl_disentangle.causal.mechanisms import Categorical
 from ppl_disentangle.models import CausalVAE
 
 def networks(size=4):

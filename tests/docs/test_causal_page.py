@@ -3,17 +3,16 @@
 import json
 import re
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from ppl_disentangle import mechanisms
+from ppl_disentangle.causal import mechanisms
+from tests import DOCS
 
-DOCS = Path(__file__).parents[1] / "docs"
-sys.path.insert(0, str(DOCS))
+sys.path.insert(0, str(DOCS / "templates"))
 
 import write_causal  # noqa: E402
 
@@ -81,7 +80,7 @@ def test_every_mechanism_that_can_be_built_is_in_the_table():
 
 
 def test_the_page_is_as_its_script_writes_it():
-    assert write_causal.page() == write_causal.PAGE.read_text(), "run python docs/write_causal.py"
+    assert write_causal.page() == write_causal.PAGE.read_text(), "run python docs/templates/write_causal.py"
 
 
 def test_every_picture_and_file_that_the_page_names_is_there():

@@ -1,14 +1,14 @@
 """The page of data is as the script writes it, its pictures are what the data look like, and nothing is missing."""
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-DOCS = Path(__file__).parents[1] / "docs"
-sys.path.insert(0, str(DOCS))
+from tests import DOCS
+
+sys.path.insert(0, str(DOCS / "templates"))
 
 import write_data  # noqa: E402
 
@@ -21,7 +21,7 @@ PARTS = {  # of data sets, or what is on the page without a chapter
 
 
 def test_the_page_of_data_is_as_its_docstrings_have_it():
-    assert write_data.page() == write_data.PAGE.read_text(), "run python docs/write_data.py"
+    assert write_data.page() == write_data.PAGE.read_text(), "run python docs/templates/write_data.py"
 
 
 def test_all_data_of_the_package_are_on_the_page():
@@ -43,4 +43,4 @@ def test_a_picture_shows_what_the_data_look_like(name):
         shown = np.asarray(file).astype(int)
     drawn = write_data.SHEETS[name][0]().numpy().astype(int)
     assert shown.shape == drawn.shape
-    assert np.abs(shown - drawn).mean() < 0.01, "run python docs/write_data.py pictures"
+    assert np.abs(shown - drawn).mean() < 0.01, "run python docs/templates/write_data.py pictures"

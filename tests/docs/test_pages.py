@@ -2,10 +2,10 @@
 
 import json
 import sys
-from pathlib import Path
 
-DOCS = Path(__file__).parents[1] / "docs"
-sys.path.insert(0, str(DOCS))
+from tests import DOCS
+
+sys.path.insert(0, str(DOCS / "templates"))
 
 import write_metrics  # noqa: E402
 import write_objectives  # noqa: E402
@@ -13,7 +13,7 @@ import write_performance  # noqa: E402
 import write_results  # noqa: E402
 
 from ppl_disentangle import inference, metrics  # noqa: E402
-from ppl_disentangle.study import read_grid, trials  # noqa: E402
+from ppl_disentangle.studies.study import read_grid, trials  # noqa: E402
 
 PARTS = {  # of measures that are on the page, or what is no measure of codes
     *("DCI", "Centrality", "UDR", "Unfairness", "entropies", "mig_per_factor", "mutual_information", "total_variation"),
@@ -24,7 +24,7 @@ PARTS = {  # of measures that are on the page, or what is no measure of codes
 
 
 def test_the_page_of_objectives_is_as_its_docstrings_have_it():
-    assert write_objectives.page() == write_objectives.PAGE.read_text(), "run python docs/write_objectives.py"
+    assert write_objectives.page() == write_objectives.PAGE.read_text(), "run python docs/templates/write_objectives.py"
 
 
 def test_every_objective_tells_its_formula_terms_defaults_source_and_what_it_avoids():
@@ -45,11 +45,11 @@ def test_every_objective_of_the_package_is_on_the_page():
 
 
 def test_the_page_of_measures_is_as_their_docstrings_have_it():
-    assert write_metrics.page() == write_metrics.PAGE.read_text(), "run python docs/write_metrics.py"
+    assert write_metrics.page() == write_metrics.PAGE.read_text(), "run python docs/templates/write_metrics.py"
 
 
 def test_the_page_of_results_is_what_was_measured():
-    assert write_results.page() == write_results.PAGE.read_text(), "run python docs/write_results.py"
+    assert write_results.page() == write_results.PAGE.read_text(), "run python docs/templates/write_results.py"
     runs = json.loads(write_results.RESULTS.read_text())["runs"]
     planned = {(t.model, t.data, t.seed) for t in trials(read_grid(write_results.GRID))}
     assert {(run["model"], run["data"], run["seed"]) for run in runs} <= planned
@@ -57,7 +57,7 @@ def test_the_page_of_results_is_what_was_measured():
 
 def test_the_pages_of_performance_and_scaling_are_what_was_measured():
     for name, (_, path) in write_performance.PAGES.items():
-        assert write_performance.page(name) == path.read_text(), "run python docs/write_performance.py"
+        assert write_performance.page(name) == path.read_text(), "run python docs/templates/write_performance.py"
         assert "@" not in path.read_text()
 
 
@@ -79,7 +79,7 @@ def test_every_measure_tells_its_formula_range_weakness_and_source():
 
 
 def test_the_table_of_codes_has_a_row_for_every_metric_of_evaluate():
-    from ppl_disentangle.metrics.measures import METRICS
+    from ppl_disentangle.metrics.evaluation.measures import METRICS
 
     text = write_metrics.PAGE.read_text()
     assert [name for name in METRICS if f"| {name} |" not in text] == ["mig_exact"]  # codes have no posterior

@@ -2,11 +2,11 @@
 
 import re
 import tomllib
-from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).parents[1]
+from tests import ROOT
+
 README = (ROOT / "README.md").read_text()
 
 

@@ -8,11 +8,12 @@ import pyro.distributions as dist
 import torch
 from pyro import poutine
 
-from ppl_disentangle import mechanisms
+from ppl_disentangle.causal import mechanisms
+from ppl_disentangle.causal.structural import NOISE, StructuralPrior
 from ppl_disentangle.graphs import as_dag
-from ppl_disentangle.inference.aggregate import log_mixture, minibatch_log_weights, pairwise_log_prob
-from ppl_disentangle.inference.bounds import evidence
-from ppl_disentangle.inference.decomposition import decompose
+from ppl_disentangle.inference.bounds.decomposition import decompose
+from ppl_disentangle.inference.bounds.evidence import evidence
+from ppl_disentangle.inference.elbo.aggregate import log_mixture, minibatch_log_weights, pairwise_log_prob
 from ppl_disentangle.metrics import (
     completeness,
     completeness_per_factor,
@@ -32,15 +33,14 @@ from ppl_disentangle.metrics import (
     sap,
     wasserstein_correlation,
 )
-from ppl_disentangle.metrics.arrays import constant
 from ppl_disentangle.metrics.beta_vae_score import beta_vae_accuracies
+from ppl_disentangle.metrics.estimators.arrays import constant
+from ppl_disentangle.metrics.estimators.mutual_information import binned
 from ppl_disentangle.metrics.factor_vae_score import factor_vae_accuracies
 from ppl_disentangle.metrics.mig import information_gaps
-from ppl_disentangle.metrics.mutual_information import binned
 from ppl_disentangle.representation import encode
 from ppl_disentangle.sites import Plate, Site
 from ppl_disentangle.story import GenerativeStory
-from ppl_disentangle.structural import NOISE, StructuralPrior
 
 
 class Grid:

@@ -1,14 +1,14 @@
 """Pairs whose answers are known, and what every test of an objective does with them."""
 
 import json
-from pathlib import Path
 
 import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
 
-GOLDEN = Path(__file__).parent / "golden"
+from tests import GOLDEN
+
 BATCH, DIM, NUM_DATA = 8, 3, 1000
 
 

@@ -1,19 +1,19 @@
 """The beta-VAE score against reference values, its pairs one by one, and codes that are encoded once."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from codes import Factors, rotation
-from golden.representations import REPRESENTATIONS, SIZES
 
 from ppl_disentangle.metrics import beta_vae_score, factor_vae_score
 from ppl_disentangle.metrics.beta_vae_score import beta_vae_accuracies
-from ppl_disentangle.metrics.drawn import Drawn
+from ppl_disentangle.metrics.estimators.drawn import Drawn
+from tests import GOLDEN
+from tests.golden.representations import REPRESENTATIONS, SIZES
+from tests.metrics.codes import Factors, rotation
 
-REFERENCE = json.loads((Path(__file__).parent / "golden" / "metrics.json").read_text())["cases"]
+REFERENCE = json.loads((GOLDEN / "metrics.json").read_text())["cases"]
 FEW = {"num_train": 400, "num_eval": 400}
 
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from ppl_disentangle.causal.counterfactuals import counterfactual
+from ppl_disentangle.causal.structural import StructuralPrior
 from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
-from ppl_disentangle.counterfactuals import counterfactual
 from ppl_disentangle.metrics.counterfactual import (
     average_effect_error,
     composition,
@@ -17,9 +18,8 @@ from ppl_disentangle.metrics.counterfactual import (
     minimality,
     reversibility,
 )
-from ppl_disentangle.metrics.maximal_information import concept_information, maximal_information
+from ppl_disentangle.metrics.estimators.maximal_information import concept_information, maximal_information
 from ppl_disentangle.models import CausalVAE
-from ppl_disentangle.structural import StructuralPrior
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((5, 1, 2, 3))

@@ -2,12 +2,9 @@
 
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from codes import half_dci, noisy, rows
-from golden.representations import NUM_TRAIN, REPRESENTATIONS
 
 from ppl_disentangle.metrics import (
     completeness,
@@ -16,8 +13,11 @@ from ppl_disentangle.metrics import (
     disentanglement,
     disentanglement_per_code,
 )
+from tests import GOLDEN
+from tests.golden.representations import NUM_TRAIN, REPRESENTATIONS
+from tests.metrics.codes import half_dci, noisy, rows
 
-REFERENCE = json.loads((Path(__file__).parent / "golden" / "metrics.json").read_text())
+REFERENCE = json.loads((GOLDEN / "metrics.json").read_text())
 QUICK_DCI = ("quantised_dup",)
 
 every_predictor = pytest.mark.parametrize("predictor", ["gbt", "lightgbm", "forest"])

@@ -2,16 +2,16 @@
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
-from codes import halves, noisy, rotation, rows
-from golden.representations import NUM_TRAIN, REPRESENTATIONS
 
 from ppl_disentangle.metrics import explicitness
+from tests import GOLDEN
+from tests.golden.representations import NUM_TRAIN, REPRESENTATIONS
+from tests.metrics.codes import halves, noisy, rotation, rows
 
-REFERENCE = json.loads((Path(__file__).parent / "golden" / "metrics.json").read_text())["cases"]
+REFERENCE = json.loads((GOLDEN / "metrics.json").read_text())["cases"]
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,20 @@
 """The FactorVAE score against reference values, its votes one by one, and its threshold."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from codes import Factors, rotation, rows, standardised, votes
-from golden.representations import REPRESENTATIONS, SIZES
 
 from ppl_disentangle.metrics import (
     factor_vae_score,
     factor_vae_score_from_codes,
 )
+from tests import GOLDEN
+from tests.golden.representations import REPRESENTATIONS, SIZES
+from tests.metrics.codes import Factors, rotation, rows, standardised, votes
 
-REFERENCE = json.loads((Path(__file__).parent / "golden" / "metrics.json").read_text())["cases"]
+REFERENCE = json.loads((GOLDEN / "metrics.json").read_text())["cases"]
 
 
 @pytest.mark.parametrize("name", ["rotated", "noisy_dead", "split_merge"])

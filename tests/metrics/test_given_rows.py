@@ -1,16 +1,16 @@
 """The beta-VAE score of rows that are given instead of drawn."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
-from golden.representations import REPRESENTATIONS
 
 from ppl_disentangle.metrics import beta_vae_score_from_codes
 from ppl_disentangle.metrics.factor_vae_score import Given
+from tests import GOLDEN
+from tests.golden.representations import REPRESENTATIONS
 
-REFERENCE = json.loads((Path(__file__).parent / "golden" / "metrics.json").read_text())["cases"]
+REFERENCE = json.loads((GOLDEN / "metrics.json").read_text())["cases"]
 
 
 @pytest.mark.parametrize("name", ["rotated", "noisy_dead", "split_merge"])

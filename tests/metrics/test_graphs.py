@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from pairs import GOLDEN
 
 from ppl_disentangle.metrics.graphs import graph_scores, shd
+from tests.inference.pairs import GOLDEN
 
 REFERENCE = json.loads((GOLDEN / "graphs.json").read_text())["cases"]
 TOLERANCE = {"adjacency": 1e-6, "orientation": 1e-6}  # the others are rounded to four decimals

@@ -1,17 +1,17 @@
 """InfoMEC and nearest-neighbour information against reference values, scikit-learn and closed forms."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
-from codes import grid, noisy, rows, standardised
-from golden.representations import NUM_TRAIN, REPRESENTATIONS
 
 from ppl_disentangle.metrics import infomec, mutual_information, neighbour_information
 from ppl_disentangle.metrics.infomec import concentration
+from tests import GOLDEN
+from tests.golden.representations import NUM_TRAIN, REPRESENTATIONS
+from tests.metrics.codes import grid, noisy, rows, standardised
 
-REFERENCE = json.loads((Path(__file__).parent / "golden" / "metrics.json").read_text())["cases"]
+REFERENCE = json.loads((GOLDEN / "metrics.json").read_text())["cases"]
 KEYS = {"modularity": "infom", "explicitness": "infoe", "compactness": "infoc"}
 
 

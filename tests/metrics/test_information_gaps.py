@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from codes import grid, noisy, rotation, rows
 
 from ppl_disentangle.metrics import dcimig, jemmig, mig, mig_sup
+from tests.metrics.codes import grid, noisy, rotation, rows
 
 LOG = {n: math.log(n) for n in (4, 16, 20)}
 

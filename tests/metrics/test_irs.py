@@ -1,17 +1,17 @@
 """Interventional robustness against reference values, loops and closed forms."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from codes import Factors, grid, noisy, rows
-from golden.representations import NUM_TRAIN, REPRESENTATIONS, SIZES
 
 from ppl_disentangle.metrics import irs, irs_of_grid
+from tests import GOLDEN
+from tests.golden.representations import NUM_TRAIN, REPRESENTATIONS, SIZES
+from tests.metrics.codes import Factors, grid, noisy, rows
 
-REFERENCE = json.loads((Path(__file__).parent / "golden" / "metrics.json").read_text())["cases"]
+REFERENCE = json.loads((GOLDEN / "metrics.json").read_text())["cases"]
 SETTINGS = {
     "irs_static_q1.0": {},
     "irs_static_q0.99": {"quantile": 0.99},

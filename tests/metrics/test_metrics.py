@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from codes import SCORES, grid, half_dci, noisy, rotation, rows, standardised, votes
 
 from ppl_disentangle.metrics import active_units, mig, mig_per_factor, mutual_information
+from tests.metrics.codes import SCORES, grid, half_dci, noisy, rotation, rows, standardised, votes
 
 TRAINED = ("explicitness", "sap", "disentanglement", "completeness", "informativeness")
 ON_ALL_ROWS = {n: f for n, f in SCORES.items() if n not in TRAINED} | {"mutual_information": mutual_information}

@@ -2,21 +2,21 @@
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from codes import noisy, rows
-from golden.representations import NUM_TRAIN, REPRESENTATIONS
 
 from ppl_disentangle.metrics import (
     entropies,
     mig,
     mutual_information,
 )
+from tests import GOLDEN
+from tests.golden.representations import NUM_TRAIN, REPRESENTATIONS
+from tests.metrics.codes import noisy, rows
 
-REFERENCE = json.loads((Path(__file__).parent / "golden" / "metrics.json").read_text())["cases"]
+REFERENCE = json.loads((GOLDEN / "metrics.json").read_text())["cases"]
 
 
 @pytest.mark.parametrize("name", REPRESENTATIONS)

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from codes import grid, rotation
 from torch.distributions import Independent, Laplace, LogNormal, MultivariateNormal, Normal
 
 from ppl_disentangle.metrics import entropies, mig, mig_exact, posterior_information
+from tests.metrics.codes import grid, rotation
 
 
 def by_quadrature(mean, scale, factors):

@@ -1,16 +1,16 @@
 """Modularity against reference values and closed forms, and what it does not see."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
-from codes import grid, noisy, rows
-from golden.representations import NUM_TRAIN, REPRESENTATIONS
 
 from ppl_disentangle.metrics import explicitness, mig, modularity, modularity_per_code, mutual_information
+from tests import GOLDEN
+from tests.golden.representations import NUM_TRAIN, REPRESENTATIONS
+from tests.metrics.codes import grid, noisy, rows
 
-REFERENCE = json.loads((Path(__file__).parent / "golden" / "metrics.json").read_text())
+REFERENCE = json.loads((GOLDEN / "metrics.json").read_text())
 
 
 @pytest.mark.parametrize("name", REPRESENTATIONS)

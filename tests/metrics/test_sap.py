@@ -1,17 +1,17 @@
 """SAP against reference values and squared correlations of known size, for each kind of factor."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
-from codes import grid, halves, noisy, rows, standardised
-from golden.representations import NUM_TRAIN, REPRESENTATIONS
 
 from ppl_disentangle.metrics import sap
 from ppl_disentangle.metrics.mig import information_gaps
+from tests import GOLDEN
+from tests.golden.representations import NUM_TRAIN, REPRESENTATIONS
+from tests.metrics.codes import grid, halves, noisy, rows, standardised
 
-REFERENCE = json.loads((Path(__file__).parent / "golden" / "metrics.json").read_text())
+REFERENCE = json.loads((GOLDEN / "metrics.json").read_text())
 
 
 @pytest.mark.parametrize("name", REPRESENTATIONS)

@@ -3,12 +3,10 @@
 import itertools
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from golden.representations import NUM_TRAIN, REPRESENTATIONS
 
 from ppl_disentangle.metrics import (
     collapsed,
@@ -18,8 +16,10 @@ from ppl_disentangle.metrics import (
     udr,
     wasserstein_correlation,
 )
+from tests import GOLDEN
+from tests.golden.representations import NUM_TRAIN, REPRESENTATIONS
 
-REFERENCE = json.loads((Path(__file__).parent / "golden" / "unsupervised.json").read_text())["cases"]
+REFERENCE = json.loads((GOLDEN / "unsupervised.json").read_text())["cases"]
 MEASURES = {
     "gaussian_total_correlation": gaussian_total_correlation,
     "wasserstein_correlation": wasserstein_correlation,

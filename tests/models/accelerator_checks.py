@@ -1,16 +1,16 @@
 """Training steps on an accelerator that does not exist; a process of its own, since autograd must learn of it first.
 
-Run by ``test_stories.py``, or as ``pytest tests/accelerator_checks.py``.
+Run by ``test_stories.py``, or as ``pytest tests/models/accelerator_checks.py``.
 """
 
 import pyro
 import pytest
 import torch
-from test_stories import FEATURES, PAIRS, STORIES, training_step
 from torch._subclasses import FakeTensorMode
 from torch.utils import backend_registration
 
 from ppl_disentangle.inference import BetaELBO
+from tests.models.test_stories import FEATURES, PAIRS, STORIES, training_step
 
 ACCELERATOR = "npu"
 backend_registration._setup_privateuseone_for_python_backend(ACCELERATOR)

@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 from ppl_disentangle import encode
+from ppl_disentangle.causal.mechanisms import LinearGaussian
+from ppl_disentangle.causal.structural import StructuralPrior
 from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
 from ppl_disentangle.data import LinearSCM, from_arrays, with_conditions
 from ppl_disentangle.inference import fit
-from ppl_disentangle.mechanisms import LinearGaussian
 from ppl_disentangle.metrics import mcc
 from ppl_disentangle.models import DEAR, IVAE, VAE, CausalVAE, StructuralIVAE
-from ppl_disentangle.structural import StructuralPrior
 
 
 def seen(scm, num=2000):

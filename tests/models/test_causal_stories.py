@@ -12,12 +12,9 @@ from torch import nn
 from torch.distributions.transforms import AffineTransform, ComposeTransform, SigmoidTransform
 
 from ppl_disentangle import do
-from ppl_disentangle.common_noise import transport
-from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
-from ppl_disentangle.counterfactuals import counterfactual
-from ppl_disentangle.data import ThicknessIntensity
-from ppl_disentangle.interventions import shift
-from ppl_disentangle.mechanisms import (
+from ppl_disentangle.causal.counterfactuals import counterfactual
+from ppl_disentangle.causal.interventions import shift
+from ppl_disentangle.causal.mechanisms import (
     AdditiveNoise,
     Categorical,
     GivenRoot,
@@ -25,10 +22,13 @@ from ppl_disentangle.mechanisms import (
     LocationScale,
     MonotoneSpline,
 )
+from ppl_disentangle.causal.shared_noise import transport
+from ppl_disentangle.causal.structural import StructuralPrior
+from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
+from ppl_disentangle.data import ThicknessIntensity
 from ppl_disentangle.models import DEAR, IVAE, CausalVAE, CausalVAEPaper, DeepSCM, StructuralIVAE
 from ppl_disentangle.models.dear import PiecewiseLinear
 from ppl_disentangle.models.deep_scm import InUnits
-from ppl_disentangle.structural import StructuralPrior
 
 # a -> b -> d,  a -> c -> d,  e
 DIAMOND, NODES, BATCH, FEATURES = "a -> b -> d; a -> c -> d; e", "abcde", 20, 12

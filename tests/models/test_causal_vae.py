@@ -8,12 +8,12 @@ from pyro.infer import TraceMeanField_ELBO
 from torch import nn
 
 from ppl_disentangle import do, encode
+from ppl_disentangle.causal.mechanisms import AdditiveNoise, LocationScale
+from ppl_disentangle.causal.structural import StructuralPrior
 from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
 from ppl_disentangle.data import from_arrays, with_conditions
 from ppl_disentangle.inference import BetaELBO, fit
-from ppl_disentangle.mechanisms import AdditiveNoise, LocationScale
 from ppl_disentangle.models import CausalVAE
-from ppl_disentangle.structural import StructuralPrior
 
 # a -> c <- b
 GRAPH = "a -> c; b -> c"

@@ -11,13 +11,13 @@ from pyro import poutine
 from torch import nn
 
 from ppl_disentangle import do
-from ppl_disentangle.adjacency import learned_dag
+from ppl_disentangle.causal.counterfactuals import counterfactual
+from ppl_disentangle.causal.learned_adjacency import learned_dag
+from ppl_disentangle.causal.structural import StructuralPrior
 from ppl_disentangle.conditionals import Bernoulli, Gaussian, GaussianLearnedScale
-from ppl_disentangle.counterfactuals import counterfactual
 from ppl_disentangle.data import from_arrays, with_conditions
 from ppl_disentangle.inference import BetaELBO, CausalVAEELBO, fit
 from ppl_disentangle.models import CausalVAE, CausalVAEPaper
-from ppl_disentangle.structural import StructuralPrior
 
 # a -> c -> d, b -> c
 GRAPH, NAMES = "a -> c -> d; b -> c", ("a", "b", "c", "d")

@@ -5,9 +5,7 @@ import pytest
 import torch
 from pyro import poutine
 from sklearn.linear_model import LogisticRegression
-from test_kinds import kinds
 from torch import nn
-from toys import network
 
 from ppl_disentangle import do
 from ppl_disentangle.conditionals import Bernoulli, GaussianLearnedScale
@@ -18,6 +16,8 @@ from ppl_disentangle.models import ConvDRAW, LadderVAE
 from ppl_disentangle.plots import plot_compression
 from ppl_disentangle.representation import decode, reconstruct
 from ppl_disentangle.zoo import build
+from tests.models.test_kinds import kinds
+from tests.toys import network
 
 FEATURES = 12
 

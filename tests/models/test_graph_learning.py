@@ -9,14 +9,14 @@ from pyro import poutine
 from torch import nn
 
 from ppl_disentangle import do
-from ppl_disentangle.adjacency import learned_dag
+from ppl_disentangle.causal.learned_adjacency import learned_dag
+from ppl_disentangle.causal.structural import StructuralPrior
 from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
 from ppl_disentangle.data import EquationSCM, LinearSCM, from_arrays, with_conditions
 from ppl_disentangle.inference import CausalVAEELBO, NonFiniteError, fit
 from ppl_disentangle.metrics.graphs import shd
 from ppl_disentangle.models import CausalVAE, CausalVAEPaper, GraphVAE, LinearGraphStory, NonlinearGraphStory
 from ppl_disentangle.models.graph_learning import GaussianEquations
-from ppl_disentangle.structural import StructuralPrior
 
 DOUBLE = {"dtype": torch.float64}
 #  a -> b -> d

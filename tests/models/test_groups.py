@@ -9,7 +9,6 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from sklearn.neighbors import KNeighborsRegressor
 from torch import nn
-from toys import mixed, network
 
 from ppl_disentangle.conditionals import Bernoulli, Gaussian, GaussianLearnedScale, Grouped
 from ppl_disentangle.data import digits, from_arrays
@@ -18,6 +17,7 @@ from ppl_disentangle.models import HFVAE, OIVAE
 from ppl_disentangle.models.oi_vae import GroupReaders
 from ppl_disentangle.representation import encode
 from ppl_disentangle.zoo import build
+from tests.toys import mixed, network
 
 FACTORS = 4
 READ = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]])

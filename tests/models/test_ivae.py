@@ -8,13 +8,13 @@ import torch
 from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
-from toys import mixed, network
 
 from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
 from ppl_disentangle.data import from_arrays, with_conditions
 from ppl_disentangle.inference import fit
 from ppl_disentangle.metrics import mcc
 from ppl_disentangle.models import IVAE
+from tests.toys import mixed, network
 
 NUM, SOURCES, SEGMENTS, FEATURES = 4000, 3, 20, 12
 

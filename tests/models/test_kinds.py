@@ -5,10 +5,10 @@ import torch
 from sklearn.metrics import normalized_mutual_info_score
 from torch import nn
 
+from ppl_disentangle.causal.interventions import do
 from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale, Grouped
 from ppl_disentangle.data import from_arrays
 from ppl_disentangle.inference import Linear, fit
-from ppl_disentangle.interventions import do
 from ppl_disentangle.models import BetaVAE, CategoricalVAE, JointVAE, VaDE
 
 KINDS, FEATURES = 4, 12

@@ -9,7 +9,6 @@ import torch
 from pyro import poutine
 from pyro.infer import TraceEnum_ELBO, config_enumerate
 from torch import nn
-from toys import network
 
 from ppl_disentangle import do
 from ppl_disentangle.conditionals import Bernoulli, Gaussian, GaussianLearnedScale
@@ -17,6 +16,7 @@ from ppl_disentangle.data import digits, from_arrays, with_conditions
 from ppl_disentangle.inference import BetaELBO, EnumeratedELBO, evidence, fit
 from ppl_disentangle.models import M2
 from ppl_disentangle.zoo import build
+from tests.toys import network
 
 CLASSES, FEATURES, NUM = 4, 12, 4000
 

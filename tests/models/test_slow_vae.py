@@ -8,7 +8,6 @@ import torch
 from pyro import poutine
 from scipy.integrate import quad
 from torch import nn
-from toys import mixed, network
 
 from ppl_disentangle.conditionals import Bernoulli, Gaussian, GaussianLearnedScale
 from ppl_disentangle.data import Tuples, digits, from_arrays
@@ -17,6 +16,7 @@ from ppl_disentangle.metrics import mcc
 from ppl_disentangle.models import SlowVAE
 from ppl_disentangle.representation import encode
 from ppl_disentangle.zoo import build
+from tests.toys import mixed, network
 
 FEATURES, FACTORS, NUM, RATE = 16, 4, 20_000, 6.0
 

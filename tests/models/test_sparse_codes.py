@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from toys import grid, network
 
 from ppl_disentangle import do
 from ppl_disentangle.conditionals import Bernoulli, Gaussian, GaussianLearnedScale
 from ppl_disentangle.data import from_arrays
 from ppl_disentangle.inference import QuantisedELBO, fit
-from ppl_disentangle.lattice import Lattice
 from ppl_disentangle.metrics import infomec, mmcs, pca
 from ppl_disentangle.models import FSQVAE, QLAE, BetaVAE, SparseAutoencoder
+from ppl_disentangle.models.bases.lattice import Lattice
 from ppl_disentangle.representation import encode
+from tests.toys import grid, network
 
 DIM, DIRECTIONS = 16, 32
 

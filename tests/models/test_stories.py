@@ -19,6 +19,7 @@ from torch import nn
 
 import ppl_disentangle.models as zoo
 from ppl_disentangle import GenerativeStory, as_story, do
+from ppl_disentangle.causal.structural import StructuralPrior
 from ppl_disentangle.conditionals import Bernoulli, Deterministic, Gaussian, GaussianLearnedScale, Grouped
 from ppl_disentangle.data import from_arrays, with_conditions
 from ppl_disentangle.inference import (
@@ -38,9 +39,9 @@ from ppl_disentangle.inference import (
     critic_network,
     fit,
 )
-from ppl_disentangle.inference.aggregate import AggregateELBO
-from ppl_disentangle.inference.batches import Batches
-from ppl_disentangle.inference.state import History
+from ppl_disentangle.inference.elbo.aggregate import AggregateELBO
+from ppl_disentangle.inference.training.batches import Batches
+from ppl_disentangle.inference.training.state import History
 from ppl_disentangle.models import (
     ALI,
     DARLA,
@@ -90,7 +91,7 @@ from ppl_disentangle.models import (
 )
 from ppl_disentangle.models.oi_vae import GroupReaders
 from ppl_disentangle.representation import decode, encode, reconstruct, traverse
-from ppl_disentangle.structural import StructuralPrior
+from tests import ROOT
 
 FEATURES, LATENT, SEGMENTS = 6, 4, 3
 #  a -> c -> d
@@ -457,7 +458,7 @@ def test_a_training_step_stays_on_the_meta_device(make, objective):
 def test_training_steps_stay_on_an_accelerator():
     checks = Path(__file__).with_name("accelerator_checks.py")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(checks)]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=checks.parents[1])
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert run.returncode == 0, run.stdout
     assert f"{len(PAIRS) + 2 * len(STORIES)} passed" in run.stdout
 

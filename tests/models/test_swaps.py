@@ -5,9 +5,7 @@ import pytest
 import torch
 from pyro import poutine
 from scipy.stats import spearmanr
-from test_weak_supervision import codes_after, pair_of_networks, told_of
 from torch import nn
-from toys import grid, network
 
 from ppl_disentangle.conditionals import Bernoulli, Gaussian, GaussianLearnedScale, Grouped
 from ppl_disentangle.data import from_arrays, groups, sharing
@@ -15,6 +13,8 @@ from ppl_disentangle.inference import BetaELBO, JointCritic, SwapELBO
 from ppl_disentangle.models import DCIGN, CycleConsistentVAE, MathieuVAE
 from ppl_disentangle.representation import encode
 from ppl_disentangle.zoo import build
+from tests.models.test_weak_supervision import codes_after, pair_of_networks, told_of
+from tests.toys import grid, network
 
 FEATURES, CONTENT, STYLE = 16, 2, 4
 CHANCE = 1 / 6

@@ -7,13 +7,13 @@ import torch
 from pyro import poutine
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from torch import nn
-from toys import grid, mixed, network
 
 from ppl_disentangle.conditionals import Bernoulli, GaussianLearnedScale, Grouped
 from ppl_disentangle.data import from_arrays, with_conditions
 from ppl_disentangle.inference import BetaELBO, DomainELBO, fit
 from ppl_disentangle.models import TwoDomainVAE
 from ppl_disentangle.zoo import build
+from tests.toys import grid, mixed, network
 
 NUM, FEATURES = 6000, 16
 TRAIN, TEST = slice(0, 4000), slice(4000, NUM)

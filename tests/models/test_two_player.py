@@ -6,7 +6,6 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
-from toys import mixed, network
 
 from ppl_disentangle import do
 from ppl_disentangle.conditionals import Deterministic, Gaussian, Grouped
@@ -14,6 +13,7 @@ from ppl_disentangle.data import from_arrays, with_conditions
 from ppl_disentangle.inference import JointCritic, StructuredGame, critic_network, fit
 from ppl_disentangle.models import ALI, InfoGAN, StructuredGAN
 from ppl_disentangle.representation import reconstruct
+from tests.toys import mixed, network
 
 MEANS = torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 2.0], [0.0, -2.0]])
 ADAM = partial(torch.optim.Adam, betas=(0.5, 0.99))

@@ -8,7 +8,6 @@ import torch
 from pyro import poutine
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
-from toys import mixed, network
 
 from ppl_disentangle import do
 from ppl_disentangle.conditionals import Bernoulli, GaussianLearnedScale, Grouped
@@ -16,6 +15,7 @@ from ppl_disentangle.data import Tuples, from_arrays
 from ppl_disentangle.inference import fit
 from ppl_disentangle.models import VideoVAE
 from ppl_disentangle.representation import encode
+from tests.toys import mixed, network
 
 CLIPS, FRAMES, KINDS, FEATURES = 3000, 8, 8, 16
 

@@ -7,7 +7,6 @@ import torch
 from pyro import poutine
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
-from toys import grid, network
 
 from ppl_disentangle.conditionals import Bernoulli, Gaussian, GaussianLearnedScale, Grouped
 from ppl_disentangle.data import digits, from_arrays, pairs, partial_labels, sharing, with_conditions
@@ -16,6 +15,7 @@ from ppl_disentangle.metrics import mcc
 from ppl_disentangle.models import MLVAE, AdaGVAE, BetaVAE, SupervisedVAE
 from ppl_disentangle.representation import encode
 from ppl_disentangle.zoo import build
+from tests.toys import grid, network
 
 FEATURES, FACTORS = 16, 4
 

@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.text import Text
 
-from ppl_disentangle.dag_plot import plot_dag
 from ppl_disentangle.data import random_dag
 from ppl_disentangle.plots import (
     plot_factor_map,
@@ -25,7 +24,8 @@ from ppl_disentangle.plots import (
     plot_terms,
     plot_traversals,
 )
-from ppl_disentangle.sheet import BLUE
+from ppl_disentangle.plots.dag import plot_dag
+from ppl_disentangle.plots.sheet import BLUE
 
 IMAGES = ("code", "position", "channel", "row", "column")
 TERMS = ("log_likelihood", "mutual_information", "total_correlation", "dimension_wise_kl")
@@ -119,7 +119,7 @@ def test_the_library_imports_without_figures_and_figures_without_pyplot():
     program = """
 import sys, ppl_disentangle
 assert not any(name.startswith("matplotlib") for name in sys.modules)
-import ppl_disentangle.plots, ppl_disentangle.report
+import ppl_disentangle.plots, ppl_disentangle.runs.report
 assert "matplotlib.figure" in sys.modules and "matplotlib.pyplot" not in sys.modules
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

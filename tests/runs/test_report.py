@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 from PIL import Image
 
-from ppl_disentangle.report import write_report
+from ppl_disentangle.runs.report import write_report
 
 METRICS = ["mig", "dci_informativeness", "active_units", "a_metric_of_mine"]
 STEPS = 200

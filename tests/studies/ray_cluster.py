@@ -1,6 +1,6 @@
 """A study on a Ray cluster of two nodes, one of which dies in the middle; run inside a network namespace of its own.
 
-``unshare -n python tests/ray_cluster.py FOLDER`` leaves the study there.
+``unshare -n python -m tests.studies.ray_cluster FOLDER`` leaves the study there.
 """
 
 import json
@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 import ray
-from test_study import GRID
 
-from ppl_disentangle.study import study
+from ppl_disentangle.studies.study import study
+from tests.studies.test_study import GRID
 
 HEAD, OTHER = "127.0.0.1", "127.0.0.2"
 

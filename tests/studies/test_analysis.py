@@ -1,22 +1,28 @@
 """What a study tells: intervals, rank correlations, and choices without labels, against what they must be."""
 
 import csv
-from pathlib import Path
 
 import arviz
 import numpy as np
 import pytest
 import xarray as xr
 from scipy import stats
-from test_study import GRID, Here
 
-from ppl_disentangle.analysis import analyse, compare_models, probability_best, rank_correlation, select_without_labels
-from ppl_disentangle.cli import main
+from ppl_disentangle.cli.main import main
 from ppl_disentangle.plots import plot_rank_correlation, plot_sweep
-from ppl_disentangle.runs import Run
-from ppl_disentangle.study import read_grid, study, trials
+from ppl_disentangle.runs.folder import Run
+from ppl_disentangle.studies.analysis import (
+    analyse,
+    compare_models,
+    probability_best,
+    rank_correlation,
+    select_without_labels,
+)
+from ppl_disentangle.studies.study import read_grid, study, trials
+from tests import ROOT
+from tests.studies.test_study import GRID, Here
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = ROOT / "examples"
 
 
 def scores(values, metrics=("mig",)):
@@ -121,7 +127,7 @@ def test_the_choice_is_the_run_that_agrees_with_most(done, monkeypatch):
     z = np.random.default_rng(0).standard_normal((300, 3))
     mixed = z @ np.linalg.qr(np.random.default_rng(1).standard_normal((3, 3)))[0]
     codes = iter([z, mixed, -z[:, ::-1], z[:, [1, 2, 0]]])
-    monkeypatch.setattr("ppl_disentangle.analysis._codes", lambda *_: (next(codes), np.ones(3)))
+    monkeypatch.setattr("ppl_disentangle.studies.analysis._codes", lambda *_: (next(codes), np.ones(3)))
     planned = [t for t in trials(GRID) if t.model == "beta_vae"]
     worst = Run.open(folder / "trials" / planned[1].key).read_tree()["metrics"]["estimate"].sel(metric="mig")
     chosen = select_without_labels(planned, folder, "mig")["score"].sel(model="beta_vae", data="digits")

@@ -9,15 +9,15 @@ import subprocess
 import sys
 import time
 from concurrent.futures import Executor, Future
-from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from ppl_disentangle.cli import main
-from ppl_disentangle.runs import Run
-from ppl_disentangle.study import read_grid, results, study, trials
+from ppl_disentangle.cli.main import main
+from ppl_disentangle.runs.folder import Run
+from ppl_disentangle.studies.study import read_grid, results, study, trials
+from tests import ROOT
 
 GRID = {
     "models": [
@@ -208,8 +208,8 @@ def test_keys_depend_on_all_of_the_configuration():
 @pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="Ray is not installed")
 @pytest.mark.skipif(not shutil.which("unshare") or os.getuid() != 0, reason="no network namespace without root")
 def test_a_cluster_of_two_nodes_loses_nothing_when_one_dies(tmp_path):
-    script = Path(__file__).with_name("ray_cluster.py")
-    subprocess.run(["unshare", "-n", sys.executable, str(script), str(tmp_path)], check=True, timeout=300)
+    command = ["unshare", "-n", sys.executable, "-m", "tests.studies.ray_cluster", str(tmp_path)]
+    subprocess.run(command, check=True, timeout=300, cwd=ROOT)
     told = json.loads((tmp_path / "told.json").read_text())
     assert told["nodes"] == ["127.0.0.1", "127.0.0.2"]
     assert told["alive"] == ["127.0.0.1"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ppl_disentangle.workers import TaskError, Workers
+from ppl_disentangle.studies.workers import TaskError, Workers
 
 
 def process(*_):

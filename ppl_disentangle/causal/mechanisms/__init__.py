@@ -1,10 +1,10 @@
 """Structural equations for the nodes of a causal graph, peers of one abstract class."""
 
-from ppl_disentangle.mechanisms.affine import AdditiveNoise, AffineMechanism, LinearGaussian, LocationScale
-from ppl_disentangle.mechanisms.base import InvertibleMechanism, Mechanism
-from ppl_disentangle.mechanisms.categorical import Categorical
-from ppl_disentangle.mechanisms.root import GivenRoot
-from ppl_disentangle.mechanisms.spline import MonotoneSpline
+from ppl_disentangle.causal.mechanisms.affine import AdditiveNoise, AffineMechanism, LinearGaussian, LocationScale
+from ppl_disentangle.causal.mechanisms.base import InvertibleMechanism, Mechanism
+from ppl_disentangle.causal.mechanisms.categorical import Categorical
+from ppl_disentangle.causal.mechanisms.root import GivenRoot
+from ppl_disentangle.causal.mechanisms.spline import MonotoneSpline
 
 __all__ = [
     "AdditiveNoise",

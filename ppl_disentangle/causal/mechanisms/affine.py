@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.distributions import Transform
 from torch.distributions.transforms import AffineTransform
 
+from ppl_disentangle.causal.mechanisms.base import InvertibleMechanism
 from ppl_disentangle.conditionals import unrounded
-from ppl_disentangle.mechanisms.base import InvertibleMechanism
 
 __all__ = ["AdditiveNoise", "AffineMechanism", "LinearGaussian", "LocationScale"]
 

@@ -7,9 +7,9 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from ppl_disentangle.causal.mechanisms.affine import mlp
+from ppl_disentangle.causal.mechanisms.base import Mechanism
 from ppl_disentangle.conditionals import unrounded
-from ppl_disentangle.mechanisms.affine import mlp
-from ppl_disentangle.mechanisms.base import Mechanism
 
 __all__ = ["Categorical", "gumbels_of_class"]
 

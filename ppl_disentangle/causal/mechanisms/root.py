@@ -11,7 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Distribution, Transform
 
-from ppl_disentangle.mechanisms.base import Mechanism
+from ppl_disentangle.causal.mechanisms.base import Mechanism
 
 __all__ = ["GivenRoot"]
 

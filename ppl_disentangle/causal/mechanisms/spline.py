@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.distributions import Transform, constraints
 from torch.distributions.transforms import AffineTransform, ComposeTransform, IndependentTransform
 
+from ppl_disentangle.causal.mechanisms.affine import mlp
+from ppl_disentangle.causal.mechanisms.base import InvertibleMechanism
 from ppl_disentangle.conditionals import unrounded
-from ppl_disentangle.mechanisms.affine import mlp
-from ppl_disentangle.mechanisms.base import InvertibleMechanism
 
 __all__ = ["LinearRationalSpline", "MonotoneSpline"]
 

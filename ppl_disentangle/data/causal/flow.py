@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ppl_disentangle.data.causal import CausalDataset
-from ppl_disentangle.data.strokes import BLACK, FIREBRICK, SKY_BLUE, Canvas
+from ppl_disentangle.data.causal.dataset import CausalDataset
+from ppl_disentangle.data.drawn.strokes import BLACK, FIREBRICK, SKY_BLUE, Canvas
 
 __all__ = ["Flow"]
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ppl_disentangle.data.base import Factor, FactorGrid
-from ppl_disentangle.data.causal import CausalDataset
-from ppl_disentangle.data.flow import Flow
-from ppl_disentangle.data.pendulum import Pendulum
+from ppl_disentangle.data.causal.dataset import CausalDataset
+from ppl_disentangle.data.causal.flow import Flow
+from ppl_disentangle.data.causal.pendulum import Pendulum
 
 __all__ = ["InputGrid", "flow_grid", "pendulum_grid"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppl_disentangle.data.scm import MOMENTS, NoiseLaw, SyntheticSCM
+from ppl_disentangle.data.causal.scm import MOMENTS, NoiseLaw, SyntheticSCM
 from ppl_disentangle.graphs import as_dag
 
 __all__ = ["LinearSCM"]

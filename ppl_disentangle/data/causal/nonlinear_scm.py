@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ppl_disentangle.data.base import Stored
-from ppl_disentangle.data.scm import NoiseLaw, SyntheticSCM
+from ppl_disentangle.data.causal.scm import NoiseLaw, SyntheticSCM
 from ppl_disentangle.graphs import as_dag, parents
 
 __all__ = ["NonlinearSCM"]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ppl_disentangle.data.linear_scm import LinearSCM
-from ppl_disentangle.data.scm import EquationSCM, NoiseLaw, SyntheticSCM
+from ppl_disentangle.data.causal.linear_scm import LinearSCM
+from ppl_disentangle.data.causal.scm import EquationSCM, NoiseLaw, SyntheticSCM
 
 __all__ = ["PUBLISHED_SCMS", "published_scm"]
 

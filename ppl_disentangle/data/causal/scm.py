@@ -10,8 +10,8 @@ import networkx as nx
 import torch
 from torch import Tensor
 
-from ppl_disentangle.data.causal import CausalDataset
-from ppl_disentangle.data.mixing import Mixing
+from ppl_disentangle.data.causal.dataset import CausalDataset
+from ppl_disentangle.data.causal.mixing import Mixing
 from ppl_disentangle.graphs import as_dag, parents
 
 __all__ = ["EquationSCM", "NoiseLaw", "SyntheticSCM", "random_dag"]
@@ -63,7 +63,8 @@ class SyntheticSCM(CausalDataset):
         num_data: number of units.
         noise: N(0, 1), Laplace(0, 1), or uniform on (0, 1).
         generator: draws the units, then the mixing.
-        observation_shape: shape of an observation by :class:`~ppl_disentangle.data.mixing.Mixing`; ``None``: the values
+        observation_shape: shape of an observation by
+            :class:`~ppl_disentangle.data.causal.mixing.Mixing`; ``None``: the values
             of the nodes are the observation.
         name: a short name for tables and run folders.
     """

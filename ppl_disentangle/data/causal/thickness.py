@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.distributions import Gamma, Normal
 from torch.nn.functional import softplus
 
-from ppl_disentangle.data.causal import CausalDataset
-from ppl_disentangle.data.strokes import cover
+from ppl_disentangle.data.causal.dataset import CausalDataset
+from ppl_disentangle.data.drawn.strokes import cover
 
 __all__ = ["ThicknessIntensity"]
 

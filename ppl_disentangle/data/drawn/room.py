@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ppl_disentangle.data.base import Factor, FactorGrid, Stored
-from ppl_disentangle.data.rays import SHAPES, shares
+from ppl_disentangle.data.drawn.rays import SHAPES, shares
 
 __all__ = ["Room"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ppl_disentangle.data.base import Factor, FactorGrid
-from ppl_disentangle.data.sprites import Sprites
+from ppl_disentangle.data.drawn.sprites import Sprites
 
 __all__ = ["TwoObjects"]
 

@@ -10,8 +10,8 @@ import torch
 from tqdm import tqdm
 
 from ppl_disentangle.data.base import Factor
-from ppl_disentangle.data.resized import resized
-from ppl_disentangle.data.stored_grid import StoredGrid
+from ppl_disentangle.data.files.resized import resized
+from ppl_disentangle.data.files.stored_grid import StoredGrid
 
 __all__ = ["Cars3D"]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ppl_disentangle.data.base import Factor, FactorDataset, Stored
-from ppl_disentangle.data.files import read_image
+from ppl_disentangle.data.files.own_files import read_image
 
 __all__ = ["CelebA"]
 

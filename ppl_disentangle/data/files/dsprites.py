@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ppl_disentangle.data import hdf5, npz
 from ppl_disentangle.data.base import Factor, FactorGrid, Stored
-from ppl_disentangle.data.sprites import Sprites
-from ppl_disentangle.data.stored_grid import row_major
+from ppl_disentangle.data.drawn.sprites import Sprites
+from ppl_disentangle.data.files import hdf5, npz
+from ppl_disentangle.data.files.stored_grid import row_major
 
 __all__ = ["DSprites"]
 

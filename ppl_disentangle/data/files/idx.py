@@ -15,7 +15,7 @@ import torch
 
 from ppl_disentangle.data.arrays import ArrayDataset
 from ppl_disentangle.data.base import Factor
-from ppl_disentangle.data.gzipped import opened
+from ppl_disentangle.data.files.gzipped import opened
 
 __all__ = ["from_idx", "labels_beside", "read_idx", "starts_like_idx"]
 

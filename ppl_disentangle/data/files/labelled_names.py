@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ppl_disentangle.data.arrays import ArrayDataset, from_arrays
-from ppl_disentangle.data.files import MODES, read_image
+from ppl_disentangle.data.files.own_files import MODES, read_image
 
 __all__ = ["from_labelled_names", "has_labelled_names"]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ppl_disentangle.data.base import Factor, FactorDataset, Stored
 from ppl_disentangle.data.binning import classes_of
-from ppl_disentangle.data.idx import read_idx
+from ppl_disentangle.data.files.idx import read_idx
 
 __all__ = ["MorphoMNIST"]
 

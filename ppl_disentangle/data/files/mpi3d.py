@@ -8,10 +8,10 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppl_disentangle.data import npz
 from ppl_disentangle.data.base import Factor
-from ppl_disentangle.data.stored_grid import StoredGrid
-from ppl_disentangle.data.unpacked import unpacked
+from ppl_disentangle.data.files import npz
+from ppl_disentangle.data.files.stored_grid import StoredGrid
+from ppl_disentangle.data.files.unpacked import unpacked
 
 __all__ = ["MPI3D", "is_mpi3d"]
 

@@ -11,7 +11,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from ppl_disentangle.data.gzipped import opened
+from ppl_disentangle.data.files.gzipped import opened
 
 __all__ = ["read_blocks", "read_matrix"]
 

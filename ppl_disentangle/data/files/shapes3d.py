@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ppl_disentangle.data import hdf5
 from ppl_disentangle.data.base import Factor
-from ppl_disentangle.data.rays import SHAPES
-from ppl_disentangle.data.room import Room
-from ppl_disentangle.data.stored_grid import StoredGrid, row_major
-from ppl_disentangle.data.unpacked import unpacked
+from ppl_disentangle.data.drawn.rays import SHAPES
+from ppl_disentangle.data.drawn.room import Room
+from ppl_disentangle.data.files import hdf5
+from ppl_disentangle.data.files.stored_grid import StoredGrid, row_major
+from ppl_disentangle.data.files.unpacked import unpacked
 
 __all__ = ["Shapes3D"]
 

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 
 from ppl_disentangle.data.base import Factor, Stored
-from ppl_disentangle.data.norb_matrix import read_blocks, read_matrix
-from ppl_disentangle.data.resized import resized
-from ppl_disentangle.data.stored_grid import StoredGrid
+from ppl_disentangle.data.files.norb_matrix import read_blocks, read_matrix
+from ppl_disentangle.data.files.resized import resized
+from ppl_disentangle.data.files.stored_grid import StoredGrid
 
 __all__ = ["SmallNORB"]
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ppl_disentangle.checkpoints import atomic_path
+from ppl_disentangle.storage import atomic_path
 
 __all__ = ["unpacked"]
 

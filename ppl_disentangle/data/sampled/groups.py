@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 
 from ppl_disentangle.data.base import FactorDataset
-from ppl_disentangle.data.conditioned import with_conditions
-from ppl_disentangle.data.lookup import lookup, positions
-from ppl_disentangle.data.pairs import draw_pairs
 from ppl_disentangle.data.randomness import as_generator, uniform_index
-from ppl_disentangle.data.tuples import Tuples, checked_num
+from ppl_disentangle.data.sampled.conditioned import with_conditions
+from ppl_disentangle.data.sampled.lookup import lookup, positions
+from ppl_disentangle.data.sampled.pairs import draw_pairs
+from ppl_disentangle.data.sampled.tuples import Tuples, checked_num
 
 __all__ = ["groups", "sharing", "triplets"]
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from ppl_disentangle.data.base import Factor, FactorDataset, Stored
-from ppl_disentangle.data.causal import CausalDataset
-from ppl_disentangle.data.conditioned import with_conditions
-from ppl_disentangle.data.lookup import allowed_classes, lookup, positions
+from ppl_disentangle.data.causal.dataset import CausalDataset
 from ppl_disentangle.data.randomness import as_generator, uniform_index
-from ppl_disentangle.data.tuples import checked_num
+from ppl_disentangle.data.sampled.conditioned import with_conditions
+from ppl_disentangle.data.sampled.lookup import allowed_classes, lookup, positions
+from ppl_disentangle.data.sampled.tuples import checked_num
 
 __all__ = ["interventional"]
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 
 from ppl_disentangle.data.base import FactorDataset
-from ppl_disentangle.data.causal import Labels
-from ppl_disentangle.data.lookup import lookup, positions
+from ppl_disentangle.data.causal.dataset import Labels
 from ppl_disentangle.data.randomness import uniform_index
+from ppl_disentangle.data.sampled.lookup import lookup, positions
 
 __all__ = ["partial_labels"]
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ppl_disentangle.data.base import FactorDataset
-from ppl_disentangle.data.lookup import allowed_classes, codes, lookup, positions
 from ppl_disentangle.data.randomness import as_generator
+from ppl_disentangle.data.sampled.lookup import allowed_classes, codes, lookup, positions
 
 __all__ = ["split_combinations", "split_where"]
 

@@ -13,7 +13,7 @@ from numpy import ndarray
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ppl_disentangle.metrics.arrays import as_array, as_codes
+from ppl_disentangle.metrics.estimators.arrays import as_array, as_codes
 
 __all__ = ["ROWS_PER_CALL", "Drawn", "Encode", "Rendered"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from ppl_disentangle.metrics.arrays import as_array, as_codes
+from ppl_disentangle.metrics.estimators.arrays import as_array, as_codes
 
 __all__ = ["concept_information", "maximal_information"]
 

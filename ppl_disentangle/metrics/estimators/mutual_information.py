@@ -6,7 +6,7 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from ppl_disentangle.metrics.arrays import as_arrays, as_classes, as_codes
+from ppl_disentangle.metrics.estimators.arrays import as_arrays, as_classes, as_codes
 
 __all__ = ["binned", "entropies", "mutual_information"]
 

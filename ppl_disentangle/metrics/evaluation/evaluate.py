@@ -16,11 +16,11 @@ from torch import Tensor
 
 from ppl_disentangle.data.arrays import from_arrays
 from ppl_disentangle.data.base import FactorDataset
-from ppl_disentangle.metrics.arrays import as_array, varying
 from ppl_disentangle.metrics.dci import Predictor
-from ppl_disentangle.metrics.measures import MEASURES, METRICS, Measure
-from ppl_disentangle.metrics.representations import codes_of, is_story, references
-from ppl_disentangle.metrics.scored import Scored, Task
+from ppl_disentangle.metrics.estimators.arrays import as_array, varying
+from ppl_disentangle.metrics.evaluation.measures import MEASURES, METRICS, Measure
+from ppl_disentangle.metrics.evaluation.representations import codes_of, is_story, references
+from ppl_disentangle.metrics.evaluation.scored import Scored, Task
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -15,6 +15,9 @@ from ppl_disentangle.metrics.beta_vae_score import beta_vae_score_from_codes
 from ppl_disentangle.metrics.dci import completeness, disentanglement
 from ppl_disentangle.metrics.dcimig import separate_information
 from ppl_disentangle.metrics.downstream import sample_efficiency
+from ppl_disentangle.metrics.estimators.mutual_information import binned, entropies
+from ppl_disentangle.metrics.evaluation.scored import LABELS, Scored
+from ppl_disentangle.metrics.evaluation.standard_errors import Score, blocks, bootstrap
 from ppl_disentangle.metrics.explicitness import explicitness
 from ppl_disentangle.metrics.factor_vae_score import factor_vae_score_from_codes
 from ppl_disentangle.metrics.gaussian_total_correlation import gaussian_total_correlation
@@ -27,10 +30,7 @@ from ppl_disentangle.metrics.mig import information_gaps
 from ppl_disentangle.metrics.mig_exact import mig_exact
 from ppl_disentangle.metrics.mig_sup import mig_sup_per_code
 from ppl_disentangle.metrics.modularity import modularity_per_code
-from ppl_disentangle.metrics.mutual_information import binned, entropies
 from ppl_disentangle.metrics.sap import sap
-from ppl_disentangle.metrics.scored import LABELS, Scored
-from ppl_disentangle.metrics.standard_errors import Score, blocks, bootstrap
 from ppl_disentangle.metrics.unfairness import unfairness_of_predictions
 from ppl_disentangle.metrics.wasserstein_correlation import wasserstein_correlation
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ppl_disentangle.metrics.baselines import LinearCode
+from ppl_disentangle.metrics.evaluation.baselines import LinearCode
 
 __all__ = ["best_log_likelihood", "linear_log_likelihood", "marginal_log_likelihood"]
 

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_disentangle.data.base import FactorDataset
-from ppl_disentangle.metrics.arrays import as_array, as_codes
-from ppl_disentangle.metrics.drawn import Encode
+from ppl_disentangle.metrics.estimators.arrays import as_array, as_codes
+from ppl_disentangle.metrics.estimators.drawn import Encode
 from ppl_disentangle.story import story_of
 
 __all__ = ["codes_of", "is_story", "references"]

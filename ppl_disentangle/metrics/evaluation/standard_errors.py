@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy import ndarray
 
-from ppl_disentangle.metrics.scored import Scored
+from ppl_disentangle.metrics.evaluation.scored import Scored
 
 __all__ = ["blocks", "bootstrap"]
 

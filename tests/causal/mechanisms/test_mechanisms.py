@@ -12,7 +12,7 @@ import torch
 from pyro.distributions import Independent, Normal
 from scipy.stats import gumbel_r, kstest
 
-from ppl_disentangle.mechanisms import (
+from ppl_disentangle.causal.mechanisms import (
     AdditiveNoise,
     AffineMechanism,
     Categorical,
@@ -22,7 +22,7 @@ from ppl_disentangle.mechanisms import (
     Mechanism,
     MonotoneSpline,
 )
-from ppl_disentangle.mechanisms.spline import LinearRationalSpline
+from ppl_disentangle.causal.mechanisms.spline import LinearRationalSpline
 
 DOUBLE = {"dtype": torch.float64}
 CONTINUOUS = {

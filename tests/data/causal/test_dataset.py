@@ -24,7 +24,7 @@ from ppl_disentangle.data import (
     published_scm,
     random_dag,
 )
-from ppl_disentangle.data.strokes import BLACK, Canvas
+from ppl_disentangle.data.drawn.strokes import BLACK, Canvas
 
 CATALOGUE = {
     "pendulum": lambda seed: Pendulum(300, size=20, noise=0.5, seed=seed),

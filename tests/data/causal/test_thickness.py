@@ -6,10 +6,10 @@ from torch import nn
 from torch.distributions.transforms import AffineTransform, ComposeTransform, ExpTransform, SigmoidTransform
 
 from ppl_disentangle import StructuralPrior
+from ppl_disentangle.causal.mechanisms import LocationScale, MonotoneSpline
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import ThicknessIntensity, from_arrays, with_conditions
 from ppl_disentangle.inference import fit
-from ppl_disentangle.mechanisms import LocationScale, MonotoneSpline
 from ppl_disentangle.models import DeepSCM
 from ppl_disentangle.models.deep_scm import InUnits
 

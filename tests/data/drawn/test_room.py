@@ -2,17 +2,17 @@
 
 import colorsys
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from ppl_disentangle.data import Room
-from ppl_disentangle.data import rays as constants
-from ppl_disentangle.data.rays import SHAPES, shares
+from ppl_disentangle.data.drawn import rays as constants
+from ppl_disentangle.data.drawn.rays import SHAPES, shares
+from tests import IMAGES
 
-REAL = Path(__file__).parent / "data" / "shapes3d_real_notebook50.npz"
+REAL = IMAGES / "shapes3d_real_notebook50.npz"
 ROOM = Room()
 INDEX = torch.randint(len(ROOM), (300,), generator=torch.Generator().manual_seed(0))
 SKY, WALL, FLOOR, OBJECT, WHITE = range(5)

@@ -1,7 +1,6 @@
 """The drawn sprites against real dSprites images, closed forms and their own laws."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppl_disentangle.data import Sprites
+from tests import IMAGES
 
-REAL = Path(__file__).parent / "data"
+REAL = IMAGES
 SPRITES = Sprites()
 INDEX = torch.randint(len(SPRITES), (300,), generator=torch.Generator().manual_seed(0))
 
@@ -145,8 +145,8 @@ def test_the_window_cuts_nothing_off(monkeypatch, antialias):
         *[torch.tensor([0, 0.48, 0.51, 1])] * 2,
     )
     windowed = SPRITES.draw(largest, antialias=antialias)
-    monkeypatch.setattr("ppl_disentangle.data.sprites._ROWS", 64)
-    monkeypatch.setattr("ppl_disentangle.data.sprites._WORDS", 16)
+    monkeypatch.setattr("ppl_disentangle.data.drawn.sprites._ROWS", 64)
+    monkeypatch.setattr("ppl_disentangle.data.drawn.sprites._WORDS", 16)
     assert torch.equal(windowed, SPRITES.draw(largest, antialias=antialias))
 
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from ppl_disentangle.data import CelebA, MorphoMNIST, from_idx, from_labelled_names, load_data
-from ppl_disentangle.data.idx import read_idx
+from ppl_disentangle.data.files.idx import read_idx
 
 RNG = np.random.default_rng(0)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ppl_disentangle.data import MPI3D, DSprites, Shapes3D, Sprites, load_data
-from ppl_disentangle.data.npz import Member
+from ppl_disentangle.data.files.npz import Member
 
 RNG = np.random.default_rng(0)
 

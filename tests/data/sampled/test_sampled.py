@@ -33,7 +33,7 @@ from ppl_disentangle.data import (
     with_conditions,
 )
 from ppl_disentangle.inference import BatchStream, fit
-from ppl_disentangle.inference.batches import Batches
+from ppl_disentangle.inference.training.batches import Batches
 from ppl_disentangle.models import VAE
 from ppl_disentangle.networks import mlp_decoder, mlp_encoder
 

@@ -8,19 +8,19 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from golden_adapters import ADAPTERS, LinearGaussian
-from pairs import GOLDEN, linear_gaussian
 from pyro import poutine
 from pyro.infer import Trace_ELBO
-from test_aggregate import LargestTensor
 from torch import nn
 
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import from_arrays, with_conditions
-from ppl_disentangle.inference.bounds import evidence, log_marginal
-from ppl_disentangle.inference.decomposition import decompose
+from ppl_disentangle.inference.bounds.decomposition import decompose
+from ppl_disentangle.inference.bounds.evidence import evidence, log_marginal
 from ppl_disentangle.models import BetaVAE
 from ppl_disentangle.story import GenerativeStory, as_story
+from tests.golden.adapters import ADAPTERS, LinearGaussian
+from tests.inference.elbo.test_aggregate import LargestTensor
+from tests.inference.pairs import GOLDEN, linear_gaussian
 
 CASES = ["vae_pub_a", "vae_pub_b", "vae_pub_optimal"]
 REFERENCE = json.loads((GOLDEN / "linear_gaussian_vae.json").read_text())

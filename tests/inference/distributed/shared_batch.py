@@ -1,7 +1,7 @@
 """Gradients of every story under every objective, of one batch; run by ``torchrun`` each process has a part of it.
 
-``python tests/shared_batch.py FILE [apart]`` writes them; what is drawn for a datum does not depend on the process
-that draws it. With ``apart``, terms are those of each part, whose gradients are averaged.
+``python -m tests.inference.distributed.shared_batch FILE [apart]`` writes them; what is drawn for a datum does not
+depend on the process that draws it. With ``apart``, terms are those of each part, whose gradients are averaged.
 """
 
 import itertools
@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import torch
-from test_stories import PAIRS, observations, refused, told
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ppl_disentangle.inference import decomposed
-from ppl_disentangle.inference.processes import group_of_processes, num_processes, process, shared
+from ppl_disentangle.inference.distributed.processes import group_of_processes, num_processes, process, shared
+from ppl_disentangle.inference.elbo import decomposed
+from tests.models.test_stories import PAIRS, observations, refused, told
 
 BATCH = 29  # of 14 and 15, or of 9, 10 and 10 data, as no other dimension is
 

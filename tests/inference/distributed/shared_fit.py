@@ -1,6 +1,6 @@
 """Training by one process, or by several that share each batch; run by ``torchrun``, or alone.
 
-``python tests/shared_fit.py FOLDER`` writes there what came of it.
+``python -m tests.inference.distributed.shared_fit FOLDER`` writes there what came of it.
 """
 
 import os
@@ -13,8 +13,6 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.infer import Trace_ELBO
-from shared_batch import BATCH, SameDraws
-from test_stories import STORIES, data_for, observations
 
 from ppl_disentangle.data import from_arrays
 from ppl_disentangle.inference import (
@@ -26,7 +24,15 @@ from ppl_disentangle.inference import (
     critic_network,
     fit,
 )
-from ppl_disentangle.inference.processes import agreed, group_of_processes, num_processes, own_draws, process
+from ppl_disentangle.inference.distributed.processes import (
+    agreed,
+    group_of_processes,
+    num_processes,
+    own_draws,
+    process,
+)
+from tests.inference.distributed.shared_batch import BATCH, SameDraws
+from tests.models.test_stories import STORIES, data_for, observations
 
 OBJECTIVES = {
     "tc": TCELBO,

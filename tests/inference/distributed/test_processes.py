@@ -4,15 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from test_stories import PAIRS
 
-from ppl_disentangle.runs import Run
+from ppl_disentangle.runs.folder import Run
+from tests import ROOT
+from tests.models.test_stories import PAIRS
 
-HERE = Path(__file__).parent
 ACROSS_DATA = {"two_domain_vae-published"}
 """Whose guide carries attributes from datum to datum, hence within each process's part."""
 
@@ -25,7 +24,7 @@ def run(num_processes, *command, check=True):
         [sys.executable, *(launcher if num_processes > 1 else []), *map(str, command)],
         capture_output=True,
         text=True,
-        cwd=HERE,
+        cwd=ROOT,
         env=environment,
         timeout=500,
     )
@@ -35,7 +34,7 @@ def run(num_processes, *command, check=True):
 
 def gradients(num_processes, folder, *options):
     path = folder / f"gradients-{num_processes}.pt"
-    run(num_processes, HERE / "shared_batch.py", path, *options)
+    run(num_processes, "-m", "tests.inference.distributed.shared_batch", path, *options)
     return torch.load(path, weights_only=True)
 
 
@@ -73,7 +72,7 @@ def test_terms_of_each_part_alone_would_be_wrong_where_they_are_no_sums_over_dat
 def fits(tmp_path_factory):
     folders = {n: tmp_path_factory.mktemp(f"fit-{n}") for n in (1, 2)}
     for n, folder in folders.items():
-        run(n, HERE / "shared_fit.py", folder)
+        run(n, "-m", "tests.inference.distributed.shared_fit", folder)
     return {n: torch.load(folder / "found.pt", weights_only=True) for n, folder in folders.items()}
 
 

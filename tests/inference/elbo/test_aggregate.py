@@ -7,22 +7,22 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pairs import BATCH, DIM, NUM_DATA, PARTICLES, SETTINGS, Pair, loss_and_gradients, terms
 from pyro.infer import Trace_ELBO
 from pyro.poutine.messenger import Messenger
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ppl_disentangle.inference import TCELBO
-from ppl_disentangle.inference.aggregate import (
+from ppl_disentangle.inference.elbo.aggregate import (
     joint_and_factored,
     minibatch_log_weights,
     pairwise_log_prob,
 )
-from ppl_disentangle.inference.hierarchical import HFELBO
-from ppl_disentangle.inference.latents import Latents
+from ppl_disentangle.inference.elbo.latents import Latents
+from ppl_disentangle.inference.objectives.hfvae import HFELBO
 from ppl_disentangle.sites import Plate, Site, sampled_sites
+from tests.inference.pairs import BATCH, DIM, NUM_DATA, PARTICLES, SETTINGS, Pair, loss_and_gradients, terms
 
-MAX_PAIRS = "ppl_disentangle.inference.aggregate.MAX_PAIRS"
+MAX_PAIRS = "ppl_disentangle.inference.elbo.aggregate.MAX_PAIRS"
 ESTIMATORS = ["weighted", "stratified", "symmetric"]
 UNIT = dict(mutual_information=1.0, between_groups=1.0, within_groups=1.0, dimension_wise_kl=1.0)
 DOUBLE = torch.zeros((), dtype=torch.float64)

@@ -10,7 +10,6 @@ import torch
 from pyro import poutine
 from pyro.infer import SVI
 from pyro.optim import PyroOptim
-from test_factor import devices_of_a_step, seen_by
 from torch import nn
 from torch.distributions import kl_divergence
 from torch.nn.functional import softplus
@@ -18,9 +17,10 @@ from torch.nn.functional import softplus
 from ppl_disentangle import GenerativeStory
 from ppl_disentangle.data import from_arrays
 from ppl_disentangle.inference import fit
-from ppl_disentangle.inference.bidirectional import BidirectionalELBO
-from ppl_disentangle.inference.critics import JointCritic, player_loss, verdict_loss
+from ppl_disentangle.inference.elbo.critics import JointCritic, player_loss, verdict_loss
+from ppl_disentangle.inference.objectives.ali import BidirectionalELBO
 from ppl_disentangle.sites import dreamt_traces
+from tests.inference.objectives.test_factor_vae import devices_of_a_step, seen_by
 
 MEAN, SCALE = 0.5, 1.5
 

@@ -8,14 +8,14 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pairs import BATCH, NUM_DATA, PARTICLES, SETTINGS, Pair, loss_and_gradients, terms
 from pyro.infer import TraceMeanField_ELBO
 from torch import nn
 
-from ppl_disentangle.inference.beta import BetaELBO, beta_from_mean_reduction
-from ppl_disentangle.inference.capacity import CapacityELBO
-from ppl_disentangle.inference.joint import JointELBO
-from ppl_disentangle.inference.schedules import Cyclical, Linear, Piecewise
+from ppl_disentangle.inference.elbo.schedules import Cyclical, Linear, Piecewise
+from ppl_disentangle.inference.objectives.beta import BetaELBO, beta_from_mean_reduction
+from ppl_disentangle.inference.objectives.capacity import CapacityELBO
+from ppl_disentangle.inference.objectives.joint_vae import JointELBO
+from tests.inference.pairs import BATCH, NUM_DATA, PARTICLES, SETTINGS, Pair, loss_and_gradients, terms
 
 
 def steps(count):

@@ -6,15 +6,15 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pairs import BATCH, NUM_DATA, PARTICLES, SETTINGS, Pair, loss_and_gradients, terms
 from pyro.infer import SVI, TraceMeanField_ELBO
 from pyro.optim import PyroOptim
 
 from ppl_disentangle import as_story
 from ppl_disentangle.data import from_arrays
 from ppl_disentangle.inference import fit
-from ppl_disentangle.inference.constrained import ConstrainedELBO, ControlELBO
-from ppl_disentangle.inference.schedules import Linear
+from ppl_disentangle.inference.elbo.schedules import Linear
+from ppl_disentangle.inference.objectives.constrained import ConstrainedELBO, ControlELBO
+from tests.inference.pairs import BATCH, NUM_DATA, PARTICLES, SETTINGS, Pair, loss_and_gradients, terms
 
 OBJECTIVES = {
     "kl": lambda **k: ConstrainedELBO(kl=2.0, **k),

@@ -7,7 +7,6 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pairs import BATCH, DIM, NUM_DATA, PARTICLES, SETTINGS, Pair, loss_and_gradients
 from pyro.infer import SVI, TraceMeanField_ELBO
 from pyro.optim import PyroOptim
 from torch import nn
@@ -16,11 +15,12 @@ from torch.nn.functional import cross_entropy
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import from_arrays
 from ppl_disentangle.inference import fit
-from ppl_disentangle.inference.critics import critic_network
-from ppl_disentangle.inference.density_ratio import FactorELBO, blocks, permute_latents
-from ppl_disentangle.inference.state import History
+from ppl_disentangle.inference.elbo.critics import critic_network
+from ppl_disentangle.inference.objectives.factor_vae import FactorELBO, blocks, permute_latents
+from ppl_disentangle.inference.training.state import History
 from ppl_disentangle.models import BetaVAE
 from ppl_disentangle.sites import Plate, Site, paired_traces
+from tests.inference.pairs import BATCH, DIM, NUM_DATA, PARTICLES, SETTINGS, Pair, loss_and_gradients
 
 FEATURES, LATENT = 6, 4
 

@@ -6,12 +6,12 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pairs import BATCH, DIM, NUM_DATA, PARTICLES, SETTINGS, Pair, loss_and_gradients, terms
 from pyro import poutine
 from pyro.infer import TraceMeanField_ELBO
 
-from ppl_disentangle.inference import hausdorff
-from ppl_disentangle.inference.hausdorff import HausdorffELBO, support_distance
+from ppl_disentangle.inference.objectives import hausdorff
+from ppl_disentangle.inference.objectives.hausdorff import HausdorffELBO, support_distance
+from tests.inference.pairs import BATCH, DIM, NUM_DATA, PARTICLES, SETTINGS, Pair, loss_and_gradients, terms
 
 DOUBLE = {"dtype": torch.float64}
 ONE_PAIR = torch.tensor([[0], [1]])

@@ -7,14 +7,14 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pairs import BATCH, DIM, NUM_DATA, PARTICLES, SETTINGS, Pair, loss_and_gradients, terms
 from pyro import poutine
 from pyro.infer import TraceMeanField_ELBO
 
 from ppl_disentangle.inference import Linear
-from ppl_disentangle.inference.dip import DIPELBO, covariance
-from ppl_disentangle.inference.info import InfoELBO, maximum_mean_discrepancy
+from ppl_disentangle.inference.objectives.dip_vae import DIPELBO, covariance
+from ppl_disentangle.inference.objectives.info_vae import InfoELBO, maximum_mean_discrepancy
 from ppl_disentangle.sites import paired_traces
+from tests.inference.pairs import BATCH, DIM, NUM_DATA, PARTICLES, SETTINGS, Pair, loss_and_gradients, terms
 
 DOUBLE = {"dtype": torch.float64}
 BOUNDS = {

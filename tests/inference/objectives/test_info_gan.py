@@ -10,16 +10,16 @@ import torch
 from pyro import poutine
 from pyro.infer import SVI
 from pyro.optim import PyroOptim
-from test_factor import devices_of_a_step, seen_by
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from ppl_disentangle import GenerativeStory
 from ppl_disentangle.data import from_arrays
 from ppl_disentangle.inference import fit
-from ppl_disentangle.inference.adversarial import AdversarialMI
-from ppl_disentangle.inference.critics import critic_network, player_loss, verdict_loss
+from ppl_disentangle.inference.elbo.critics import critic_network, player_loss, verdict_loss
+from ppl_disentangle.inference.objectives.info_gan import AdversarialMI
 from ppl_disentangle.sites import dreamt_traces
+from tests.inference.objectives.test_factor_vae import devices_of_a_step, seen_by
 
 GAMES = ["logistic", "hinge", "wasserstein", "least_squares"]
 MEANS = torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 2.0], [0.0, -2.0]])

@@ -6,12 +6,12 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pairs import BATCH, NUM_DATA, PARTICLES
 from pyro import poutine
 from pyro.infer import TraceMeanField_ELBO
 
-from ppl_disentangle.inference.beta import BetaELBO
-from ppl_disentangle.inference.joint import JointELBO
+from ppl_disentangle.inference.objectives.beta import BetaELBO
+from ppl_disentangle.inference.objectives.joint_vae import JointELBO
+from tests.inference.pairs import BATCH, NUM_DATA, PARTICLES
 
 T = torch.tensor(0.7, dtype=torch.float64)
 KINDS = {

@@ -8,18 +8,29 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pairs import BATCH, DIM, GOLDEN, NUM_DATA, PARTICLES, SETTINGS, Pair, linear_gaussian, loss_and_gradients, terms
 from pyro import poutine
 from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 from pyro.optim import PyroOptim
-from test_stories import OBJECTIVES as OBJECTIVES_OF_STORIES
 from torch import nn
 
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.inference import TCELBO, BetaELBO, Linear
-from ppl_disentangle.inference.aggregate import minibatch_log_weights, pairwise_log_prob
+from ppl_disentangle.inference.elbo.aggregate import minibatch_log_weights, pairwise_log_prob
 from ppl_disentangle.models import BetaTCVAE
 from ppl_disentangle.sites import Plate, Site
+from tests.inference.pairs import (
+    BATCH,
+    DIM,
+    GOLDEN,
+    NUM_DATA,
+    PARTICLES,
+    SETTINGS,
+    Pair,
+    linear_gaussian,
+    loss_and_gradients,
+    terms,
+)
+from tests.models.test_stories import OBJECTIVES as OBJECTIVES_OF_STORIES
 
 OBJECTIVES = OBJECTIVES_OF_STORIES | {"Pyro's": lambda _: Trace_ELBO()}
 BOUNDS = {

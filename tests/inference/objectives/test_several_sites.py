@@ -7,7 +7,6 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pairs import PARTICLES
 from pyro import poutine
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from pyro.poutine.messenger import Messenger
@@ -33,6 +32,7 @@ from ppl_disentangle.inference import (
     log_marginal,
 )
 from ppl_disentangle.story import as_story
+from tests.inference.pairs import PARTICLES
 
 BATCH, NUM_DATA, WIDTH = 8, 1000, 11
 SHAPES = {"image": (2, 3), "scalar": (), "vector": (4,)}

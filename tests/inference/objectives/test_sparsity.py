@@ -8,15 +8,15 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pairs import BATCH, NUM_DATA, PARTICLES, SETTINGS, Pair, loss_and_gradients, terms
 from pyro import poutine
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch.distributions import kl_divergence
 
 from ppl_disentangle.inference import BetaELBO, Linear
-from ppl_disentangle.inference.dip import DIPELBO
-from ppl_disentangle.inference.sparsity import SparsityELBO, shrink_columns
+from ppl_disentangle.inference.objectives.dip_vae import DIPELBO
+from ppl_disentangle.inference.objectives.sparsity import SparsityELBO, shrink_columns
 from ppl_disentangle.spike_slab import SpikeAndSlab
+from tests.inference.pairs import BATCH, NUM_DATA, PARTICLES, SETTINGS, Pair, loss_and_gradients, terms
 
 DOUBLE = {"dtype": torch.float64}
 

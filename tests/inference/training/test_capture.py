@@ -8,13 +8,13 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from test_stories import LEARNING_GRAPHS, OBJECTIVES, PAIRS, STORIES, Scene, data_for, observations, refused
 from torch import nn
 
 from ppl_disentangle import as_story
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import Room, Sprites, from_arrays
-from ppl_disentangle.inference import BetaELBO, NonFiniteError, fit, loop
+from ppl_disentangle.inference import BetaELBO, NonFiniteError, fit
+from ppl_disentangle.inference.training import loop
 from ppl_disentangle.models import BetaVAE, InfoGAN, StructuredGAN
 from ppl_disentangle.networks import (
     burgess_decoder,
@@ -23,6 +23,16 @@ from ppl_disentangle.networks import (
     mlp_encoder,
     study_decoder,
     study_encoder,
+)
+from tests.models.test_stories import (
+    LEARNING_GRAPHS,
+    OBJECTIVES,
+    PAIRS,
+    STORIES,
+    Scene,
+    data_for,
+    observations,
+    refused,
 )
 
 PUBLISHED = [pytest.param(make, OBJECTIVES["published"], id=name) for name, make in (STORIES | LEARNING_GRAPHS).items()]

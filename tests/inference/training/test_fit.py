@@ -15,13 +15,13 @@ import torch
 from pyro.infer import Trace_ELBO
 from torch import nn
 
-from ppl_disentangle.checkpoints import load_tensors
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import digits, from_arrays
 from ppl_disentangle.inference import TCELBO, BetaELBO, NonFiniteError, TrainingInterrupted, evidence, fit
-from ppl_disentangle.inference.batches import Batches
+from ppl_disentangle.inference.training.batches import Batches
 from ppl_disentangle.models import BetaTCVAE
 from ppl_disentangle.networks import mlp_decoder, mlp_encoder
+from ppl_disentangle.storage import load_tensors
 from ppl_disentangle.story import GenerativeStory
 
 SHAPE = (1, 8, 8)
@@ -104,7 +104,7 @@ from torch import nn
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import digits
 from ppl_disentangle.inference import TCELBO, fit
-from ppl_disentangle.inference.trainer import Trainer
+from ppl_disentangle.inference.training.trainer import Trainer
 from ppl_disentangle.models import BetaTCVAE
 torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # imports much of torch, once for all children
 
@@ -338,7 +338,7 @@ def test_a_truncated_checkpoint_is_told_so_and_kept(tmp_path):
 FULL_DISK = """
 import resource, signal, sys, torch
 from pathlib import Path
-from ppl_disentangle.checkpoints import save_tensors
+from ppl_disentangle.storage import save_tensors
 path = Path(sys.argv[1])
 save_tensors(path, {"a": torch.ones(10)}, {"step": 1})
 before = path.read_bytes()
@@ -364,7 +364,7 @@ def test_a_disk_that_is_full_costs_nothing_that_was_saved(tmp_path):
 KILLED_WHILE_SAVING = """
 import os, signal, sys, torch
 from pathlib import Path
-from ppl_disentangle.checkpoints import save_tensors
+from ppl_disentangle.storage import save_tensors
 save_tensors(Path(sys.argv[1]), {"a": torch.ones(10)}, {"step": 1})
 os.fsync = lambda number: os.kill(os.getpid(), signal.SIGKILL)
 save_tensors(Path(sys.argv[1]), {"a": torch.zeros(10)}, {"step": 2})

@@ -7,8 +7,8 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.optim.lr_scheduler import ExponentialLR
 
-from ppl_disentangle.inference.graph_passes import simplified
-from ppl_disentangle.inference.update import Update
+from ppl_disentangle.inference.training.graph_passes import simplified
+from ppl_disentangle.inference.training.update import Update
 
 
 def traced(function, *arguments):

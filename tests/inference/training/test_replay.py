@@ -5,13 +5,14 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from test_stories import STORIES, data_for
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from ppl_disentangle.inference import capture, fit, loop
-from ppl_disentangle.inference.replay import Replay
+from ppl_disentangle.inference import fit
+from ppl_disentangle.inference.training import capture, loop
+from ppl_disentangle.inference.training.replay import Replay
+from tests.models.test_stories import STORIES, data_for
 
 
 class Recorded(TorchDispatchMode):

@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from codes import noisy, rows
 
 from ppl_disentangle.metrics import (
     entropies,
     mutual_information,
 )
+from tests.metrics.codes import noisy, rows
 
 
 @pytest.mark.parametrize("bins", [1, 7, 20])

@@ -22,10 +22,10 @@ from ppl_disentangle.metrics import (
     mig,
     mig_exact,
 )
-from ppl_disentangle.metrics import measures as catalogue
-from ppl_disentangle.metrics import scored as shared
-from ppl_disentangle.metrics.scored import Scored, Task
-from ppl_disentangle.metrics.standard_errors import blocks, bootstrap
+from ppl_disentangle.metrics.evaluation import measures as catalogue
+from ppl_disentangle.metrics.evaluation import scored as shared
+from ppl_disentangle.metrics.evaluation.scored import Scored, Task
+from ppl_disentangle.metrics.evaluation.standard_errors import blocks, bootstrap
 from ppl_disentangle.representation import encode as encode_story
 from ppl_disentangle.zoo import build
 

@@ -1,0 +1,1 @@
+"""Bounds on the log evidence of data, and their decompositions."""

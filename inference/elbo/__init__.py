@@ -1,0 +1,1 @@
+"""What all objectives are built from: named terms, weights, schedules, estimators, critics."""

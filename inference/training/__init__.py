@@ -1,0 +1,1 @@
+"""The training loop: batches, steps, checkpoints, and steps compiled to graphs."""

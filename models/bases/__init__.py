@@ -1,0 +1,1 @@
+"""Abstract stories, which the papers of the zoo complete."""

@@ -1,0 +1,1 @@
+"""Data sets that know their causes: each has a graph, interventions and true counterfactuals."""

@@ -1,0 +1,1 @@
+"""Data sets that are drawn at any index: nothing is downloaded."""

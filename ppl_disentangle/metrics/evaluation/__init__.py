@@ -1,0 +1,1 @@
+"""Score a story by all metrics, beside chance, baselines and the ceiling."""

@@ -1,0 +1,1 @@
+"""A run: a folder with a configuration, weights, scores, figures and a report."""
