@@ -8,7 +8,7 @@ import sys
 import torch
 
 from ppl_disentangle.data import Sprites, digits
-from ppl_disentangle.inference import evidence, fit
+from ppl_disentangle.inference import elbo_per_datum, fit
 from ppl_disentangle.metrics import evaluate
 from ppl_disentangle.zoo import build
 
@@ -23,7 +23,7 @@ def run(name, seed, precision):
     story = build("beta_vae", data, seed=seed, options={"beta": 1.0})
     steps, numbers = (2000, (1200, 590)) if name == "digits" else (1500, (2000, 1000))
     fit(story, training, steps=steps, batch_size=64, lr=1e-3, seed=seed, precision=precision, progress=False)
-    bound = evidence(story, held_out).sum("code").mean()
+    bound = elbo_per_datum(story, held_out).sum("code").mean()
     options = {"num_data": numbers[0], "num_test": numbers[1], "resamples": 0, "baselines": {}, "progress": False}
     scores = evaluate(story, data, metrics=METRICS, **options)["estimate"]
     found = {name: float(bound[name]) for name in ("log_likelihood", "kl")}

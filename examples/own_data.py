@@ -7,7 +7,7 @@ import torch
 
 from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
 from ppl_disentangle.data import from_arrays
-from ppl_disentangle.inference import evidence, fit
+from ppl_disentangle.inference import elbo_per_datum, fit
 from ppl_disentangle.metrics import evaluate
 from ppl_disentangle.models import BetaTCVAE
 from ppl_disentangle.networks import mlp_decoder, mlp_encoder
@@ -26,6 +26,6 @@ networks = mlp_encoder(8, shape=(12,), hidden=64), mlp_decoder(4, shape=(12,), h
 story = BetaTCVAE(Gaussian(networks[0]), GaussianLearnedScale(networks[1]), 4, beta=4.0, warm_up=500)
 fit(story, training, steps=parser.parse_args().steps, held_out=held_out)
 
-print("held-out bound, nats per datum:", evidence(story, held_out)["elbo"].mean().item())
+print("held-out bound, nats per datum:", elbo_per_datum(story, held_out)["elbo"].mean().item())
 print("learned scale of the noise:", story.decoder.log_scale.exp().item(), "(true: 0.05)")
 print(evaluate(encoder(story, data), held_out, metrics=["mig", "active_units"]).to_dataframe().round(3))

@@ -8,7 +8,7 @@ import torch
 
 from ppl_disentangle import as_story, do, encode
 from ppl_disentangle.data import from_arrays
-from ppl_disentangle.inference import TCELBO, evidence, fit
+from ppl_disentangle.inference import TCELBO, elbo_per_datum, fit
 
 
 def model(x):
@@ -32,5 +32,5 @@ x = torch.randn(2000, 2) @ torch.randn(2, 5) + 0.2 * torch.randn(2000, 5)
 story = as_story(model, guide, example=x)
 history = fit(story, from_arrays(x), steps=parser.parse_args().steps, batch_size=128, objective=TCELBO(beta=1.0))
 print("learned scale", story.lifted["scale"].exp().item(), "(true: 0.2)")
-print("bound, nats per datum", evidence(story, x)["elbo"].mean().item())
+print("bound, nats per datum", elbo_per_datum(story, x)["elbo"].mean().item())
 print("codes", encode(story, x)["mean"].shape, "under do(z[0] = 1):", do(story, {"z[0]": 1.0}).model(batch_size=2))

@@ -2,7 +2,7 @@
 
 from ppl_disentangle.inference.bounds.compression import compression_curve
 from ppl_disentangle.inference.bounds.decomposition import decompose
-from ppl_disentangle.inference.bounds.evidence import evidence, log_marginal
+from ppl_disentangle.inference.bounds.per_datum import elbo_per_datum, log_marginal
 from ppl_disentangle.inference.elbo.aggregate import AggregateELBO
 from ppl_disentangle.inference.elbo.augmented_lagrangian import AugmentedLagrangian
 from ppl_disentangle.inference.elbo.critics import JointCritic, critic_network
@@ -73,7 +73,7 @@ __all__ = [
     "TrainingInterrupted",
     "decompose",
     "compression_curve",
-    "evidence",
+    "elbo_per_datum",
     "fit",
     "log_marginal",
 ]

@@ -25,7 +25,7 @@ class ALI(IsotropicVAE):
     - Story: as of :class:`IsotropicVAE`; the likelihood is only drawn from.
     - Guide: q(z | x), or a point as in BiGAN.
     - Objective: :class:`~ppl_disentangle.inference.BidirectionalELBO`; each call has a critic of its own. There is no
-      bound on log p(x): ``evidence`` and ``held_out`` do not apply.
+      bound on log p(x): ``elbo_per_datum`` and ``held_out`` do not apply.
     - Data: observations alone.
     - For: codes of data whose likelihood nobody can state. Codes are read back from draws, and data from codes, but
       neither is trained for by itself: reconstructions are like the data rather than near them.

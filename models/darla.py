@@ -30,7 +30,8 @@ class DARLA(IsotropicVAE):
        \qquad \mathbb E \log p(x \mid z) - \beta \operatorname{KL}(q(z \mid x) \,\|\, p(z))
 
     J is the code of a denoising autoencoder, learned before and then held: what it leaves out of an image needs no
-    code. The density is that of features, up to a constant; ``evidence`` is in its nats, which pixels do not have.
+    code. The density is that of features, up to a constant; ``elbo_per_datum`` is in its nats, which pixels do not
+    have.
 
     - Story, guide: as of :class:`IsotropicVAE`; a draw of x is its mean.
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO`.

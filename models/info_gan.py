@@ -32,7 +32,7 @@ class InfoGAN(GenerativeStory):
     - Story: above; [1] has uniform continuous codes, and q of unit variance in the authors' code.
     - Guide: q(c, z | x), which leaves the noise out.
     - Objective: :class:`~ppl_disentangle.inference.AdversarialMI`; each call has a critic of its own. There is no bound
-      on log p(x): ``evidence`` and ``held_out`` do not apply.
+      on log p(x): ``elbo_per_datum`` and ``held_out`` do not apply.
     - Data: observations alone.
     - For: codes of what varies most, without a reconstruction of everything. On four far Gaussians the class comes to
       name the mode; with ``weight=0`` it names nothing.

@@ -17,14 +17,14 @@ from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.graphs import graph_of
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.models.bases.labelled import ToldFactor, factor_of
+from ppl_disentangle.models.bases.labelled import AuxiliaryFactor, factor_of
 from ppl_disentangle.models.bases.structural import Posterior, StructuralVAE
 from ppl_disentangle.network_choice import Networks
 
 __all__ = ["IVAE", "StructuralIVAE"]
 
 
-class IVAE(ToldFactor):
+class IVAE(AuxiliaryFactor):
     r"""A code whose coordinates are independent given auxiliary variables u.
 
     .. math:: z \mid u \sim \mathcal N(\mu(u), \operatorname{diag} \sigma^2(u)), \quad x \mid z \sim p(x \mid z), \quad
@@ -132,7 +132,7 @@ class IVAE(ToldFactor):
         return BetaELBO(self.beta)
 
 
-class StructuralIVAE(ToldFactor, StructuralVAE):
+class StructuralIVAE(AuxiliaryFactor, StructuralVAE):
     r"""Structural latents whose noise depends on auxiliary variables u, such as the site where a datum was recorded.
 
     .. math:: \varepsilon_i \mid u \sim \mathcal N(\mu_i(u), \sigma_i^2(u)), \quad

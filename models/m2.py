@@ -16,13 +16,13 @@ from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import EnumeratedELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.models.bases.grouped import check_probabilities
-from ppl_disentangle.models.bases.labelled import ToldClasses, factor_of, known_classes
+from ppl_disentangle.models.bases.labelled import PartiallyLabelled, factor_of, known_classes
 from ppl_disentangle.network_choice import Networks
 
 __all__ = ["M2"]
 
 
-class M2(ToldClasses):
+class M2(PartiallyLabelled):
     r"""A class, known of some data, and a style that does not depend on it.
 
     .. math:: y \sim \operatorname{Categorical}(1/K), \quad z \sim \mathcal N(0, I), \quad x \mid y, z \sim

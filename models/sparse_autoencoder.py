@@ -31,8 +31,8 @@ class SparseAutoencoder(GenerativeStory):
     make all z small instead of few.
 
     - Story, guide: above; inference by one layer instead of an optimisation for each datum [1].
-    - Objective: :class:`~ppl_disentangle.inference.BetaELBO`. A point has no density: what ``evidence`` calls the elbo
-      is the log joint density at the code, not a bound on log p(x).
+    - Objective: :class:`~ppl_disentangle.inference.BetaELBO`. A point has no density: what ``elbo_per_datum`` calls
+      the elbo is the log joint density at the code, not a bound on log p(x).
     - Data: vectors, such as the activations of a layer of another network; images are flattened.
     - For: more features than dimensions, of which few are active at a time (superposition). On such a toy, 32 sparse
       features in 16 dimensions, its dictionary is the true one but for single directions; PCA cannot hold it.

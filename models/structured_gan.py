@@ -17,14 +17,14 @@ from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import JointCritic, StructuredGame
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.models.bases.grouped import check_probabilities
-from ppl_disentangle.models.bases.labelled import ToldClasses, factor_of, known_classes
+from ppl_disentangle.models.bases.labelled import PartiallyLabelled, factor_of, known_classes
 from ppl_disentangle.network_choice import STEADY_CRITIC, STEADY_GAME, Networks
 from ppl_disentangle.sites import state_auxiliary
 
 __all__ = ["StructuredGAN"]
 
 
-class StructuredGAN(ToldClasses):
+class StructuredGAN(PartiallyLabelled):
     r"""A class and a style, from which a generator draws.
 
     .. math:: y \sim \operatorname{Categorical}(1/K), \quad z \sim \mathcal N(0, I), \quad x = G(y, z), \qquad
@@ -32,7 +32,7 @@ class StructuredGAN(ToldClasses):
 
     - Story, guide: above.
     - Objective: :class:`~ppl_disentangle.inference.StructuredGame`; each call has critics of its own. There is no bound
-      on log p(x): ``evidence`` and ``held_out`` do not apply.
+      on log p(x): ``elbo_per_datum`` and ``held_out`` do not apply.
     - Data: observations, and the classes of some of them, ``with_conditions(data, classes=…)`` of shape
       ``(num_data, 1)``, NaN where not known.
     - For: drawing what is asked for, from few labels: with eight labels of each of four far Gaussians ``do`` on the

@@ -15,7 +15,7 @@ __all__ = ["NETWORKS", "STEADY_CRITIC", "STEADY_GAME", "Networks"]
 
 PAIRS = {
     "study": (networks.study_encoder, networks.study_decoder),
-    "ported": (networks.ported_encoder, networks.ported_decoder),
+    "ported": (networks.pytorch_port_encoder, networks.pytorch_port_decoder),
     "burgess": (networks.burgess_encoder, networks.burgess_decoder),
 }
 NETWORKS = (*PAIRS, "mlp")

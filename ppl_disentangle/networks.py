@@ -18,15 +18,15 @@ __all__ = [
     "burgess_encoder",
     "mlp_decoder",
     "mlp_encoder",
-    "ported_decoder",
-    "ported_encoder",
+    "pytorch_port_decoder",
+    "pytorch_port_encoder",
     "study_decoder",
     "study_encoder",
     "tensorflow_init",
 ]
 
 
-def ported_encoder(outputs: int, *, channels: int = 1) -> nn.Sequential:
+def pytorch_port_encoder(outputs: int, *, channels: int = 1) -> nn.Sequential:
     """:func:`study_encoder` as most ports to PyTorch have it: every kernel 4x4, PyTorch's initial weights.
 
     It leaves the plateau at the beginning of training much earlier.
@@ -36,7 +36,7 @@ def ported_encoder(outputs: int, *, channels: int = 1) -> nn.Sequential:
     return channels_last(nn.Sequential(*convolutions, nn.Flatten(), *_dense((1024, 256, outputs), nn.ReLU)))
 
 
-def ported_decoder(latent_dim: int, *, channels: int = 1) -> nn.Sequential:
+def pytorch_port_decoder(latent_dim: int, *, channels: int = 1) -> nn.Sequential:
     """:func:`study_decoder` with PyTorch's initial weights."""
     decoder = study_decoder(latent_dim, channels=channels)
     for module in decoder:

@@ -129,11 +129,11 @@ def encode(
 
 def float_batches(data: FactorDataset | Tensor, batch_size: int, device: torch.device) -> Iterator[Tensor]:
     """Float observations in order, in batches on ``device``."""
-    for x, _ in told_batches(data, batch_size, device):
+    for x, _ in conditioned_batches(data, batch_size, device):
         yield x
 
 
-def told_batches(
+def conditioned_batches(
     data: FactorDataset | Tensor, batch_size: int, device: torch.device
 ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
     """Float observations in order, in batches on ``device``, each with what else a story is told of its data."""

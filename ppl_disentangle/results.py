@@ -13,7 +13,7 @@ from pyro import poutine
 from torch import Tensor
 
 from ppl_disentangle.data import CausalDataset, FactorDataset
-from ppl_disentangle.representation import code_names, evaluating, observation_dims, told_batches
+from ppl_disentangle.representation import code_names, conditioned_batches, evaluating, observation_dims
 from ppl_disentangle.sites import Site, data_plate, deterministic_sites, observed_sites, paired_traces, sampled_sites
 from ppl_disentangle.story import GenerativeStory, story_of
 
@@ -53,7 +53,7 @@ def to_datatree(
     story = story_of(story)
     index = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:num_data]
     with evaluating(story, seed=seed) as device:
-        ((x, told),) = told_batches(data.subset(index), max(len(index), 1), device)
+        ((x, told),) = conditioned_batches(data.subset(index), max(len(index), 1), device)
         posterior = [_draw(story, x, told) for _ in range(draws)]
         prior = [_draw(story, None, {}, len(x)) for _ in range(draws)]
     tree = {

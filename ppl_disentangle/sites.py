@@ -26,13 +26,13 @@ __all__ = [
     "Site",
     "data_of",
     "data_plate",
-    "dreamt_latents",
-    "dreamt_traces",
+    "generated_latents",
+    "generated_traces",
     "enumerated_traces",
     "latent_sites",
     "observed_sites",
     "paired_traces",
-    "real_and_dreamt",
+    "real_and_generated",
     "sampled_sites",
     "returned_value",
     "state_auxiliary",
@@ -230,7 +230,7 @@ class _Enumerated(Messenger):
             msg["value"], msg["done"] = self.values.get(msg["name"], self.supports[msg["name"]][0]), True
 
 
-def dreamt_traces(
+def generated_traces(
     model: Callable[..., Any], guide: Callable[..., Any], x: Tensor, *, read_back: bool
 ) -> tuple[Trace, Trace]:
     """A trace of the model dreaming as many data as ``x`` has, and of the guide.
@@ -305,8 +305,8 @@ def with_sites(
     return changed
 
 
-def real_and_dreamt(model_trace: Trace) -> tuple[Tensor, Tensor]:
-    """The data, and what was dreamt in their place, of one shape, from the model's trace of :func:`dreamt_traces`.
+def real_and_generated(model_trace: Trace) -> tuple[Tensor, Tensor]:
+    """The data, and what was dreamt in their place, of one shape, from the model's trace of :func:`generated_traces`.
 
     Raises:
         ValueError: their shapes differ.
@@ -317,8 +317,8 @@ def real_and_dreamt(model_trace: Trace) -> tuple[Tensor, Tensor]:
     return real, dreamt
 
 
-def dreamt_latents(model_trace: Trace, guide_trace: Trace) -> list[tuple[Site, Site]]:
-    """Pairs ``(site of the guide, site of the model)`` of the guide's latents, from :func:`dreamt_traces`.
+def generated_latents(model_trace: Trace, guide_trace: Trace) -> list[tuple[Site, Site]]:
+    """Pairs ``(site of the guide, site of the model)`` of the guide's latents, from :func:`generated_traces`.
 
     Raises:
         ValueError: the guide samples nothing, or a latent that the model lacks, or their event shapes differ.

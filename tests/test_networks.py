@@ -16,8 +16,8 @@ from ppl_disentangle.networks import (
     burgess_encoder,
     mlp_decoder,
     mlp_encoder,
-    ported_decoder,
-    ported_encoder,
+    pytorch_port_decoder,
+    pytorch_port_encoder,
     study_decoder,
     study_encoder,
 )
@@ -55,13 +55,13 @@ def test_the_studys_networks_are_those_of_its_table():
 
 
 def test_ported_networks_have_the_studys_widths_and_4x4_kernels():
-    assert layers(ported_encoder(20)) == [
+    assert layers(pytorch_port_encoder(20)) == [
         *(("Conv2d", i, o, 4, 2) for i, o in ((1, 32), (32, 32), (32, 64), (64, 64))),
         ("Linear", 1024, 256),
         ("Linear", 256, 20),
     ]
-    assert layers(ported_decoder(10)) == layers(study_decoder(10))
-    assert ported_decoder(10)[0].bias.any()
+    assert layers(pytorch_port_decoder(10)) == layers(study_decoder(10))
+    assert pytorch_port_decoder(10)[0].bias.any()
     assert not study_decoder(10)[0].bias.any()
 
 
@@ -119,7 +119,7 @@ def test_the_mlp_has_1200_units_of_relu_and_of_tanh():
 
 PAIRS = {
     "study": (study_encoder(20, channels=3), study_decoder(10, channels=3), (3, 64, 64)),
-    "ported": (ported_encoder(20, channels=3), ported_decoder(10, channels=3), (3, 64, 64)),
+    "ported": (pytorch_port_encoder(20, channels=3), pytorch_port_decoder(10, channels=3), (3, 64, 64)),
     "burgess": (burgess_encoder(20, channels=3), burgess_decoder(10, channels=3), (3, 64, 64)),
     "mlp": (mlp_encoder(20, shape=(2, 5), hidden=8), mlp_decoder(10, shape=(2, 5), hidden=8), (2, 5)),
 }

@@ -10,7 +10,7 @@ from pyro import poutine
 from ppl_disentangle import encode, to_arviz, to_datatree
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import digits
-from ppl_disentangle.inference import evidence, fit
+from ppl_disentangle.inference import elbo_per_datum, fit
 from ppl_disentangle.models import BetaVAE
 from ppl_disentangle.networks import mlp_decoder, mlp_encoder
 
@@ -47,7 +47,7 @@ def test_values_are_those_of_the_data_at_their_index(fitted):
     codes = encode(story, x)
     error = codes["scale"] / 200**0.5
     assert (abs(tree["posterior/z"].mean(("chain", "draw")).values - codes["mean"]) < 5 * error).all()
-    bound = evidence(story, x, num_samples=200)
+    bound = elbo_per_datum(story, x, num_samples=200)
     spread = tree["log_likelihood/x"].std("draw").values[0] / 100**0.5
     assert (
         abs(tree["log_likelihood/x"].mean(("chain", "draw")).values - bound["log_likelihood"].values)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ppl_disentangle import models
-from ppl_disentangle.causal.labels import NodeUnits, with_needed_labels
+from ppl_disentangle.causal.labels import NodeScales, with_needed_labels
 from ppl_disentangle.cli.main import main
 from ppl_disentangle.conditionals import Bernoulli
 from ppl_disentangle.data import Pendulum, Sprites, digits
@@ -35,7 +35,7 @@ def data_for(name):
 def test_a_story_is_built_from_data_and_trains_on_what_it_makes_of_them(name):
     data = data_for(name)
     story = build(name, data, likelihood="gaussian" if name in OF_SEVERAL_FACTORS else "bernoulli")
-    told = with_needed_labels(story, data, NodeUnits())
+    told = with_needed_labels(story, data, NodeScales())
     history = fit(story, story.training_data(told), steps=2, batch_size=16, progress=False)
     assert bool(history.to_array().notnull().all())
     assert story.model(batch_size=3).shape == (3, *data.observation_shape)

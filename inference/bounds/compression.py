@@ -8,9 +8,9 @@ from pyro import poutine
 from torch import Tensor
 
 from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.inference.bounds.evidence import sites_of
+from ppl_disentangle.inference.bounds.per_datum import sites_of
 from ppl_disentangle.inference.objectives.beta import kl
-from ppl_disentangle.representation import evaluating, observation_dims, told_batches
+from ppl_disentangle.representation import conditioned_batches, evaluating, observation_dims
 from ppl_disentangle.sites import returned_site
 from ppl_disentangle.story import GenerativeStory, story_of
 
@@ -59,7 +59,7 @@ def compression_curve(
     errors: list[Tensor] = []
     images: list[Tensor] = []
     with evaluating(story, seed=seed) as device:
-        for x, told in told_batches(data, batch_size, device):
+        for x, told in conditioned_batches(data, batch_size, device):
             for sample in range(num_samples):
                 sites, _, plate = sites_of(story, x, told)
                 kept = {name: sites[name] for name in story.latents}

@@ -11,10 +11,10 @@ import xarray as xr
 from torch import Tensor
 
 from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.inference.bounds.evidence import sites_of
+from ppl_disentangle.inference.bounds.per_datum import sites_of
 from ppl_disentangle.inference.elbo.aggregate import log_mixture, pairwise_log_prob
 from ppl_disentangle.inference.elbo.latents import data_mask
-from ppl_disentangle.representation import evaluating, told_batches
+from ppl_disentangle.representation import conditioned_batches, evaluating
 from ppl_disentangle.sites import Plate, Site
 from ppl_disentangle.story import GenerativeStory, story_of
 
@@ -84,7 +84,7 @@ def decompose(
     with evaluating(story, seed=seed) as device:
         for _ in range(num_samples):
             part = data if exact else _subset(data, torch.randperm(num_data)[:num_components])
-            blocks = [_Block.of(story, x, told) for x, told in told_batches(part, batch_size, device)]
+            blocks = [_Block.of(story, x, told) for x, told in conditioned_batches(part, batch_size, device)]
             samples.append(_decomposed(blocks, num_data))
     variables: dict[str, float] = {}
     for name in samples[0]:

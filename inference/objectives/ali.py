@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ppl_disentangle.inference.elbo.critics import Game, TwoPlayerELBO, player_loss
 from ppl_disentangle.inference.elbo.latents import Latents
-from ppl_disentangle.sites import dreamt_latents, dreamt_traces, real_and_dreamt
+from ppl_disentangle.sites import generated_latents, generated_traces, real_and_generated
 
 __all__ = ["BidirectionalELBO"]
 
@@ -74,8 +74,8 @@ class BidirectionalELBO(TwoPlayerELBO):
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """What the encoder and the generator gain, and what the critic learns by."""
-        real, dreamt = real_and_dreamt(model_trace)
-        sites = dreamt_latents(model_trace, guide_trace)
+        real, dreamt = real_and_generated(model_trace)
+        sites = generated_latents(model_trace, guide_trace)
         for q, _ in sites:
             if not q.fn.has_rsample:
                 raise ValueError(
@@ -94,4 +94,4 @@ class BidirectionalELBO(TwoPlayerELBO):
     def _get_trace(
         self, model: Callable[..., Any], guide: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Trace, Trace]:
-        return dreamt_traces(model, guide, *args, read_back=False, **kwargs)
+        return generated_traces(model, guide, *args, read_back=False, **kwargs)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ppl_disentangle.inference.elbo.critics import Game, TwoPlayerELBO, player_loss
 from ppl_disentangle.inference.elbo.latents import Latents, plate_of_latents
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.sites import Site, dreamt_latents, dreamt_traces, real_and_dreamt
+from ppl_disentangle.sites import Site, generated_latents, generated_traces, real_and_generated
 
 __all__ = ["AdversarialMI"]
 
@@ -31,7 +31,8 @@ class AdversarialMI(TwoPlayerELBO):
     bound above of I(c; x), in nats, positive; it cannot exceed the entropy of discrete codes) and ``"critic"`` (minus
     its loss for x and for what is drawn). As [1], it holds H(c) fixed: no gradient passes through log p(c).
 
-    There is no likelihood here, hence no bound on log p(x) at any weights: ``evidence`` and ``held_out`` do not apply.
+    There is no likelihood here, hence no bound on log p(x) at any weights: ``elbo_per_datum`` and ``held_out`` do
+    not apply.
 
     Avoids: a softmax of a softmax as q(c | x), by which the information about ten classes is trained as if it could not
     exceed 0.84 nats, where log 10 is 2.30; continuous codes that are drawn from one distribution for the
@@ -82,8 +83,8 @@ class AdversarialMI(TwoPlayerELBO):
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """What the generator gains, the information about the codes in nats, and what the critic learns by."""
-        real, dreamt = real_and_dreamt(model_trace)
-        sites = dreamt_latents(model_trace, guide_trace)
+        real, dreamt = real_and_generated(model_trace)
+        sites = generated_latents(model_trace, guide_trace)
         latents = Latents([q for q, _ in sites])
         information = torch.stack([_log_prob(q) - _log_prob(p).detach() for q, p in sites]).sum(0)
         by_real, by_dreamt = self.critic_loss([real], [dreamt])
@@ -96,7 +97,7 @@ class AdversarialMI(TwoPlayerELBO):
     def _get_trace(
         self, model: Callable[..., Any], guide: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Trace, Trace]:
-        return dreamt_traces(model, guide, *args, read_back=True, **kwargs)
+        return generated_traces(model, guide, *args, read_back=True, **kwargs)
 
 
 def _log_prob(site: Site) -> Tensor:

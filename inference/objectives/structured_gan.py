@@ -16,10 +16,10 @@ from ppl_disentangle.inference.elbo.latents import Latents
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.sites import (
     deterministic_sites,
-    dreamt_latents,
-    dreamt_traces,
+    generated_latents,
+    generated_traces,
     observed_sites,
-    real_and_dreamt,
+    real_and_generated,
     sampled_sites,
 )
 
@@ -91,8 +91,8 @@ class StructuredGame(TwoPlayerELBO):
         assert seen is not None
         if num_processes() > 1 and torch.is_grad_enabled():
             _, seen = join(None, seen, self.parts)
-        real, dreamt = real_and_dreamt(model_trace)
-        dreams = {q.name: (q, p) for q, p in dreamt_latents(model_trace, guide_trace)}
+        real, dreamt = real_and_generated(model_trace)
+        dreams = {q.name: (q, p) for q, p in generated_latents(model_trace, guide_trace)}
         latents = Latents([q for q, _ in dreams.values()])
         of_style, of_class = (self.critic.get_submodule(name) for name in (self.style, self.label))
         encoded = real, Latents([sampled_sites(seen)[self.style]]).draws()
@@ -117,4 +117,4 @@ class StructuredGame(TwoPlayerELBO):
         self, model: Callable[..., Any], guide: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Trace, Trace]:
         self._seen = poutine.trace(guide).get_trace(*args, **kwargs)
-        return dreamt_traces(model, guide, args[0], read_back=True)
+        return generated_traces(model, guide, args[0], read_back=True)

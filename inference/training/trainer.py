@@ -17,7 +17,7 @@ from torch.amp import autocast
 from torch.optim import Optimizer
 
 from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.inference.bounds.evidence import evidence
+from ppl_disentangle.inference.bounds.per_datum import elbo_per_datum
 from ppl_disentangle.inference.distributed.processes import agreed, first_of, mean, num_processes, process, shared
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.training.batches import Batches
@@ -195,7 +195,7 @@ class Judge:
         self.story, self.data, self.every, self.patience, self.seed = story, data, every, patience, seed
         if not len(data):
             raise ValueError("expected at least one held-out datum, got none")
-        evidence(story, data.subset(torch.arange(1)), seed=seed)  # says what is wrong before training
+        elbo_per_datum(story, data.subset(torch.arange(1)), seed=seed)  # says what is wrong before training
 
     def evaluate(self, state: TrainingState) -> None:
         """Note the held-out bound if it is time, and keep the best weights if patience is limited."""
@@ -203,7 +203,7 @@ class Judge:
             return
         before, row = [row[1] for row in state.held_out], [0.0] * 3
         if process() == 0:
-            means = evidence(self.story, self.data, seed=self.seed).sum("code").mean()
+            means = elbo_per_datum(self.story, self.data, seed=self.seed).sum("code").mean()
             row = [float(means[k]) for k in ("elbo", "log_likelihood", "kl")]
         state.held_out.append([state.step, *first_of(row)])
         if self.patience is not None and state.held_out[-1][1] > max(before, default=-float("inf")):

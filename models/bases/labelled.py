@@ -10,10 +10,10 @@ from torch.nn.functional import one_hot
 from ppl_disentangle.data import FactorDataset, partial_labels, with_conditions
 from ppl_disentangle.story import GenerativeStory
 
-__all__ = ["ToldClasses", "ToldFactor", "factor_of", "known_classes"]
+__all__ = ["PartiallyLabelled", "AuxiliaryFactor", "factor_of", "known_classes"]
 
 
-class ToldClasses(GenerativeStory):
+class PartiallyLabelled(GenerativeStory):
     """A story of which some data are told the class of one factor. Abstract.
 
     Attributes:
@@ -29,7 +29,7 @@ class ToldClasses(GenerativeStory):
         return with_conditions(data, classes=partial_labels(data, [self.factor], fraction=self.fraction).values)
 
 
-class ToldFactor(GenerativeStory):
+class AuxiliaryFactor(GenerativeStory):
     """A story that is told of each datum the class of one factor, one-hot, as auxiliary variables u. Abstract.
 
     Attributes:

@@ -1,13 +1,13 @@
 """Interventions, worlds, counterfactuals and effects of stories, and the structural priors that make them causal."""
 
 from ppl_disentangle.causal.counterfactuals import counterfactual
+from ppl_disentangle.causal.data_range import data_range
 from ppl_disentangle.causal.effects import average_effect, conditional_effects, individual_effects, mediated_effects
 from ppl_disentangle.causal.interventions import Action, do, shift
 from ppl_disentangle.causal.learned_adjacency import LearnedAdjacency, learned_dag
 from ppl_disentangle.causal.population import Population, Units
 from ppl_disentangle.causal.smallest_intervention import smallest_intervention
 from ppl_disentangle.causal.structural import StructuralPrior
-from ppl_disentangle.causal.support import support
 from ppl_disentangle.causal.worlds import worlds
 
 __all__ = [
@@ -25,6 +25,6 @@ __all__ = [
     "mediated_effects",
     "shift",
     "smallest_intervention",
-    "support",
+    "data_range",
     "worlds",
 ]

@@ -23,7 +23,7 @@ from ppl_disentangle.sites import sampled_sites
 from ppl_disentangle.story import GenerativeStory, story_of
 
 if TYPE_CHECKING:
-    from ppl_disentangle.causal.support import Support
+    from ppl_disentangle.causal.data_range import DataRange
 
 __all__ = ["counterfactual"]
 
@@ -37,7 +37,7 @@ def counterfactual(
     seed: int = 0,
     evidence: Mapping[str, Tensor] | None = None,
     noise: Literal["abduct", "mean"] = "abduct",
-    support: Support | None = None,
+    data_range: DataRange | None = None,
     **conditions: Tensor,
 ) -> xr.Dataset:
     r"""What the units ``x`` would have been under each of ``actions``, the third rung of the ladder of causation.
@@ -59,7 +59,7 @@ def counterfactual(
             values that the guide drew.
         noise: ``"mean"`` returns mean images; so does ``"abduct"`` where the noise is not known, as of Bernoulli
             pixels. The attribute ``noise`` of each variable of data says which.
-        support: where the data are, from :func:`~ppl_disentangle.causal.support`; warns of worlds outside it.
+        data_range: where the data are, from :func:`~ppl_disentangle.causal.data_range`; warns of worlds outside it.
         **conditions: what the story is given with each unit, such as ``labels``, for guide and model as they take it.
 
     Returns:
@@ -93,10 +93,10 @@ def counterfactual(
         x, conditions = x.to(device), {name: value.to(device) for name, value in conditions.items()}
         latents = abduct(run, x, num_samples=num_samples, evidence=evidence or {}, conditions=conditions)
         branch = predict(run, latents, x, data=noise, conditions=conditions)
-    if support is not None:
+    if data_range is not None:
         everywhere = branch.broadcast()
         for world, action in enumerate(several, asked.start or 0):
-            support.check({name: value[world] for name, value in everywhere.items()}, action)
+            data_range.check({name: value[world] for name, value in everywhere.items()}, action)
     result = _dataset(run, branch).isel(world=asked)
     return result.assign_attrs(
         rung="counterfactual",

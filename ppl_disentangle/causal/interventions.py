@@ -23,7 +23,7 @@ from ppl_disentangle.sites import Site, deterministic_sites, sampled_sites
 from ppl_disentangle.story import GenerativeStory, fork_randomness, parameters_stay_local, story_of
 
 if TYPE_CHECKING:
-    from ppl_disentangle.causal.support import Support
+    from ppl_disentangle.causal.data_range import DataRange
 
 __all__ = ["Action", "do", "shift"]
 
@@ -36,7 +36,7 @@ Changes: TypeAlias = dict[str, dict[int | None, Action]]
 """Checked actions by site, and by coordinate in it; ``None`` is the whole site."""
 
 
-def do(story: GenerativeStory, actions: Mapping[str, Action], *, support: Support | None = None) -> Intervened:
+def do(story: GenerativeStory, actions: Mapping[str, Action], *, data_range: DataRange | None = None) -> Intervened:
     """An intervened story: a story again, so that whatever takes a story takes it.
 
     This is the story under do(site := value), the second rung of the ladder of causation: what becomes of units drawn
@@ -54,7 +54,7 @@ def do(story: GenerativeStory, actions: Mapping[str, Action], *, support: Suppor
     Args:
         story: a story.
         actions: what each site is set to, by name.
-        support: where the data are, from :func:`~ppl_disentangle.causal.support`; warns of values outside it.
+        data_range: where the data are, from :func:`~ppl_disentangle.causal.data_range`; warns of values outside it.
 
     Raises:
         KeyError: a name is no latent, node or coordinate of the story. (``pyro.do`` alone ignores it.)
@@ -69,8 +69,8 @@ def do(story: GenerativeStory, actions: Mapping[str, Action], *, support: Suppor
         torch.Size([5, 6])
     """
     intervened = Intervened(story_of(story), actions)
-    if support is not None:
-        support.check_draws(intervened, actions)
+    if data_range is not None:
+        data_range.check_draws(intervened, actions)
     return intervened
 
 
@@ -112,8 +112,8 @@ class Intervened(GenerativeStory):
         self.shapes = {name: site.value.shape[1:] for name, site in sites.items()}
         self.intervened = tuple(name for name in sites if name in changes)
         self.coordinate_names = {self.natural(k): v for k, v in story.coordinate_names.items()}
-        self.settled = {self.natural(name) for name, change in changes.items() if None in change}
-        self.settled |= getattr(story, "settled", set())
+        self.already_set = {self.natural(name) for name, change in changes.items() if None in change}
+        self.already_set |= getattr(story, "already_set", set())
 
     def natural(self, name: str) -> str:
         """Name of the site that holds what ``name`` would be without the intervention."""
@@ -192,7 +192,7 @@ def read_actions(story: GenerativeStory, actions: Mapping[str, Action], sites: M
     changes: Changes = {}
     for name, action in actions.items():
         site, index = resolve(story, name, sites)
-        if site in getattr(story, "settled", ()):
+        if site in getattr(story, "already_set", ()):
             raise ValueError(f"do({name!r}): an intervention on this story has set it already")
         like = sites[site].value
         if not isinstance(action, Distribution) and not callable(action):

@@ -14,11 +14,11 @@ from ppl_disentangle.causal.interventions import Action, Shift
 from ppl_disentangle.data import CausalDataset, FactorDataset, with_conditions
 from ppl_disentangle.story import GenerativeStory
 
-__all__ = ["NodeUnits", "label_columns", "needed_labels", "with_labels", "with_needed_labels"]
+__all__ = ["NodeScales", "label_columns", "needed_labels", "with_labels", "with_needed_labels"]
 
 
 @dataclasses.dataclass(frozen=True)
-class NodeUnits:
+class NodeScales:
     """What the nodes of a story are counted in: standard deviations of the training data's, from their mean.
 
     Attributes:
@@ -58,8 +58,8 @@ def label_columns(story: GenerativeStory, data: FactorDataset) -> tuple[str, ...
 
 
 def with_labels(
-    story: GenerativeStory, data: CausalDataset, fraction: float, units: NodeUnits | None = None
-) -> tuple[FactorDataset, NodeUnits]:
+    story: GenerativeStory, data: CausalDataset, fraction: float, units: NodeScales | None = None
+) -> tuple[FactorDataset, NodeScales]:
     """The data, with standardised labels of a fraction of the units, in the story's columns; what they are counted in.
 
     Columns that are no nodes of the data are NaN throughout. Without any label nothing ties the nodes of the story to
@@ -74,17 +74,17 @@ def with_labels(
     scales = None if units is None else {n: (units.mean.get(n, 0.0), units.scale.get(n, 1.0)) for n in data.names}
     labels = data.labels(fraction=fraction, scales=scales)
     if not labels.known.any():
-        return data, NodeUnits()
+        return data, NodeScales()
     columns, unknown = label_columns(story, data), torch.full((len(data),), math.nan)
     by_node = dict(zip(data.names, labels.values.unbind(-1), strict=True))
     values = torch.stack([by_node.get(column, unknown) for column in columns], -1)
     mean, scale = (
         {n: v for n, v in zip(data.names, t.tolist(), strict=True) if n in columns} for t in (labels.mean, labels.scale)
     )
-    return with_conditions(data, labels=values), NodeUnits(mean, scale)
+    return with_conditions(data, labels=values), NodeScales(mean, scale)
 
 
-def with_needed_labels(story: GenerativeStory, data: FactorDataset, units: NodeUnits) -> FactorDataset:
+def with_needed_labels(story: GenerativeStory, data: FactorDataset, units: NodeScales) -> FactorDataset:
     """The data, with the labels of all units if the story needs them."""
     return with_labels(story, data, 1.0, units)[0] if story.needs_labels and isinstance(data, CausalDataset) else data
 

@@ -314,8 +314,8 @@ def intervene(options: argparse.Namespace) -> int:
     result = run.intervene(actions, num=options.num, counterfactual=options.counterfactual, seed=options.seed)
     if "node" in result.coords:
         print("\n".join([*sentences(result), *format_nodes(result)]))
-        if result.attrs["outside_support"]:
-            print(f"warning: outside of the data: {result.attrs['outside_support']}", file=sys.stderr)
+        if result.attrs["outside_data_range"]:
+            print(f"warning: outside of the data: {result.attrs['outside_data_range']}", file=sys.stderr)
     else:
         shift = (result["codes_after"] - result["codes_before"]).mean("data")
         print(f"do({result.attrs['do']}): mean shift of the codes that the encoder reads back")

@@ -16,7 +16,7 @@ def collapsed(kls: ArrayLike, *, threshold: float = 0.01) -> ndarray:
 
     .. math:: \frac{1}{N} \sum_n \operatorname{KL}\big(q(z_d \mid x_n) \,\|\, p(z_d)\big) < 0.01
 
-    Divergences are what ``evidence(story, data)["kl"]`` gives. Unlike :func:`active_units` this reads the
+    Divergences are what ``elbo_per_datum(story, data)["kl"]`` gives. Unlike :func:`active_units` this reads the
     posterior's scale too, and does not depend on the scale of the prior.
 
     Range: a flag for each coordinate.

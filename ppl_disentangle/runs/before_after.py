@@ -14,9 +14,9 @@ from pyro import poutine
 from torch import Tensor
 
 from ppl_disentangle.causal.counterfactuals import counterfactual
+from ppl_disentangle.causal.data_range import DataRange, OutsideDataWarning, data_range
 from ppl_disentangle.causal.interventions import Action, Intervened, Shift, do, intervenable, resolve
-from ppl_disentangle.causal.labels import NodeUnits, needed_labels, with_needed_labels
-from ppl_disentangle.causal.support import OutsideSupportWarning, Support, support
+from ppl_disentangle.causal.labels import NodeScales, needed_labels, with_needed_labels
 from ppl_disentangle.data import CausalDataset, FactorDataset
 from ppl_disentangle.graphs import topological_order
 from ppl_disentangle.representation import encode, evaluating, observation_dims, reconstruct
@@ -78,7 +78,7 @@ def nodes_before_after(
     training: FactorDataset,
     held_out: FactorDataset,
     actions: Mapping[str, Action],
-    units: NodeUnits,
+    units: NodeScales,
     *,
     counterfactual: bool,
     num_shown: int,
@@ -88,7 +88,7 @@ def nodes_before_after(
 
     Args:
         story: a story with a graph.
-        training: what it was fitted to; :func:`~ppl_disentangle.causal.support` is judged by some of it.
+        training: what it was fitted to; :func:`~ppl_disentangle.causal.data_range` is judged by some of it.
         held_out: other units of the same kind.
         actions: what :func:`~ppl_disentangle.causal.do` takes.
         units: what the nodes are counted in.
@@ -98,24 +98,24 @@ def nodes_before_after(
 
     Returns:
         What :func:`drawn_before_after` or :func:`units_before_after` returned, beside the truth where ``held_out`` know
-        it; the attribute ``outside_support`` is empty or says where data are left; ``mean`` and ``scale`` over ``node``
-        are the units.
+        it; the attribute ``outside_data_range`` is empty or says where data are left; ``mean`` and ``scale`` over
+        ``node`` are the units.
     """
     do(story, actions)  # says what is wrong before the work begins
-    seen = support(story, training.subset(torch.arange(min(SEEN, len(training)))))
+    seen = data_range(story, training.subset(torch.arange(min(SEEN, len(training)))))
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", OutsideSupportWarning)
+        warnings.simplefilter("always", OutsideDataWarning)
         if counterfactual:
             some = held_out.subset(torch.arange(min(UNITS, len(held_out))))
             index = torch.arange(len(some))
             x, labelled = some.to_float(some.observations(index)), with_needed_labels(story, some, units)
             conditions = needed_labels(story, labelled, index)
-            result = units_before_after(story, x, actions, seed=seed, support=seen, conditions=conditions)
+            result = units_before_after(story, x, actions, seed=seed, data_range=seen, conditions=conditions)
             if isinstance(some, CausalDataset):
                 result = with_truth(result, some, actions, units)
         else:
-            result = drawn_before_after(story, actions, num_units=UNITS, seed=seed, support=seen)
-    told = {"outside_support": "; ".join(str(w.message) for w in caught), "num_units": result.sizes["data"]}
+            result = drawn_before_after(story, actions, num_units=UNITS, seed=seed, data_range=seen)
+    told = {"outside_data_range": "; ".join(str(w.message) for w in caught), "num_units": result.sizes["data"]}
     mean, scale = ([d.get(str(n), np.nan) for n in result["node"].values] for d in (units.mean, units.scale))
     kept = result.isel(data=slice(num_shown)).assign_coords(mean=("node", mean), scale=("node", scale))
     return kept.assign_attrs(told)
@@ -127,7 +127,7 @@ def drawn_before_after(
     *,
     num_units: int,
     seed: int = 0,
-    support: Support | None = None,
+    data_range: DataRange | None = None,
 ) -> xr.Dataset:
     """Units drawn from a story of nodes, and what they are with the same noise under ``do``: the second rung.
 
@@ -136,7 +136,7 @@ def drawn_before_after(
         actions: what :func:`~ppl_disentangle.causal.do` takes.
         num_units: number of units.
         seed: of the draws.
-        support: warns of actions outside it.
+        data_range: warns of actions outside it.
 
     Returns:
         Mean images ``before`` and ``after`` over ``data``; ``nodes_before`` and ``nodes_after`` over ``data`` and
@@ -144,7 +144,7 @@ def drawn_before_after(
         set, the share of units in which it ``moved`` at all, its mean ``change``, and the one that the encoder finds in
         the images, ``read_back``.
     """
-    intervened = do(story, actions, support=support)
+    intervened = do(story, actions, data_range=data_range)
     with evaluating(story, seed=seed):
         drawn = sampled_sites(poutine.trace(story.model).get_trace(batch_size=num_units))
         latents = {name: drawn[name].value for name in story.latents}
@@ -162,7 +162,7 @@ def units_before_after(
     *,
     num_samples: int = 10,
     seed: int = 0,
-    support: Support | None = None,
+    data_range: DataRange | None = None,
     conditions: Mapping[str, Tensor] | None = None,
 ) -> xr.Dataset:
     """What the units ``x`` would have been, by abduction, action and prediction: the third rung.
@@ -173,7 +173,7 @@ def units_before_after(
         actions: what :func:`~ppl_disentangle.causal.do` takes.
         num_samples: draws of the noise of each unit, over which nodes and images are averaged.
         seed: of the draws.
-        support: warns of actions outside it, judged by the first units.
+        data_range: warns of actions outside it, judged by the first units.
         conditions: what the story is told of each unit, by name.
 
     Returns:
@@ -182,7 +182,7 @@ def units_before_after(
     images: list[Tensor] = []
     nodes: list[dict[str, Tensor]] = []
     for number, rows in enumerate(torch.arange(len(x)).split(CHUNK)):
-        settings = {"num_samples": num_samples, "seed": seed + number, "support": None if number else support}
+        settings = {"num_samples": num_samples, "seed": seed + number, "data_range": None if number else data_range}
         told = {name: value[rows] for name, value in (conditions or {}).items()}
         worlds = counterfactual(story, x[rows], [{}, actions], **settings, **told)  # type: ignore[arg-type]
         (data,) = (str(name) for name, variable in worlds.data_vars.items() if "noise" in variable.attrs)
@@ -198,7 +198,7 @@ def units_before_after(
     return result.assign_attrs(rung="counterfactual", do=in_short(actions), **attributes)
 
 
-def with_truth(result: xr.Dataset, data: CausalDataset, actions: Mapping[str, Action], units: NodeUnits) -> xr.Dataset:
+def with_truth(result: xr.Dataset, data: CausalDataset, actions: Mapping[str, Action], units: NodeScales) -> xr.Dataset:
     """A counterfactual beside what is true, where the data know it, and beside leaving the units as they are.
 
     Args:

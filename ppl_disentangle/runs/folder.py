@@ -20,9 +20,9 @@ from torch import Tensor
 
 from ppl_disentangle import metrics
 from ppl_disentangle.causal.interventions import Action
-from ppl_disentangle.causal.labels import NodeUnits, needed_labels, with_labels, with_needed_labels
+from ppl_disentangle.causal.labels import NodeScales, needed_labels, with_labels, with_needed_labels
 from ppl_disentangle.data import CausalDataset, FactorDataset, load_data
-from ppl_disentangle.inference import evidence, fit
+from ppl_disentangle.inference import elbo_per_datum, fit
 from ppl_disentangle.inference.distributed.processes import process
 from ppl_disentangle.representation import aggregate_quantiles, encode, encoder, reconstruct, traverse
 from ppl_disentangle.results import to_datatree
@@ -100,11 +100,11 @@ class Run:
         story = dict(self.config["story"])
         return build(story.pop("name"), data, **(story if seed is None else story | {"seed": seed}))
 
-    def labelled(self, story: GenerativeStory, training: FactorDataset) -> tuple[FactorDataset, NodeUnits]:
+    def labelled(self, story: GenerativeStory, training: FactorDataset) -> tuple[FactorDataset, NodeScales]:
         """Training data with the labels that the run was given, and what these make nodes be counted in."""
         fraction = self.config["data"].get("labels")
         if fraction is None or not isinstance(training, CausalDataset):
-            return training, NodeUnits()
+            return training, NodeScales()
         return with_labels(story, training, fraction)
 
     def told(self, story: GenerativeStory, training: FactorDataset, held_out: FactorDataset) -> FactorDataset:
@@ -148,7 +148,7 @@ class Run:
         tree = to_datatree(story, held_out, history)
         self.write_tree({name: group.to_dataset() for name, group in tree.children.items()})
         if story.has_bound:
-            self.write_tree({"held_out": evidence(story, held_out).sum("code").mean()})
+            self.write_tree({"held_out": elbo_per_datum(story, held_out).sum("code").mean()})
         return story
 
     def evaluate(self, **options: Any) -> xr.Dataset:
@@ -193,7 +193,7 @@ class Run:
     ) -> xr.Dataset:
         """Log likelihood and bound of held-out data in nats per datum; references for Bernoulli pixels only."""
         names = ["log_likelihood", "elbo"]
-        estimate, other = (evidence(s, held_out)[names].mean() for s in (story, untrained))
+        estimate, other = (elbo_per_datum(s, held_out)[names].mean() for s in (story, untrained))
         rows = {name: [estimate[name].item(), np.nan, np.nan, np.nan, np.nan, other[name].item()] for name in names}
         if (
             self.config["story"].get("likelihood", "bernoulli") == "bernoulli"
@@ -237,7 +237,7 @@ class Run:
         """Codes of some data with their mean KL, and their mutual information with each factor over its entropy."""
         part = data.subset(torch.arange(min(CODES, len(data))))
         codes = encode(story, part)
-        divergence = evidence(story, part)["kl"].mean("data") if story.has_bound else codes["mean"][0] * np.nan
+        divergence = elbo_per_datum(story, part)["kl"].mean("data") if story.has_bound else codes["mean"][0] * np.nan
         codes = codes.assign(kl=divergence.reindex(code=codes["code"].values))  # NaN: none, or none of each code
         classes = part.factors(torch.arange(len(part)))
         several = [k for k in range(len(data.space)) if classes[:, k].unique().numel() > 1]

@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 import xarray as xr
 
-from ppl_disentangle.plots import cost_title
+from ppl_disentangle.plots.panels import cost_title
 from ppl_disentangle.runs.tables import node_columns, sentences
 from ppl_disentangle.storage import atomic_path
 
@@ -156,7 +156,7 @@ def _interventions(folder: Path, rung: str, results: Mapping[str, xr.Dataset]) -
             ]
             for node, kind in zip(result["node"].values, result["is"].values, strict=True)
         }
-        told, outside = sentences(result), result.attrs.get("outside_support")
+        told, outside = sentences(result), result.attrs.get("outside_data_range")
         notes = [*told, *([f"Outside of the data: {outside}."] if outside else [])]
         yield Intervention(name, image, rung, Table(list(columns), rows), notes)
 

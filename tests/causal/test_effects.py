@@ -13,13 +13,13 @@ from torch import nn
 
 from ppl_disentangle import do
 from ppl_disentangle.causal.counterfactuals import counterfactual
+from ppl_disentangle.causal.data_range import OutsideDataWarning, data_range
 from ppl_disentangle.causal.effects import average_effect, conditional_effects, individual_effects, mediated_effects
 from ppl_disentangle.causal.interventions import shift
 from ppl_disentangle.causal.mechanisms import AdditiveNoise, AffineMechanism, LinearGaussian
 from ppl_disentangle.causal.population import Population, Units, interval_of
 from ppl_disentangle.causal.smallest_intervention import smallest_intervention
 from ppl_disentangle.causal.structural import StructuralPrior
-from ppl_disentangle.causal.support import OutsideSupportWarning, support
 from ppl_disentangle.conditionals import Bernoulli, Gaussian, GaussianLearnedScale
 from ppl_disentangle.models import BetaVAE, CausalVAE
 
@@ -273,7 +273,7 @@ def follower():
 @pytest.fixture
 def seen(follower):
     cause = torch.randn(4000, 1, generator=torch.Generator().manual_seed(0))
-    return support(follower, torch.cat([cause, cause + 0.05 * torch.randn(cause.shape)], 1))
+    return data_range(follower, torch.cat([cause, cause + 0.05 * torch.randn(cause.shape)], 1))
 
 
 def test_the_support_is_the_range_and_the_shape_of_the_data(seen):
@@ -289,51 +289,51 @@ def test_the_support_is_the_range_and_the_shape_of_the_data(seen):
 # cause -> leaf
 def test_a_value_out_of_range_is_warned_of_by_name_and_range(follower, seen):
     message = r"cause = 5: 'cause' is between -2\.\d+ and 2\.\d+ in 98 % of the data, .* in 100% .* as far as 5"
-    with pytest.warns(OutsideSupportWarning, match=message) as by_do:
-        do(follower, {"cause": 5.0}, support=seen)
-    with pytest.warns(OutsideSupportWarning, match="'leaf' is between .* outside in 50% .* as far as -9") as by_units:
-        counterfactual(follower, torch.zeros(2, 2), {"leaf": torch.tensor([0.1, -9.0])}, support=seen)
+    with pytest.warns(OutsideDataWarning, match=message) as by_do:
+        do(follower, {"cause": 5.0}, data_range=seen)
+    with pytest.warns(OutsideDataWarning, match="'leaf' is between .* outside in 50% .* as far as -9") as by_units:
+        counterfactual(follower, torch.zeros(2, 2), {"leaf": torch.tensor([0.1, -9.0])}, data_range=seen)
     assert by_do[0].filename == by_units[0].filename == __file__
 
 
 def test_a_leaf_torn_from_its_parent_is_warned_of_although_its_value_is_in_range(follower, seen):
-    with pytest.warns(OutsideSupportWarning, match="leaf = 1: each value is in its range, but with the other nodes"):
-        do(follower, {"leaf": 1.0}, support=seen)
+    with pytest.warns(OutsideDataWarning, match="leaf = 1: each value is in its range, but with the other nodes"):
+        do(follower, {"leaf": 1.0}, data_range=seen)
     units = torch.tensor([[-1.0, -1.0], [-1.1, -1.1], [1.0, 1.0]])
-    with pytest.warns(OutsideSupportWarning, match="67% of the units are farther"):
-        counterfactual(follower, units, [{}, {"leaf": 1.0}], support=seen)
+    with pytest.warns(OutsideDataWarning, match="67% of the units are farther"):
+        counterfactual(follower, units, [{}, {"leaf": 1.0}], data_range=seen)
 
 
 @pytest.mark.parametrize(("leaf", "warned"), [(0.13, False), (0.18, True)])
 def test_the_limit_of_the_joint_support_is_three_deviations_of_the_leaf(follower, seen, leaf, warned):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        counterfactual(follower, torch.zeros(1, 2), {"leaf": leaf}, support=seen)
+        counterfactual(follower, torch.zeros(1, 2), {"leaf": leaf}, data_range=seen)
     assert bool(caught) == warned
 
 
 def test_inside_the_support_nobody_is_warned(follower, seen):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        do(follower, {"cause": 1.0}, support=seen)
-        do(follower, {"cause": torch.tensor([1.0, -1.0, 0.0])}, support=seen)
-        do(follower, {"cause": shift(0.0)}, support=seen)
-        counterfactual(follower, torch.ones(3, 2), [{}, {"cause": 1.0}, {"leaf": 1.05}], support=seen)
+        do(follower, {"cause": 1.0}, data_range=seen)
+        do(follower, {"cause": torch.tensor([1.0, -1.0, 0.0])}, data_range=seen)
+        do(follower, {"cause": shift(0.0)}, data_range=seen)
+        counterfactual(follower, torch.ones(3, 2), [{}, {"cause": 1.0}, {"leaf": 1.05}], data_range=seen)
 
 
 def test_the_support_of_an_isotropic_code_is_by_coordinate():
     torch.manual_seed(0)
     story = BetaVAE(Gaussian(nn.Linear(FEATURES, 6)), Bernoulli(nn.Linear(3, FEATURES)), 3)
     story.coordinate_names = {"z": ("hue", "size", "angle")}
-    seen = support(story, torch.rand(100, FEATURES))
-    with pytest.warns(OutsideSupportWarning, match="size = 30: 'size' is between") as caught:
-        do(story, {"size": 30.0}, support=seen)
+    seen = data_range(story, torch.rand(100, FEATURES))
+    with pytest.warns(OutsideDataWarning, match="size = 30: 'size' is between") as caught:
+        do(story, {"size": 30.0}, data_range=seen)
     assert len(caught) == 1
 
 
 def test_the_support_needs_more_data_than_coordinates(follower):
     with pytest.raises(ValueError, match="expected more data than the 2 coordinates, got 2"):
-        support(follower, torch.zeros(2, 2))
+        data_range(follower, torch.zeros(2, 2))
 
 
 # a -> b -> d, a -> c -> d, a -> d: the effects of b and c on d are 0.7 and 1.1

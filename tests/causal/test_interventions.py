@@ -208,9 +208,9 @@ def test_a_node_of_one_coordinate_takes_one_number_for_each_datum(causal, value)
 
 
 def test_an_intervention_on_an_intervened_node_is_refused_rather_than_ignored(causal):
-    for settled in (1.0, shift(1.0)):
+    for already_set in (1.0, shift(1.0)):
         with pytest.raises(ValueError, match=r"do\('shadow'\): an intervention on this story has set it already"):
-            do(do(do(causal, {"shadow": settled}), {"light": 1.0}), {"shadow": 2.0})
+            do(do(do(causal, {"shadow": already_set}), {"light": 1.0}), {"shadow": 2.0})
     nested = do(do(causal, {"shadow": torch.arange(3.0)}), {"light": 1.0})
     values = site_values(poutine.trace(nested.model).get_trace(batch_size=3))
     assert (values["light"] == 1).all()

@@ -167,7 +167,7 @@ def test_the_counterfactual_is_that_of_the_library(nodes):
 def test_what_leaves_the_data_is_said_on_the_terminal_in_the_arrays_and_in_the_report(nodes, capsys):
     assert main(["intervene", str(nodes), "--do", "light=40"]) == 0
     assert "warning: outside of the data: light = 40: 'light' is between" in capsys.readouterr().err
-    assert "'light' is between" in Run.open(nodes).read_tree()["intervention_light=40"].attrs["outside_support"]
+    assert "'light' is between" in Run.open(nodes).read_tree()["intervention_light=40"].attrs["outside_data_range"]
     assert main(["intervene", str(nodes), "--do", "light=0", "--counterfactual"]) == 0
     assert main(["report", str(nodes)]) == 0
     page = (nodes / "report.html").read_text()

@@ -12,7 +12,7 @@ from ppl_disentangle.causal import mechanisms
 from ppl_disentangle.causal.structural import NOISE, StructuralPrior
 from ppl_disentangle.graphs import as_dag
 from ppl_disentangle.inference.bounds.decomposition import decompose
-from ppl_disentangle.inference.bounds.evidence import evidence
+from ppl_disentangle.inference.bounds.per_datum import elbo_per_datum
 from ppl_disentangle.inference.elbo.aggregate import log_mixture, minibatch_log_weights, pairwise_log_prob
 from ppl_disentangle.metrics import (
     completeness,
@@ -192,9 +192,11 @@ class AtSigmaPoints(LinearGaussian):
 def _vae(params):
     story = LinearGaussian(params)
     x = story.params["X"]
-    codes, kl = encode(story, x), evidence(story, x)["kl"]
+    codes, kl = encode(story, x), elbo_per_datum(story, x)["kl"]
     per_datum, points = kl.sum("code"), 2 * kl.sizes["code"]
-    at_points = evidence(AtSigmaPoints(params), x.repeat_interleave(points, 0), batch_size=points)["log_likelihood"]
+    at_points = elbo_per_datum(AtSigmaPoints(params), x.repeat_interleave(points, 0), batch_size=points)[
+        "log_likelihood"
+    ]
     likelihood = at_points.to_numpy().reshape(len(x), points).mean(1)
     mean = codes["mean"].to_numpy()
     covariance = ((mean - mean.mean(0)).T @ (mean - mean.mean(0))) / len(x)

@@ -11,7 +11,7 @@ from ppl_disentangle import do
 from ppl_disentangle.conditionals import Bernoulli, GaussianLearnedScale
 from ppl_disentangle.data import digits, from_arrays
 from ppl_disentangle.data.base import Subset
-from ppl_disentangle.inference import BetaELBO, compression_curve, evidence, fit
+from ppl_disentangle.inference import BetaELBO, compression_curve, elbo_per_datum, fit
 from ppl_disentangle.models import ConvDRAW, LadderVAE
 from ppl_disentangle.plots import plot_compression
 from ppl_disentangle.representation import decode, reconstruct
@@ -36,7 +36,7 @@ def ladders():
     for merged in (True, False):
         story = ladder(merged)
         fit(story, from_arrays(x[:4000]), steps=2000, batch_size=128, progress=False)
-        nats = evidence(story, x[4000:], num_samples=10)["kl"].mean("data")
+        nats = elbo_per_datum(story, x[4000:], num_samples=10)["kl"].mean("data")
         shares[merged], stories[merged] = (nats.values[:2].sum() / nats.values.sum()).item(), story
     return shares, stories
 
@@ -108,7 +108,7 @@ def test_with_all_steps_kept_the_curve_ends_at_what_the_story_reconstructs(drawi
     x, _ = floats(new)
     by_means = (reconstruct(story, x) - x).square().mean().item()
     assert by_means <= curve["distortion"].values[-1] < 1.5 * by_means
-    nats = evidence(story, new, num_samples=4)["kl"].mean("data").sum().item()
+    nats = elbo_per_datum(story, new, num_samples=4)["kl"].mean("data").sum().item()
     assert curve["rate"].values[-1] == pytest.approx(nats, rel=0.05)
     mean = x.mean(0)
     drawn = decode(story, {"z1": torch.randn(2000, 16)}).mean(0)  # at random, a digit of the average kind

@@ -13,7 +13,7 @@ from torch import nn
 from ppl_disentangle import do
 from ppl_disentangle.conditionals import Bernoulli, Gaussian, GaussianLearnedScale
 from ppl_disentangle.data import digits, from_arrays, with_conditions
-from ppl_disentangle.inference import BetaELBO, EnumeratedELBO, evidence, fit
+from ppl_disentangle.inference import BetaELBO, EnumeratedELBO, elbo_per_datum, fit
 from ppl_disentangle.models import M2
 from ppl_disentangle.zoo import build
 from tests.toys import network
@@ -141,7 +141,7 @@ def test_a_known_class_is_certain_and_what_the_classifier_lacks_is_a_term():
 def test_the_bound_of_each_datum_takes_draws_of_a_class():
     story, x = small(), torch.rand(200, 6, generator=torch.Generator().manual_seed(1)).round()
     story.num_data = None
-    bound = evidence(story, x, num_samples=200)["elbo"].values.sum()
+    bound = elbo_per_datum(story, x, num_samples=200)["elbo"].values.sum()
     exact = -EnumeratedELBO(num_particles=50).loss(story.model, story.guide, x)
     assert bound == pytest.approx(exact, rel=5e-3)
 

@@ -19,7 +19,7 @@ from ppl_disentangle.data import from_arrays
 from ppl_disentangle.inference import fit
 from ppl_disentangle.inference.elbo.critics import JointCritic, player_loss, verdict_loss
 from ppl_disentangle.inference.objectives.ali import BidirectionalELBO
-from ppl_disentangle.sites import dreamt_traces
+from ppl_disentangle.sites import generated_traces
 from tests.inference.objectives.test_factor_vae import devices_of_a_step, seen_by
 
 MEAN, SCALE = 0.5, 1.5
@@ -131,7 +131,7 @@ def test_each_player_has_the_gradient_of_a_plain_loop(game):
 @pytest.mark.parametrize("game", ["logistic", "wasserstein"])
 def test_each_term_trains_one_player_alone(game, penalty):
     pair, elbo, x = make(loss=game, gradient_penalty=penalty)
-    terms = elbo.terms(*dreamt_traces(pair.model, pair.guide, x, read_back=False))
+    terms = elbo.terms(*generated_traces(pair.model, pair.guide, x, read_back=False))
     players = {"encoder": pair.encoder, "generator": pair.decoder, "critic": elbo.critic}
     for name, term in terms.items():
         for player, module in players.items():

@@ -18,7 +18,7 @@ from ppl_disentangle.data import from_arrays
 from ppl_disentangle.inference import fit
 from ppl_disentangle.inference.elbo.critics import critic_network, player_loss, verdict_loss
 from ppl_disentangle.inference.objectives.info_gan import AdversarialMI
-from ppl_disentangle.sites import dreamt_traces
+from ppl_disentangle.sites import generated_traces
 from tests.inference.objectives.test_factor_vae import devices_of_a_step, seen_by
 
 GAMES = ["logistic", "hinge", "wasserstein", "least_squares"]
@@ -168,7 +168,7 @@ def test_each_player_has_the_gradient_of_a_plain_loop(game):
 @pytest.mark.parametrize("game", GAMES)
 def test_neither_player_gets_any_of_the_others_gradient(game, penalty):
     story, elbo, x = make(loss=game, gradient_penalty=penalty)
-    terms = elbo.terms(*dreamt_traces(story.model, story.guide, x, read_back=True))
+    terms = elbo.terms(*generated_traces(story.model, story.guide, x, read_back=True))
     players = {"encoder": story.encoder, "generator": story.generator, "critic": elbo.critic}
     moved = {
         (term, name)
@@ -186,7 +186,7 @@ def test_neither_player_gets_any_of_the_others_gradient(game, penalty):
 def test_the_entropy_of_the_codes_is_held_fixed():
     story, elbo, x = make()
     story.uniform.requires_grad_()
-    information = elbo.terms(*dreamt_traces(story.model, story.guide, x, read_back=True))["mutual_information"]
+    information = elbo.terms(*generated_traces(story.model, story.guide, x, read_back=True))["mutual_information"]
     assert torch.autograd.grad(information, story.uniform, allow_unused=True) == (None,)
 
 

@@ -28,7 +28,7 @@ from ppl_disentangle.inference import (
     JointCritic,
     SparsityELBO,
     critic_network,
-    evidence,
+    elbo_per_datum,
     log_marginal,
 )
 from ppl_disentangle.story import as_story
@@ -365,7 +365,7 @@ def of_each_datum(*, mask=True, parts=None, outside=()):
 
 def test_the_bound_of_each_datum_knows_masks():
     x, mask = torch.randn(6, 40), (torch.arange(6) % 2 > 0)[:, None]
-    masked, whole = (evidence(of_each_datum(mask=m), x, num_samples=3) for m in (mask, True))
+    masked, whole = (elbo_per_datum(of_each_datum(mask=m), x, num_samples=3) for m in (mask, True))
     for name in ("elbo", "log_likelihood"):
         assert (masked[name].values == whole[name].values * mask[:, 0].numpy()).all()
     assert masked["kl"].sum("code").values == pytest.approx(whole["kl"].sum("code").values * mask[:, 0].numpy())
@@ -373,11 +373,11 @@ def test_the_bound_of_each_datum_knows_masks():
 
 def test_the_bound_of_each_datum_counts_pixels_for_those_that_are_not_shown():
     x = torch.randn(6, 40)
-    some, whole = (evidence(of_each_datum(parts=n), x, num_samples=4000)["log_likelihood"] for n in (10, None))
+    some, whole = (elbo_per_datum(of_each_datum(parts=n), x, num_samples=4000)["log_likelihood"] for n in (10, None))
     assert some.values == pytest.approx(whole.values, rel=0.05)
 
 
-@pytest.mark.parametrize("measure", [evidence, log_marginal])
+@pytest.mark.parametrize("measure", [elbo_per_datum, log_marginal])
 def test_what_is_of_all_data_has_no_bound_of_each(measure):
     x = torch.randn(6, 40)
     with pytest.raises(ValueError, match="latent 'width' is outside of the plate 'data' over the data"):

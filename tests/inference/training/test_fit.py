@@ -17,7 +17,7 @@ from torch import nn
 
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import digits, from_arrays
-from ppl_disentangle.inference import TCELBO, BetaELBO, NonFiniteError, TrainingInterrupted, evidence, fit
+from ppl_disentangle.inference import TCELBO, BetaELBO, NonFiniteError, TrainingInterrupted, elbo_per_datum, fit
 from ppl_disentangle.inference.training.batches import Batches
 from ppl_disentangle.models import BetaTCVAE
 from ppl_disentangle.networks import mlp_decoder, mlp_encoder
@@ -268,18 +268,18 @@ def test_held_out_bounds_are_the_evidence_and_stop_training_when_they_get_worse(
     held_out = digits().subset(torch.arange(100))
     story, history = run(held_out=held_out, evaluate_every=10)
     assert history["held_out_step"].values.tolist() == [10, 20, 30]
-    means = evidence(story, held_out).sum("code").mean()
+    means = elbo_per_datum(story, held_out).sum("code").mean()
     assert history["held_out_elbo"].values[-1] == pytest.approx(means["elbo"].item(), rel=1e-6)
     worse, history = run(held_out=held_out, evaluate_every=10, patience=1, steps=500, lr=0.05)
     assert history.sizes["step"] < 500
     best = history["held_out_elbo"].max().item()
-    assert evidence(worse, held_out)["elbo"].mean().item() == pytest.approx(best, rel=1e-6)
+    assert elbo_per_datum(worse, held_out)["elbo"].mean().item() == pytest.approx(best, rel=1e-6)
     assert history["held_out_elbo"].values[-1] < best
 
 
 def test_the_bound_of_each_datum_sums_to_pyros():
     story, x = make(), digits().to_float(digits().observations(torch.arange(40)))
-    ours = evidence(story, x, num_samples=200, seed=3)
+    ours = elbo_per_datum(story, x, num_samples=200, seed=3)
     assert ours["kl"].shape == (40, 4)
     losses = [Trace_ELBO().loss(story.model, story.guide, x) for _ in range(200)]
     error = np.std(losses) / 200**0.5

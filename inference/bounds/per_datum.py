@@ -12,14 +12,14 @@ from torch.distributions import kl_divergence
 
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference.objectives.beta import kl
-from ppl_disentangle.representation import all_code_names, evaluating, told_batches
+from ppl_disentangle.representation import all_code_names, conditioned_batches, evaluating
 from ppl_disentangle.sites import Plate, Site, data_plate, latent_sites, observed_sites, paired_traces
 from ppl_disentangle.story import GenerativeStory, story_of
 
-__all__ = ["evidence", "log_marginal"]
+__all__ = ["elbo_per_datum", "log_marginal"]
 
 
-def evidence(
+def elbo_per_datum(
     story: GenerativeStory,
     data: FactorDataset | Tensor,
     *,
@@ -49,7 +49,7 @@ def evidence(
     parts: list[tuple[Tensor, Tensor]] = []
     names: tuple[str, ...] = ()
     with evaluating(story, seed=seed) as device:
-        for x, told in told_batches(data, batch_size, device):
+        for x, told in conditioned_batches(data, batch_size, device):
             draws = []
             for _ in range(num_samples):
                 likelihood, divergence, names = _parts(story, x, told)
@@ -117,7 +117,7 @@ def log_marginal(
     story = story_of(story)
     bounds, sizes = [], []
     with evaluating(story, seed=seed) as device:
-        for x, told in told_batches(data, batch_size, device):
+        for x, told in conditioned_batches(data, batch_size, device):
             log_weights = torch.stack([_log_weight(story, x, told) for _ in range(num_samples)]).cpu().double()
             bounds.append(_renyi(log_weights, alpha))
             sizes.append((2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)).exp())

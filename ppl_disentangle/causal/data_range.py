@@ -23,14 +23,14 @@ from ppl_disentangle.story import GenerativeStory, story_of
 if TYPE_CHECKING:
     from ppl_disentangle.causal.interventions import Intervened
 
-__all__ = ["OutsideSupportWarning", "Support", "support"]
+__all__ = ["OutsideDataWarning", "DataRange", "data_range"]
 
 
-class OutsideSupportWarning(UserWarning):
+class OutsideDataWarning(UserWarning):
     """An intervention leads to where there are no data, so that what follows is extrapolated."""
 
 
-def support(story: Any, data: FactorDataset | Tensor, *, seed: int = 0) -> Support:
+def data_range(story: Any, data: FactorDataset | Tensor, *, seed: int = 0) -> DataRange:
     r"""The range of each coordinate of the representation over data, and their joint distribution.
 
     With z drawn once from the representation of each datum, this is the range from the 1 % to the 99 % quantile of
@@ -54,10 +54,10 @@ def support(story: Any, data: FactorDataset | Tensor, *, seed: int = 0) -> Suppo
         >>> from ppl_disentangle.causal.interventions import do
         >>> from ppl_disentangle.models import BetaVAE
         >>> story = BetaVAE(Gaussian(nn.Linear(6, 4)), Bernoulli(nn.Linear(2, 6)), 2)
-        >>> seen = support(story, torch.rand(50, 6))
+        >>> seen = data_range(story, torch.rand(50, 6))
         >>> import pytest
-        >>> with pytest.warns(OutsideSupportWarning, match=r"z\[1\] = 40"):
-        ...     do(story, {"z[1]": 40.0}, support=seen).rung
+        >>> with pytest.warns(OutsideDataWarning, match=r"z\[1\] = 40"):
+        ...     do(story, {"z[1]": 40.0}, data_range=seen).rung
         'intervention'
     """
     story = story_of(story)
@@ -68,7 +68,7 @@ def support(story: Any, data: FactorDataset | Tensor, *, seed: int = 0) -> Suppo
     draws = codes["mean"].values + codes["scale"].values * noise
     low, high = np.quantile(draws, [0.01, 0.99], axis=0)
     precision = np.linalg.pinv(np.atleast_2d(np.cov(draws.T, ddof=0)), hermitian=True)
-    found = Support(story, parts, low, high, draws.mean(0), precision, limit=np.inf)
+    found = DataRange(story, parts, low, high, draws.mean(0), precision, limit=np.inf)
     return dataclasses.replace(found, limit=float(np.quantile(found.distance(draws), 0.99)))
 
 
@@ -83,8 +83,8 @@ def _parts(story: GenerativeStory, data: FactorDataset | Tensor) -> dict[str, tu
 
 
 @dataclasses.dataclass(frozen=True)
-class Support:
-    """Where the data are; see :func:`support`.
+class DataRange:
+    """Where the data are; see :func:`data_range`.
 
     Attributes:
         story: the story.
@@ -127,7 +127,7 @@ class Support:
                 " farther from the data than 99 % of the data are"
             )
         for message in filter(None, told):
-            warnings.warn(f"{in_words(actions)}: {message}", OutsideSupportWarning, stacklevel=stacklevel)
+            warnings.warn(f"{in_words(actions)}: {message}", OutsideDataWarning, stacklevel=stacklevel)
 
     def check_draws(self, intervened: Intervened, actions: Mapping[str, Action], *, num: int = 256) -> None:
         """:meth:`check` of units drawn from an intervened story; where values differ by unit, of as many as these."""

@@ -15,7 +15,7 @@ from torch import nn
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import from_arrays, with_conditions
 from ppl_disentangle.inference.bounds.decomposition import decompose
-from ppl_disentangle.inference.bounds.evidence import evidence, log_marginal
+from ppl_disentangle.inference.bounds.per_datum import elbo_per_datum, log_marginal
 from ppl_disentangle.models import BetaVAE
 from ppl_disentangle.story import GenerativeStory, as_story
 from tests.golden.adapters import ADAPTERS, LinearGaussian
@@ -357,7 +357,7 @@ def test_data_sets_and_tensors_are_decomposed_alike(settings):
 
 def test_the_parts_sum_to_the_bound_that_is_reported_elsewhere():
     story, x = pixels()
-    parts, bound = decompose(story, x, num_samples=100), evidence(story, x, num_samples=100, seed=5)
+    parts, bound = decompose(story, x, num_samples=100), elbo_per_datum(story, x, num_samples=100, seed=5)
     error = parts["elbo_standard_error"].item()
     assert abs(parts["elbo"].item() - bound["elbo"].mean().item()) < 6 * error
 
@@ -426,6 +426,6 @@ def test_bounds_are_of_what_the_story_is_told_of_each_datum():
     marginal = log_marginal(Told(), data, num_samples=1, batch_size=7)["log_marginal"]
     torch.testing.assert_close(torch.tensor(marginal.values), exact.double(), atol=1e-5, rtol=0)
     posterior = dist.Normal((x + u) / 2, 0.5**0.5)
-    kl = torch.tensor(evidence(Told(), data, batch_size=7)["kl"].values)
+    kl = torch.tensor(elbo_per_datum(Told(), data, batch_size=7)["kl"].values)
     torch.testing.assert_close(kl, torch.distributions.kl_divergence(posterior, dist.Normal(u, 1.0)))
     assert decompose(Told(), data, num_samples=2, seed=0)["elbo"].item() == pytest.approx(exact.mean().item(), abs=1e-5)
