@@ -16,8 +16,7 @@ from ppl_disentangle.data import Pendulum
 from ppl_disentangle.data.causal.dataset import Labels
 from ppl_disentangle.metrics.counterfactual import composition, effectiveness, minimality, reversibility
 from ppl_disentangle.metrics.estimators.maximal_information import concept_information
-from ppl_disentangle.representation import evaluating
-from ppl_disentangle.story import GenerativeStory
+from ppl_disentangle.story import GenerativeStory, evaluating
 
 SETTINGS = 5
 """Values that each node is set to, at equal distances between the 5th and the 95th percentile of the held-out units."""

@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from ppl_disentangle.causal.counterfactuals import counterfactual
     from ppl_disentangle.causal.interventions import do, shift
     from ppl_disentangle.causal.structural import StructuralPrior
-    from ppl_disentangle.representation import decode, encode, reconstruct, traverse
+    from ppl_disentangle.representation import decode, encode, reconstruct
     from ppl_disentangle.results import to_arviz, to_datatree
     from ppl_disentangle.story import GenerativeStory, as_story
+    from ppl_disentangle.traversal import traverse
 
 __version__ = "0.1.0"
 __all__ = [
@@ -41,7 +42,7 @@ _HOMES = {
     "shift": "causal.interventions",
     "to_arviz": "results",
     "to_datatree": "results",
-    "traverse": "representation",
+    "traverse": "traversal",
 }
 
 

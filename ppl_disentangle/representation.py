@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Literal
 
-import numpy as np
 import torch
 import xarray as xr
 from pyro import poutine
@@ -15,40 +13,19 @@ from torch import Tensor
 
 from ppl_disentangle.conditionals import at_least_single
 from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.data.batches import float_batches
 from ppl_disentangle.sites import returned_site
-from ppl_disentangle.story import GenerativeStory, fork_randomness, parameters_stay_local, story_of
+from ppl_disentangle.story import GenerativeStory, evaluating, story_of
 
 __all__ = [
-    "aggregate_quantiles",
     "code_names",
     "decode",
     "encode",
     "encoder",
     "reconstruct",
-    "traverse",
 ]
 
 IMAGE_DIMS = ("channel", "row", "column")
-
-
-@contextmanager
-def evaluating(story: GenerativeStory, precision: str = "float32", *, seed: int = 0) -> Iterator[torch.device]:
-    """No gradients, nothing left on Pyro's store or the random state, networks in ``precision``; yields the device."""
-    tensor = next(story.parameters(), None)
-    device = torch.device("cpu") if tensor is None else tensor.device
-    training = story.training
-    story.eval()
-    try:
-        with (
-            torch.no_grad(),
-            fork_randomness(),
-            parameters_stay_local(),
-            torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"),
-        ):
-            torch.manual_seed(seed)
-            yield device
-    finally:
-        story.train(training)
 
 
 def code_names(story: GenerativeStory, site: str, size: int | None) -> tuple[str, ...]:
@@ -127,40 +104,9 @@ def encode(
     )
 
 
-def float_batches(data: FactorDataset | Tensor, batch_size: int, device: torch.device) -> Iterator[Tensor]:
-    """Float observations in order, in batches on ``device``."""
-    for x, _ in conditioned_batches(data, batch_size, device):
-        yield x
-
-
-def conditioned_batches(
-    data: FactorDataset | Tensor, batch_size: int, device: torch.device
-) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-    """Float observations in order, in batches on ``device``, each with what else a story is told of its data."""
-    if isinstance(data, Tensor):
-        for x in data.split(batch_size):
-            yield x.to(device), {}
-        return
-    for index in torch.arange(len(data)).split(batch_size):
-        told = {name: value.to(device) for name, value in data.conditions(index).items()}
-        yield data.to_float(data.observations(index).to(device)), told
-
-
 def observation_dims(number: int, name: str = "x") -> tuple[str, ...]:
     """Names of the dims of one value of an observed site, which has so many."""
     return IMAGE_DIMS if number == 3 else tuple(f"{name}_dim_{i}" for i in range(number))
-
-
-def aggregate_quantiles(codes: xr.Dataset, probabilities: Sequence[float], *, seed: int = 0) -> xr.DataArray:
-    """Quantiles of the aggregate posterior of each coordinate, over dims ``code`` and ``quantile``.
-
-    Args:
-        codes: what :func:`encode` returned; a Gaussian of its mean and scale stands for the posterior of each datum.
-        probabilities: between 0 and 1.
-        seed: of one draw per datum.
-    """
-    noise = np.random.default_rng(seed).standard_normal(codes["mean"].shape, dtype=np.float32)
-    return (codes["mean"] + codes["scale"] * noise).quantile(list(probabilities), "data").transpose("code", "quantile")
 
 
 def decode(story: GenerativeStory, latents: Mapping[str, Tensor]) -> Tensor:
@@ -188,43 +134,3 @@ def reconstruct(story: GenerativeStory, x: Tensor, **conditions: Tensor) -> Tens
     with evaluating(story) as device:
         means = story.latent_means(x.to(device), **{name: value.to(device) for name, value in conditions.items()})
     return decode(story, means)
-
-
-def traverse(
-    story: GenerativeStory,
-    x: Tensor,
-    values: Mapping[str, Sequence[float]],
-    **conditions: Tensor,
-) -> xr.DataArray:
-    """What the mean image becomes as one coordinate takes other values, the others held at their posterior means.
-
-    Args:
-        story: a story.
-        x: one float observation, of shape ``(1, *event)``.
-        values: for each coordinate (or scalar latent) the values that it takes, the same number for all.
-        **conditions: as in :func:`reconstruct`.
-
-    Returns:
-        Means of p(x | z) over dims ``code``, ``position`` and those of one observation; the values are the coordinate
-        ``value`` over ``code`` and ``position``.
-    """
-    from ppl_disentangle.causal.interventions import do
-
-    story = story_of(story)
-    if len(x) != 1:
-        raise ValueError(f"expected one observation, got {len(x)}")
-    lengths = {len(v) for v in values.values()}
-    if len(lengths) != 1:
-        raise ValueError(f"expected as many values for each coordinate, got {sorted(lengths)}")
-    size = lengths.pop()
-    repeated, *told = (value.expand(size, *value.shape[1:]) for value in (x, *conditions.values()))
-    conditions = dict(zip(conditions, told, strict=True))
-    images = [
-        reconstruct(do(story, {name: torch.as_tensor(v, dtype=torch.float32)}), repeated, **conditions)
-        for name, v in values.items()
-    ]
-    return xr.DataArray(
-        torch.stack(images).numpy(),
-        dims=("code", "position", *observation_dims(x.dim() - 1)),
-        coords={"code": list(values), "value": (("code", "position"), np.array(list(values.values())))},
-    )

@@ -13,9 +13,10 @@ from pyro import poutine
 from torch import Tensor
 
 from ppl_disentangle.data import CausalDataset, FactorDataset
-from ppl_disentangle.representation import code_names, conditioned_batches, evaluating, observation_dims
+from ppl_disentangle.data.batches import conditioned_batches
+from ppl_disentangle.representation import code_names, observation_dims
 from ppl_disentangle.sites import Site, data_plate, deterministic_sites, observed_sites, paired_traces, sampled_sites
-from ppl_disentangle.story import GenerativeStory, story_of
+from ppl_disentangle.story import GenerativeStory, evaluating, story_of
 
 __all__ = ["to_arviz", "to_datatree"]
 

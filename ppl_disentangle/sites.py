@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
-import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -16,7 +14,6 @@ from pyro.distributions import Bernoulli, ContinuousBernoulli, Delta, Independen
 from pyro.distributions.util import scale_and_mask
 from pyro.infer.util import is_validation_enabled
 from pyro.poutine import Trace
-from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import prune_subsample_sites, site_is_subsample
 from pyro.util import check_model_guide_match, check_site_shape
 from torch import Tensor
@@ -26,13 +23,9 @@ __all__ = [
     "Site",
     "data_of",
     "data_plate",
-    "generated_latents",
-    "generated_traces",
-    "enumerated_traces",
     "latent_sites",
     "observed_sites",
     "paired_traces",
-    "real_and_generated",
     "sampled_sites",
     "returned_value",
     "state_auxiliary",
@@ -194,74 +187,8 @@ def paired_traces(
     if matched and is_validation_enabled():
         _check(prune_subsample_sites(model_trace), prune_subsample_sites(guide_trace), max_plate_nesting)
         if reparameterised:
-            _check_reparameterised(sampled_sites(guide_trace).values())
+            check_reparameterised(sampled_sites(guide_trace).values())
     return model_trace, guide_trace
-
-
-def enumerated_traces(
-    model: Callable[..., Any], guide: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Iterable[tuple[Trace, Trace]]:
-    """Traces of a pair for each combination of values that the guide's discrete sites may have, all data at once.
-
-    Raises:
-        ValueError: the guide has no site that can be enumerated, or one that no gradient passes through besides.
-    """
-    first = _Enumerated({})
-    with first:
-        trace = poutine.trace(guide).get_trace(*args, **kwargs)
-    if not first.supports:
-        raise ValueError(f"expected a guide with a discrete latent, it samples {list(sampled_sites(trace))}")
-    _check_reparameterised(site for name, site in sampled_sites(trace).items() if name not in first.supports)
-    for values in itertools.product(*first.supports.values()):
-        given = _Enumerated(dict(zip(first.supports, values, strict=True)))
-        yield paired_traces(model, given(guide), args, kwargs, reparameterised=False)
-
-
-class _Enumerated(Messenger):
-    """Discrete sites have the values that are given, or else the first of their support: none is drawn."""
-
-    def __init__(self, values: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.values, self.supports = values, dict[str, Tensor]()
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if not msg["is_observed"] and msg["fn"].has_enumerate_support:
-            self.supports[msg["name"]] = msg["fn"].enumerate_support()
-            msg["value"], msg["done"] = self.values.get(msg["name"], self.supports[msg["name"]][0]), True
-
-
-def generated_traces(
-    model: Callable[..., Any], guide: Callable[..., Any], x: Tensor, *, read_back: bool
-) -> tuple[Trace, Trace]:
-    """A trace of the model dreaming as many data as ``x`` has, and of the guide.
-
-    What is dreamt is what ``model(batch_size=…)`` returns. With ``read_back`` the guide reads the dream, its latents
-    at the values that the model drew; without, it reads ``x`` and draws its own. The model may have latents that the
-    guide lacks.
-
-    Raises:
-        ValueError: the model cannot be asked for data, does not return what it draws, or no gradient passes through it.
-    """
-    if not _takes(model, "batch_size"):
-        raise ValueError(
-            "this objective needs data that the model draws, as model(batch_size=n), but the model takes no batch_size;"
-            " as_story(model, guide) makes a pair whose model does"
-        )
-    model_trace = poutine.trace(lambda x: model(batch_size=len(x))).get_trace(x)
-    dreamt = returned_site(model_trace)
-    if not dreamt.fn.has_rsample:
-        raise ValueError(
-            f"no gradient passes through {dreamt.name!r}, drawn from {type(dreamt.fn).__name__}: use a likelihood that"
-            " is reparameterised, such as Normal, or Delta for a deterministic generator"
-        )
-    if read_back:
-        return model_trace, poutine.trace(poutine.replay(guide, trace=model_trace)).get_trace(dreamt.value)
-    return model_trace, poutine.trace(guide).get_trace(x)
-
-
-def _takes(function: Callable[..., Any], name: str) -> bool:
-    parameters = inspect.signature(function).parameters.values()
-    return any(p.name == name or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def returned_site(model_trace: Trace) -> Site:
@@ -305,33 +232,6 @@ def with_sites(
     return changed
 
 
-def real_and_generated(model_trace: Trace) -> tuple[Tensor, Tensor]:
-    """The data, and what was dreamt in their place, of one shape, from the model's trace of :func:`generated_traces`.
-
-    Raises:
-        ValueError: their shapes differ.
-    """
-    real, dreamt = data_of(model_trace), returned_value(model_trace)
-    if real.shape != dreamt.shape:
-        raise ValueError(f"the data have shape {tuple(real.shape)}, what the model dreams has {tuple(dreamt.shape)}")
-    return real, dreamt
-
-
-def generated_latents(model_trace: Trace, guide_trace: Trace) -> list[tuple[Site, Site]]:
-    """Pairs ``(site of the guide, site of the model)`` of the guide's latents, from :func:`generated_traces`.
-
-    Raises:
-        ValueError: the guide samples nothing, or a latent that the model lacks, or their event shapes differ.
-    """
-    guide, model = sampled_sites(guide_trace), sampled_sites(model_trace)
-    if not guide.keys() or guide.keys() - model.keys():
-        raise ValueError(f"expected a guide that samples latents of the model, {list(model)}, got {list(guide)}")
-    common = model_trace.copy()
-    for name in model.keys() - guide.keys():
-        common.remove_node(name)
-    return latent_sites(common, guide_trace)
-
-
 def _check(model_trace: Trace, guide_trace: Trace, max_plate_nesting: float) -> None:
     latent_sites(model_trace, guide_trace)
     check_model_guide_match(model_trace, guide_trace, max_plate_nesting)
@@ -343,7 +243,7 @@ def _check(model_trace: Trace, guide_trace: Trace, max_plate_nesting: float) -> 
         _check_range(site)
 
 
-def _check_reparameterised(sites: Iterable[Site]) -> None:
+def check_reparameterised(sites: Iterable[Site]) -> None:
     for site in sites:
         if not site.fn.has_rsample:
             raise ValueError(

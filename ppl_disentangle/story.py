@@ -300,3 +300,35 @@ class _Lifted(Messenger):
             self.pair.lifted[key] = nn.Parameter(unconstrained)
         value = transform_to(self.pair.constraints[key])(self.pair.lifted[key])
         msg["value"], msg["done"], msg["stop"] = value, True, True
+
+
+@contextmanager
+def evaluating(story: GenerativeStory, precision: str = "float32", *, seed: int = 0) -> Iterator[torch.device]:
+    """No gradients, nothing left on Pyro's store or the random state, networks in ``precision``; yields the device."""
+    tensor = next(story.parameters(), None)
+    device = torch.device("cpu") if tensor is None else tensor.device
+    training = story.training
+    story.eval()
+    try:
+        with (
+            torch.no_grad(),
+            fork_randomness(),
+            parameters_stay_local(),
+            torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"),
+        ):
+            torch.manual_seed(seed)
+            yield device
+    finally:
+        story.train(training)
+
+
+@contextmanager
+def not_training(story: GenerativeStory) -> Iterator[None]:
+    """Inside, every module evaluates: a batch of one unit is none to estimate statistics from."""
+    modes = {module: module.training for module in story.modules()}
+    story.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

@@ -11,12 +11,12 @@ import xarray as xr
 from torch import Tensor
 
 from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.data.batches import conditioned_batches
 from ppl_disentangle.inference.bounds.per_datum import sites_of
 from ppl_disentangle.inference.elbo.aggregate import log_mixture, pairwise_log_prob
 from ppl_disentangle.inference.elbo.latents import data_mask
-from ppl_disentangle.representation import conditioned_batches, evaluating
 from ppl_disentangle.sites import Plate, Site
-from ppl_disentangle.story import GenerativeStory, story_of
+from ppl_disentangle.story import GenerativeStory, evaluating, story_of
 
 __all__ = ["decompose"]
 

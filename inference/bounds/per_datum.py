@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.inference.objectives.beta import kl
-from ppl_disentangle.representation import all_code_names, conditioned_batches, evaluating
+from ppl_disentangle.data.batches import conditioned_batches
+from ppl_disentangle.inference.elbo.terms import kl
+from ppl_disentangle.representation import all_code_names
 from ppl_disentangle.sites import Plate, Site, data_plate, latent_sites, observed_sites, paired_traces
-from ppl_disentangle.story import GenerativeStory, story_of
+from ppl_disentangle.story import GenerativeStory, evaluating, story_of
 
 __all__ = ["elbo_per_datum", "log_marginal"]
 

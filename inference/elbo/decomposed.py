@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any, ClassVar
 
@@ -16,11 +16,15 @@ from pyro.infer.util import is_validation_enabled
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
-from ppl_disentangle.inference.distributed.processes import join, num_processes, own_draws
+from ppl_disentangle.inference.distributed.joined_traces import joined_traces
+from ppl_disentangle.inference.distributed.processes import num_processes, own_draws
 from ppl_disentangle.inference.elbo.schedules import Weight, at_step, spelled
+from ppl_disentangle.inference.elbo.terms import added
 from ppl_disentangle.sites import observed_sites, paired_traces
 
-__all__ = ["DecomposedELBO", "added", "log_likelihood"]
+__all__ = [
+    "DecomposedELBO",
+]
 
 _numbers = itertools.count()
 
@@ -162,7 +166,7 @@ class DecomposedELBO(nn.Module, ELBO):
             for model_trace, guide_trace in drawn:
                 self.check(model_trace, guide_trace)
         if several:
-            drawn = [join(m, g, self.parts, data=self.reads_data) for m, g in drawn]
+            drawn = [joined_traces(m, g, self.parts, data=self.reads_data) for m, g in drawn]
         return drawn
 
     def check(self, model_trace: Trace, guide_trace: Trace) -> None:
@@ -206,19 +210,6 @@ class DecomposedELBO(nn.Module, ELBO):
 def _weighed(weight: float | Tensor, term: Tensor) -> Tensor:
     """Their product; a weight of one takes no operation."""
     return term if isinstance(weight, float) and weight == 1 else weight * term
-
-
-def added(values: Sequence[Tensor]) -> Tensor:
-    """The sum of at least one scalar."""
-    return sum(values[1:], values[0])
-
-
-def log_likelihood(model_trace: Trace) -> Tensor:
-    """log p(x | z) of all observed sites, on Pyro's scale."""
-    sites = observed_sites(model_trace).values()
-    if not sites:
-        raise ValueError("the model observes nothing: pass the data to it as obs=")
-    return added([site.total(site.log_prob()) for site in sites])
 
 
 class _Bound(ELBOModule):

@@ -15,7 +15,7 @@ from ppl_disentangle.inference.elbo.augmented_lagrangian import AugmentedLagrang
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.elbo.latents import Latents
 from ppl_disentangle.inference.elbo.schedules import Weight, spelled
-from ppl_disentangle.inference.objectives.beta import evidence_terms
+from ppl_disentangle.inference.elbo.terms import elbo_terms
 from ppl_disentangle.sites import Site, observed_sites, sampled_sites
 
 __all__ = ["AcyclicELBO", "GraphELBO"]
@@ -132,4 +132,4 @@ class AcyclicELBO(GraphELBO):
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """The bound and the two negative penalties, in nats."""
         sites = sampled_sites(guide_trace) or observed_sites(model_trace)
-        return evidence_terms(model_trace, guide_trace) | self.graph_terms(list(sites.values()))
+        return elbo_terms(model_trace, guide_trace) | self.graph_terms(list(sites.values()))

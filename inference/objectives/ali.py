@@ -9,8 +9,8 @@ from pyro.poutine import Trace
 from torch import Tensor, nn
 
 from ppl_disentangle.inference.elbo.critics import Game, TwoPlayerELBO, player_loss
+from ppl_disentangle.inference.elbo.generated import generated_latents, generated_traces, real_and_generated
 from ppl_disentangle.inference.elbo.latents import Latents
-from ppl_disentangle.sites import generated_latents, generated_traces, real_and_generated
 
 __all__ = ["BidirectionalELBO"]
 

@@ -6,16 +6,18 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from pyro.poutine import Trace
 from torch import Tensor
-from torch.distributions import kl_divergence
 
-from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO, added, log_likelihood
+from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.sites import Site, latent_sites
+from ppl_disentangle.inference.elbo.terms import elbo_terms, kl, log_likelihood
+from ppl_disentangle.sites import latent_sites
 
-__all__ = ["BetaELBO", "beta_from_mean_reduction", "bound_terms", "evidence_terms", "kl"]
+__all__ = [
+    "BetaELBO",
+    "beta_from_mean_reduction",
+]
 
 
 class BetaELBO(DecomposedELBO):
@@ -71,7 +73,7 @@ class BetaELBO(DecomposedELBO):
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """Log likelihood and negative KL, in nats."""
         if self.named is None:
-            return evidence_terms(model_trace, guide_trace)
+            return elbo_terms(model_trace, guide_trace)
         sites = latent_sites(model_trace, guide_trace)
         names = [q.name for q, _ in sites]
         for name in self.named:
@@ -83,26 +85,6 @@ class BetaELBO(DecomposedELBO):
 
 def _term(name: str) -> str:
     return f"kl[{name}]"
-
-
-def evidence_terms(model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
-    """Log likelihood and negative KL of all latents, the terms of the evidence lower bound, in nats."""
-    return bound_terms(model_trace, latent_sites(model_trace, guide_trace))
-
-
-def bound_terms(model_trace: Trace, sites: Sequence[tuple[Site, Site]]) -> dict[str, Tensor]:
-    """:func:`evidence_terms` of given pairs of sites; none have no divergence."""
-    likelihood = log_likelihood(model_trace)
-    divergences = [q.total(kl(q, p)) for q, p in sites] or [torch.zeros_like(likelihood)]
-    return {"log_likelihood": likelihood, "kl": -added(divergences)}
-
-
-def kl(q: Site, p: Site) -> Tensor:
-    """KL(q || p) of one latent for each element of its plates: exact, or log q - log p at the draw."""
-    try:
-        return kl_divergence(q.fn, p.fn)
-    except NotImplementedError:
-        return q.log_prob() - p.log_prob()
 
 
 def beta_from_mean_reduction(beta: float, observation_shape: Sequence[int], *, latent_dim: int | None = None) -> float:

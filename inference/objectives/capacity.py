@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import torch
 from pyro.poutine import Trace
 from torch import Tensor
 
-from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO, added, log_likelihood
-from ppl_disentangle.inference.elbo.latents import Latents, rows
+from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
+from ppl_disentangle.inference.elbo.latents import Latents
 from ppl_disentangle.inference.elbo.schedules import Linear, Weight, at_step, spelled
-from ppl_disentangle.inference.objectives.beta import kl
-from ppl_disentangle.sites import Site, latent_sites
+from ppl_disentangle.inference.elbo.terms import kl, log_likelihood, total_and_by_datum
+from ppl_disentangle.sites import latent_sites
 
-__all__ = ["CapacityELBO", "capacity_gap", "check_capacity", "total_and_by_datum"]
+__all__ = [
+    "CapacityELBO",
+    "capacity_gap",
+    "check_capacity",
+]
 
 RAMP = Linear(0.0, 25.0, 100_000)
 
@@ -93,21 +95,6 @@ def check_capacity(name: str, capacity: Weight) -> None:
     """
     if not callable(capacity) and capacity < 0:
         raise ValueError(f"expected {name} >= 0, in nats per datum, got {capacity}")
-
-
-def total_and_by_datum(latents: Latents, sites: Sequence[Site], values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """The sum of ``values`` over ``sites`` on Pyro's scale, and for each datum, of shape ``(…, batch)``.
-
-    Args:
-        latents: the latents of a batch.
-        sites: some of its sites.
-        values: for each of them one number for each element of its plates.
-    """
-    total = added([site.total(v) for site, v in zip(sites, values, strict=True)])
-    with_event = (v.reshape(*v.shape, *(1,) * site.fn.event_dim) for site, v in zip(sites, values, strict=True))
-    columns = [rows(v, site, latents.plate) for site, v in zip(sites, with_event, strict=True)]
-    by_datum = torch.cat(columns, -1).sum(-1)
-    return total, by_datum if latents.mask is None else by_datum.where(latents.mask, 0.0)
 
 
 def capacity_gap(divergence: Tensor, capacity: float | Tensor, latents: Latents, *, per_sample: bool = False) -> Tensor:

@@ -12,10 +12,9 @@ from torch import Tensor
 from ppl_disentangle.causal.acyclicity import trace_polynomial
 from ppl_disentangle.causal.learned_adjacency import LearnedAdjacency
 from ppl_disentangle.inference.elbo.augmented_lagrangian import AugmentedLagrangian
-from ppl_disentangle.inference.elbo.decomposed import added
 from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.inference.elbo.terms import added, kl
 from ppl_disentangle.inference.objectives.acyclic import GraphELBO
-from ppl_disentangle.inference.objectives.beta import kl
 from ppl_disentangle.sites import Site, latent_sites, observed_sites
 
 __all__ = ["CausalVAEELBO"]

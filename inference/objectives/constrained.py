@@ -12,7 +12,7 @@ from torch import Tensor
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.elbo.latents import Latents
 from ppl_disentangle.inference.elbo.schedules import Weight, at_step, spelled
-from ppl_disentangle.inference.objectives.beta import evidence_terms
+from ppl_disentangle.inference.elbo.terms import elbo_terms
 from ppl_disentangle.sites import sampled_sites
 
 __all__ = ["AdaptiveELBO", "ConstrainedELBO", "ControlELBO"]
@@ -52,7 +52,7 @@ class AdaptiveELBO(DecomposedELBO):
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """Log likelihood and negative KL, in nats."""
         self._count = Latents(list(sampled_sites(guide_trace).values())).count
-        return evidence_terms(model_trace, guide_trace)
+        return elbo_terms(model_trace, guide_trace)
 
     def weight(self, name: str) -> float | Tensor:
         """The weight of a term at the present step."""

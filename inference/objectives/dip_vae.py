@@ -10,7 +10,7 @@ from torch import Tensor
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.elbo.latents import Latents
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.inference.objectives.beta import bound_terms
+from ppl_disentangle.inference.elbo.terms import bound_terms
 from ppl_disentangle.sites import latent_sites
 
 __all__ = ["DIPELBO", "Variant", "covariance"]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ppl_disentangle.inference.elbo.critics import TwoPlayerELBO, player_loss
 from ppl_disentangle.inference.elbo.latents import Latents
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.inference.objectives.beta import evidence_terms
+from ppl_disentangle.inference.elbo.terms import elbo_terms
 from ppl_disentangle.sites import deterministic_sites, latent_sites
 
 __all__ = ["DomainELBO"]
@@ -61,7 +61,7 @@ class DomainELBO(TwoPlayerELBO):
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """The bound in nats, what the pair loses to the critic, and what the critic learns by."""
-        terms = evidence_terms(model_trace, guide_trace)
+        terms = elbo_terms(model_trace, guide_trace)
         domain = deterministic_sites(guide_trace).get("domain_of")
         if domain is None:
             return terms

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
+from pyro import poutine
 from pyro.poutine import Trace
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.elbo.latents import Latents
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.inference.objectives.beta import kl
-from ppl_disentangle.sites import enumerated_traces, latent_sites, observed_sites
+from ppl_disentangle.inference.elbo.terms import kl
+from ppl_disentangle.sites import check_reparameterised, latent_sites, observed_sites, paired_traces, sampled_sites
 
 __all__ = ["EnumeratedELBO"]
 
@@ -67,3 +70,35 @@ class EnumeratedELBO(DecomposedELBO):
     ) -> Iterator[tuple[Trace, Trace]]:
         for _ in range(self.num_particles):
             yield from enumerated_traces(model, guide, args, kwargs)
+
+
+def enumerated_traces(
+    model: Callable[..., Any], guide: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Iterable[tuple[Trace, Trace]]:
+    """Traces of a pair for each combination of values that the guide's discrete sites may have, all data at once.
+
+    Raises:
+        ValueError: the guide has no site that can be enumerated, or one that no gradient passes through besides.
+    """
+    first = _Enumerated({})
+    with first:
+        trace = poutine.trace(guide).get_trace(*args, **kwargs)
+    if not first.supports:
+        raise ValueError(f"expected a guide with a discrete latent, it samples {list(sampled_sites(trace))}")
+    check_reparameterised(site for name, site in sampled_sites(trace).items() if name not in first.supports)
+    for values in itertools.product(*first.supports.values()):
+        given = _Enumerated(dict(zip(first.supports, values, strict=True)))
+        yield paired_traces(model, given(guide), args, kwargs, reparameterised=False)
+
+
+class _Enumerated(Messenger):
+    """Discrete sites have the values that are given, or else the first of their support: none is drawn."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.values, self.supports = values, dict[str, Tensor]()
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if not msg["is_observed"] and msg["fn"].has_enumerate_support:
+            self.supports[msg["name"]] = msg["fn"].enumerate_support()
+            msg["value"], msg["done"] = self.values.get(msg["name"], self.supports[msg["name"]][0]), True

@@ -13,7 +13,7 @@ from torch.distributions import constraints
 from ppl_disentangle.inference.elbo.critics import TwoPlayerELBO, critic_network
 from ppl_disentangle.inference.elbo.latents import Latents, innermost, rows
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.inference.objectives.beta import bound_terms
+from ppl_disentangle.inference.elbo.terms import bound_terms
 from ppl_disentangle.sites import Plate, Site, latent_sites
 
 __all__ = ["FactorELBO", "permute_latents"]

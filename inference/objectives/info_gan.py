@@ -10,9 +10,10 @@ from pyro.poutine import Trace
 from torch import Tensor, nn
 
 from ppl_disentangle.inference.elbo.critics import Game, TwoPlayerELBO, player_loss
+from ppl_disentangle.inference.elbo.generated import generated_latents, generated_traces, real_and_generated
 from ppl_disentangle.inference.elbo.latents import Latents, plate_of_latents
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.sites import Site, generated_latents, generated_traces, real_and_generated
+from ppl_disentangle.sites import Site
 
 __all__ = ["AdversarialMI"]
 

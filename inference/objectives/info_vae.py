@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.elbo.latents import Latents, innermost, rows
-from ppl_disentangle.inference.objectives.beta import bound_terms
+from ppl_disentangle.inference.elbo.terms import bound_terms
 from ppl_disentangle.sites import Site, latent_sites
 from ppl_disentangle.story import fork_randomness
 

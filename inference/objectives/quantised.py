@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 from pyro.poutine import Trace
 from torch import Tensor
 
-from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO, added
+from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.inference.objectives.beta import bound_terms
+from ppl_disentangle.inference.elbo.terms import added, bound_terms
 from ppl_disentangle.sites import deterministic_sites, latent_sites
 
 __all__ = ["QuantisedELBO"]

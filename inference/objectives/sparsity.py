@@ -10,10 +10,10 @@ from pyro.distributions.util import sum_rightmost
 from pyro.poutine import Trace
 from torch import Tensor
 
-from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO, added
+from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.elbo.latents import Latents
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.inference.objectives.beta import bound_terms
+from ppl_disentangle.inference.elbo.terms import added, bound_terms
 from ppl_disentangle.sites import latent_sites
 
 __all__ = ["Columns", "SparsityELBO", "shrink_columns"]

@@ -10,18 +10,13 @@ from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
-from ppl_disentangle.inference.distributed.processes import join, num_processes
+from ppl_disentangle.inference.distributed.joined_traces import joined_traces
+from ppl_disentangle.inference.distributed.processes import num_processes
 from ppl_disentangle.inference.elbo.critics import TwoPlayerELBO, player_loss
+from ppl_disentangle.inference.elbo.generated import generated_latents, generated_traces, real_and_generated
 from ppl_disentangle.inference.elbo.latents import Latents
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.sites import (
-    deterministic_sites,
-    generated_latents,
-    generated_traces,
-    observed_sites,
-    real_and_generated,
-    sampled_sites,
-)
+from ppl_disentangle.sites import deterministic_sites, observed_sites, sampled_sites
 
 __all__ = ["StructuredGame"]
 
@@ -90,7 +85,7 @@ class StructuredGame(TwoPlayerELBO):
         seen, self._seen = self._seen, None
         assert seen is not None
         if num_processes() > 1 and torch.is_grad_enabled():
-            _, seen = join(None, seen, self.parts)
+            _, seen = joined_traces(None, seen, self.parts)
         real, dreamt = real_and_generated(model_trace)
         dreams = {q.name: (q, p) for q, p in generated_latents(model_trace, guide_trace)}
         latents = Latents([q for q, _ in dreams.values()])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ppl_disentangle.inference.elbo.critics import TwoPlayerELBO, player_loss
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.inference.objectives.beta import evidence_terms
+from ppl_disentangle.inference.elbo.terms import elbo_terms
 from ppl_disentangle.sites import data_of, deterministic_sites
 
 __all__ = ["SwapELBO"]
@@ -58,7 +58,7 @@ class SwapELBO(TwoPlayerELBO):
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """The bound in nats, what the pair loses to the critic, and what the critic learns by."""
-        bound = evidence_terms(model_trace, guide_trace)
+        bound = elbo_terms(model_trace, guide_trace)
         stated = deterministic_sites(guide_trace).get("swapped")
         if stated is None:
             return bound

@@ -8,9 +8,9 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_disentangle.inference.elbo.aggregate import AggregateELBO, Estimator
-from ppl_disentangle.inference.elbo.decomposed import added, log_likelihood
 from ppl_disentangle.inference.elbo.latents import Latents
 from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.inference.elbo.terms import added, log_likelihood
 from ppl_disentangle.sites import latent_sites
 
 __all__ = ["TCELBO"]

@@ -1,7 +1,7 @@
 """Interventions, worlds, counterfactuals and effects of stories, and the structural priors that make them causal."""
 
 from ppl_disentangle.causal.counterfactuals import counterfactual
-from ppl_disentangle.causal.data_range import data_range
+from ppl_disentangle.causal.data_range import DataRange, OutsideDataWarning, data_range
 from ppl_disentangle.causal.effects import average_effect, conditional_effects, individual_effects, mediated_effects
 from ppl_disentangle.causal.interventions import Action, do, shift
 from ppl_disentangle.causal.learned_adjacency import LearnedAdjacency, learned_dag
@@ -12,7 +12,9 @@ from ppl_disentangle.causal.worlds import worlds
 
 __all__ = [
     "Action",
+    "DataRange",
     "LearnedAdjacency",
+    "OutsideDataWarning",
     "Population",
     "StructuralPrior",
     "Units",

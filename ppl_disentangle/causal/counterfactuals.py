@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyro
@@ -15,15 +15,12 @@ from pyro import poutine
 from torch import Tensor
 
 from ppl_disentangle.causal.branching import Branch, Enough
-from ppl_disentangle.causal.interventions import Action
+from ppl_disentangle.causal.interventions import Action, RangeCheck
 from ppl_disentangle.causal.structural import NOISE, StructuralPrior
 from ppl_disentangle.causal.worlds import Worlds, worlds
-from ppl_disentangle.representation import code_names, evaluating, observation_dims
+from ppl_disentangle.representation import code_names, observation_dims
 from ppl_disentangle.sites import sampled_sites
-from ppl_disentangle.story import GenerativeStory, story_of
-
-if TYPE_CHECKING:
-    from ppl_disentangle.causal.data_range import DataRange
+from ppl_disentangle.story import GenerativeStory, evaluating, story_of
 
 __all__ = ["counterfactual"]
 
@@ -37,7 +34,7 @@ def counterfactual(
     seed: int = 0,
     evidence: Mapping[str, Tensor] | None = None,
     noise: Literal["abduct", "mean"] = "abduct",
-    data_range: DataRange | None = None,
+    data_range: RangeCheck | None = None,
     **conditions: Tensor,
 ) -> xr.Dataset:
     r"""What the units ``x`` would have been under each of ``actions``, the third rung of the ladder of causation.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,15 +13,13 @@ from numpy import ndarray
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ppl_disentangle.causal.interventions import Action, intervenable, resolve
+from ppl_disentangle.causal.interventions import Action, Intervened, intervenable, resolve
 from ppl_disentangle.causal.worlds import in_words, worlds
 from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.representation import code_names, encode, evaluating, float_batches
+from ppl_disentangle.data.batches import float_batches
+from ppl_disentangle.representation import code_names, encode
 from ppl_disentangle.sites import Site
-from ppl_disentangle.story import GenerativeStory, story_of
-
-if TYPE_CHECKING:
-    from ppl_disentangle.causal.interventions import Intervened
+from ppl_disentangle.story import GenerativeStory, evaluating, story_of
 
 __all__ = ["OutsideDataWarning", "DataRange", "data_range"]
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import pyro
@@ -20,10 +19,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ppl_disentangle.sites import Site, deterministic_sites, sampled_sites
-from ppl_disentangle.story import GenerativeStory, fork_randomness, parameters_stay_local, story_of
-
-if TYPE_CHECKING:
-    from ppl_disentangle.causal.data_range import DataRange
+from ppl_disentangle.story import GenerativeStory, fork_randomness, not_training, parameters_stay_local, story_of
 
 __all__ = ["Action", "do", "shift"]
 
@@ -36,7 +32,17 @@ Changes: TypeAlias = dict[str, dict[int | None, Action]]
 """Checked actions by site, and by coordinate in it; ``None`` is the whole site."""
 
 
-def do(story: GenerativeStory, actions: Mapping[str, Action], *, data_range: DataRange | None = None) -> Intervened:
+class RangeCheck(Protocol):
+    """Warns of interventions that leave the range of the data, as a :class:`~ppl_disentangle.causal.DataRange` does."""
+
+    def check(self, values: Mapping[str, Tensor], actions: Mapping[str, Action], *, stacklevel: int = 3) -> None:
+        """Warn if the values of all sites under ``actions`` leave the range of the data."""
+
+    def check_draws(self, intervened: Intervened, actions: Mapping[str, Action]) -> None:
+        """Warn if units drawn from the intervened story leave the range of the data."""
+
+
+def do(story: GenerativeStory, actions: Mapping[str, Action], *, data_range: RangeCheck | None = None) -> Intervened:
     """An intervened story: a story again, so that whatever takes a story takes it.
 
     This is the story under do(site := value), the second rung of the ladder of causation: what becomes of units drawn
@@ -159,21 +165,9 @@ def all_sites(story: GenerativeStory) -> tuple[dict[str, Site], dict[str, Site]]
     if isinstance(story, Intervened):  # what it states of its own accord has no effect
         sampled, stated = ({story.natural(name): site for name, site in d.items()} for d in all_sites(story.story))
         return sampled, stated
-    with _not_training(story), fork_randomness(), torch.no_grad(), poutine.block(), parameters_stay_local():
+    with not_training(story), fork_randomness(), torch.no_grad(), poutine.block(), parameters_stay_local():
         trace = poutine.trace(story.model).get_trace(batch_size=1)
     return sampled_sites(trace), deterministic_sites(trace)
-
-
-@contextmanager
-def _not_training(story: GenerativeStory) -> Iterator[None]:
-    """Inside, every module evaluates: a batch of one unit is none to estimate statistics from."""
-    modes = {module: module.training for module in story.modules()}
-    story.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def read_actions(story: GenerativeStory, actions: Mapping[str, Action], sites: Mapping[str, Site]) -> Changes:

@@ -13,8 +13,7 @@ from torch import Tensor
 from ppl_disentangle.causal.counterfactuals import abduct, predict
 from ppl_disentangle.causal.interventions import Action, intervenable, resolve
 from ppl_disentangle.causal.worlds import worlds
-from ppl_disentangle.representation import evaluating
-from ppl_disentangle.story import story_of
+from ppl_disentangle.story import evaluating, story_of
 
 __all__ = ["smallest_intervention"]
 

@@ -83,7 +83,7 @@ def plot_traversals(images: xr.DataArray, *, notes: Mapping[str, str] | None = N
     """One row per code: what the mean observation becomes as the code takes other values.
 
     Args:
-        images: what :func:`~ppl_disentangle.representation.traverse` returns, over ``code``, ``position`` and
+        images: what :func:`~ppl_disentangle.traversal.traverse` returns, over ``code``, ``position`` and
             the dims of one observation: ``channel``, ``row``, ``column`` with values in [0, 1], or a single one of
             features, drawn as lines. The coordinate ``value`` over ``code`` and ``position`` labels the
             columns.

@@ -19,9 +19,9 @@ from ppl_disentangle.causal.interventions import Action, Intervened, Shift, do, 
 from ppl_disentangle.causal.labels import NodeScales, needed_labels, with_needed_labels
 from ppl_disentangle.data import CausalDataset, FactorDataset
 from ppl_disentangle.graphs import topological_order
-from ppl_disentangle.representation import encode, evaluating, observation_dims, reconstruct
+from ppl_disentangle.representation import encode, observation_dims, reconstruct
 from ppl_disentangle.sites import deterministic_sites, sampled_sites
-from ppl_disentangle.story import GenerativeStory
+from ppl_disentangle.story import GenerativeStory, evaluating
 
 __all__ = [
     "codes_before_after",

@@ -24,11 +24,12 @@ from ppl_disentangle.causal.labels import NodeScales, needed_labels, with_labels
 from ppl_disentangle.data import CausalDataset, FactorDataset, load_data
 from ppl_disentangle.inference import elbo_per_datum, fit
 from ppl_disentangle.inference.distributed.processes import process
-from ppl_disentangle.representation import aggregate_quantiles, encode, encoder, reconstruct, traverse
+from ppl_disentangle.representation import encode, encoder, reconstruct
 from ppl_disentangle.results import to_datatree
 from ppl_disentangle.runs.before_after import codes_before_after, nodes_before_after, takes_numbers
 from ppl_disentangle.storage import atomic_path, load_tensors, save_tensors
 from ppl_disentangle.story import GenerativeStory
+from ppl_disentangle.traversal import aggregate_quantiles, traverse
 from ppl_disentangle.zoo import build
 
 __all__ = ["NothingToMeasureError", "Run"]

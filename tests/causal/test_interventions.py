@@ -14,8 +14,9 @@ from ppl_disentangle.causal.interventions import intervenable, shift
 from ppl_disentangle.causal.structural import StructuralPrior
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.models import BetaVAE, CausalVAE
-from ppl_disentangle.representation import decode, encode, reconstruct, traverse
+from ppl_disentangle.representation import decode, encode, reconstruct
 from ppl_disentangle.sites import site_values
+from ppl_disentangle.traversal import traverse
 
 
 @pytest.fixture

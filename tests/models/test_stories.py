@@ -90,7 +90,8 @@ from ppl_disentangle.models import (
     VideoVAE,
 )
 from ppl_disentangle.models.oi_vae import GroupReaders
-from ppl_disentangle.representation import decode, encode, reconstruct, traverse
+from ppl_disentangle.representation import decode, encode, reconstruct
+from ppl_disentangle.traversal import traverse
 from tests import ROOT
 
 FEATURES, LATENT, SEGMENTS = 6, 4, 3

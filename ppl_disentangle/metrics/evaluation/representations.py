@@ -48,7 +48,7 @@ def is_story(representation: Any) -> bool:
 
 def _posterior(story: Any, data: FactorDataset) -> Encode:
     """From stored observations to posterior means and scales, side by side."""
-    from ppl_disentangle.representation import evaluating
+    from ppl_disentangle.story import evaluating
 
     story = story_of(story)
 

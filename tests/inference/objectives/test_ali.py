@@ -18,8 +18,8 @@ from ppl_disentangle import GenerativeStory
 from ppl_disentangle.data import from_arrays
 from ppl_disentangle.inference import fit
 from ppl_disentangle.inference.elbo.critics import JointCritic, player_loss, verdict_loss
+from ppl_disentangle.inference.elbo.generated import generated_traces
 from ppl_disentangle.inference.objectives.ali import BidirectionalELBO
-from ppl_disentangle.sites import generated_traces
 from tests.inference.objectives.test_factor_vae import devices_of_a_step, seen_by
 
 MEAN, SCALE = 0.5, 1.5

@@ -17,8 +17,8 @@ from ppl_disentangle import GenerativeStory
 from ppl_disentangle.data import from_arrays
 from ppl_disentangle.inference import fit
 from ppl_disentangle.inference.elbo.critics import critic_network, player_loss, verdict_loss
+from ppl_disentangle.inference.elbo.generated import generated_traces
 from ppl_disentangle.inference.objectives.info_gan import AdversarialMI
-from ppl_disentangle.sites import generated_traces
 from tests.inference.objectives.test_factor_vae import devices_of_a_step, seen_by
 
 GAMES = ["logistic", "hinge", "wasserstein", "least_squares"]

@@ -1,0 +1,29 @@
+"""Float observations of a data set in batches, with the conditions of each datum."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ppl_disentangle.data.base import FactorDataset
+
+
+def float_batches(data: FactorDataset | Tensor, batch_size: int, device: torch.device) -> Iterator[Tensor]:
+    """Float observations in order, in batches on ``device``."""
+    for x, _ in conditioned_batches(data, batch_size, device):
+        yield x
+
+
+def conditioned_batches(
+    data: FactorDataset | Tensor, batch_size: int, device: torch.device
+) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    """Float observations in order, in batches on ``device``, each with what else a story is told of its data."""
+    if isinstance(data, Tensor):
+        for x in data.split(batch_size):
+            yield x.to(device), {}
+        return
+    for index in torch.arange(len(data)).split(batch_size):
+        told = {name: value.to(device) for name, value in data.conditions(index).items()}
+        yield data.to_float(data.observations(index).to(device)), told
