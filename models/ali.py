@@ -12,7 +12,7 @@ from ppl_disentangle.conditionals import Gaussian
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import BidirectionalELBO, JointCritic
 from ppl_disentangle.models.bases.isotropic import IsotropicVAE
-from ppl_disentangle.network_choice import STEADY_CRITIC, STEADY_GAME, Networks
+from ppl_disentangle.networks import STEADY_CRITIC, STEADY_GAME, Networks
 
 __all__ = ["ALI"]
 

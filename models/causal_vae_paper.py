@@ -20,7 +20,7 @@ from ppl_disentangle.graphs import as_dag, graph_of, topological_order
 from ppl_disentangle.inference import CausalVAEELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.models.bases.structural import check_names
-from ppl_disentangle.network_choice import Networks
+from ppl_disentangle.networks import Networks
 from ppl_disentangle.story import GenerativeStory
 
 __all__ = ["CausalVAEPaper"]

@@ -18,7 +18,7 @@ from ppl_disentangle.inference import BetaELBO, fit
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.models.bases.isotropic import IsotropicVAE
 from ppl_disentangle.models.denoising_autoencoder import DenoisingAutoencoder
-from ppl_disentangle.network_choice import Networks
+from ppl_disentangle.networks import Networks
 
 __all__ = ["DARLA"]
 

@@ -16,7 +16,7 @@ from ppl_disentangle.data import FactorDataset, groups
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.models.bases.isotropic import IsotropicVAE
-from ppl_disentangle.network_choice import Networks
+from ppl_disentangle.networks import Networks
 
 __all__ = ["DCIGN"]
 

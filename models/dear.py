@@ -19,7 +19,7 @@ from ppl_disentangle.graphs import as_dag, graph_of, parents, topological_order
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.models.bases.structural import Posterior, StructuralVAE, noisy_labels
-from ppl_disentangle.network_choice import Networks
+from ppl_disentangle.networks import Networks
 
 __all__ = ["DEAR", "PostNonlinear"]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.models.bases.isotropic import IsotropicVAE
-from ppl_disentangle.network_choice import Networks
+from ppl_disentangle.networks import Networks
 
 __all__ = ["DenoisingAutoencoder"]
 

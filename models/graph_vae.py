@@ -15,7 +15,7 @@ from ppl_disentangle.graphs import as_dag, graph_of, topological_order
 from ppl_disentangle.inference import AcyclicELBO
 from ppl_disentangle.models.bases.structural import noisy_labels
 from ppl_disentangle.models.graph_learning import GraphStory, NonlinearGraphStory
-from ppl_disentangle.network_choice import Networks
+from ppl_disentangle.networks import Networks
 from ppl_disentangle.story import GenerativeStory
 
 __all__ = ["GraphVAE"]

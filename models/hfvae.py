@@ -14,7 +14,7 @@ from ppl_disentangle.inference import HFELBO
 from ppl_disentangle.inference.elbo.aggregate import Estimator
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.models.bases.grouped import GroupedVAE
-from ppl_disentangle.network_choice import Networks
+from ppl_disentangle.networks import Networks
 
 __all__ = ["HFVAE"]
 

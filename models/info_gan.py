@@ -17,7 +17,7 @@ from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import AdversarialMI
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.models.bases.grouped import check_probabilities
-from ppl_disentangle.network_choice import STEADY_CRITIC, STEADY_GAME, Networks
+from ppl_disentangle.networks import STEADY_CRITIC, STEADY_GAME, Networks
 from ppl_disentangle.story import GenerativeStory
 
 __all__ = ["InfoGAN"]

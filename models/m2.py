@@ -17,7 +17,7 @@ from ppl_disentangle.inference import EnumeratedELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.models.bases.grouped import check_probabilities
 from ppl_disentangle.models.bases.labelled import PartiallyLabelled, factor_of, known_classes
-from ppl_disentangle.network_choice import Networks
+from ppl_disentangle.networks import Networks
 
 __all__ = ["M2"]
 

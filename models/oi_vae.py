@@ -14,7 +14,7 @@ from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import SparsityELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.models.bases.isotropic import IsotropicVAE
-from ppl_disentangle.network_choice import Networks
+from ppl_disentangle.networks import Networks
 
 __all__ = ["GroupReaders", "OIVAE"]
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import BetaELBO
-from ppl_disentangle.network_choice import Networks
+from ppl_disentangle.networks import Networks
 from ppl_disentangle.story import GenerativeStory
 
 __all__ = ["SparseAutoencoder"]

@@ -18,7 +18,7 @@ from ppl_disentangle.inference import JointCritic, StructuredGame
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.models.bases.grouped import check_probabilities
 from ppl_disentangle.models.bases.labelled import PartiallyLabelled, factor_of, known_classes
-from ppl_disentangle.network_choice import STEADY_CRITIC, STEADY_GAME, Networks
+from ppl_disentangle.networks import STEADY_CRITIC, STEADY_GAME, Networks
 from ppl_disentangle.sites import state_auxiliary
 
 __all__ = ["StructuredGAN"]

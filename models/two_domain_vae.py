@@ -15,7 +15,7 @@ from ppl_disentangle.conditionals import Grouped
 from ppl_disentangle.data import FactorDataset, partial_labels, with_conditions
 from ppl_disentangle.inference import DomainELBO, critic_network
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.network_choice import Networks
+from ppl_disentangle.networks import Networks
 from ppl_disentangle.sites import state_auxiliary
 from ppl_disentangle.story import GenerativeStory
 

@@ -16,7 +16,7 @@ from ppl_disentangle.data import FactorDataset, walks
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.models.ml_vae import product_of_members
-from ppl_disentangle.network_choice import Networks
+from ppl_disentangle.networks import Networks
 from ppl_disentangle.story import GenerativeStory
 
 __all__ = ["VideoVAE"]

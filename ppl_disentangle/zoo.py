@@ -15,7 +15,7 @@ from ppl_disentangle.conditionals import Bernoulli, Conditional, ContinuousBerno
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.data.python_source import function_of, is_function
 from ppl_disentangle.inference import Linear
-from ppl_disentangle.network_choice import NETWORKS, Networks
+from ppl_disentangle.networks import NETWORKS, Networks
 from ppl_disentangle.story import GenerativeStory, story_of
 
 __all__ = ["LIKELIHOODS", "build", "choose", "stories", "story_options", "without_codes"]

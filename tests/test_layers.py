@@ -1,28 +1,59 @@
-"""Imports go one way: the language knows no objective, objectives know no paper; `sites.py` reads traces."""
+"""Imports go one way, a layer for each folder, and never in a circle; only `sites.py` reads traces."""
 
 import ast
+from functools import cache
 from importlib.util import resolve_name
 
+import networkx as nx
 import pytest
 import torch
 
 from tests import ROOT
 
 LIBRARY = ["ppl_disentangle", "inference", "models"]
-COMPOSE = ["zoo", "runs", "study", "analysis", "demo", "cli", "__main__"]
-LAYERS = ["language", "inference", "models", "composition"]
+LAYERS = [
+    ["graphs", "storage", "sites", "conditionals"],
+    ["networks", "data.python_source", "data.randomness", "data"],
+    ["data.drawn"],
+    ["data.causal", "data.files"],
+    ["data.sampled"],
+    ["data.catalogue", "data.load"],
+    ["data.__init__"],
+    ["story"],
+    ["representation"],
+    ["metrics.estimators", "causal.mechanisms", "plots"],
+    ["causal", "metrics"],
+    ["traversal", "results", "metrics.evaluation"],
+    ["metrics.__init__", "plots.__init__", "causal.__init__"],
+    ["inference.distributed"],
+    ["inference.elbo"],
+    ["inference.objectives", "inference.bounds"],
+    ["inference.training"],
+    ["inference.__init__"],
+    ["models.bases"],
+    ["models"],
+    ["models.__init__"],
+    ["zoo"],
+    ["runs"],
+    ["studies"],
+    ["cli"],
+    ["__main__", "__init__"],
+]
+"""Modules and folders of the package, lowest first; a folder's own line is for its files, a subfolder has another."""
 
 
 def layer(module):
-    """How high a module of the package stands, as an index into LAYERS."""
-    match module.split(".")[1:2]:
-        case ["inference"]:
-            return 1
-        case ["models"]:
-            return 2
-        case [name] if name in COMPOSE:
-            return 3
-    return 0
+    """How high a module of the package stands, as an index into LAYERS: the layer of the longest name that leads to it.
+
+    A package by its own name is its ``__init__``, which gathers what stands below it.
+    """
+    name = module.removeprefix("ppl_disentangle").removeprefix(".") or "__init__"
+    heights = {member: height for height, members in enumerate(LAYERS) for member in members}
+    if f"{name}.__init__" in heights:
+        return heights[f"{name}.__init__"]
+    parts = name.split(".")
+    leading = (".".join(parts[:size]) for size in range(len(parts), 0, -1))
+    return next(heights[prefix] for prefix in leading if prefix in heights)
 
 
 def imports(source, module):
@@ -44,9 +75,24 @@ def imports(source, module):
 
 def upward_imports(source, module):
     """Imports of a higher layer than the module's own."""
+    for line, name in imported_modules(source, module, known_modules()):
+        if layer(name) > layer(module):
+            yield f"{module}:{line} imports {name}, which stands higher: see LAYERS"
+
+
+def imported_modules(source, module, known):
+    """Modules of the library that a file imports, with their lines; ``from module import name`` imports the module."""
     for line, name in imports(source, module):
-        if name.split(".")[0] == "ppl_disentangle" and layer(name) > layer(module):
-            yield f"{module}:{line} imports {name}: {LAYERS[layer(module)]} knows no {LAYERS[layer(name)]}"
+        found = name if name in known else name.rpartition(".")[0]
+        if found in known and found != module:
+            yield line, found
+
+
+def circles(files):
+    """Sets of modules that import each other, at type-checking time too; ``files`` are pairs of name and source."""
+    named = {name.removesuffix(".__init__"): source for name, source in files}
+    graph = nx.DiGraph((name, other) for name in named for _, other in imported_modules(named[name], name, named))
+    return [sorted(found) for found in nx.strongly_connected_components(graph) if len(found) > 1]
 
 
 def bare_imports(source, module):
@@ -88,6 +134,11 @@ def sources(*folders):
         yield f"ppl_disentangle.{name}" if moved else name, path.read_text()
 
 
+@cache
+def known_modules():
+    return frozenset(name.removesuffix(".__init__") for name, _ in sources(*LIBRARY))
+
+
 def found_by(check, *folders):
     return [found for module, source in sources(*folders) for found in check(source, module)]
 
@@ -99,6 +150,23 @@ def test_every_folder_of_the_library_is_read():
 
 def test_imports_go_one_way():
     assert found_by(upward_imports, *LIBRARY) == []
+
+
+def test_no_modules_import_each_other():
+    assert circles(sources(*LIBRARY)) == []
+
+
+def test_modules_that_import_each_other_are_found():
+    first = ("ppl_disentangle.one", "if TYPE_CHECKING:\n    from ppl_disentangle.two import name")
+    second = ("ppl_disentangle.two", "def late():\n    from ppl_disentangle import one")
+    assert circles([first, second]) == [["ppl_disentangle.one", "ppl_disentangle.two"]]
+    assert circles([first, ("ppl_disentangle.two", "import torch")]) == []
+
+
+def test_every_folder_has_a_layer_of_its_own():
+    folders = {module.removeprefix("ppl_disentangle.").rpartition(".")[0] for module, _ in sources(*LIBRARY)}
+    members = {member for members in LAYERS for member in members}
+    assert {folder for folder in folders if folder} - members - {"inference"} == set()
 
 
 def test_nobody_imports_models_or_inference_by_their_bare_names():
@@ -135,7 +203,7 @@ def test_only_sites_reads_the_nodes_of_traces():
         ("ppl_disentangle.story", "if TYPE_CHECKING:\n    from ppl_disentangle.models import BetaVAE"),
         ("ppl_disentangle.story", "importlib.import_module('ppl_disentangle.models')"),
         ("ppl_disentangle.metrics.mig", "from ..inference import fit"),
-        ("ppl_disentangle.inference.term", "from ppl_disentangle.models.bases.isotropic import IsotropicVAE"),
+        ("ppl_disentangle.inference.elbo.term", "from ppl_disentangle.models.bases.isotropic import IsotropicVAE"),
         ("ppl_disentangle.models.paper", "from ppl_disentangle.cli.main import main"),
     ],
 )
@@ -147,7 +215,7 @@ def test_an_upward_import_is_found(module, source):
     ("module", "source"),
     [
         ("ppl_disentangle.story", "from ppl_disentangle.sites import latents"),
-        ("ppl_disentangle.inference.term", "from ppl_disentangle.story import GenerativeStory"),
+        ("ppl_disentangle.inference.elbo.term", "from ppl_disentangle.story import GenerativeStory"),
         ("ppl_disentangle.models.paper", "from ppl_disentangle.inference import TCELBO"),
         ("ppl_disentangle.zoo", "from ppl_disentangle.models import BetaVAE"),
         ("ppl_disentangle.story", "from torch.nn import models"),
@@ -175,7 +243,7 @@ def test_a_bare_import_is_found(source):
     ["trace.nodes", "guide_trace.nodes['z']", "trace(model).get_trace(x).nodes", "self.tr.nodes.items()"],
 )
 def test_a_read_of_a_trace_is_found(source):
-    assert list(trace_reads(source, "ppl_disentangle.inference.term"))
+    assert list(trace_reads(source, "ppl_disentangle.inference.elbo.term"))
 
 
 @pytest.mark.parametrize("source", ["dag.nodes", "self.graph.nodes", "nx.DiGraph(edges).nodes"])

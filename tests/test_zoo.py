@@ -12,7 +12,7 @@ from ppl_disentangle.cli.main import main
 from ppl_disentangle.conditionals import Bernoulli
 from ppl_disentangle.data import Pendulum, Sprites, digits
 from ppl_disentangle.inference import fit
-from ppl_disentangle.network_choice import Networks
+from ppl_disentangle.networks import Networks
 from ppl_disentangle.runs.folder import Run
 from ppl_disentangle.zoo import build, stories, story_options, without_codes
 from tests.toys import grid

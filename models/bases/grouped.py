@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ppl_disentangle.conditionals import Grouped
 from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.network_choice import Networks
+from ppl_disentangle.networks import Networks
 from ppl_disentangle.story import GenerativeStory
 
 __all__ = ["GroupedVAE", "check_probabilities"]

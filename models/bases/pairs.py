@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ppl_disentangle.conditionals import Gaussian
 from ppl_disentangle.data import FactorDataset, pairs
 from ppl_disentangle.models.bases.isotropic import IsotropicVAE
-from ppl_disentangle.network_choice import Networks
+from ppl_disentangle.networks import Networks
 
 __all__ = ["PairVAE"]
 

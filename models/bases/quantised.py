@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.models.bases.lattice import Lattice
-from ppl_disentangle.network_choice import Networks
+from ppl_disentangle.networks import Networks
 from ppl_disentangle.sites import state_auxiliary
 from ppl_disentangle.story import GenerativeStory
 

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from ppl_disentangle.metrics.estimators.arrays import as_split, varying
+from ppl_disentangle.metrics.estimators.arrays import as_split
+from ppl_disentangle.metrics.estimators.predictors import Predictor, fit_trees
 
 __all__ = [
     "DCI",
-    "Predictor",
-    "classifier_of",
     "completeness",
     "completeness_per_factor",
     "dci",
     "disentanglement",
     "disentanglement_per_code",
-    "fit_trees",
 ]
-
-Predictor = Literal["gbt", "lightgbm", "forest"]
 
 
 class DCI(NamedTuple):
@@ -91,26 +86,6 @@ def dci(
     return DCI(disentanglement(importances), completeness(importances), float(accuracy), predictor, importances)
 
 
-def fit_trees(
-    codes: ndarray, factors: ndarray, num_train: int, *, predictor: Predictor, seed: int
-) -> tuple[ndarray, ndarray]:
-    """Trees for every factor of the first ``num_train`` rows: importances, and predictions of the other rows.
-
-    Returns:
-        Importances ``(num_codes, num_factors)`` with sum 1 a factor, and classes ``(num_test, num_factors)``. A
-        factor with one value in training has NaN, and that value.
-    """
-    several = varying(factors[:num_train])
-    importances = np.full((codes.shape[1], len(several)), np.nan)
-    predictions = np.repeat(factors[:1], len(factors) - num_train, axis=0)
-    for k in np.flatnonzero(several):
-        classifier = classifier_of(predictor, seed=seed).fit(codes[:num_train], factors[:num_train, k])
-        gains = np.abs(classifier.feature_importances_)
-        importances[:, k] = gains / max(gains.sum(), np.finfo(float).tiny)
-        predictions[:, k] = classifier.predict(codes[num_train:])
-    return importances, predictions
-
-
 def disentanglement(importances: ArrayLike) -> float:
     """Mean of :func:`disentanglement_per_code`, weighted by the codes' importance; 0 where there is none."""
     r = _checked(importances)
@@ -175,35 +150,3 @@ def _checked(importances: ArrayLike) -> ndarray:
     if not (np.isfinite(r).all() and (r >= 0).all() and r.size):
         raise ValueError("expected importances that are finite and not negative, got others")
     return r
-
-
-def classifier_of(predictor: Predictor, *, seed: int) -> Any:
-    """A new classifier with ``fit``, ``predict`` and ``feature_importances_``."""
-    if predictor not in _CLASSIFIERS:
-        raise KeyError(f"no predictor named {predictor!r}; there are {sorted(_CLASSIFIERS)}")
-    return _CLASSIFIERS[predictor](seed)
-
-
-def _gbt(seed: int) -> Any:
-    from sklearn.ensemble import GradientBoostingClassifier
-
-    return GradientBoostingClassifier(random_state=seed)
-
-
-def _lightgbm(seed: int) -> Any:
-    try:
-        from lightgbm import LGBMClassifier
-    except ImportError as error:
-        raise ImportError('predictor="lightgbm" needs LightGBM: pip install "ppl-disentangle[fast-metrics]"') from error
-    size = {"n_estimators": 100, "max_depth": 3, "num_leaves": 8, "learning_rate": 0.1}
-    size |= {"min_child_samples": 1, "min_data_in_bin": 1}  # as in scikit-learn's trees
-    return LGBMClassifier(**size, importance_type="gain", random_state=seed, n_jobs=1, verbose=-1)
-
-
-def _forest(seed: int) -> Any:
-    from sklearn.ensemble import RandomForestClassifier
-
-    return RandomForestClassifier(random_state=seed, n_jobs=1)
-
-
-_CLASSIFIERS: dict[str, Callable[[int], Any]] = {"gbt": _gbt, "lightgbm": _lightgbm, "forest": _forest}

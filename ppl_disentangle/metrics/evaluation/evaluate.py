@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ppl_disentangle.data.arrays import from_arrays
 from ppl_disentangle.data.base import FactorDataset
-from ppl_disentangle.metrics.dci import Predictor
 from ppl_disentangle.metrics.estimators.arrays import as_array, varying
+from ppl_disentangle.metrics.estimators.predictors import Predictor
 from ppl_disentangle.metrics.evaluation.measures import MEASURES, METRICS, Measure
 from ppl_disentangle.metrics.evaluation.representations import codes_of, is_story, references
 from ppl_disentangle.metrics.evaluation.scored import Scored, Task

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy import ndarray
 
-from ppl_disentangle.metrics.dci import Predictor, classifier_of, fit_trees
 from ppl_disentangle.metrics.downstream import downstream_accuracy
 from ppl_disentangle.metrics.estimators.arrays import varying
 from ppl_disentangle.metrics.estimators.mutual_information import entropies, mutual_information
+from ppl_disentangle.metrics.estimators.predictors import Predictor, classifier_of, fit_trees
 
 if TYPE_CHECKING:
     import xarray as xr
