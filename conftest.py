@@ -12,13 +12,20 @@ from torch import nn
 
 torch.set_num_threads(1)
 
-if "PYTEST_XDIST_WORKER" not in os.environ:  # two processes that note ArviZ's daily warning at once fail
+if (
+    "PYTEST_XDIST_WORKER" not in os.environ
+):  # two processes that note ArviZ's daily warning at once fail
     with warnings.catch_warnings(action="ignore"):
         import arviz  # noqa: F401
 
 # Collected from here they would be second copies under their bare names; ppl_disentangle/ links to both.
 # The checks on a fake accelerator tell autograd of it for good; they have a process of their own, as the cluster has.
-collect_ignore = ["models", "inference", "tests/models/accelerator_checks.py", "tests/studies/ray_cluster.py"]
+collect_ignore = [
+    "models",
+    "inference",
+    "tests/models/accelerator_checks.py",
+    "tests/studies/ray_cluster.py",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -31,7 +31,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = {name: Path(folder) / f"{name}.json" for name in names}
         for name, path in found.items():
-            done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], capture_output=True, text=True)
+            done = subprocess.run(
+                [sys.executable, "-m", f"benchmarks.{name}"], capture_output=True, text=True
+            )
             if done.returncode:
                 sys.exit(done.stderr)
             path.write_text(done.stdout)
@@ -45,7 +47,9 @@ def write(found: dict[str, Path]) -> None:
     for name in found.keys() & {"objectives", "data"}:
         (DOCS / f"measured/{name}_speed.json").write_text(found[name].read_text())
     kept = [str(path) for name, path in found.items() if name in ON_THE_PAGE]
-    subprocess.run([sys.executable, str(DOCS / "templates" / "write_performance.py"), *kept], check=True)
+    subprocess.run(
+        [sys.executable, str(DOCS / "templates" / "write_performance.py"), *kept], check=True
+    )
 
 
 if __name__ == "__main__":

@@ -41,7 +41,9 @@ BATCH = 64
 DRAWN = ("sprites", "room", "xy_squares", "two_objects", "pendulum", "flow")
 
 
-def cpu_milliseconds(call: Callable[[], object], *, rounds: int = 15, calls: int = 60) -> dict[str, float]:
+def cpu_milliseconds(
+    call: Callable[[], object], *, rounds: int = 15, calls: int = 60
+) -> dict[str, float]:
     """Median, least and greatest CPU time of a call over rounds of many calls."""
     call()
     times = []
@@ -86,7 +88,12 @@ def drawn(name: str) -> dict[str, object]:
     before = time.process_time() - start
     took = cpu_milliseconds(lambda: data.observations(draw()), calls=20)
     images_per_s = BATCH / took["median"] * 1e3
-    return {"shape": data.observation_shape, "ms": took, "images_per_s": images_per_s, "seconds_before": before}
+    return {
+        "shape": data.observation_shape,
+        "ms": took,
+        "images_per_s": images_per_s,
+        "seconds_before": before,
+    }
 
 
 def samplers(sprites: Sprites) -> dict[str, dict[str, float]]:
@@ -106,14 +113,21 @@ def samplers(sprites: Sprites) -> dict[str, dict[str, float]]:
         "on a picture": OnPicture(sprites),
     }
     steps = {name: epochs(of, images=BATCH) for name, of in data.items()}
-    loader = itertools.chain.from_iterable(itertools.repeat(DataLoader(data["independent"], batch_size=BATCH)))
-    return interleave(steps | {"independent, by a torch DataLoader": lambda: next(loader)}, seconds_per_slot=0.1)
+    loader = itertools.chain.from_iterable(
+        itertools.repeat(DataLoader(data["independent"], batch_size=BATCH))
+    )
+    return interleave(
+        steps | {"independent, by a torch DataLoader": lambda: next(loader)}, seconds_per_slot=0.1
+    )
 
 
 def epochs(data: FactorDataset, *, images: int) -> Callable[[], object]:
     """A function that gives the next batch of so many images, with what a story is told."""
     members = len(data.observations(torch.tensor([0])).flatten(0, -4))
-    batches, steps = Batches(data, images // members, seed=0, device=torch.device("cpu")), itertools.count()
+    batches, steps = (
+        Batches(data, images // members, seed=0, device=torch.device("cpu")),
+        itertools.count(),
+    )
 
     def step() -> object:
         number = next(steps)

@@ -67,10 +67,15 @@ def bias_table():
             row = values.setdefault((dim, sigma, batch_size), {})
             row.setdefault("exact", []).append(truth)
             for name in get_args(Estimator):
-                row.setdefault(name, []).append(estimate(loc, z, sigma, batch_size, name, generator))
+                row.setdefault(name, []).append(
+                    estimate(loc, z, sigma, batch_size, name, generator)
+                )
     return [
         {"dim": dim, "sigma": sigma, "batch_size": batch_size}
-        | {name: (torch.stack(v).mean().item(), torch.stack(v).std().item() / len(v) ** 0.5) for name, v in row.items()}
+        | {
+            name: (torch.stack(v).mean().item(), torch.stack(v).std().item() / len(v) ** 0.5)
+            for name, v in row.items()
+        }
         for (dim, sigma, batch_size), row in values.items()
     ]
 
@@ -82,7 +87,9 @@ def main():
     print("|---" * (3 + len(names)), "|", sep="")
     for row in bias_table():
         cells = [str(row["dim"]), str(row["sigma"]), str(row["batch_size"])]
-        print("|", " | ".join(cells + ["{:.2f} ± {:.2f}".format(*row[name]) for name in names]), "|")
+        print(
+            "|", " | ".join(cells + ["{:.2f} ± {:.2f}".format(*row[name]) for name in names]), "|"
+        )
 
 
 if __name__ == "__main__":

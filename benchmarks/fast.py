@@ -34,12 +34,21 @@ def images(num):
 def steps(batch_size):
     """The hand-written step in float32, and that of ``fit`` in bfloat16 and channels-last."""
     torch.manual_seed(0)
-    stored, pairs = images(2000), [copy.deepcopy((study_encoder(20), study_decoder(10))) for _ in range(3)]
+    stored, pairs = (
+        images(2000),
+        [copy.deepcopy((study_encoder(20), study_decoder(10))) for _ in range(3)],
+    )
     story = BetaVAE(Gaussian(pairs[2][0]), Bernoulli(pairs[2][1]), 10)
     return {
-        "hand-written": handwritten.training_step(handwritten.beta_vae, *pairs[0], stored, batch_size),
-        "hand-written again": handwritten.training_step(handwritten.beta_vae, *pairs[1], stored, batch_size),
-        "fit, bfloat16": library_step(story, from_arrays(stored, maximum=1), batch_size, precision="bfloat16"),
+        "hand-written": handwritten.training_step(
+            handwritten.beta_vae, *pairs[0], stored, batch_size
+        ),
+        "hand-written again": handwritten.training_step(
+            handwritten.beta_vae, *pairs[1], stored, batch_size
+        ),
+        "fit, bfloat16": library_step(
+            story, from_arrays(stored, maximum=1), batch_size, precision="bfloat16"
+        ),
     }
 
 
@@ -62,14 +71,20 @@ def encoding(number):
         with torch.no_grad():
             return torch.cat([usual.net(x.float()) for x in stored.split(256)])
 
-    ways = {f"encode, {precision}": partial(encode, story, data, precision=precision) for precision in PRECISIONS}
+    ways = {
+        f"encode, {precision}": partial(encode, story, data, precision=precision)
+        for precision in PRECISIONS
+    }
     return interleave({"hand-written": eager, "hand-written again": eager, **ways}, rounds=7)
 
 
 def large_batch(size=4096):
     """Seconds and megabytes of one loss with its gradients, the total correlation of so many posteriors."""
     torch.manual_seed(0)
-    net, decoder = mlp_encoder(20, shape=(1, 8, 8), hidden=64), mlp_decoder(10, shape=(1, 8, 8), hidden=64)
+    net, decoder = (
+        mlp_encoder(20, shape=(1, 8, 8), hidden=64),
+        mlp_decoder(10, shape=(1, 8, 8), hidden=64),
+    )
     story, x = BetaVAE(Gaussian(net), Bernoulli(decoder), 10), torch.rand(size, 1, 8, 8)
     loss = TCELBO(num_data=100_000)(story.model, story.guide)
     loss(x[:64]).backward()
@@ -77,7 +92,11 @@ def large_batch(size=4096):
     loss(x).backward()
     seconds = time.process_time() - start
     added = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    return {"cpu_s": seconds, "megabytes": added, "all_pairs_megabytes": size * size * 10 * 4 / 2**20}
+    return {
+        "cpu_s": seconds,
+        "megabytes": added,
+        "all_pairs_megabytes": size * size * 10 * 4 / 2**20,
+    }
 
 
 def main():

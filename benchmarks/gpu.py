@@ -28,8 +28,12 @@ def steps_of(kind, batch_size, device):
     data, stored = from_arrays(stored, maximum=1), stored.to(device)
     pairs = [[net.to(device) for net in copy.deepcopy(networks(kind))] for _ in range(5)]
     steps = {
-        "hand-written": handwritten.training_step(handwritten.beta_vae, *pairs[0], stored, batch_size),
-        "hand-written again": handwritten.training_step(handwritten.beta_vae, *pairs[1], stored, batch_size),
+        "hand-written": handwritten.training_step(
+            handwritten.beta_vae, *pairs[0], stored, batch_size
+        ),
+        "hand-written again": handwritten.training_step(
+            handwritten.beta_vae, *pairs[1], stored, batch_size
+        ),
     }
     for number, taken_by in enumerate((None, "graph", "compiled"), 2):
         story = BetaVAE(Gaussian(pairs[number][0]), Bernoulli(pairs[number][1]), 10)
@@ -72,7 +76,9 @@ def main():
     found = {}
     for kind, (title, size) in SETTINGS.items():
         found[title] = interleave(steps_of(kind, size, device), device, calls)
-        least = floor(kind, size, lambda steps: interleave(steps, device, max(1, calls // 10)), device)
+        least = floor(
+            kind, size, lambda steps: interleave(steps, device, max(1, calls // 10)), device
+        )
         for row in found[title].values():
             row["share_of_floor"] = least["ms"] / row["ms"]
         found[title]["floor"] = least

@@ -46,7 +46,15 @@ def ours(story, *phases):
         learner = story(names)
         objective = learner.objective()
         for steps, lr in phases:
-            fit(learner, from_arrays(x), steps=steps, lr=lr, objective=objective, batch_size=250, progress=False)
+            fit(
+                learner,
+                from_arrays(x),
+                steps=steps,
+                lr=lr,
+                objective=objective,
+                batch_size=250,
+                progress=False,
+            )
         dag = learned_dag(learner)
         return np.array([[dag.has_edge(a, b) for b in names] for a in names])
 
@@ -81,7 +89,9 @@ def by_variance(x, names):
     for k in range(1, len(order)):
         before, column = order[:k], order[k]
         weight = np.abs(LinearRegression().fit(x[:, before], x[:, column]).coef_)
-        edges[before, column] = LassoLarsIC("bic").fit(x[:, before] * weight, x[:, column]).coef_ != 0
+        edges[before, column] = (
+            LassoLarsIC("bic").fit(x[:, before] * weight, x[:, column]).coef_ != 0
+        )
     return edges
 
 
@@ -133,13 +143,17 @@ def table(measured):
     for kind, methods in measured["results"].items():
         for method, rows in methods.items():
             shd, f1 = ("{:.{}f} ± {:.{}f}".format(m, d, h, d) for (m, h), d in scores(rows))
-            lines.append(f"| {kind} | {method} | {shd} | {f1} | {np.mean([row['seconds'] for row in rows]):.1f} |")
+            lines.append(
+                f"| {kind} | {method} | {shd} | {f1} | {np.mean([row['seconds'] for row in rows]):.1f} |"
+            )
     return "\n".join(lines)
 
 
 def scores(rows):
     """Distance and F1 with their intervals, and how many digits to show."""
-    return [(interval([row[name] for row in rows]), digits) for name, digits in (("shd", 1), ("f1", 2))]
+    return [
+        (interval([row[name] for row in rows]), digits) for name, digits in (("shd", 1), ("f1", 2))
+    ]
 
 
 if __name__ == "__main__":

@@ -47,13 +47,17 @@ def reconstruction(logits: Tensor, x: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)
 
 
-def capacity(encoder: nn.Module, decoder: nn.Module, x: Tensor, *, gamma: float = 1000.0, nats: float = 5.0) -> Tensor:
+def capacity(
+    encoder: nn.Module, decoder: nn.Module, x: Tensor, *, gamma: float = 1000.0, nats: float = 5.0
+) -> Tensor:
     """Reconstruction, and the distance of the mean KL from a capacity."""
     mean, log_variance, z = sample(encoder, x)
     return reconstruction(decoder(z), x) + gamma * (divergence(mean, log_variance) - nats).abs()
 
 
-def hierarchical(encoder: nn.Module, decoder: nn.Module, x: Tensor, *, num_data: int = 737_280) -> Tensor:
+def hierarchical(
+    encoder: nn.Module, decoder: nn.Module, x: Tensor, *, num_data: int = 737_280
+) -> Tensor:
     """Total correlation between and within two groups of coordinates, with the symmetric estimator."""
     mean, log_variance, z = sample(encoder, x)
     pairs = log_normal(z[:, None], mean[None], log_variance[None])
@@ -63,12 +67,22 @@ def hierarchical(encoder: nn.Module, decoder: nn.Module, x: Tensor, *, num_data:
     log_q = (halves[0] + halves[1] + log_weights).logsumexp(1)
     log_groups = sum((half + log_weights).logsumexp(1) for half in halves)
     log_factored = (pairs + log_weights[..., None]).logsumexp(1).sum(-1)
-    log_given_x, log_p = log_normal(z, mean, log_variance).sum(-1), (-0.5 * (LOG_2PI + z * z)).sum(-1)
-    parts = (log_given_x - log_q) + 4 * (log_q - log_groups) + (log_groups - log_factored) + (log_factored - log_p)
+    log_given_x, log_p = (
+        log_normal(z, mean, log_variance).sum(-1),
+        (-0.5 * (LOG_2PI + z * z)).sum(-1),
+    )
+    parts = (
+        (log_given_x - log_q)
+        + 4 * (log_q - log_groups)
+        + (log_groups - log_factored)
+        + (log_factored - log_p)
+    )
     return reconstruction(decoder(z), x) + parts.mean()
 
 
-def information(encoder: nn.Module, decoder: nn.Module, x: Tensor, *, scale: float = 10.0) -> Tensor:
+def information(
+    encoder: nn.Module, decoder: nn.Module, x: Tensor, *, scale: float = 10.0
+) -> Tensor:
     """Maximum mean discrepancy between draws of the aggregate posterior and of the prior."""
     mean, log_variance, z = sample(encoder, x)
     prior, pairs = torch.randn_like(z), len(x) * (len(x) - 1)
@@ -96,7 +110,11 @@ def dip(encoder: nn.Module, decoder: nn.Module, x: Tensor, *, off_diagonal: floa
 def sparsity(encoder: nn.Module, decoder: nn.Module, x: Tensor, *, weight: float = 1.0) -> Tensor:
     """The L1 norm of z."""
     mean, log_variance, z = sample(encoder, x)
-    return reconstruction(decoder(z), x) + divergence(mean, log_variance) + weight * z.abs().sum(-1).mean()
+    return (
+        reconstruction(decoder(z), x)
+        + divergence(mean, log_variance)
+        + weight * z.abs().sum(-1).mean()
+    )
 
 
 def hausdorff(
@@ -113,7 +131,9 @@ def hausdorff(
     return reconstruction(decoder(z), x) + divergence(mean, log_variance) + gamma * penalty
 
 
-def factor(encoder: nn.Module, decoder: nn.Module, x: Tensor, critic: nn.Module, *, gamma: float = 10.0) -> Tensor:
+def factor(
+    encoder: nn.Module, decoder: nn.Module, x: Tensor, critic: nn.Module, *, gamma: float = 10.0
+) -> Tensor:
     """Density ratio of a critic, and the critic's own loss on detached draws: one batch, permuted."""
     mean, log_variance, z = sample(encoder, x)
     critic.requires_grad_(False)
@@ -122,7 +142,9 @@ def factor(encoder: nn.Module, decoder: nn.Module, x: Tensor, critic: nn.Module,
     ratio = (logits[:, 0] - logits[:, 1]).mean()
     permuted = z.detach().gather(0, torch.rand_like(z).argsort(0))
     real = torch.zeros(len(x), dtype=torch.long)
-    opponent = 0.5 * (F.cross_entropy(critic(z.detach()), real) + F.cross_entropy(critic(permuted), real + 1))
+    opponent = 0.5 * (
+        F.cross_entropy(critic(z.detach()), real) + F.cross_entropy(critic(permuted), real + 1)
+    )
     return reconstruction(decoder(z), x) + divergence(mean, log_variance) + gamma * ratio + opponent
 
 
@@ -139,7 +161,9 @@ def info_gan(encoder: nn.Module, decoder: nn.Module, x: Tensor, critic: nn.Modul
     return generator - information + opponent
 
 
-def joint(encoder: nn.Module, decoder: nn.Module, x: Tensor, *, gamma: float = 30.0, classes: int = 4) -> Tensor:
+def joint(
+    encoder: nn.Module, decoder: nn.Module, x: Tensor, *, gamma: float = 30.0, classes: int = 4
+) -> Tensor:
     """Normal and Gumbel-softmax latents, each divergence held to a capacity of 0 nats."""
     outputs = encoder(x)
     mean, log_variance, logits = outputs.split([6, 6, classes], -1)
@@ -160,7 +184,9 @@ def bidirectional(encoder: nn.Module, decoder: nn.Module, x: Tensor, critic: nn.
     critic.requires_grad_(False)
     players = F.softplus(critic(x, z)).mean() + F.softplus(-critic(fake, prior)).mean()
     critic.requires_grad_(True)
-    opponent = F.softplus(-critic(x, z.detach())).mean() + F.softplus(critic(fake.detach(), prior)).mean()
+    opponent = (
+        F.softplus(-critic(x, z.detach())).mean() + F.softplus(critic(fake.detach(), prior)).mean()
+    )
     return players + opponent
 
 

@@ -9,7 +9,11 @@ from collections.abc import Callable, Mapping
 
 
 def interleave(
-    steps: Mapping[str, Callable[[], object]], *, seconds_per_slot: float = 0.4, rounds: int = 9, warm_up: int = 3
+    steps: Mapping[str, Callable[[], object]],
+    *,
+    seconds_per_slot: float = 0.4,
+    rounds: int = 9,
+    warm_up: int = 3,
 ) -> dict[str, dict[str, float]]:
     """Median CPU milliseconds per call, and the median over rounds of the first one's time over each one's.
 

@@ -80,7 +80,9 @@ def neighbour_information_against_scikit_learn():
 
     codes, factors = draw(10_000)
     ours, value = seconds(lambda: neighbour_information(codes, factors))
-    pairs, columns = seconds(lambda: [mutual_info_classif(codes, v, n_neighbors=10, random_state=0) for v in factors.T])
+    pairs, columns = seconds(
+        lambda: [mutual_info_classif(codes, v, n_neighbors=10, random_state=0) for v in factors.T]
+    )
     difference = float(np.abs(value - np.stack(columns, 1)).max())
     return {"ours": ours, "pairs": pairs, "ratio": pairs / ours, "largest_difference": difference}
 
@@ -94,7 +96,10 @@ def lightgbm_against_gbt(num_train=10_000, num_test=5_000):
         result[predictor], scores = seconds(lambda p=predictor: dci(*split, predictor=p))
         result[f"{predictor}_scores"] = scores[:3]
     difference = np.abs(np.subtract(result["gbt_scores"], result["lightgbm_scores"])).max()
-    return result | {"ratio": result["gbt"] / result["lightgbm"], "largest_difference": float(difference)}
+    return result | {
+        "ratio": result["gbt"] / result["lightgbm"],
+        "largest_difference": float(difference),
+    }
 
 
 def given_rows_against_drawn(rows=(2_000, 5_000, 15_000), seeds=range(5)):
@@ -124,7 +129,9 @@ def main():
         "mutual_information": mutual_information_against_pairs(),
         "neighbour_information": neighbour_information_against_scikit_learn(),
         "mig": seconds(lambda: mig(codes, factors))[0],
-        "factor_vae_score_from_codes": seconds(lambda: factor_vae_score_from_codes(codes, factors, seed=0))[0],
+        "factor_vae_score_from_codes": seconds(
+            lambda: factor_vae_score_from_codes(codes, factors, seed=0)
+        )[0],
         "factor_vae_given_rows": given_rows_against_drawn(),
         "dci": lightgbm_against_gbt(),
     }

@@ -43,15 +43,29 @@ from ppl_disentangle.networks import study_decoder, study_encoder
 class Story(GenerativeStory):
     """z ~ N(0, I), x | z Bernoulli: one latent of ten coordinates, or two of five."""
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, objective: ELBO, sizes: tuple[int, ...] = (10,)) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        objective: ELBO,
+        sizes: tuple[int, ...] = (10,),
+    ) -> None:
         super().__init__()
-        self.encoder, self.decoder, self.chosen, self.sizes = Gaussian(encoder), Bernoulli(decoder), objective, sizes
+        self.encoder, self.decoder, self.chosen, self.sizes = (
+            Gaussian(encoder),
+            Bernoulli(decoder),
+            objective,
+            sizes,
+        )
         self.latents = tuple(f"z{i}" for i in range(len(sizes)))
         self.register_buffer("zero", torch.zeros(max(sizes)), persistent=False)
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
         with self.data_plate(x, batch_size):
-            z = [pyro.sample(f"z{i}", dist.Normal(self.zero[:n], 1.0).to_event(1)) for i, n in enumerate(self.sizes)]
+            z = [
+                pyro.sample(f"z{i}", dist.Normal(self.zero[:n], 1.0).to_event(1))
+                for i, n in enumerate(self.sizes)
+            ]
             return pyro.sample("x", self.decoder(torch.cat(z, -1) if len(z) > 1 else z[0]), obs=x)
 
     def guide(self, x: Tensor) -> None:
@@ -80,7 +94,9 @@ class Joint(Story):
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
         with self.data_plate(x, batch_size):
             z = pyro.sample("z0", dist.Normal(self.zero[:6], 1.0).to_event(1))
-            c = pyro.sample("c", dist.RelaxedOneHotCategorical(self.zero.new_tensor(0.67), logits=self.zero[:4]))
+            c = pyro.sample(
+                "c", dist.RelaxedOneHotCategorical(self.zero.new_tensor(0.67), logits=self.zero[:4])
+            )
             return pyro.sample("x", self.decoder(torch.cat([z, c], -1)), obs=x)
 
     def guide(self, x: Tensor) -> None:
@@ -128,7 +144,11 @@ OBJECTIVES: dict[str, tuple[Callable[..., Tensor], Callable[[], ELBO], dict[str,
     "SparsityELBO": (handwritten.sparsity, lambda: SparsityELBO(l1=1.0), {}),
     "JointELBO": (handwritten.joint, lambda: JointELBO(0.0, 0.0), {"story": Joint, "outputs": 16}),
     "HausdorffELBO": (handwritten.hausdorff, HausdorffELBO, {}),
-    "FactorELBO": (handwritten.factor, lambda: FactorELBO(latent_critic()), {"critic": latent_critic}),
+    "FactorELBO": (
+        handwritten.factor,
+        lambda: FactorELBO(latent_critic()),
+        {"critic": latent_critic},
+    ),
     "AdversarialMI": (
         handwritten.info_gan,
         lambda: AdversarialMI(image_critic(), critic_options={"betas": (0.5, 0.9)}),
@@ -146,7 +166,10 @@ def measure(name: str, stored: Tensor, batch_size: int = 64) -> dict[str, dict[s
     """Speeds of the library's step and of the hand-written one again, relative to the hand-written one."""
     loss, objective, options = OBJECTIVES[name]
     torch.manual_seed(0)
-    networks = [copy.deepcopy((study_encoder(options.get("outputs", 20)), study_decoder(10))) for _ in range(3)]
+    networks = [
+        copy.deepcopy((study_encoder(options.get("outputs", 20)), study_decoder(10)))
+        for _ in range(3)
+    ]
 
     def by_hand(pair: tuple[nn.Module, nn.Module]) -> Callable[[], Tensor]:
         critic = options["critic"]() if "critic" in options else None
@@ -170,7 +193,9 @@ def main(arguments: list[str]) -> dict[str, dict[str, object]]:
     stored = Sprites().sample(4000, torch.Generator().manual_seed(0))[1]
     sizes = [int(a) for a in arguments if a.isdigit()] or [64, 256]
     names = [a for a in arguments if not a.isdigit()] or list(OBJECTIVES)
-    return {f"batch {size}": {name: measure(name, stored, size) for name in names} for size in sizes}
+    return {
+        f"batch {size}": {name: measure(name, stored, size) for name in names} for size in sizes
+    }
 
 
 if __name__ == "__main__":

@@ -29,7 +29,9 @@ from ppl_disentangle.inference import FactorELBO, critic_network
 from ppl_disentangle.models import BetaTCVAE, BetaVAE, FactorVAE
 
 for name in ("", ".models", ".datasets", ".transforms", ".transforms.functional"):
-    sys.modules.setdefault(f"torchvision{name}", MagicMock())  # which disent imports for what is not used here
+    sys.modules.setdefault(
+        f"torchvision{name}", MagicMock()
+    )  # which disent imports for what is not used here
 
 from disent.frameworks.vae import BetaTcVae, BetaVae  # noqa: E402
 from disent.model import AutoEncoder, DisentDecoder, DisentEncoder  # noqa: E402
@@ -72,10 +74,16 @@ def pythae_run(kind, pair, stored, batch_size, folder):
     """A function of a number of steps: pythae's training epoch on so many batches, its CPU seconds."""
     names = {"beta_vae": "BetaVAE", "beta_tcvae": "BetaTCVAE", "factor_vae": "FactorVAE"}
     shape, name = tuple(stored.shape[1:]), names[kind]
-    config = getattr(pythae, f"{name}Config")(input_dim=shape, latent_dim=10, reconstruction_loss="bce")
+    config = getattr(pythae, f"{name}Config")(
+        input_dim=shape, latent_dim=10, reconstruction_loss="bce"
+    )
     model = getattr(pythae, name)(config, encoder=Encoder(pair[0]), decoder=Decoder(pair[1]))
     adversarial = kind == "factor_vae"
-    make, settings = (AdversarialTrainer, AdversarialTrainerConfig) if adversarial else (BaseTrainer, BaseTrainerConfig)
+    make, settings = (
+        (AdversarialTrainer, AdversarialTrainerConfig)
+        if adversarial
+        else (BaseTrainer, BaseTrainerConfig)
+    )
     rates = dict.fromkeys(("autoencoder_learning_rate", "discriminator_learning_rate"), 1e-4)
     options = settings(
         output_dir=folder,
@@ -88,7 +96,9 @@ def pythae_run(kind, pair, stored, batch_size, folder):
     def run(steps):
         images = stored[torch.arange(steps * batch_size) % len(stored)].float()
         trainer = make(
-            model=model, train_dataset=BaseDataset(images, torch.zeros(len(images))), training_config=options
+            model=model,
+            train_dataset=BaseDataset(images, torch.zeros(len(images))),
+            training_config=options,
         )
         trainer.prepare_training()
         start = time.process_time()
@@ -144,7 +154,11 @@ def disent_run(kind, pair, stored, batch_size, folder):
     framework = {"beta_vae": BetaVae, "beta_tcvae": BetaTcVae}[kind]
     shape = tuple(stored.shape[1:])
     config = framework.cfg(
-        optimizer="adam", optimizer_kwargs={"lr": 1e-4}, recon_loss="bce", loss_reduction="mean_sum", beta=4.0
+        optimizer="adam",
+        optimizer_kwargs={"lr": 1e-4},
+        recon_loss="bce",
+        loss_reduction="mean_sum",
+        beta=4.0,
     )
     nets = EncoderOfDisent(pair[0], shape), DecoderOfDisent(pair[1], shape)
     model = framework(AutoEncoder(*nets), cfg=config)
@@ -195,7 +209,10 @@ def measure(kind, size, folder):
     stored = Sprites().sample(2000, torch.Generator().manual_seed(0))[1]
     if size == "mlp":
         stored = (digits().observations(torch.arange(1797)) > 7).to(torch.uint8)
-    data, pairs = from_arrays(stored, maximum=1), (copy.deepcopy(networks(size)) for _ in itertools.count())
+    data, pairs = (
+        from_arrays(stored, maximum=1),
+        (copy.deepcopy(networks(size)) for _ in itertools.count()),
+    )
 
     def usual():
         pair = next(pairs)
@@ -209,7 +226,9 @@ def measure(kind, size, folder):
         if kind == "factor_vae":
             story = OfFiveLayers(*parts)
         else:
-            story = BetaVAE(*parts) if kind == "beta_vae" else BetaTCVAE(*parts, estimator="weighted")
+            story = (
+                BetaVAE(*parts) if kind == "beta_vae" else BetaTCVAE(*parts, estimator="weighted")
+            )
         size = batch_size // 2 if kind == "factor_vae" else batch_size
         return steps_of(library_step(story, data, size, taken_by=taken_by, precision=precision))
 
@@ -220,7 +239,9 @@ def measure(kind, size, folder):
     if kind != "factor_vae":
         runs["disent"] = disent_run(kind, usual(), stored, batch_size, folder)
         loss = handwritten.beta_vae if kind == "beta_vae" else handwritten.beta_tcvae
-        runs["hand-written"] = steps_of(handwritten.training_step(loss, *usual(), stored, batch_size))
+        runs["hand-written"] = steps_of(
+            handwritten.training_step(loss, *usual(), stored, batch_size)
+        )
     if kind == "beta_vae":
         runs["SVI as in the tutorial"] = steps_of(tutorial_step(*usual(), data, batch_size))
     taken = {name: [] for name in runs}
@@ -233,7 +254,9 @@ def measure(kind, size, folder):
     return {
         name: {
             "cpu_ms": statistics.median(times),
-            "times_as_fast": statistics.median(a / b for a, b in zip(times, taken[first], strict=True)),
+            "times_as_fast": statistics.median(
+                a / b for a, b in zip(times, taken[first], strict=True)
+            ),
         }
         for name, times in taken.items()
     }
@@ -247,7 +270,10 @@ def main():
     os.environ["TQDM_DISABLE"] = "1"
     kinds = {"mlp": ("beta_vae", "beta_tcvae"), "study": ("beta_vae", "beta_tcvae", "factor_vae")}
     with tempfile.TemporaryDirectory() as folder:
-        found = {size: {kind: measure(kind, size, folder) for kind in kinds[size]} for size in sys.argv[1:] or kinds}
+        found = {
+            size: {kind: measure(kind, size, folder) for kind in kinds[size]}
+            for size in sys.argv[1:] or kinds
+        }
     print(json.dumps(found, indent=2))
 
 

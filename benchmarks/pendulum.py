@@ -71,12 +71,16 @@ def units(row: Row, size: int, seed: int) -> tuple[Pendulum, Pendulum, Labels, C
     train, test = (pendulum.units(index) for index in pendulum.published_split())
     labels = train.labels(fraction=row.labelled, seed=seed)
     values, generator = train.values, torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(train), generator=generator)[: round(row.interventional * len(train))]
+    chosen = torch.randperm(len(train), generator=generator)[
+        : round(row.interventional * len(train))
+    ]
     node = torch.randint(len(train.names), (len(chosen),), generator=generator)
     low, high = values.min(0).values[node], values.max(0).values[node]
     settings = torch.full_like(values, math.nan)
     settings[chosen, node] = torch.lerp(low, high, torch.rand(len(chosen), generator=generator))
-    values = train.intervene(torch.arange(len(train)), dict(zip(train.names, settings.unbind(-1), strict=True)))
+    values = train.intervene(
+        torch.arange(len(train)), dict(zip(train.names, settings.unbind(-1), strict=True))
+    )
     known = ((values - labels.mean) / labels.scale).masked_fill(~labels.known[:, None], math.nan)
     told = {"labels": known}
     if row.interventional:
@@ -109,7 +113,13 @@ class Still(Moving):
 
 
 def network(inputs: int, outputs: int) -> list[nn.Module]:
-    return [nn.Linear(inputs, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, outputs)]
+    return [
+        nn.Linear(inputs, HIDDEN),
+        nn.SiLU(),
+        nn.Linear(HIDDEN, HIDDEN),
+        nn.SiLU(),
+        nn.Linear(HIDDEN, outputs),
+    ]
 
 
 def build(row: Row, train: Pendulum, images: Tensor) -> GenerativeStory:
@@ -119,10 +129,14 @@ def build(row: Row, train: Pendulum, images: Tensor) -> GenerativeStory:
     decoder = Bernoulli(nn.Sequential(*network(dim, len(moving.where)), Still(images)))
     if row.mechanism is None:
         return CausalVAEPaper(train.dag, encoder, decoder)
-    return CausalVAE(StructuralPrior(train.dag, row.mechanism), encoder, decoder, label_scale=LABEL_SCALE)
+    return CausalVAE(
+        StructuralPrior(train.dag, row.mechanism), encoder, decoder, label_scale=LABEL_SCALE
+    )
 
 
-def run(name: str, seed: int, *, size: int = 64, schedule: tuple[tuple[int, float], ...] = SCHEDULE) -> dict[str, Any]:
+def run(
+    name: str, seed: int, *, size: int = 64, schedule: tuple[tuple[int, float], ...] = SCHEDULE
+) -> dict[str, Any]:
     """Train one row, and score it."""
     row, start = ROWS[name], time.process_time()
     train, test, labels, data = units(row, size, seed)
@@ -164,7 +178,11 @@ def main() -> None:
     parser.add_argument("seeds", type=int, nargs="*", default=[0, 1, 2])
     seeds = parser.parse_args().seeds
     torch.set_num_threads(1)
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"setting": setting(64), "runs": []}
+    results = (
+        json.loads(RESULTS.read_text())
+        if RESULTS.exists()
+        else {"setting": setting(64), "runs": []}
+    )
     done = {(r["row"], r["seed"]) for r in results["runs"]}
     for seed in seeds:
         for name in ROWS:

@@ -24,21 +24,32 @@ def read(images: Tensor) -> Tensor:
     """
     lamp, length = calibration(images.shape[-1])
     angle, centre, black, position = landmarks(images)
-    return torch.stack([angle, interpolate(centre, *lamp), interpolate(black, *length), position], -1)
+    return torch.stack(
+        [angle, interpolate(centre, *lamp), interpolate(black, *length), position], -1
+    )
 
 
 def landmarks(images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The angle, the horizontal centre of the lamp, how much of the ground is black, and the centre of that."""
     palette = torch.tensor([(1.0, 1.0, 1.0), BLACK, FIREBRICK, ORANGE])
     equations = torch.cat([palette, torch.ones(4, 1)], 1).T
-    shares = torch.linalg.solve(equations, torch.nn.functional.pad(images, (0, 0, 0, 0, 0, 1), value=1.0).flatten(2))
-    _, black, red, orange = torch.where(shares > 0.1, shares, 0.0).unflatten(-1, images.shape[-2:]).unbind(1)
+    shares = torch.linalg.solve(
+        equations, torch.nn.functional.pad(images, (0, 0, 0, 0, 0, 1), value=1.0).flatten(2)
+    )
+    _, black, red, orange = (
+        torch.where(shares > 0.1, shares, 0.0).unflatten(-1, images.shape[-2:]).unbind(1)
+    )
     centres = (torch.arange(images.shape[-1]) + 0.5) / images.shape[-1]
     x, y = 20 * (centres - LEFT) / WIDTH, 22 * (1 - centres - BOTTOM) / HEIGHT - 1
     ground = black * (y < 0.6)[:, None]
     bob_x, bob_y = centre(red, x, -1), centre(red, y, -2)
     angle = torch.atan2(bob_x - 10, 10.5 - bob_y) * 200 / math.pi
-    return angle, centre(orange, x, -1), ground.sum((-1, -2)) / images.shape[-1], centre(ground, x, -1)
+    return (
+        angle,
+        centre(orange, x, -1),
+        ground.sum((-1, -2)) / images.shape[-1],
+        centre(ground, x, -1),
+    )
 
 
 def centre(share: Tensor, coordinate: Tensor, dim: int) -> Tensor:
@@ -51,7 +62,9 @@ def calibration(size: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]
     pendulum = Pendulum(1, size=size)
 
     def drawn(light: Tensor, length: Tensor) -> tuple[Tensor, ...]:
-        values = torch.stack(torch.broadcast_tensors(torch.tensor(0.0), light, length, torch.tensor(10.0)), -1)
+        values = torch.stack(
+            torch.broadcast_tensors(torch.tensor(0.0), light, length, torch.tensor(10.0)), -1
+        )
         return landmarks(pendulum.to_float(pendulum.render_values(values)))
 
     lamp, length = drawn(LIGHTS, torch.tensor(5.0))[1], drawn(torch.tensor(100.0), LENGTHS)[2]

@@ -14,7 +14,12 @@ from benchmarks.pendulum_reader import read
 from ppl_disentangle import counterfactual
 from ppl_disentangle.data import Pendulum
 from ppl_disentangle.data.causal.dataset import Labels
-from ppl_disentangle.metrics.counterfactual import composition, effectiveness, minimality, reversibility
+from ppl_disentangle.metrics.counterfactual import (
+    composition,
+    effectiveness,
+    minimality,
+    reversibility,
+)
 from ppl_disentangle.metrics.estimators.maximal_information import concept_information
 from ppl_disentangle.story import GenerativeStory, evaluating
 
@@ -43,7 +48,9 @@ def errors(story: GenerativeStory, test: Pendulum, labels: Labels) -> dict[str, 
         actions = [{node: standard(value, node, test, labels).item()} for value in settings]
         found = counterfactual(story, x, actions, num_samples=None, noise="mean").isel(draw=0)
         values, images = truth(test, node)
-        result[node] = compare(torch.tensor(found["x"].values), nodes(found, test), images, values, node, test, labels)
+        result[node] = compare(
+            torch.tensor(found["x"].values), nodes(found, test), images, values, node, test, labels
+        )
     return result
 
 
@@ -55,17 +62,29 @@ def baselines(test: Pendulum, labels: Labels) -> dict[str, Any]:
     for node in test.names:
         values, images = truth(test, node)
         others = (values[:, another] - labels.mean) / labels.scale
-        for name, image, value in (("do nothing", x, now), ("resample", images[:, another], others)):
+        for name, image, value in (
+            ("do nothing", x, now),
+            ("resample", images[:, another], others),
+        ):
             result[name][node] = compare(image, value, images, values, node, test, labels)
     return result
 
 
 def compare(
-    image: Tensor, value: Tensor, images: Tensor, values: Tensor, node: str, test: Pendulum, labels: Labels
+    image: Tensor,
+    value: Tensor,
+    images: Tensor,
+    values: Tensor,
+    node: str,
+    test: Pendulum,
+    labels: Labels,
 ) -> dict[str, float]:
     others = [i for i, name in enumerate(test.names) if name != node]
     off = value - (values - labels.mean) / labels.scale
-    return {"image": (image - images).square().mean().item(), "nodes": off[..., others].square().mean().sqrt().item()}
+    return {
+        "image": (image - images).square().mean().item(),
+        "nodes": off[..., others].square().mean().sqrt().item(),
+    }
 
 
 def information(story: GenerativeStory, test: Pendulum) -> dict[str, dict[str, float]]:
@@ -97,7 +116,8 @@ def axioms(story: GenerativeStory, test: Pendulum, labels: Labels) -> dict[str, 
         small = (avg_pool2d(images, 4).flatten(1) for images in (x, there))
         result[node] = {
             "effectiveness": effectiveness(setting, read(there)[:, i]) / labels.scale[i].item(),
-            "effectiveness_of_the_truth": truly_effective(test, node, setting) / labels.scale[i].item(),
+            "effectiveness_of_the_truth": truly_effective(test, node, setting)
+            / labels.scale[i].item(),
             "reversibility": reversibility(x, back),
             "minimality": minimality(*small, classes, torch.arange(len(x)) % SETTINGS),
         }
@@ -111,7 +131,9 @@ def truly_effective(test: Pendulum, node: str, setting: Tensor) -> float:
 
 
 def images_under(story: GenerativeStory, x: Tensor, actions: dict[str, Tensor]) -> Tensor:
-    return torch.tensor(counterfactual(story, x, actions, num_samples=None, noise="mean")["x"].values[0, 0])
+    return torch.tensor(
+        counterfactual(story, x, actions, num_samples=None, noise="mean")["x"].values[0, 0]
+    )
 
 
 def factual(test: Pendulum) -> Tensor:
@@ -120,7 +142,10 @@ def factual(test: Pendulum) -> Tensor:
 
 def truth(test: Pendulum, node: str) -> tuple[Tensor, Tensor]:
     """True values ``(setting, unit, node)`` and images under each setting."""
-    pairs = [test.counterfactual(judged(test), {node: value.item()}) for value in values_to_set(test, node)]
+    pairs = [
+        test.counterfactual(judged(test), {node: value.item()})
+        for value in values_to_set(test, node)
+    ]
     values, images = zip(*pairs, strict=True)
     return torch.stack(values), test.to_float(torch.stack(images))
 
@@ -128,7 +153,9 @@ def truth(test: Pendulum, node: str) -> tuple[Tensor, Tensor]:
 def nodes(found: xr.Dataset, test: Pendulum) -> Tensor:
     """Values of the nodes ``(setting, unit, node)``, the mean of a node's coordinates for its value."""
     columns = [found[name] for name in test.names]
-    return torch.tensor(np.stack([c.mean(c.dims[2:]).values if c.ndim > 2 else c.values for c in columns], -1))
+    return torch.tensor(
+        np.stack([c.mean(c.dims[2:]).values if c.ndim > 2 else c.values for c in columns], -1)
+    )
 
 
 def standard(value: Tensor, node: str, test: Pendulum, labels: Labels) -> Tensor:

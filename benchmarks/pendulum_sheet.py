@@ -15,7 +15,12 @@ from ppl_disentangle.storage import atomic_path
 from ppl_disentangle.story import GenerativeStory
 
 UNITS = (500, 1400)
-ACTIONS = {"angle": (-30.0, 35.0), "light": (140.0, 70.0), "shadow_length": (9.0, 4.0), "shadow_position": (15.0, 5.0)}
+ACTIONS = {
+    "angle": (-30.0, 35.0),
+    "light": (140.0, 70.0),
+    "shadow_length": (9.0, 4.0),
+    "shadow_position": (15.0, 5.0),
+}
 
 
 def draw_sheet(story: GenerativeStory, test: Pendulum, labels: Labels, path: Path) -> None:
@@ -32,7 +37,12 @@ def draw_sheet(story: GenerativeStory, test: Pendulum, labels: Labels, path: Pat
         true = test.to_float(test.counterfactual(index, {node: setting})[1])
         for u in range(len(UNITS)):
             titles = ("as it is", "model", "truth", "difference")
-            images = (x[u], found[u], true[u], 1 - (found[u] - true[u]).abs().mean(0, keepdim=True).expand(3, -1, -1))
+            images = (
+                x[u],
+                found[u],
+                true[u],
+                1 - (found[u] - true[u]).abs().mean(0, keepdim=True).expand(3, -1, -1),
+            )
             for axis, title, image in zip(row[4 * u :], titles, images, strict=False):
                 axis.imshow(image.permute(1, 2, 0), interpolation="nearest")
                 axis.set(xticks=[], yticks=[])

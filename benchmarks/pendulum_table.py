@@ -26,7 +26,11 @@ def table(results: dict[str, Any]) -> str:
 
 
 def errors(
-    results: dict[str, Any], runs: dict[str, list[dict[str, Any]]], key: str, scale: float, unit: str
+    results: dict[str, Any],
+    runs: dict[str, list[dict[str, Any]]],
+    key: str,
+    scale: float,
+    unit: str,
 ) -> tuple[str, str]:
     """One table: a row for each baseline and each model, a column for each node that is set."""
     what = {
@@ -38,7 +42,9 @@ def errors(
         for name, by_node in results["setting"]["baselines"].items()
     }
     for name, of_row in runs.items():
-        rows[name] = [spread(of_row, lambda r, n=node: scale * r["errors"][n][key]) for node in NODES]
+        rows[name] = [
+            spread(of_row, lambda r, n=node: scale * r["errors"][n][key]) for node in NODES
+        ]
     return f"{what}, in {unit}:", markdown([f"do({node})" for node in NODES], rows)
 
 
@@ -65,7 +71,10 @@ def axioms(runs: dict[str, list[dict[str, Any]]]) -> tuple[str, str]:
     rows = {
         name: [
             spread(of_row, lambda r: r["axioms"]["composition"]),
-            *(spread(of_row, over_nodes(key)) for key in ("reversibility", "effectiveness", "minimality")),
+            *(
+                spread(of_row, over_nodes(key))
+                for key in ("reversibility", "effectiveness", "minimality")
+            ),
         ]
         for name, of_row in runs.items()
     }
@@ -78,11 +87,16 @@ def axioms(runs: dict[str, list[dict[str, Any]]]) -> tuple[str, str]:
 
 def markdown(columns: list[str], rows: dict[str, list[str]]) -> str:
     lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    return "\n".join([*lines, *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items())])
+    return "\n".join(
+        [*lines, *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items())]
+    )
 
 
 def spread(runs: list[dict[str, Any]], value: Callable[[dict[str, Any]], float]) -> str:
     values = [value(run) for run in runs]
     return " ".join(
-        [f"{statistics.median(values):.3g}", *([f"({min(values):.3g} to {max(values):.3g})"] * (len(values) > 1))]
+        [
+            f"{statistics.median(values):.3g}",
+            *([f"({min(values):.3g} to {max(values):.3g})"] * (len(values) > 1)),
+        ]
     )

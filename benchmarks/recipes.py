@@ -47,7 +47,14 @@ def keep(kind: str, record: dict[str, Any]) -> None:
 def try_recipe(settings: dict[str, Any]) -> None:
     """Train β-TCVAE on sprites with other settings; keep its scores every 2,000 steps."""
     keep_freed_memory()
-    defaults = {"network": "burgess", "beta": 6.0, "estimator": "weighted", "warm_up": 2000, "seed": 0, "lr": 1e-3}
+    defaults = {
+        "network": "burgess",
+        "beta": 6.0,
+        "estimator": "weighted",
+        "warm_up": 2000,
+        "seed": 0,
+        "lr": 1e-3,
+    }
     settings = defaults | {"batch_size": 64, "steps": 6000} | settings
     data, seed = Sprites(), settings["seed"]
     options = {k: settings[k] for k in ("beta", "estimator", "warm_up")}
@@ -66,7 +73,11 @@ def try_recipe(settings: dict[str, Any]) -> None:
                 checkpoint=Path(folder) / "checkpoint.safetensors",
                 resume=True,
             )
-            measured = evaluate(encoder(story, data, precision="bfloat16"), data, metrics=["mig", "factor_vae_score"])
+            measured = evaluate(
+                encoder(story, data, precision="bfloat16"),
+                data,
+                metrics=["mig", "factor_vae_score"],
+            )
             scores[str(steps)] = [round(v, 4) for v in measured["estimate"].values.tolist()]
             print(steps, scores[str(steps)], flush=True)
     keep("tries", settings | {"scores": scores})
@@ -77,7 +88,16 @@ def run_seeds(seeds: list[int]) -> None:
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
             out, start = Path(folder) / "demo", time.monotonic()
-            command = [sys.executable, "-m", "ppl_disentangle", "demo", "--seed", str(seed), "--out", str(out)]
+            command = [
+                sys.executable,
+                "-m",
+                "ppl_disentangle",
+                "demo",
+                "--seed",
+                str(seed),
+                "--out",
+                str(out),
+            ]
             subprocess.run([*command, "--quiet"], check=True)
             seconds = time.monotonic() - start
             run = Run.open(out)
@@ -86,12 +106,17 @@ def run_seeds(seeds: list[int]) -> None:
             record = {
                 "seed": seed,
                 "seconds": round(seconds),
-                "training_seconds": int(json.loads((out / "environment.json").read_text())["seconds"]),
+                "training_seconds": int(
+                    json.loads((out / "environment.json").read_text())["seconds"]
+                ),
                 "machine": f"{processor()}, {torch.get_num_threads()} thread(s)",
                 "held_out": {k: round(v.item(), 2) for k, v in tree["held_out"].data_vars.items()},
                 "scores": {
                     "this model": numbers(scores["estimate"]),
-                    **{str(b): numbers(scores["baseline_estimate"].sel(baseline=b)) for b in scores["baseline"].values},
+                    **{
+                        str(b): numbers(scores["baseline_estimate"].sel(baseline=b))
+                        for b in scores["baseline"].values
+                    },
                     "chance": numbers(scores["chance"]),
                     "ceiling": numbers(scores["ceiling"]),
                 },
@@ -100,7 +125,9 @@ def run_seeds(seeds: list[int]) -> None:
             if seed == seeds[0]:
                 (DOCS / "images").mkdir(exist_ok=True)
                 for name in ("traversals", "factor_map"):
-                    shutil.copy(out / "figures" / f"{name}.png", DOCS / "images" / f"demo_{name}.png")
+                    shutil.copy(
+                        out / "figures" / f"{name}.png", DOCS / "images" / f"demo_{name}.png"
+                    )
 
 
 def numbers(row: Any) -> dict[str, float]:
@@ -111,7 +138,13 @@ def write() -> None:
     """``docs/demo.md`` from ``docs/measured/demo.json``."""
     results = read()
     seeds = results["seeds"]
-    metrics = ["mig", "factor_vae_score", "dci_disentanglement", "dci_completeness", "dci_informativeness"]
+    metrics = [
+        "mig",
+        "factor_vae_score",
+        "dci_disentanglement",
+        "dci_completeness",
+        "dci_informativeness",
+    ]
     table = ["| | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
     for name in seeds[0]["scores"]:
         cells = []
@@ -124,8 +157,18 @@ def write() -> None:
         "|---" * 7 + "|",
     ]
     for t in results["tries"]:
-        course = "; ".join(f"{steps}: {mig:.3f}, {score:.3f}" for steps, (mig, score) in t["scores"].items())
-        row = [t["network"], t["beta"], t["estimator"], t["warm_up"], t["batch_size"], t["seed"], course]
+        course = "; ".join(
+            f"{steps}: {mig:.3f}, {score:.3f}" for steps, (mig, score) in t["scores"].items()
+        )
+        row = [
+            t["network"],
+            t["beta"],
+            t["estimator"],
+            t["warm_up"],
+            t["batch_size"],
+            t["seed"],
+            course,
+        ]
         tries.append("| " + " | ".join(map(str, row)) + " |")
     text = (DOCS / "templates/demo.md.in").read_text()
     recipe = RECIPES["beta_tcvae", "sprites"]
@@ -148,7 +191,9 @@ def main() -> None:
     match sys.argv[1:]:
         case ["try", *pairs]:
             settings = dict(p.split("=", 1) for p in pairs)
-            try_recipe({k: json.loads(v) if v[0] in "[0123456789" else v for k, v in settings.items()})
+            try_recipe(
+                {k: json.loads(v) if v[0] in "[0123456789" else v for k, v in settings.items()}
+            )
         case ["seeds", *seeds]:
             run_seeds([int(s) for s in seeds])
         case ["write"]:

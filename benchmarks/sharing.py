@@ -35,7 +35,10 @@ def shared_steps():
     torch.set_num_threads(1)
     with group_of_processes():
         torch.manual_seed(0)
-        story, data = BetaTCVAE(Gaussian(study_encoder(20)), Bernoulli(study_decoder(10)), 10), images(2000)
+        story, data = (
+            BetaTCVAE(Gaussian(study_encoder(20)), Bernoulli(study_decoder(10)), 10),
+            images(2000),
+        )
         options = {"batch_size": BATCH, "progress": False, "compile": False}
         fit(story, from_arrays(data, maximum=1), steps=5, **options)
         start = time.perf_counter()
@@ -46,7 +49,9 @@ def shared_steps():
 
 def alone(command):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, *command], check=True, capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, *command], check=True, capture_output=True, text=True, env=environment
+    )
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -56,7 +61,10 @@ def main():
         shared_steps()
         return
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    commands = {"1": ["-m", "benchmarks.sharing", "steps"], "2": [*launch, "-m", "benchmarks.sharing", "steps"]}
+    commands = {
+        "1": ["-m", "benchmarks.sharing", "steps"],
+        "2": [*launch, "-m", "benchmarks.sharing", "steps"],
+    }
     taken = {count: [] for count in commands}
     for _ in range(3):
         for count, command in commands.items():
@@ -70,7 +78,11 @@ def main():
             wall = time.perf_counter() - start
             workers[count] = {"wall_s": wall, "runs": int((found["status"] == "done").sum())}
     steps = {count: sorted(times)[1] for count, times in taken.items()}
-    print(json.dumps({"ms_per_shared_step": steps, "study": workers, "cores": os.cpu_count()}, indent=2))
+    print(
+        json.dumps(
+            {"ms_per_shared_step": steps, "study": workers, "cores": os.cpu_count()}, indent=2
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -30,7 +30,9 @@ def cost(program: str) -> tuple[float, float]:
     """CPU seconds, and the most megabytes held, of one fresh process."""
     report = "; import resource as r; print(r.getrusage(r.RUSAGE_SELF).ru_maxrss)"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([sys.executable, "-c", program + report], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program + report], check=True, capture_output=True, text=True
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return seconds, int(done.stdout.split()[-1]) / 1024
@@ -45,9 +47,14 @@ def main() -> None:
             if round_:
                 taken[name].append(found)
     medians = {
-        name: [statistics.median(column) for column in zip(*costs, strict=True)] for name, costs in taken.items()
+        name: [statistics.median(column) for column in zip(*costs, strict=True)]
+        for name, costs in taken.items()
     }
-    print(json.dumps({name: {"cpu_s": s, "megabytes": mb} for name, (s, mb) in medians.items()}, indent=2))
+    print(
+        json.dumps(
+            {name: {"cpu_s": s, "megabytes": mb} for name, (s, mb) in medians.items()}, indent=2
+        )
+    )
 
 
 if __name__ == "__main__":

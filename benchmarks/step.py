@@ -35,7 +35,9 @@ CPU = torch.device("cpu")
 
 def library_step(story, data, batch_size, *, taken_by=None, precision="float32", device=CPU):
     """The step that ``fit`` takes, its history included: as it is, or by a ``"graph"``, or ``"compiled"``."""
-    trainer = Trainer(story, story.objective(), Batches(data, batch_size, seed=0, device=device), precision)
+    trainer = Trainer(
+        story, story.objective(), Batches(data, batch_size, seed=0, device=device), precision
+    )
     with parameters_stay_local():
         trainer.prepare(fused_adam, 1e-4)
         if taken_by:
@@ -66,7 +68,9 @@ def floor(kind, batch_size, time_of=interleave, device=CPU):
     encoder, decoder = networks(kind)
     story, size = BetaVAE(Gaussian(encoder), Bernoulli(decoder), 10), 8 if kind == "mlp" else 64
     with FlopCounterMode(display=False) as counter:
-        story.objective()(story.model, story.guide)(torch.zeros(batch_size, 1, size, size)).backward()
+        story.objective()(story.model, story.guide)(
+            torch.zeros(batch_size, 1, size, size)
+        ).backward()
     length = 1024 if device.type == "cpu" else 8192
     square = torch.rand(length, length, device=device)
     row = time_of({"product": lambda: square @ square})["product"]
@@ -83,7 +87,9 @@ def tutorial_step(encoder, decoder, data, batch_size, *, beta=4.0):
             loc = x.new_zeros(len(x), 10)
             with pyro.poutine.scale(scale=beta):
                 z = pyro.sample("latent", dist.Normal(loc, torch.ones_like(loc)).to_event(1))
-            pyro.sample("obs", dist.Bernoulli(decoder(z).sigmoid(), validate_args=False).to_event(3), obs=x)
+            pyro.sample(
+                "obs", dist.Bernoulli(decoder(z).sigmoid(), validate_args=False).to_event(3), obs=x
+            )
 
     def guide(x):
         pyro.module("encoder", encoder)
@@ -94,7 +100,10 @@ def tutorial_step(encoder, decoder, data, batch_size, *, beta=4.0):
     for net in (encoder, decoder):
         handwritten.as_usual(net)
     svi = SVI(model, guide, PyroOptim(torch.optim.Adam, {"lr": 1e-4}), Trace_ELBO())
-    batches, numbers = Batches(data, batch_size, seed=0, device=torch.device("cpu")), itertools.count()
+    batches, numbers = (
+        Batches(data, batch_size, seed=0, device=torch.device("cpu")),
+        itertools.count(),
+    )
 
     def step():
         with pyro.validation_enabled(True):
@@ -108,7 +117,9 @@ def networks(kind) -> tuple[nn.Module, nn.Module]:
     if kind == "study":
         return study_encoder(20), study_decoder(10)
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 20))
-    return encoder, nn.Sequential(nn.Linear(10, 64), nn.ReLU(), nn.Linear(64, 64), nn.Unflatten(1, (1, 8, 8)))
+    return encoder, nn.Sequential(
+        nn.Linear(10, 64), nn.ReLU(), nn.Linear(64, 64), nn.Unflatten(1, (1, 8, 8))
+    )
 
 
 def measure(kind: str, batch_size: int) -> dict[str, dict[str, dict[str, float]]]:
@@ -126,8 +137,12 @@ def measure(kind: str, batch_size: int) -> dict[str, dict[str, dict[str, float]]
         steps = {
             "hand-written": handwritten.training_step(loss, *pairs[0], stored, batch_size),
             "hand-written again": handwritten.training_step(loss, *pairs[1], stored, batch_size),
-            "hand-written, compiled": handwritten.training_step(loss, *pairs[6], stored, batch_size, compiled=True),
-            "fit": library_step(story(Gaussian(pairs[2][0]), Bernoulli(pairs[2][1]), 10), data, batch_size),
+            "hand-written, compiled": handwritten.training_step(
+                loss, *pairs[6], stored, batch_size, compiled=True
+            ),
+            "fit": library_step(
+                story(Gaussian(pairs[2][0]), Bernoulli(pairs[2][1]), 10), data, batch_size
+            ),
         }
         for taken_by, pair in (("graph", pairs[4]), ("compiled", pairs[5])):
             captured = story(Gaussian(pair[0]), Bernoulli(pair[1]), 10)
@@ -151,10 +166,14 @@ def main(kinds: list[str]) -> dict[str, object]:
     if len(kinds) != 1:
         command, found = [sys.executable, "-m", "benchmarks.step"], {}
         for kind in kinds or SIZES:
-            found |= json.loads(subprocess.run([*command, kind], check=True, capture_output=True, text=True).stdout)
+            found |= json.loads(
+                subprocess.run([*command, kind], check=True, capture_output=True, text=True).stdout
+            )
         return found
     torch.set_num_threads(1)
-    os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # what capturing costs is what it costs the first time
+    os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = (
+        "1"  # what capturing costs is what it costs the first time
+    )
     title, size = SIZES[kinds[0]]
     return {title: measure(kinds[0], size)}
 

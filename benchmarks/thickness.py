@@ -14,7 +14,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.distributions.transforms import AffineTransform, ComposeTransform, ExpTransform, SigmoidTransform
+from torch.distributions.transforms import (
+    AffineTransform,
+    ComposeTransform,
+    ExpTransform,
+    SigmoidTransform,
+)
 
 from ppl_disentangle import StructuralPrior
 from ppl_disentangle.causal.mechanisms import LocationScale, MonotoneSpline
@@ -37,8 +42,13 @@ SCHEDULE = ((1500, 5e-3), (1000, 5e-4))
 def build(kind: Callable[..., InvertibleMechanism]) -> DeepSCM:
     """Thickness is positive, intensity between 64 and 255: that much is told. Small networks for the image."""
     grey = ComposeTransform([SigmoidTransform(), AffineTransform(64.0, 191.0)])
-    mechanisms = {"thickness": InUnits(kind(1, 0), ExpTransform()), "intensity": InUnits(kind(1, 1), grey)}
-    encoder = nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 2 * LATENT_DIM))
+    mechanisms = {
+        "thickness": InUnits(kind(1, 0), ExpTransform()),
+        "intensity": InUnits(kind(1, 1), grey),
+    }
+    encoder = nn.Sequential(
+        nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 2 * LATENT_DIM)
+    )
     inputs = 2 + LATENT_DIM
     decoder = [nn.BatchNorm1d(inputs), nn.Linear(inputs, 64), nn.ReLU(), nn.Linear(64, 784)]
     image = nn.Sequential(*decoder, nn.Unflatten(1, (1, 28, 28)))
@@ -61,7 +71,10 @@ def run(kind: str, seed: int) -> dict[str, Any]:
         fit(story, data, steps=steps, lr=lr, batch_size=BATCH_SIZE, seed=seed, progress=False)
     seconds = time.process_time() - start
     with torch.no_grad():
-        found, exact = story.log_prob(held_out.values).double(), held_out.log_prob(held_out.values).double()
+        found, exact = (
+            story.log_prob(held_out.values).double(),
+            held_out.log_prob(held_out.values).double(),
+        )
     rows = {
         "log_prob": found.mean(0),
         "exact": exact.mean(0),
@@ -69,7 +82,9 @@ def run(kind: str, seed: int) -> dict[str, Any]:
         "difference": (found - exact).mean(0),
         "standard_error": (found - exact).std(0) / NUM_HELD_OUT**0.5,
     }
-    by_node = {node: {k: v[i].item() for k, v in rows.items()} for i, node in enumerate(strokes.names)}
+    by_node = {
+        node: {k: v[i].item() for k, v in rows.items()} for i, node in enumerate(strokes.names)
+    }
     return {"mechanism": kind, "seed": seed, "training_cpu_s": round(seconds), "nodes": by_node}
 
 
@@ -96,8 +111,17 @@ def spread(values: list[float]) -> str:
 def main() -> None:
     torch.set_num_threads(1)
     runs = [run(kind, seed) for kind in KINDS for seed in SEEDS]
-    setting = {"num_data": NUM_DATA, "num_held_out": NUM_HELD_OUT, "batch_size": BATCH_SIZE, "schedule": SCHEDULE}
-    setting |= {"threads": torch.get_num_threads(), "torch": torch.__version__, "machine": processor()}
+    setting = {
+        "num_data": NUM_DATA,
+        "num_held_out": NUM_HELD_OUT,
+        "batch_size": BATCH_SIZE,
+        "schedule": SCHEDULE,
+    }
+    setting |= {
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "machine": processor(),
+    }
     text = json.dumps({"setting": setting, "runs": runs}, indent=1)
     for path, content in (
         (DOCS / "measured/thickness.json", text + "\n"),

@@ -70,7 +70,9 @@ def measure(pixels: int, hidden: int) -> dict[str, object]:
         return max(distances)
 
     steps = {
-        "fifty do, built and run": lambda: [do(story, action).model(batch_size=UNITS) for action in actions],
+        "fifty do, built and run": lambda: [
+            do(story, action).model(batch_size=UNITS) for action in actions
+        ],
         "one pass, built and run": lambda: worlds(story, actions).values(batch_size=UNITS),
         "fifty do, run": lambda: [intervened.model(batch_size=UNITS) for intervened in single],
         "one pass, run": lambda: together.values(batch_size=UNITS),
@@ -80,18 +82,28 @@ def measure(pixels: int, hidden: int) -> dict[str, object]:
         speeds[f"fifty do, {kind}"]["cpu_ms"] / speeds[f"one pass, {kind}"]["cpu_ms"]
         for kind in ("built and run", "run")
     )
-    return {"speeds": speeds, "faster_built_and_run": built, "faster_run": run, "largest_difference": furthest()}
+    return {
+        "speeds": speeds,
+        "faster_built_and_run": built,
+        "faster_run": run,
+        "largest_difference": furthest(),
+    }
 
 
 def table(measured: dict[str, dict[str, object]]) -> str:
     """CPU milliseconds, and how many times as fast the one pass is."""
     kinds = ("built and run", "run")
     head = " | ".join(f"fifty `do`, {kind}, ms | one pass, ms | times as fast" for kind in kinds)
-    lines = [f"| {UNITS} units, fifty interventions | {head} | largest difference |", "|---" * 8 + "|"]
+    lines = [
+        f"| {UNITS} units, fifty interventions | {head} | largest difference |",
+        "|---" * 8 + "|",
+    ]
     for name, row in measured.items():
         cells = []
         for kind in kinds:
-            many, one = (row["speeds"][f"{way}, {kind}"]["cpu_ms"] for way in ("fifty do", "one pass"))
+            many, one = (
+                row["speeds"][f"{way}, {kind}"]["cpu_ms"] for way in ("fifty do", "one pass")
+            )
             cells.append(f"{many:.0f} | {one:.1f} | {many / one:.1f}")
         lines.append(f"| {name} | {' | '.join(cells)} | {row['largest_difference']:.1g} |")
     note = "Fifty runs repeat Pyro's own work and the checks of its distributions; the arithmetic, which grows with the"
@@ -107,7 +119,10 @@ def main() -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
     sizes = ((64, 16), (784, 16), (784, 256))
-    measured = {f"{pixels} pixels, {hidden} hidden units": measure(pixels, hidden) for pixels, hidden in sizes}
+    measured = {
+        f"{pixels} pixels, {hidden} hidden units": measure(pixels, hidden)
+        for pixels, hidden in sizes
+    }
     setting = {"units": UNITS, "threads": 1, "torch": torch.__version__, "machine": processor()}
     text = json.dumps({"setting": setting, "stories": measured}, indent=1)
     for path, content in (

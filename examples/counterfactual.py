@@ -21,7 +21,13 @@ prior = StructuralPrior(data.dag)  # light, angle -> shadow_length, shadow_posit
 encoder, decoder = mlp_encoder(8, shape=shape, hidden=256), mlp_decoder(4, shape=shape, hidden=256)
 story = CausalVAE(prior, Gaussian(encoder), Bernoulli(decoder))
 order = [data.names.index(node) for node in prior.columns]
-fit(story, with_conditions(data, labels=labels.values[:, order]), steps=steps, lr=1e-3, progress=False)
+fit(
+    story,
+    with_conditions(data, labels=labels.values[:, order]),
+    steps=steps,
+    lr=1e-3,
+    progress=False,
+)
 
 index = torch.arange(200)
 x = data.to_float(data.observations(index))
@@ -30,6 +36,9 @@ light = data.names.index("light")
 value = (labels.mean[light] + labels.scale[light]).item()
 truth = data.to_float(data.counterfactual(index, {"light": value})[1])
 images = torch.tensor(worlds["x"].sel(world=worlds["world"][1]).mean("draw").values)
-print(worlds["shadow_position"].mean(("draw", "data")).values, "mean shadow position, factual and counterfactual")
+print(
+    worlds["shadow_position"].mean(("draw", "data")).values,
+    "mean shadow position, factual and counterfactual",
+)
 print("squared error of the counterfactual image", (images - truth).square().mean().item())
 print("of the image left as it is              ", (x - truth).square().mean().item())

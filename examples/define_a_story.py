@@ -24,7 +24,9 @@ class StrokesAndSlant(GenerativeStory):
             slant = pyro.sample("slant", dist.Normal(0.0, 1.0))
             strokes = pyro.sample("strokes", dist.Laplace(torch.zeros(3), 1.0).to_event(1))
             logits = self.decoder(torch.cat([slant[:, None], strokes], -1)).unflatten(1, (1, 8, 8))
-            return pyro.sample("x", dist.Bernoulli(logits=logits, validate_args=False).to_event(3), obs=x)
+            return pyro.sample(
+                "x", dist.Bernoulli(logits=logits, validate_args=False).to_event(3), obs=x
+            )
 
     def guide(self, x):
         loc, log_scale = self.encoder(x.flatten(1)).chunk(2, -1)
@@ -35,6 +37,11 @@ class StrokesAndSlant(GenerativeStory):
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=2000)
-history = fit(story := StrokesAndSlant(), digits(), steps=parser.parse_args().steps, objective=TCELBO(beta=2.0))
+history = fit(
+    story := StrokesAndSlant(),
+    digits(),
+    steps=parser.parse_args().steps,
+    objective=TCELBO(beta=2.0),
+)
 print(history["loss"].isel(step=[0, -1]).values, "nats per datum")
 print(encode(story, digits())["mean"][:4].to_series().unstack().round(2))

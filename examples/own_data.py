@@ -23,9 +23,15 @@ data = from_arrays(signals, grades, factor_names=("pitch", "volume"), name="sign
 training, held_out = data.split(1000)
 torch.manual_seed(0)
 networks = mlp_encoder(8, shape=(12,), hidden=64), mlp_decoder(4, shape=(12,), hidden=64)
-story = BetaTCVAE(Gaussian(networks[0]), GaussianLearnedScale(networks[1]), 4, beta=4.0, warm_up=500)
+story = BetaTCVAE(
+    Gaussian(networks[0]), GaussianLearnedScale(networks[1]), 4, beta=4.0, warm_up=500
+)
 fit(story, training, steps=parser.parse_args().steps, held_out=held_out)
 
 print("held-out bound, nats per datum:", elbo_per_datum(story, held_out)["elbo"].mean().item())
 print("learned scale of the noise:", story.decoder.log_scale.exp().item(), "(true: 0.05)")
-print(evaluate(encoder(story, data), held_out, metrics=["mig", "active_units"]).to_dataframe().round(3))
+print(
+    evaluate(encoder(story, data), held_out, metrics=["mig", "active_units"])
+    .to_dataframe()
+    .round(3)
+)

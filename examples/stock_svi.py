@@ -25,7 +25,9 @@ svi = SVI(story.model, story.guide, PyroOptim(torch.optim.Adam, {"lr": 1e-3}), B
 losses = [svi.step(x) / len(x) for _ in range(steps)]
 print(f"SVI: {losses[0]:.2f} -> {losses[-1]:.2f} nats per datum")
 
-loss = TCELBO(beta=2.0, num_data=1797)(story.model, story.guide)  # a module; its parameters are the story's
+loss = TCELBO(beta=2.0, num_data=1797)(
+    story.model, story.guide
+)  # a module; its parameters are the story's
 optimizer = torch.optim.AdamW(loss.parameters(), lr=1e-3)
 for _ in range(steps):
     optimizer.zero_grad()

@@ -21,8 +21,16 @@ options = parser.parse_args()
 
 torch.manual_seed(0)
 data, held_out = Sprites().split(1000)
-story = BetaTCVAE(Gaussian(study_encoder(20)), Bernoulli(study_decoder(10)), latent_dim=10, beta=6.0, warm_up=2000)
-history = fit(story, data, steps=options.steps, held_out=held_out, checkpoint=options.out.with_suffix(".safetensors"))
+story = BetaTCVAE(
+    Gaussian(study_encoder(20)), Bernoulli(study_decoder(10)), latent_dim=10, beta=6.0, warm_up=2000
+)
+history = fit(
+    story,
+    data,
+    steps=options.steps,
+    held_out=held_out,
+    checkpoint=options.out.with_suffix(".safetensors"),
+)
 scores = evaluate(encoder(story, data), held_out, metrics=["mig", "active_units"])
 print(scores.to_dataframe().round(3))
 to_datatree(story, held_out, history, metrics=scores).to_netcdf(options.out, engine="h5netcdf")

@@ -7,13 +7,23 @@ from pyro import sample
 from torch.distributions import kl_divergence
 
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
-from ppl_disentangle.data import Sprites, correlated, groups, pairs, sharing, split_combinations, walks
+from ppl_disentangle.data import (
+    Sprites,
+    correlated,
+    groups,
+    pairs,
+    sharing,
+    split_combinations,
+    walks,
+)
 from ppl_disentangle.inference import BetaELBO, fit
 from ppl_disentangle.models.bases.isotropic import IsotropicVAE
 from ppl_disentangle.networks import mlp_decoder, mlp_encoder
 
 
-class AdaptivePairs(IsotropicVAE):  # what differs least is shared: Ada-GVAE, https://arxiv.org/abs/2002.02886
+class AdaptivePairs(
+    IsotropicVAE
+):  # what differs least is shared: Ada-GVAE, https://arxiv.org/abs/2002.02886
     def model(self, x=None, *, batch_size=1):
         with self.data_plate(x, batch_size):
             z = sample("z", dist.Normal(self.zeros, 1.0).expand([2, self.latent_dim]).to_event(2))
@@ -33,8 +43,15 @@ class AdaptivePairs(IsotropicVAE):  # what differs least is shared: Ada-GVAE, ht
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=500)
-training, unseen = split_combinations(Sprites(), ["shape", "scale"])  # some shapes have sizes that are never seen
+training, unseen = split_combinations(
+    Sprites(), ["shape", "scale"]
+)  # some shapes have sizes that are never seen
 story = AdaptivePairs(Gaussian(mlp_encoder(12), input_dims=3), Bernoulli(mlp_decoder(6)), 6)
 fit(story, pairs(training, k=1, num=50_000), steps=parser.parse_args().steps)
-others = groups(training, 8), sharing(training, "shape"), walks(Sprites(), 5), correlated(Sprites(), {("x", "y"): 0.2})
+others = (
+    groups(training, 8),
+    sharing(training, "shape"),
+    walks(Sprites(), 5),
+    correlated(Sprites(), {("x", "y"): 0.2}),
+)
 print(*((data.name, len(data), data.observation_shape) for data in (*others, unseen)), sep="\n")

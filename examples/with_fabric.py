@@ -15,7 +15,9 @@ options = parser.parse_args()
 
 
 def train(fabric):
-    fabric.seed_everything(0, verbose=False)  # all alike: each process draws latents of its own all the same
+    fabric.seed_everything(
+        0, verbose=False
+    )  # all alike: each process draws latents of its own all the same
     data = digits()
     story = build("beta_tcvae", data, latent_dim=4)
     story.num_data = len(data)

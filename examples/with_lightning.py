@@ -18,7 +18,9 @@ class Disentangling(LightningModule):
 
     def training_step(self, batch):
         loss = self.loss(*batch) / self.num_data  # of the whole batch, in every process
-        self.log_dict({name: term / self.num_data for name, term in self.loss.elbo.last_terms.items()})
+        self.log_dict(
+            {name: term / self.num_data for name, term in self.loss.elbo.last_terms.items()}
+        )
         return loss
 
     def configure_optimizers(self):
@@ -29,12 +31,16 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=300)
     options = parser.parse_args()
-    seed_everything(0, verbose=False)  # all processes alike: each draws latents of its own all the same
+    seed_everything(
+        0, verbose=False
+    )  # all processes alike: each draws latents of its own all the same
     data = digits()
     module = Disentangling(build("beta_tcvae", data, latent_dim=4), len(data))
     x = data.to_float(data.observations(torch.arange(len(data))))
     loader = DataLoader(TensorDataset(x), batch_size=32, shuffle=True, drop_last=True)
     processes = {"accelerator": "cpu", "devices": 2, "strategy": "ddp_spawn"}
-    trainer = Trainer(max_steps=options.steps, logger=False, enable_checkpointing=False, **processes)
+    trainer = Trainer(
+        max_steps=options.steps, logger=False, enable_checkpointing=False, **processes
+    )
     trainer.fit(module, loader)
     print({name: round(value.item(), 2) for name, value in trainer.callback_metrics.items()})

@@ -20,7 +20,10 @@ def model(x):
 
 
 def guide(x):
-    slope, offset = pyro.param("slope", lambda: 0.1 * torch.randn(5, 2)), pyro.param("offset", torch.zeros(2))
+    slope, offset = (
+        pyro.param("slope", lambda: 0.1 * torch.randn(5, 2)),
+        pyro.param("offset", torch.zeros(2)),
+    )
     with pyro.plate("data", len(x)):
         pyro.sample("z", dist.Normal(x @ slope, offset.exp()).to_event(1))
 
@@ -30,7 +33,18 @@ parser.add_argument("--steps", type=int, default=3000)
 torch.manual_seed(0)
 x = torch.randn(2000, 2) @ torch.randn(2, 5) + 0.2 * torch.randn(2000, 5)
 story = as_story(model, guide, example=x)
-history = fit(story, from_arrays(x), steps=parser.parse_args().steps, batch_size=128, objective=TCELBO(beta=1.0))
+history = fit(
+    story,
+    from_arrays(x),
+    steps=parser.parse_args().steps,
+    batch_size=128,
+    objective=TCELBO(beta=1.0),
+)
 print("learned scale", story.lifted["scale"].exp().item(), "(true: 0.2)")
 print("bound, nats per datum", elbo_per_datum(story, x)["elbo"].mean().item())
-print("codes", encode(story, x)["mean"].shape, "under do(z[0] = 1):", do(story, {"z[0]": 1.0}).model(batch_size=2))
+print(
+    "codes",
+    encode(story, x)["mean"].shape,
+    "under do(z[0] = 1):",
+    do(story, {"z[0]": 1.0}).model(batch_size=2),
+)

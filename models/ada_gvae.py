@@ -70,12 +70,16 @@ class AdaGVAE(PairVAE):
     ) -> None:
         super().__init__(encoder, decoder, latent_dim, event_dim=event_dim)
         if average not in get_args(Average):
-            raise ValueError(f"expected average {' or '.join(map(repr, get_args(Average)))}, got {average!r}")
+            raise ValueError(
+                f"expected average {' or '.join(map(repr, get_args(Average)))}, got {average!r}"
+            )
         self.average, self.beta, self.warm_up = average, beta, warm_up
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
         """p(x, z) of every member."""
-        return super().model(x.flatten(0, 1) if x is not None and self.is_pairs(x) else x, batch_size=batch_size)
+        return super().model(
+            x.flatten(0, 1) if x is not None and self.is_pairs(x) else x, batch_size=batch_size
+        )
 
     def guide(self, x: Tensor) -> None:
         """q(z | x) of every member, averaged where the two of a pair share it."""
@@ -99,7 +103,9 @@ class AdaGVAE(PairVAE):
             spread = 2 / (1 / variance).sum(1)
             mean = 0.5 * spread * (loc / variance).sum(1)
         share, mean, spread = (t[:, None] for t in (share, mean, spread))
-        averaged = dist.Normal(torch.where(share, mean, loc), torch.where(share, spread, variance).sqrt())
+        averaged = dist.Normal(
+            torch.where(share, mean, loc), torch.where(share, spread, variance).sqrt()
+        )
         return dist.Normal(averaged.loc.flatten(0, 1), averaged.scale.flatten(0, 1)).to_event(1)
 
     def objective(self) -> BetaELBO:

@@ -71,10 +71,21 @@ class ALI(IsotropicVAE):
         **hyper: Any,
     ) -> Self:
         """A story with fresh networks, and a critic of two layers; see :func:`~ppl_disentangle.zoo.build`."""
-        size, encoder = math.prod(data.observation_shape), Gaussian(networks.encoder(2 * latent_dim))
+        size, encoder = (
+            math.prod(data.observation_shape),
+            Gaussian(networks.encoder(2 * latent_dim)),
+        )
         critic = lambda: JointCritic(size, latent_dim)  # noqa: E731
         generator = networks.generator(latent_dim)
-        return cls(encoder, generator, latent_dim, critic, critic_options=critic_options, game=game, **hyper)
+        return cls(
+            encoder,
+            generator,
+            latent_dim,
+            critic,
+            critic_options=critic_options,
+            game=game,
+            **hyper,
+        )
 
     def objective(self) -> BidirectionalELBO:
         """The game of encoder and generator against a critic."""

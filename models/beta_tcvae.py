@@ -51,4 +51,6 @@ class BetaTCVAE(IsotropicVAE):
 
     def objective(self) -> TCELBO:
         """The bound split in four, its total correlation weighted by beta."""
-        return TCELBO(self.alpha, self.beta, self.gamma, estimator=self.estimator, warm_up=self.warm_up)
+        return TCELBO(
+            self.alpha, self.beta, self.gamma, estimator=self.estimator, warm_up=self.warm_up
+        )

@@ -28,7 +28,13 @@ class BetaVAE(IsotropicVAE):
     """
 
     def __init__(
-        self, encoder: nn.Module, decoder: nn.Module, latent_dim: int, *, beta: Weight = 4.0, warm_up: int = 0
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        latent_dim: int,
+        *,
+        beta: Weight = 4.0,
+        warm_up: int = 0,
     ) -> None:
         super().__init__(encoder, decoder, latent_dim)
         self.beta, self.warm_up = beta, warm_up

@@ -40,10 +40,14 @@ class CategoricalVAE(GroupedVAE):
         [3] Friede et al., 2023. https://arxiv.org/abs/2307.14151
     """
 
-    def __init__(self, encoder: Grouped, decoder: nn.Module, *, beta: Weight = 1.0, warm_up: int = 0) -> None:
+    def __init__(
+        self, encoder: Grouped, decoder: nn.Module, *, beta: Weight = 1.0, warm_up: int = 0
+    ) -> None:
         super().__init__(encoder, decoder)
         if encoder.groups:
-            raise ValueError(f"expected an encoder of classes alone, got the groups {encoder.groups}")
+            raise ValueError(
+                f"expected an encoder of classes alone, got the groups {encoder.groups}"
+            )
         self.beta, self.warm_up = beta, warm_up
 
     @classmethod
@@ -68,7 +72,9 @@ class CategoricalVAE(GroupedVAE):
             **hyper: of the story.
         """
         classes = {f"c{k}": num_values for k in range(num_classes)}
-        return super().for_data(data, networks, groups={}, classes=classes, temperature=temperature, **hyper)
+        return super().for_data(
+            data, networks, groups={}, classes=classes, temperature=temperature, **hyper
+        )
 
     def objective(self) -> BetaELBO:
         """The bound, its divergences weighted by beta."""

@@ -80,7 +80,9 @@ class CausalVAE(StructuralVAE):
         self.label_scale, self.beta = label_scale, beta
 
     @classmethod
-    def for_data(cls, data: FactorDataset, networks: Networks, *, graph: Any = None, **hyper: Any) -> Self:
+    def for_data(
+        cls, data: FactorDataset, networks: Networks, *, graph: Any = None, **hyper: Any
+    ) -> Self:
         """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
 
         Args:

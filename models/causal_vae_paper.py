@@ -117,13 +117,21 @@ class CausalVAEPaper(GenerativeStory):
         self.dag, self.columns = None if self.learns_graph else dag, self.names
         self.encoder, self.decoder = encoder, decoder
         if not self.learns_graph:
-            required, forbidden = dag.edges, [p for p in permutations(self.names, 2) if p not in dag.edges]
+            required, forbidden = (
+                dag.edges,
+                [p for p in permutations(self.names, 2) if p not in dag.edges],
+            )
         self.adjacency = LearnedAdjacency(self.names, required=required, forbidden=forbidden)
         nn.init.constant_(self.adjacency.weight, 0.1 if self.learns_graph else 1.0)
         effects = sorted({effect for _, effect in self.adjacency.candidates})
         self.mask_layer = nn.ModuleDict({n: _network(len(self.names) * dim, dim) for n in effects})
         self.label_layer = nn.ModuleDict({n: _network(1, 1) for n in effects})
-        self.beta, self.label_kl, self.label_loss, self.mask_loss = beta, label_kl, label_loss, mask_loss
+        self.beta, self.label_kl, self.label_loss, self.mask_loss = (
+            beta,
+            label_kl,
+            label_loss,
+            mask_loss,
+        )
         self.sparsity = sparsity
         self.coordinate_names = {n: (n,) for n in self.names} if dim == 1 else {}
 
@@ -152,7 +160,13 @@ class CausalVAEPaper(GenerativeStory):
 
     @classmethod
     def for_data(
-        cls, data: FactorDataset, networks: Networks, *, graph: Any = None, dim: int = 4, **hyper: Any
+        cls,
+        data: FactorDataset,
+        networks: Networks,
+        *,
+        graph: Any = None,
+        dim: int = 4,
+        **hyper: Any,
     ) -> Self:
         """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
 
@@ -165,13 +179,19 @@ class CausalVAEPaper(GenerativeStory):
         """
         graph = graph_of(cls.__name__, data, graph)
         size = dim * len(graph if isinstance(graph, list) else as_dag(graph))
-        return cls(graph, Gaussian(networks.encoder(2 * size)), networks.decoder(size), dim=dim, **hyper)
+        return cls(
+            graph, Gaussian(networks.encoder(2 * size)), networks.decoder(size), dim=dim, **hyper
+        )
 
-    def model(self, x: Tensor | None = None, *, batch_size: int = 1, labels: Tensor | None = None) -> Tensor:
+    def model(
+        self, x: Tensor | None = None, *, batch_size: int = 1, labels: Tensor | None = None
+    ) -> Tensor:
         """p(x, noise), and p(z | labels) where labels, ``(batch, n)``, are given."""
         with self.data_plate(x, batch_size):
             zeros = self.adjacency.weight.new_zeros(len(self.names) * self.dim)
-            noise = pyro.sample("noise", dist.Normal(zeros, 1.0).to_event(1)).unflatten(-1, (-1, self.dim))
+            noise = pyro.sample("noise", dist.Normal(zeros, 1.0).to_event(1)).unflatten(
+                -1, (-1, self.dim)
+            )
             if labels is not None:
                 self._supervise(self.linear_layer(noise), labels)
             return pyro.sample("x", self.decoder(self._nodes(noise).flatten(-2)), obs=x)
@@ -187,15 +207,21 @@ class CausalVAEPaper(GenerativeStory):
     def _supervise(self, concepts: Tensor, labels: Tensor) -> None:
         if labels.dim() != 2 or labels.shape[-1] != len(self.names):
             shape = tuple(labels.shape)
-            raise ValueError(f"expected labels of {list(self.names)}, (batch, {len(self.names)}), got shape {shape}")
+            raise ValueError(
+                f"expected labels of {list(self.names)}, (batch, {len(self.names)}), got shape {shape}"
+            )
         known = ~labels.isnan().any(-1)
         labels = torch.where(known[:, None], labels, 0.0)
         causes = zip(self.names, (labels @ self.adjacency.weights()).split(1, -1), strict=True)
-        predicted = torch.cat([self.label_layer[n](c) if n in self.label_layer else 0 * c for n, c in causes], -1)
+        predicted = torch.cat(
+            [self.label_layer[n](c) if n in self.label_layer else 0 * c for n, c in causes], -1
+        )
         restated = torch.stack([self.restated(n, concepts) for n in self.names], -2)
         pyro.factor("mask_loss", -(concepts - restated).square().sum((-2, -1)))
         with poutine.mask(mask=known):
-            law = dist.Normal(labels[:, :, None], self.label_scale).expand(concepts.shape).to_event(2)
+            law = (
+                dist.Normal(labels[:, :, None], self.label_scale).expand(concepts.shape).to_event(2)
+            )
             pyro.sample("z_given_labels", law, obs=concepts)
             pyro.factor("label_loss", -(labels - predicted).square().sum(-1))
 
@@ -210,7 +236,10 @@ class CausalVAEPaper(GenerativeStory):
         with poutine.block():
             means = self._nodes(q.mean.unflatten(-1, (-1, self.dim)))
         scales = q.stddev.unflatten(-1, (-1, self.dim))
-        return {n: dist.Normal(means[..., i, :], scales[..., i, :]).to_event(1) for i, n in enumerate(self.names)}
+        return {
+            n: dist.Normal(means[..., i, :], scales[..., i, :]).to_event(1)
+            for i, n in enumerate(self.names)
+        }
 
     def latent_means(self, x: Tensor) -> dict[str, Tensor]:
         """The posterior mean of the noise."""
@@ -219,7 +248,9 @@ class CausalVAEPaper(GenerativeStory):
     def check_intervention(self, name: str, value: Tensor) -> None:
         """Refuse interventions while it is not known what comes first."""
         if name in self.names and self.learns_graph:
-            raise ValueError(f"do({name!r}): the graph is still to be learned; settle(learned_dag(story)) before")
+            raise ValueError(
+                f"do({name!r}): the graph is still to be learned; settle(learned_dag(story)) before"
+            )
 
     def objective(self) -> CausalVAEELBO:
         """The published bound with its penalties."""

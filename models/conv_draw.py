@@ -75,8 +75,15 @@ class ConvDRAW(GenerativeStory):
     ) -> None:
         super().__init__()
         if len(shape) != 3 or any(side % stride for side in shape[1:]):
-            raise ValueError(f"expected images (channels, rows, columns) of sides that {stride} divides, got {shape}")
-        self.shape, self.likelihood, self.beta, self.warm_up = tuple(shape), likelihood, beta, warm_up
+            raise ValueError(
+                f"expected images (channels, rows, columns) of sides that {stride} divides, got {shape}"
+            )
+        self.shape, self.likelihood, self.beta, self.warm_up = (
+            tuple(shape),
+            likelihood,
+            beta,
+            warm_up,
+        )
         self.latents = tuple(f"z{step + 1}" for step in range(steps))
         self.maps = latent_channels, shape[1] // stride, shape[2] // stride
         self.look = nn.Conv2d(2 * shape[0], hidden, stride + 2, stride, 1)
@@ -91,7 +98,9 @@ class ConvDRAW(GenerativeStory):
     @classmethod
     def for_data(cls, data: FactorDataset, networks: Networks, **hyper: Any) -> Self:
         """A story of images of that shape; it has networks of its own. See :func:`~ppl_disentangle.zoo.build`."""
-        return cls(data.observation_shape, networks.likelihood(nn.Identity(), input_dims=3), **hyper)
+        return cls(
+            data.observation_shape, networks.likelihood(nn.Identity(), input_dims=3), **hyper
+        )
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
         """p(x, z)."""

@@ -71,7 +71,13 @@ class DARLA(IsotropicVAE):
 
     @classmethod
     def for_data(
-        cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 10, feature_dim: int = 100, **hyper: Any
+        cls,
+        data: FactorDataset,
+        networks: Networks,
+        *,
+        latent_dim: int = 10,
+        feature_dim: int = 100,
+        **hyper: Any,
     ) -> Self:
         """A story with fresh networks, whose features are taught by :meth:`training_data`."""
         features = DenoisingAutoencoder.for_data(data, networks, latent_dim=feature_dim)
@@ -129,7 +135,9 @@ class ByFeatures(TorchDistribution):
 
     def expand(self, batch_shape: torch.Size, _instance: Any = None) -> ByFeatures:
         """The same for other batch dimensions."""
-        return ByFeatures(self.image.expand(*batch_shape, *self.event_shape), self.features, self.event_dim)
+        return ByFeatures(
+            self.image.expand(*batch_shape, *self.event_shape), self.features, self.event_dim
+        )
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         """The image."""

@@ -77,18 +77,29 @@ class DCIGN(IsotropicVAE):
         warm_up: int = 0,
     ) -> None:
         if min(factors.values(), default=0) < 0 or not sum(factors.values()):
-            raise ValueError(f"expected a number of coordinates for each factor, got {dict(factors)}")
+            raise ValueError(
+                f"expected a number of coordinates for each factor, got {dict(factors)}"
+            )
         super().__init__(encoder, decoder, sum(factors.values()))
         self.factors, self.event_dim = tuple(factors), event_dim
         self.invariance, self.beta, self.warm_up = invariance, beta, warm_up
         owners = torch.tensor([k for k, size in enumerate(factors.values()) for _ in range(size)])
         self.register_buffer("owners", owners, persistent=False)
-        names = ((n,) if size == 1 else tuple(f"{n}[{i}]" for i in range(size)) for n, size in factors.items())
+        names = (
+            (n,) if size == 1 else tuple(f"{n}[{i}]" for i in range(size))
+            for n, size in factors.items()
+        )
         self.coordinate_names = {"z": sum(names, ())}
 
     @classmethod
     def for_data(
-        cls, data: FactorDataset, networks: Networks, *, factor_dim: int = 1, members: int = 4, **hyper: Any
+        cls,
+        data: FactorDataset,
+        networks: Networks,
+        *,
+        factor_dim: int = 1,
+        members: int = 4,
+        **hyper: Any,
     ) -> Self:
         """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
 
@@ -104,7 +115,9 @@ class DCIGN(IsotropicVAE):
         """
         factors = {name: factor_dim * (name in data.varying) for name in data.factor_names}
         if not any(factors.values()):
-            raise ValueError(f"{cls.__name__} needs groups in which a factor varies: {data.name} has none that does")
+            raise ValueError(
+                f"{cls.__name__} needs groups in which a factor varies: {data.name} has none that does"
+            )
         dim = sum(factors.values())
         encoder, decoder = Gaussian(networks.encoder(2 * dim)), networks.decoder(dim)
         story = cls(encoder, decoder, factors, event_dim=len(data.observation_shape), **hyper)
@@ -115,7 +128,9 @@ class DCIGN(IsotropicVAE):
         """As many groups as there are data, in which one factor varies, and which."""
         return groups(data, self.members, tell=True)
 
-    def model(self, x: Tensor | None = None, *, batch_size: int = 1, varied: Tensor | None = None) -> Tensor:
+    def model(
+        self, x: Tensor | None = None, *, batch_size: int = 1, varied: Tensor | None = None
+    ) -> Tensor:
         """p(x, z) of every member."""
         return super().model(x.flatten(0, 1) if self._are_groups(x) else x, batch_size=batch_size)  # type: ignore[union-attr]
 
@@ -125,7 +140,9 @@ class DCIGN(IsotropicVAE):
             super().guide(x)
             return
         if varied is None:
-            raise ValueError("groups (batch, members, …) need varied=, the position of the factor that varies in each")
+            raise ValueError(
+                "groups (batch, members, …) need varied=, the position of the factor that varies in each"
+            )
         members = x.flatten(0, 1)
         posterior = self.encoder(members)
         others = self.owners.ne(varied[:, None]).repeat_interleave(x.shape[1], 0)
@@ -134,7 +151,9 @@ class DCIGN(IsotropicVAE):
             pyro.sample("z", clamped)
             pyro.factor("invariance", 0.5 * apart.square().sum(-1), has_rsample=True)
 
-    def clamped(self, posterior: TorchDistribution, others: Tensor, members: int) -> tuple[TorchDistribution, Tensor]:
+    def clamped(
+        self, posterior: TorchDistribution, others: Tensor, members: int
+    ) -> tuple[TorchDistribution, Tensor]:
         """Posteriors that are alike where ``others``, and how far they are from their group there.
 
         Args:
@@ -144,7 +163,9 @@ class DCIGN(IsotropicVAE):
         """
         q = posterior.base_dist
         loc, variance = (_group_mean(t.detach(), members) for t in (q.loc, q.scale.square()))
-        alike = dist.Normal(torch.where(others, loc, q.loc), torch.where(others, variance.sqrt(), q.scale))
+        alike = dist.Normal(
+            torch.where(others, loc, q.loc), torch.where(others, variance.sqrt(), q.scale)
+        )
         return alike.to_event(1), torch.where(others, q.loc - loc, 0.0)
 
     def _are_groups(self, x: Tensor | None) -> bool:

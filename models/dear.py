@@ -94,7 +94,9 @@ class DEAR(StructuralVAE):
             noisy_labels(self.columns, self.prior.join(values), labels, self.label_scale)
 
     @classmethod
-    def for_data(cls, data: FactorDataset, networks: Networks, *, graph: Any = None, **hyper: Any) -> Self:
+    def for_data(
+        cls, data: FactorDataset, networks: Networks, *, graph: Any = None, **hyper: Any
+    ) -> Self:
         """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
 
         Args:
@@ -140,9 +142,13 @@ class PostNonlinear(InvertibleMechanism):
         """From noise to value."""
         loc: Tensor = self.bias
         if self.weight is not None:
-            scores = [m.function().inv(z) for m, z in zip(self.above, parents.unbind(-1), strict=True)]
+            scores = [
+                m.function().inv(z) for m, z in zip(self.above, parents.unbind(-1), strict=True)
+            ]
             loc = loc + (torch.stack(scores, -1) * self.weight).sum(-1, keepdim=True)
-        return ComposeTransform([AffineTransform(loc, self.log_scale.exp(), event_dim=1), self.function()])
+        return ComposeTransform(
+            [AffineTransform(loc, self.log_scale.exp(), event_dim=1), self.function()]
+        )
 
 
 class PiecewiseLinear(Transform):

@@ -95,7 +95,9 @@ class DeepSCM(GenerativeStory):
                 raise KeyError(f"no node named {node!r}; the graph has {list(prior.names)}")
         check_names(prior.names, "x", "z", "data")
         self.prior, self.encoder, self.decoder, self.beta = prior, encoder, decoder, beta
-        self.observed = prior.names if observed is None else tuple(n for n in prior.names if n in observed)
+        self.observed = (
+            prior.names if observed is None else tuple(n for n in prior.names if n in observed)
+        )
         self.hidden = tuple(n for n in prior.names if n not in self.observed)
         self.dag, self.columns = prior.dag, prior.columns
         self.latents = (*(f"{node}{NOISE}" for node in prior.names), "z")
@@ -127,20 +129,28 @@ class DeepSCM(GenerativeStory):
             ValueError: data without a measured node.
         """
         prior = StructuralPrior(graph_of(cls.__name__, data, graph), MonotoneSpline)
-        known = [name for name in prior.names if isinstance(data, CausalDataset) and name in data.names]
+        known = [
+            name for name in prior.names if isinstance(data, CausalDataset) and name in data.names
+        ]
         observed = known if observed is None else list(observed)
         if not observed or set(observed) - set(known):
             asked = observed or list(prior.names)
-            raise ValueError(f"{cls.__name__} needs data whose nodes are measured: of {asked} {data.name} has {known}")
+            raise ValueError(
+                f"{cls.__name__} needs data whose nodes are measured: of {asked} {data.name} has {known}"
+            )
         dim = sum(prior.dims.values())
         inferred = dim - sum(prior.dims[name] for name in observed) + latent_dim
         networks_of = Gaussian(networks.encoder(2 * inferred)), networks.decoder(dim + latent_dim)
         return cls(prior, *networks_of, latent_dim, observed=observed, **hyper)
 
-    def model(self, x: Tensor | None = None, *, batch_size: int = 1, labels: Tensor | None = None) -> Tensor:
+    def model(
+        self, x: Tensor | None = None, *, batch_size: int = 1, labels: Tensor | None = None
+    ) -> Tensor:
         """p(x, v, z). ``labels``: values of the nodes, ``(batch, columns)``; without x and labels all is drawn."""
         with self.data_plate(x, batch_size):
-            values = self.prior(observed=self._measured(labels) if x is not None or labels is not None else {})
+            values = self.prior(
+                observed=self._measured(labels) if x is not None or labels is not None else {}
+            )
             z = pyro.sample("z", dist.Normal(self.zeros, 1.0).to_event(1))
             return pyro.sample("x", self.decoder(join([*values.values(), z])), obs=x)
 
@@ -154,8 +164,13 @@ class DeepSCM(GenerativeStory):
 
     def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
         """q of each node that is not measured, and of z."""
-        q, dims = self.encoder(x).base_dist, [*(self.prior.dims[n] for n in self.hidden), len(self.zeros)]
-        parts = zip((*self.hidden, "z"), q.loc.split(dims, -1), q.scale.split(dims, -1), strict=True)
+        q, dims = (
+            self.encoder(x).base_dist,
+            [*(self.prior.dims[n] for n in self.hidden), len(self.zeros)],
+        )
+        parts = zip(
+            (*self.hidden, "z"), q.loc.split(dims, -1), q.scale.split(dims, -1), strict=True
+        )
         return {name: dist.Normal(loc, scale).to_event(1) for name, loc, scale in parts}
 
     def latent_means(self, x: Tensor, *, labels: Tensor | None = None) -> dict[str, Tensor]:
@@ -168,7 +183,9 @@ class DeepSCM(GenerativeStory):
     def log_prob(self, values: Tensor) -> Tensor:
         """log p(node | parents) in nats, for values ``(…, columns)``: ``(…, nodes)``."""
         by_node = self.prior.split(values)
-        laws = {n: m.conditional(self.prior.parents_of(n, by_node)) for n, m in self.prior.by_name()}
+        laws = {
+            n: m.conditional(self.prior.parents_of(n, by_node)) for n, m in self.prior.by_name()
+        }
         return torch.stack([law.log_prob(by_node[n]) for n, law in laws.items()], -1)
 
     def _measured(self, labels: Tensor | None) -> dict[str, Tensor]:
@@ -181,12 +198,18 @@ class DeepSCM(GenerativeStory):
             )
         if labels.dim() != 2 or labels.shape[-1] != len(columns):
             shape = tuple(labels.shape)
-            raise ValueError(f"expected labels of {columns}, (batch, {len(columns)}), got shape {shape}")
-        measured = {node: value for node, value in self.prior.split(labels).items() if node in self.observed}
+            raise ValueError(
+                f"expected labels of {columns}, (batch, {len(columns)}), got shape {shape}"
+            )
+        measured = {
+            node: value for node, value in self.prior.split(labels).items() if node in self.observed
+        }
         if is_validation_enabled():  # reads the values, hence is left out of most of training
             for node, value in measured.items():
                 if value.isnan().any():
-                    raise ValueError(f"labels of node {node!r}: expected a number for each datum, got NaN")
+                    raise ValueError(
+                        f"labels of node {node!r}: expected a number for each datum, got NaN"
+                    )
                 dict(self.prior.by_name())[node].check(node, value)
         return measured
 
@@ -226,4 +249,6 @@ class InUnits(InvertibleMechanism):
     def check(self, name: str, value: Tensor) -> None:
         """Refuse values that the transform does not lead to."""
         if not torch.isclose(self.units(self.units.inv(value)), value).all():
-            raise ValueError(f"node {name!r}: expected values that it can have, got {value.tolist()}")
+            raise ValueError(
+                f"node {name!r}: expected values that it can have, got {value.tolist()}"
+            )

@@ -46,14 +46,18 @@ class DenoisingAutoencoder(IsotropicVAE):
         [1] Vincent et al., 2008. https://doi.org/10.1145/1390156.1390294
     """
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, latent_dim: int, *, hidden: float = 0.25) -> None:
+    def __init__(
+        self, encoder: nn.Module, decoder: nn.Module, latent_dim: int, *, hidden: float = 0.25
+    ) -> None:
         super().__init__(encoder, decoder, latent_dim)
         if not 0 <= hidden < 1:
             raise ValueError(f"expected a share 0 <= hidden < 1, got {hidden}")
         self.hidden = hidden
 
     @classmethod
-    def for_data(cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 100, **hyper: Any) -> Self:
+    def for_data(
+        cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 100, **hyper: Any
+    ) -> Self:
         """A story with fresh networks; see :func:`~ppl_disentangle.zoo.build`."""
         return cls(networks.encoder(latent_dim), networks.decoder(latent_dim), latent_dim, **hyper)
 

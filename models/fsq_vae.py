@@ -41,9 +41,13 @@ class FSQVAE(QuantisedVAE):
 
     lattice: Tensor
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, latent_dim: int, *, levels: int = 8) -> None:
+    def __init__(
+        self, encoder: nn.Module, decoder: nn.Module, latent_dim: int, *, levels: int = 8
+    ) -> None:
         super().__init__(encoder, decoder, latent_dim, levels=levels)
-        self.register_buffer("lattice", torch.linspace(-1.0, 1.0, levels).repeat(latent_dim, 1), persistent=False)
+        self.register_buffer(
+            "lattice", torch.linspace(-1.0, 1.0, levels).repeat(latent_dim, 1), persistent=False
+        )
 
     def values(self) -> Tensor:
         """Evenly from -1 to 1."""

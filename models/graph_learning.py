@@ -44,7 +44,11 @@ class GaussianEquations(TorchDistribution):
     has_rsample = True
 
     def __init__(
-        self, predict: Callable[[Tensor], Tensor], scale: Tensor, *, validate_args: bool | None = None
+        self,
+        predict: Callable[[Tensor], Tensor],
+        scale: Tensor,
+        *,
+        validate_args: bool | None = None,
     ) -> None:
         self.predict, self.scale = predict, scale
         super().__init__(scale.shape[:-1], scale.shape[-1:], validate_args=validate_args)
@@ -97,7 +101,13 @@ class GraphStory(GenerativeStory):
     latents = ()
 
     def __init__(
-        self, adjacency: LearnedAdjacency, *, equal_scales: bool, sparsity: Weight, rho: float, maximum: float
+        self,
+        adjacency: LearnedAdjacency,
+        *,
+        equal_scales: bool,
+        sparsity: Weight,
+        rho: float,
+        maximum: float,
     ) -> None:
         super().__init__()
         self.adjacency, self.sparsity, self.rho, self.maximum = adjacency, sparsity, rho, maximum
@@ -113,7 +123,9 @@ class GraphStory(GenerativeStory):
         """p(x), the product of all equations."""
         names = self.adjacency.names
         if x is not None and x.shape[1:] != (len(names),):
-            raise ValueError(f"expected x of shape (batch, {len(names)}), columns {list(names)}, got {tuple(x.shape)}")
+            raise ValueError(
+                f"expected x of shape (batch, {len(names)}), columns {list(names)}, got {tuple(x.shape)}"
+            )
         with self.data_plate(x, batch_size):
             return pyro.sample("x", self.law(), obs=x)
 
@@ -173,7 +185,9 @@ class LinearGraphStory(GraphStory):
         maximum: float = 1e5,
     ) -> None:
         adjacency = LearnedAdjacency(nodes, required=required, forbidden=forbidden)
-        super().__init__(adjacency, equal_scales=equal_scales, sparsity=sparsity, rho=rho, maximum=maximum)
+        super().__init__(
+            adjacency, equal_scales=equal_scales, sparsity=sparsity, rho=rho, maximum=maximum
+        )
 
     def predict(self, x: Tensor) -> Tensor:
         """The regression of each node on its causes."""
@@ -224,7 +238,9 @@ class NonlinearGraphStory(GraphStory):
         if hidden < 2 or hidden % 2:
             raise ValueError(f"expected an even number of hidden units, at least 2, got {hidden}")
         adjacency = LearnedAdjacency(nodes, required=required, forbidden=forbidden, width=hidden)
-        super().__init__(adjacency, equal_scales=equal_scales, sparsity=sparsity, rho=rho, maximum=maximum)
+        super().__init__(
+            adjacency, equal_scales=equal_scales, sparsity=sparsity, rho=rho, maximum=maximum
+        )
         self.bias = nn.Parameter(torch.randn(hidden, len(adjacency.names)))
         self.register_buffer("signs", torch.tensor([1.0, -1.0]).repeat(hidden // 2) / hidden**0.5)
 

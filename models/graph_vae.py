@@ -68,19 +68,34 @@ class GraphVAE(GenerativeStory):
     decoder: Callable[[Tensor], TorchDistribution]
 
     def __init__(
-        self, equations: GraphStory, encoder: nn.Module, decoder: nn.Module, *, label_scale: float = 0.1
+        self,
+        equations: GraphStory,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        *,
+        label_scale: float = 0.1,
     ) -> None:
         super().__init__()
         if label_scale <= 0:
             raise ValueError(f"expected label_scale > 0, got {label_scale}")
-        self.equations, self.encoder, self.decoder, self.label_scale = equations, encoder, decoder, label_scale
+        self.equations, self.encoder, self.decoder, self.label_scale = (
+            equations,
+            encoder,
+            decoder,
+            label_scale,
+        )
         self.adjacency = equations.adjacency
         self.columns = equations.adjacency.names
         self.coordinate_names = {"z": self.columns}
 
     @classmethod
     def for_data(
-        cls, data: FactorDataset, networks: Networks, *, graph: Sequence[str] | None = None, **hyper: Any
+        cls,
+        data: FactorDataset,
+        networks: Networks,
+        *,
+        graph: Sequence[str] | None = None,
+        **hyper: Any,
     ) -> Self:
         """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
 
@@ -95,7 +110,9 @@ class GraphVAE(GenerativeStory):
         encoder, decoder = Gaussian(networks.encoder(2 * len(nodes))), networks.decoder(len(nodes))
         return cls(NonlinearGraphStory(nodes), encoder, decoder, **hyper)
 
-    def model(self, x: Tensor | None = None, *, batch_size: int = 1, labels: Tensor | None = None) -> Tensor:
+    def model(
+        self, x: Tensor | None = None, *, batch_size: int = 1, labels: Tensor | None = None
+    ) -> Tensor:
         """p(x, labels, z). ``labels``: ``(batch, nodes)``, NaN where unknown."""
         with self.data_plate(x, batch_size):
             z = pyro.sample("z", self.equations.law())
@@ -111,7 +128,9 @@ class GraphVAE(GenerativeStory):
     def _checked(self, labels: Tensor) -> Tensor:
         if labels.dim() != 2 or labels.shape[-1] != len(self.columns):
             shape, columns = tuple(labels.shape), list(self.columns)
-            raise ValueError(f"expected labels of {columns}, (batch, {len(columns)}), got shape {shape}")
+            raise ValueError(
+                f"expected labels of {columns}, (batch, {len(columns)}), got shape {shape}"
+            )
         return labels
 
     def check_intervention(self, name: str, value: Tensor) -> None:

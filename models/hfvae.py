@@ -67,7 +67,11 @@ class HFVAE(GroupedVAE):
     ) -> None:
         super().__init__(encoder, decoder)
         self.mutual_information, self.between_groups = mutual_information, between_groups
-        self.within_groups, self.dimension_wise_kl, self.estimator = within_groups, dimension_wise_kl, estimator
+        self.within_groups, self.dimension_wise_kl, self.estimator = (
+            within_groups,
+            dimension_wise_kl,
+            estimator,
+        )
 
     @classmethod
     def for_data(

@@ -135,7 +135,9 @@ class InfoGAN(GenerativeStory):
     def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
         """q of each code."""
         posteriors = self.encoder(x)
-        classes = {n: dist.OneHotCategorical(logits=posteriors[n].logits) for n in self.encoder.classes}
+        classes = {
+            n: dist.OneHotCategorical(logits=posteriors[n].logits) for n in self.encoder.classes
+        }
         return posteriors | classes
 
     def check_intervention(self, name: str, value: Tensor) -> None:
@@ -145,4 +147,6 @@ class InfoGAN(GenerativeStory):
 
     def objective(self) -> AdversarialMI:
         """The game, and the information that its draws keep of the codes."""
-        return AdversarialMI(self.critic(), self.weight, critic_options=self.critic_options, **self.game)
+        return AdversarialMI(
+            self.critic(), self.weight, critic_options=self.critic_options, **self.game
+        )

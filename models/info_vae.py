@@ -33,7 +33,13 @@ class InfoVAE(IsotropicVAE):
     """
 
     def __init__(
-        self, encoder: nn.Module, decoder: nn.Module, latent_dim: int, *, alpha: float = 1.0, scaling: float = 1000.0
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        latent_dim: int,
+        *,
+        alpha: float = 1.0,
+        scaling: float = 1000.0,
     ) -> None:
         super().__init__(encoder, decoder, latent_dim)
         self.alpha, self.scaling = alpha, scaling

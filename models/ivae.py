@@ -77,13 +77,24 @@ class IVAE(AuxiliaryFactor):
         beta: Weight = 1.0,
     ) -> None:
         super().__init__()
-        self.encoder, self.decoder, self.conditional, self.beta = encoder, decoder, conditional, beta
+        self.encoder, self.decoder, self.conditional, self.beta = (
+            encoder,
+            decoder,
+            conditional,
+            beta,
+        )
         self.condition_dim = condition_dim
         self.register_buffer("zeros", torch.zeros(condition_dim), persistent=False)
 
     @classmethod
     def for_data(
-        cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 10, factor: str = "", **hyper: Any
+        cls,
+        data: FactorDataset,
+        networks: Networks,
+        *,
+        latent_dim: int = 10,
+        factor: str = "",
+        **hyper: Any,
     ) -> Self:
         """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
 
@@ -103,7 +114,9 @@ class IVAE(AuxiliaryFactor):
         story.factor = factor
         return story
 
-    def model(self, x: Tensor | None = None, *, batch_size: int = 1, u: Tensor | None = None) -> Tensor:
+    def model(
+        self, x: Tensor | None = None, *, batch_size: int = 1, u: Tensor | None = None
+    ) -> Tensor:
         """p(x, z | u); where neither x nor u is given, u is zero."""
         if x is None and u is None:
             u = self.zeros.expand(batch_size, -1)
@@ -118,7 +131,11 @@ class IVAE(AuxiliaryFactor):
 
     def representation(self, x: Tensor, *, u: Tensor | None = None) -> dict[str, TorchDistribution]:
         """q(z | x, u); without u what x alone tells of z."""
-        return {"z": self.encoder(x) if u is None else _product(self.encoder(x), self.conditional(self._given(u)))}
+        return {
+            "z": self.encoder(x)
+            if u is None
+            else _product(self.encoder(x), self.conditional(self._given(u)))
+        }
 
     def latent_means(self, x: Tensor, *, u: Tensor | None = None) -> dict[str, Tensor]:
         """The mean of the representation."""
@@ -173,7 +190,13 @@ class StructuralIVAE(AuxiliaryFactor, StructuralVAE):
 
     @classmethod
     def for_data(
-        cls, data: FactorDataset, networks: Networks, *, graph: Any = None, factor: str = "", **hyper: Any
+        cls,
+        data: FactorDataset,
+        networks: Networks,
+        *,
+        graph: Any = None,
+        factor: str = "",
+        **hyper: Any,
     ) -> Self:
         """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
 
@@ -201,7 +224,9 @@ class StructuralIVAE(AuxiliaryFactor, StructuralVAE):
             return None
         law = self.conditional(_checked(u, self.condition_dim)).base_dist
         dims = [m.noise_dim for _, m in self.prior.by_name()]
-        parts = zip(self.prior.names, law.loc.split(dims, -1), law.scale.split(dims, -1), strict=True)
+        parts = zip(
+            self.prior.names, law.loc.split(dims, -1), law.scale.split(dims, -1), strict=True
+        )
         return {node: dist.Normal(loc, scale).to_event(1) for node, loc, scale in parts}
 
     def objective(self) -> BetaELBO:
@@ -211,7 +236,9 @@ class StructuralIVAE(AuxiliaryFactor, StructuralVAE):
 
 def _checked(u: Tensor | None, dim: int) -> Tensor:
     if u is None:
-        raise ValueError("expected u, the auxiliary variables of each datum: fit to with_conditions(data, u=…)")
+        raise ValueError(
+            "expected u, the auxiliary variables of each datum: fit to with_conditions(data, u=…)"
+        )
     if u.dim() != 2 or u.shape[-1] != dim:
         raise ValueError(f"expected u of shape (batch, {dim}), got {tuple(u.shape)}")
     return u
@@ -221,4 +248,6 @@ def _product(a: TorchDistribution, b: TorchDistribution) -> TorchDistribution:
     """The normalised product of two densities of independent normals."""
     a, b = a.base_dist, b.base_dist
     precision = a.scale**-2 + b.scale**-2
-    return dist.Normal((a.loc * a.scale**-2 + b.loc * b.scale**-2) / precision, precision.rsqrt()).to_event(1)
+    return dist.Normal(
+        (a.loc * a.scale**-2 + b.loc * b.scale**-2) / precision, precision.rsqrt()
+    ).to_event(1)

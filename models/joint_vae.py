@@ -52,7 +52,9 @@ class JointVAE(GroupedVAE):
     ) -> None:
         super().__init__(encoder, decoder)
         if not encoder.groups or not encoder.classes:
-            raise ValueError(f"expected a group and a class, got {encoder.groups} and {encoder.classes}")
+            raise ValueError(
+                f"expected a group and a class, got {encoder.groups} and {encoder.classes}"
+            )
         self.continuous_capacity, self.discrete_capacity = continuous_capacity, discrete_capacity
         self.continuous_gamma, self.discrete_gamma = continuous_gamma, discrete_gamma
 

@@ -47,7 +47,9 @@ class LinearGaussian(GenerativeStory):
         super().__init__()
         size = math.prod(shape)
         if not 0 < latent_dim <= size:
-            raise ValueError(f"expected 0 < latent_dim <= {size}, the size of an observation, got {latent_dim}")
+            raise ValueError(
+                f"expected 0 < latent_dim <= {size}, the size of an observation, got {latent_dim}"
+            )
         self.shape, self.latent_dim = tuple(shape), latent_dim
         self.weight = nn.Parameter(0.1 * torch.randn(latent_dim, size))
         self.mean = nn.Parameter(torch.zeros(size))
@@ -128,7 +130,9 @@ class ProbabilisticPCA(LinearGaussian):
         values, axes = values.flip(0), axes.flip(1)
         noise = values[dim:].mean()
         if dim == len(values) or noise <= 0:
-            raise ValueError(f"expected variance beyond the first {dim} of {len(values)} principal axes")
+            raise ValueError(
+                f"expected variance beyond the first {dim} of {len(values)} principal axes"
+            )
         signal = (values[:dim] - noise).sqrt()
         with torch.no_grad():
             self.mean.copy_(mean)

@@ -87,8 +87,18 @@ class M2(PartiallyLabelled):
         super().__init__()
         if num_classes < 2:
             raise ValueError(f"expected at least two classes, got {num_classes}")
-        self.features, self.classifier, self.encoder, self.decoder = features, classifier, encoder, decoder
-        self.latent_dim, self.num_classes, self.alpha, self.beta = latent_dim, num_classes, alpha, beta
+        self.features, self.classifier, self.encoder, self.decoder = (
+            features,
+            classifier,
+            encoder,
+            decoder,
+        )
+        self.latent_dim, self.num_classes, self.alpha, self.beta = (
+            latent_dim,
+            num_classes,
+            alpha,
+            beta,
+        )
         self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
         self.register_buffer("one_hot", torch.eye(num_classes), persistent=False)
 
@@ -123,10 +133,14 @@ class M2(PartiallyLabelled):
         story.factor, story.fraction = factor, fraction
         return story
 
-    def model(self, x: Tensor | None = None, *, batch_size: int = 1, classes: Tensor | None = None) -> Tensor:
+    def model(
+        self, x: Tensor | None = None, *, batch_size: int = 1, classes: Tensor | None = None
+    ) -> Tensor:
         """p(x, y, z)."""
         with self.data_plate(x, batch_size):
-            y = pyro.sample("y", dist.OneHotCategorical(logits=self.zeros.new_zeros(self.num_classes)))
+            y = pyro.sample(
+                "y", dist.OneHotCategorical(logits=self.zeros.new_zeros(self.num_classes))
+            )
             z = pyro.sample("z", dist.Normal(self.zeros, 1.0).to_event(1))
             return pyro.sample("x", self.decoder(_beside(z, y)), obs=x)
 

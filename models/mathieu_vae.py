@@ -77,4 +77,6 @@ class MathieuVAE(ContentStyleVAE):
 
     def objective(self) -> SwapELBO:
         """The bound, and the game over swapped styles."""
-        return SwapELBO(self.critic(), self.beta, self.weight, critic_options=self.critic_options, **self.game)
+        return SwapELBO(
+            self.critic(), self.beta, self.weight, critic_options=self.critic_options, **self.game
+        )

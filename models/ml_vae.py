@@ -48,7 +48,13 @@ class MLVAE(ContentStyleVAE):
     """
 
     def __init__(
-        self, encoder: Grouped, decoder: nn.Module, *, event_dim: int = 3, beta: Weight = 1.0, warm_up: int = 0
+        self,
+        encoder: Grouped,
+        decoder: nn.Module,
+        *,
+        event_dim: int = 3,
+        beta: Weight = 1.0,
+        warm_up: int = 0,
     ) -> None:
         super().__init__(encoder, decoder, event_dim=event_dim)
         self.beta, self.warm_up = beta, warm_up

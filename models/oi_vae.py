@@ -37,7 +37,12 @@ class GroupReaders(nn.Module):
     """
 
     def __init__(
-        self, latent_dim: int, networks: Sequence[nn.Module], width: int, *, shape: Sequence[int] | None = None
+        self,
+        latent_dim: int,
+        networks: Sequence[nn.Module],
+        width: int,
+        *,
+        shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.shape = None if shape is None else tuple(shape)
@@ -52,7 +57,9 @@ class GroupReaders(nn.Module):
 
     def columns(self) -> list[Tensor]:
         """The matrices :math:`W^g`, of shape ``(width, latent_dim)``."""
-        return [weight for name, weight in self.readers.named_parameters() if name.endswith("weight")]
+        return [
+            weight for name, weight in self.readers.named_parameters() if name.endswith("weight")
+        ]
 
     def influence(self) -> Tensor:
         """The norm of the column by which each latent enters each group: ``(groups, latent_dim)``."""
@@ -98,12 +105,20 @@ class OIVAE(IsotropicVAE):
         super().__init__(encoder, decoder, latent_dim)
         net = getattr(decoder, "net", None)
         if not isinstance(net, GroupReaders):
-            raise TypeError(f"expected a decoder whose net is a GroupReaders, got {type(net).__name__}")
+            raise TypeError(
+                f"expected a decoder whose net is a GroupReaders, got {type(net).__name__}"
+            )
         self.readers, self.group_lasso, self.beta = net, group_lasso, beta
 
     @classmethod
     def for_data(
-        cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 10, groups: int = 8, **hyper: Any
+        cls,
+        data: FactorDataset,
+        networks: Networks,
+        *,
+        latent_dim: int = 10,
+        groups: int = 8,
+        **hyper: Any,
     ) -> Self:
         """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
 
@@ -119,9 +134,16 @@ class OIVAE(IsotropicVAE):
         """
         size, rest = divmod(math.prod(data.observation_shape), groups)
         if rest:
-            raise ValueError(f"{cls.__name__}: {groups} groups do not divide the features of {data.observation_shape}")
-        parts = [nn.Sequential(nn.Tanh(), nn.Linear(32, 64), nn.Tanh(), nn.Linear(64, size)) for _ in range(groups)]
-        decoder = networks.likelihood(GroupReaders(latent_dim, parts, 32, shape=data.observation_shape))
+            raise ValueError(
+                f"{cls.__name__}: {groups} groups do not divide the features of {data.observation_shape}"
+            )
+        parts = [
+            nn.Sequential(nn.Tanh(), nn.Linear(32, 64), nn.Tanh(), nn.Linear(64, size))
+            for _ in range(groups)
+        ]
+        decoder = networks.likelihood(
+            GroupReaders(latent_dim, parts, 32, shape=data.observation_shape)
+        )
         return cls(Gaussian(networks.encoder(2 * latent_dim)), decoder, latent_dim, **hyper)
 
     def objective(self) -> SparsityELBO:

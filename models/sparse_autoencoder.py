@@ -59,22 +59,30 @@ class SparseAutoencoder(GenerativeStory):
     latents = ("z",)
     ones: Tensor
 
-    def __init__(self, shape: Sequence[int], latent_dim: int, *, rate: float = 5.0, scale: float = 0.2) -> None:
+    def __init__(
+        self, shape: Sequence[int], latent_dim: int, *, rate: float = 5.0, scale: float = 0.2
+    ) -> None:
         super().__init__()
         if latent_dim < 1 or rate <= 0 or scale <= 0:
-            raise ValueError(f"expected positive latent_dim, rate and scale, got {latent_dim}, {rate} and {scale}")
+            raise ValueError(
+                f"expected positive latent_dim, rate and scale, got {latent_dim}, {rate} and {scale}"
+            )
         self.shape, self.latent_dim, self.rate, self.scale = tuple(shape), latent_dim, rate, scale
         size = math.prod(self.shape)
         self.dictionary = nn.Parameter(torch.randn(latent_dim, size))
         self.bias = nn.Parameter(torch.zeros(size))
         self.encoder = nn.Linear(size, latent_dim)
-        with torch.no_grad():  # inner products with the directions: a code that is right but for what they share
+        with (
+            torch.no_grad()
+        ):  # inner products with the directions: a code that is right but for what they share
             self.encoder.weight.copy_(self.directions())
             self.encoder.bias.zero_()
         self.register_buffer("ones", torch.ones(latent_dim), persistent=False)
 
     @classmethod
-    def for_data(cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 100, **hyper: float) -> Self:
+    def for_data(
+        cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 100, **hyper: float
+    ) -> Self:
         """A story for ``data``, which needs no networks; see :func:`~ppl_disentangle.zoo.build`."""
         return cls(data.observation_shape, latent_dim, **hyper)
 
@@ -101,7 +109,9 @@ class SparseAutoencoder(GenerativeStory):
     def check_intervention(self, name: str, value: Tensor) -> None:
         """Refuse negative amounts of a direction."""
         if name == "z" and bool((value < 0).any()):
-            raise ValueError(f"do({name!r}): expected amounts of directions, not negative, got {value.tolist()}")
+            raise ValueError(
+                f"do({name!r}): expected amounts of directions, not negative, got {value.tolist()}"
+            )
 
     def objective(self) -> BetaELBO:
         """The bound; a point has no entropy."""

@@ -77,7 +77,9 @@ class StructuredGAN(PartiallyLabelled):
     ) -> None:
         super().__init__()
         if list(encoder.groups) != ["z"] or list(encoder.classes) != ["y"]:
-            raise ValueError(f"expected a group 'z' and a class 'y', got {encoder.groups} and {encoder.classes}")
+            raise ValueError(
+                f"expected a group 'z' and a class 'y', got {encoder.groups} and {encoder.classes}"
+            )
         self.encoder, self.decoder, self.critics = encoder, generator, critics
         self.read_class, self.read_style, self.alpha = read_class, read_style, alpha
         self.critic_options, self.game = critic_options, dict(game or {})
@@ -120,10 +122,14 @@ class StructuredGAN(PartiallyLabelled):
         story.factor, story.fraction = factor, fraction
         return story
 
-    def model(self, x: Tensor | None = None, *, batch_size: int = 1, classes: Tensor | None = None) -> Tensor:
+    def model(
+        self, x: Tensor | None = None, *, batch_size: int = 1, classes: Tensor | None = None
+    ) -> Tensor:
         """p(x, y, z); x itself is only compared with what is drawn."""
         with self.data_plate(x, batch_size):
-            y = pyro.sample("y", dist.OneHotCategorical(logits=self.zeros.new_zeros(self.encoder.classes["y"])))
+            y = pyro.sample(
+                "y", dist.OneHotCategorical(logits=self.zeros.new_zeros(self.encoder.classes["y"]))
+            )
             z = pyro.sample("z", dist.Normal(self.zeros, 1.0).to_event(1))
             return pyro.sample("x", self.decoder(torch.cat([z, y], -1)), obs=x)
 

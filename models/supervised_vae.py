@@ -73,9 +73,16 @@ class SupervisedVAE(IsotropicVAE):
     ) -> None:
         super().__init__(encoder, decoder, latent_dim)
         if len(names) > latent_dim or label_scale <= 0:
-            raise ValueError(f"expected at most {latent_dim} names and label_scale > 0, got {names} and {label_scale}")
+            raise ValueError(
+                f"expected at most {latent_dim} names and label_scale > 0, got {names} and {label_scale}"
+            )
         check_names(names, "x", "z", "data")
-        self.columns, self.label_scale, self.beta, self.warm_up = tuple(names), label_scale, beta, warm_up
+        self.columns, self.label_scale, self.beta, self.warm_up = (
+            tuple(names),
+            label_scale,
+            beta,
+            warm_up,
+        )
         others = (f"z[{i}]" for i in range(len(names), latent_dim))
         self.coordinate_names = {"z": (*names, *others)}
 
@@ -84,7 +91,13 @@ class SupervisedVAE(IsotropicVAE):
 
     @classmethod
     def for_data(
-        cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 10, fraction: float = 1.0, **hyper: Any
+        cls,
+        data: FactorDataset,
+        networks: Networks,
+        *,
+        latent_dim: int = 10,
+        fraction: float = 1.0,
+        **hyper: Any,
     ) -> Self:
         """A story with fresh networks for ``data``, whose factors it names; see :func:`~ppl_disentangle.zoo.build`.
 
@@ -115,7 +128,9 @@ class SupervisedVAE(IsotropicVAE):
         mean, scale = labels[known].mean(0), labels[known].std(0).clamp(min=1e-6)
         return with_conditions(data, labels=(labels - mean) / scale)
 
-    def model(self, x: Tensor | None = None, *, batch_size: int = 1, labels: Tensor | None = None) -> Tensor:
+    def model(
+        self, x: Tensor | None = None, *, batch_size: int = 1, labels: Tensor | None = None
+    ) -> Tensor:
         """p(x, labels, z). ``labels``: ``(batch, len(columns))``, NaN where unknown."""
         with self.data_plate(x, batch_size):
             z = pyro.sample("z", dist.Normal(self.zeros, 1.0).to_event(1))
@@ -130,7 +145,9 @@ class SupervisedVAE(IsotropicVAE):
     def _checked(self, labels: Tensor) -> Tensor:
         if labels.dim() != 2 or labels.shape[-1] != len(self.columns):
             columns, shape = list(self.columns), tuple(labels.shape)
-            raise ValueError(f"expected labels of {columns}, (batch, {len(columns)}), got shape {shape}")
+            raise ValueError(
+                f"expected labels of {columns}, (batch, {len(columns)}), got shape {shape}"
+            )
         return labels
 
     def objective(self) -> BetaELBO:

@@ -82,7 +82,12 @@ class TwoDomainVAE(GenerativeStory):
         super().__init__()
         encoder.check_groups(*self.latents)
         self.encoder, self.decoder = encoder, decoder
-        self.beta, self.weight, self.cross_cycle, self.critic_options = beta, weight, cross_cycle, critic_options
+        self.beta, self.weight, self.cross_cycle, self.critic_options = (
+            beta,
+            weight,
+            cross_cycle,
+            critic_options,
+        )
         self.centres = nn.Parameter(torch.randn(2, encoder.groups["attribute"]))
         self.register_buffer("zeros", torch.zeros(encoder.groups["content"]), persistent=False)
 
@@ -119,7 +124,9 @@ class TwoDomainVAE(GenerativeStory):
                 f"{cls.__name__} needs a factor that tells domains: {data.name} has {varying}, not {factor!r}"
             )
         dim = content_dim + attribute_dim
-        encoder = Grouped(networks.encoder(2 * dim), {"content": content_dim, "attribute": attribute_dim})
+        encoder = Grouped(
+            networks.encoder(2 * dim), {"content": content_dim, "attribute": attribute_dim}
+        )
         story = cls(encoder, networks.decoder(dim), **hyper)
         story.factor = factor or varying[0]
         return story
@@ -130,7 +137,9 @@ class TwoDomainVAE(GenerativeStory):
         size = data.factor_sizes[data.factor_names.index(self.factor)]
         return with_conditions(data, domain=(classes >= size / 2).float())
 
-    def model(self, x: Tensor | None = None, *, batch_size: int = 1, domain: Tensor | None = None) -> Tensor:
+    def model(
+        self, x: Tensor | None = None, *, batch_size: int = 1, domain: Tensor | None = None
+    ) -> Tensor:
         """p(x, c, a)."""
         with self.data_plate(x, batch_size):
             content = pyro.sample("content", dist.Normal(self.zeros, 1.0).to_event(1))
@@ -143,7 +152,9 @@ class TwoDomainVAE(GenerativeStory):
             even = dist.Categorical(logits=torch.zeros_like(self.centres[:, 0]))
             return dist.MixtureSameFamily(even, dist.Normal(self.centres, 1.0).to_event(1))
         if domain.dim() != 2 or domain.shape[-1] != 1:
-            raise ValueError(f"expected domains of shape (batch, 1), 0 or 1, got {tuple(domain.shape)}")
+            raise ValueError(
+                f"expected domains of shape (batch, 1), 0 or 1, got {tuple(domain.shape)}"
+            )
         return dist.Normal(torch.lerp(self.centres[0], self.centres[1], domain), 1.0).to_event(1)
 
     def guide(self, x: Tensor, *, domain: Tensor | None = None) -> None:
@@ -152,7 +163,9 @@ class TwoDomainVAE(GenerativeStory):
             content, attribute = (pyro.sample(name, q) for name, q in self.encoder(x).items())
             if domain is not None:
                 state_auxiliary("domain_of", domain[:, 0], event_dim=0)
-                pyro.factor("cross_cycle", -self.carried_back(x, content, attribute), has_rsample=True)
+                pyro.factor(
+                    "cross_cycle", -self.carried_back(x, content, attribute), has_rsample=True
+                )
 
     def carried_back(self, x: Tensor, content: Tensor, attribute: Tensor) -> Tensor:
         """log p(x | the content that is left when it was drawn with the attributes of the datum before)."""
@@ -170,4 +183,6 @@ class TwoDomainVAE(GenerativeStory):
         critic = critic_network(self.encoder.groups["content"], hidden=256, layers=3)
         weights = {"cross_cycle": self.cross_cycle}
         options = self.critic_options
-        return DomainELBO(critic, "content", self.beta, self.weight, factors=weights, critic_options=options)
+        return DomainELBO(
+            critic, "content", self.beta, self.weight, factors=weights, critic_options=options
+        )

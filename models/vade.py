@@ -81,9 +81,16 @@ class VaDE(GenerativeStory):
         self.beta, self.warm_up = beta, warm_up
 
     @classmethod
-    def for_data(cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 10, **hyper: Any) -> Self:
+    def for_data(
+        cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 10, **hyper: Any
+    ) -> Self:
         """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`."""
-        return cls(Gaussian(networks.encoder(2 * latent_dim)), networks.decoder(latent_dim), latent_dim, **hyper)
+        return cls(
+            Gaussian(networks.encoder(2 * latent_dim)),
+            networks.decoder(latent_dim),
+            latent_dim,
+            **hyper,
+        )
 
     def prior(self) -> dist.MixtureSameFamily:
         """p(z)."""
@@ -104,7 +111,10 @@ class VaDE(GenerativeStory):
     def clusters(self, x: Tensor, *, num_samples: int = 10) -> Tensor:
         r"""Probabilities of the clusters of each datum, :math:`\mathbb E_{q(z \mid x)} p(c \mid z)`: ``(batch, c)``."""
         z, prior = self.encoder(x).sample((num_samples,)), self.prior()
-        logits = prior.component_distribution.log_prob(z[..., None, :]) + prior.mixture_distribution.logits
+        logits = (
+            prior.component_distribution.log_prob(z[..., None, :])
+            + prior.mixture_distribution.logits
+        )
         return logits.softmax(-1).mean(0)
 
     def objective(self) -> BetaELBO:

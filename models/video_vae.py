@@ -78,7 +78,12 @@ class VideoVAE(GenerativeStory):
         encoder.check_groups(*self.latents)
         if length_scale <= 0:
             raise ValueError(f"expected length_scale > 0, got {length_scale}")
-        self.encoder, self.decoder, self.event_dim, self.length_scale = encoder, decoder, event_dim, length_scale
+        self.encoder, self.decoder, self.event_dim, self.length_scale = (
+            encoder,
+            decoder,
+            event_dim,
+            length_scale,
+        )
         self.beta, self.warm_up = beta, warm_up
         self.register_buffer("zeros", torch.zeros(()), persistent=False)
 
@@ -131,14 +136,22 @@ class VideoVAE(GenerativeStory):
         """p(x, s, p)."""
         sizes, frames = self.encoder.groups, self._frames(x)
         with self.data_plate(x, batch_size):
-            identity = pyro.sample("identity", dist.Normal(self.zeros.expand(sizes["identity"]), 1.0).to_event(1))
+            identity = pyro.sample(
+                "identity", dist.Normal(self.zeros.expand(sizes["identity"]), 1.0).to_event(1)
+            )
             if frames is None:
-                pose = pyro.sample("pose", dist.Normal(self.zeros.expand(sizes["pose"]), 1.0).to_event(1))
+                pose = pyro.sample(
+                    "pose", dist.Normal(self.zeros.expand(sizes["pose"]), 1.0).to_event(1)
+                )
                 return pyro.sample("x", self.decoder(torch.cat([identity, pose], -1)), obs=x)
-            motion = dist.MultivariateNormal(self.zeros.expand(sizes["pose"], frames), self.covariance(frames))
+            motion = dist.MultivariateNormal(
+                self.zeros.expand(sizes["pose"], frames), self.covariance(frames)
+            )
             pose = pyro.sample("pose", motion.to_event(1)).transpose(-1, -2)
             identity = identity.unsqueeze(-2).expand(*pose.shape[:-1], -1)
-            return pyro.sample("x", self.decoder(torch.cat([identity, pose], -1)).to_event(1), obs=x)
+            return pyro.sample(
+                "x", self.decoder(torch.cat([identity, pose], -1)).to_event(1), obs=x
+            )
 
     def guide(self, x: Tensor) -> None:
         """q(s | all frames), q(p | x) of each frame."""
@@ -150,7 +163,9 @@ class VideoVAE(GenerativeStory):
                     pyro.sample(name, posterior[name])
                 return
             q = {name: p.base_dist for name, p in posterior.items()}
-            shaped = {n: [t.unflatten(0, (frames, -1)) for t in (p.loc, p.scale)] for n, p in q.items()}
+            shaped = {
+                n: [t.unflatten(0, (frames, -1)) for t in (p.loc, p.scale)] for n, p in q.items()
+            }
             pyro.sample("identity", product_of_members(dist.Normal(*shaped["identity"])))
             loc, scale = (t.permute(1, 2, 0) for t in shaped["pose"])
             pyro.sample("pose", dist.Normal(loc, scale).to_event(2))

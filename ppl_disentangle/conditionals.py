@@ -110,7 +110,9 @@ class Gaussian(Conditional):
     def distribution(self, output: Tensor, event_dim: int) -> TorchDistribution:
         """Normal over half of the outputs."""
         if output.shape[-1] % 2:
-            raise ValueError(f"expected an even number of outputs (means, log variances), got {output.shape[-1]}")
+            raise ValueError(
+                f"expected an even number of outputs (means, log variances), got {output.shape[-1]}"
+            )
         loc, log_variance = output.chunk(2, -1)
         return dist.Normal(loc, (0.5 * log_variance).exp()).to_event(event_dim)
 
@@ -202,10 +204,19 @@ class Grouped(nn.Module):
         super().__init__()
         classes = classes or {}
         if not groups and not classes or groups.keys() & classes.keys():
-            raise ValueError(f"expected names for each latent, got groups {dict(groups)} and classes {dict(classes)}")
+            raise ValueError(
+                f"expected names for each latent, got groups {dict(groups)} and classes {dict(classes)}"
+            )
         if min([*groups.values(), *classes.values()]) < 1 or temperature <= 0:
-            raise ValueError(f"expected positive sizes and temperature, got {groups}, {classes} and {temperature}")
-        self.net, self.groups, self.classes, self.temperature = net, dict(groups), dict(classes), temperature
+            raise ValueError(
+                f"expected positive sizes and temperature, got {groups}, {classes} and {temperature}"
+            )
+        self.net, self.groups, self.classes, self.temperature = (
+            net,
+            dict(groups),
+            dict(classes),
+            temperature,
+        )
 
     def check_groups(self, *names: str) -> None:
         """Raise a ValueError unless it has these groups, in this order, and no classes."""
@@ -218,10 +229,14 @@ class Grouped(nn.Module):
         output = at_least_single(_output(self.net, x))
         dim, sizes = sum(self.groups.values()), list(self.classes.values())
         if output.shape[-1] != 2 * dim + sum(sizes):
-            raise ValueError(f"expected a network with {2 * dim + sum(sizes)} outputs, got {output.shape[-1]}")
+            raise ValueError(
+                f"expected a network with {2 * dim + sum(sizes)} outputs, got {output.shape[-1]}"
+            )
         locs, log_variances, *logits = output.split([dim, dim, *sizes], -1)
         widths = list(self.groups.values())
-        parts = zip(self.groups, locs.split(widths, -1), log_variances.split(widths, -1), strict=True)
+        parts = zip(
+            self.groups, locs.split(widths, -1), log_variances.split(widths, -1), strict=True
+        )
         normal = {name: dist.Normal(loc, (0.5 * log).exp()).to_event(1) for name, loc, log in parts}
         temperature = output.new_tensor(self.temperature)
         relaxed = {

@@ -21,7 +21,9 @@ __all__ = ["as_dag", "effect_report", "parents", "topological_order"]
 
 
 def as_dag(
-    graph: nx.DiGraph | str | Path | np.ndarray | pd.DataFrame, *, nodes: Sequence[str] | None = None
+    graph: nx.DiGraph | str | Path | np.ndarray | pd.DataFrame,
+    *,
+    nodes: Sequence[str] | None = None,
 ) -> nx.DiGraph:
     """A directed acyclic graph of named nodes.
 
@@ -47,9 +49,13 @@ def as_dag(
     read_graph = _read(graph, names)
     for node in read_graph.nodes:
         if not isinstance(node, str):
-            raise TypeError(f"expected nodes with names, got {node!r} of type {type(node).__name__}")
+            raise TypeError(
+                f"expected nodes with names, got {node!r} of type {type(node).__name__}"
+            )
         if not node.isidentifier():
-            raise ValueError(f"expected a node's name to be letters, digits and underscores, got {node!r}")
+            raise ValueError(
+                f"expected a node's name to be letters, digits and underscores, got {node!r}"
+            )
     unknown = [] if names is None else sorted(set(read_graph.nodes) - set(names))
     if unknown:
         raise ValueError(f"no node named {unknown[0]!r}; the nodes are {names}")
@@ -119,11 +125,15 @@ def effect_report(dag: nx.DiGraph, cause: str, effect: str) -> dict[str, Any]:
     backdoor.remove_edges_from(list(dag.out_edges(cause)))
     without_cause = dag.subgraph(n for n in dag if n != cause)
     forbidden = nx.descendants(dag, cause) | {cause, effect}
-    separator = nx.find_minimal_d_separator(backdoor, {cause}, {effect}, restricted=set(dag) - forbidden)
+    separator = nx.find_minimal_d_separator(
+        backdoor, {cause}, {effect}, restricted=set(dag) - forbidden
+    )
     return {
         "has_effect": nx.has_path(dag, cause, effect),
         "paths": sorted(nx.all_simple_paths(dag, cause, effect)),
-        "confounders": sorted(n for n in nx.ancestors(dag, cause) - {effect} if nx.has_path(without_cause, n, effect)),
+        "confounders": sorted(
+            n for n in nx.ancestors(dag, cause) - {effect} if nx.has_path(without_cause, n, effect)
+        ),
         "adjustment_set": None if separator is None else sorted(separator),
         "independent": nx.is_d_separator(dag, {cause}, {effect}, set()),
     }
@@ -140,7 +150,9 @@ def _unique(names: Iterable[str]) -> list[str]:
 def _read(graph: Any, names: list[str] | None) -> nx.DiGraph:
     if isinstance(graph, nx.DiGraph):
         return nx.DiGraph(graph)  # a multigraph has keys beside its edges
-    if isinstance(graph, Path) or (isinstance(graph, str) and "->" not in graph and Path(graph).suffix in _READERS):
+    if isinstance(graph, Path) or (
+        isinstance(graph, str) and "->" not in graph and Path(graph).suffix in _READERS
+    ):
         path = Path(graph)
         if path.suffix not in _READERS:
             raise ValueError(f"expected a file of type {', '.join(_READERS)}, got {path}")
@@ -156,13 +168,17 @@ def _read(graph: Any, names: list[str] | None) -> nx.DiGraph:
     if hasattr(graph, "columns") and hasattr(graph, "index"):
         return _from_frame(graph)
     kind = type(graph).__name__
-    raise TypeError(f"expected a networkx.DiGraph, edges as text, a path or an adjacency matrix, got {kind}")
+    raise TypeError(
+        f"expected a networkx.DiGraph, edges as text, a path or an adjacency matrix, got {kind}"
+    )
 
 
 def _from_text(text: str) -> nx.DiGraph:
     graph = nx.DiGraph()
     for statement in filter(None, (s.strip() for s in re.split(r"[;\n]", text))):
-        steps = [_unique(name.strip() for name in step.split(",")) for step in statement.split("->")]
+        steps = [
+            _unique(name.strip() for name in step.split(",")) for step in statement.split("->")
+        ]
         if not all(name for step in steps for name in step):
             raise ValueError(f"expected edges such as 'a -> b', got {statement!r}")
         graph.add_nodes_from(itertools.chain(*steps))
@@ -173,7 +189,9 @@ def _from_text(text: str) -> nx.DiGraph:
 
 def _from_matrix(matrix: np.ndarray, names: list[str]) -> nx.DiGraph:
     if matrix.shape != (len(names), len(names)):
-        raise ValueError(f"expected an adjacency matrix of shape {(len(names), len(names))}, got {matrix.shape}")
+        raise ValueError(
+            f"expected an adjacency matrix of shape {(len(names), len(names))}, got {matrix.shape}"
+        )
     if not np.isfinite(matrix).all():
         raise ValueError("the adjacency matrix is not finite")
     graph = nx.DiGraph()
@@ -185,7 +203,9 @@ def _from_matrix(matrix: np.ndarray, names: list[str]) -> nx.DiGraph:
 def _from_frame(frame: pd.DataFrame) -> nx.DiGraph:
     rows, columns = _unique(frame.index), _unique(frame.columns)
     if rows != columns:
-        raise ValueError(f"expected the same nodes as rows and as columns, got {rows} and {columns}")
+        raise ValueError(
+            f"expected the same nodes as rows and as columns, got {rows} and {columns}"
+        )
     return _from_matrix(frame.to_numpy(dtype=float), rows)
 
 

@@ -40,8 +40,14 @@ def pytorch_port_encoder(outputs: int, *, channels: int = 1) -> nn.Sequential:
     It leaves the plateau at the beginning of training much earlier.
     """
     widths = (channels, 32, 32, 64, 64)
-    convolutions = (m for i, o in zip(widths, widths[1:], strict=False) for m in (nn.Conv2d(i, o, 4, 2, 1), nn.ReLU()))
-    return channels_last(nn.Sequential(*convolutions, nn.Flatten(), *_dense((1024, 256, outputs), nn.ReLU)))
+    convolutions = (
+        m
+        for i, o in zip(widths, widths[1:], strict=False)
+        for m in (nn.Conv2d(i, o, 4, 2, 1), nn.ReLU())
+    )
+    return channels_last(
+        nn.Sequential(*convolutions, nn.Flatten(), *_dense((1024, 256, outputs), nn.ReLU))
+    )
 
 
 def pytorch_port_decoder(latent_dim: int, *, channels: int = 1) -> nn.Sequential:
@@ -102,8 +108,14 @@ def burgess_encoder(outputs: int, *, channels: int = 1) -> nn.Sequential:
         [1] Burgess et al., 2018. https://arxiv.org/abs/1804.03599
     """
     widths = (channels, 32, 32, 32, 32)
-    convolutions = (m for i, o in zip(widths, widths[1:], strict=False) for m in (nn.Conv2d(i, o, 4, 2, 1), nn.ReLU()))
-    return channels_last(nn.Sequential(*convolutions, nn.Flatten(), *_dense((512, 256, 256, outputs), nn.ReLU)))
+    convolutions = (
+        m
+        for i, o in zip(widths, widths[1:], strict=False)
+        for m in (nn.Conv2d(i, o, 4, 2, 1), nn.ReLU())
+    )
+    return channels_last(
+        nn.Sequential(*convolutions, nn.Flatten(), *_dense((512, 256, 256, outputs), nn.ReLU))
+    )
 
 
 def burgess_decoder(latent_dim: int, *, channels: int = 1) -> nn.Sequential:
@@ -112,20 +124,30 @@ def burgess_decoder(latent_dim: int, *, channels: int = 1) -> nn.Sequential:
     References:
         [1] Burgess et al., 2018. https://arxiv.org/abs/1804.03599
     """
-    layers: list[nn.Module] = [*_dense((latent_dim, 256, 256, 512), nn.ReLU), nn.ReLU(), nn.Unflatten(1, (32, 4, 4))]
+    layers: list[nn.Module] = [
+        *_dense((latent_dim, 256, 256, 512), nn.ReLU),
+        nn.ReLU(),
+        nn.Unflatten(1, (32, 4, 4)),
+    ]
     for _ in range(2):
         layers += [nn.ConvTranspose2d(32, 32, 4, 2, 1), nn.ReLU()]
-    return channels_last(nn.Sequential(*layers, Upsampling(32, 32), nn.ReLU(), Upsampling(32, channels)))
+    return channels_last(
+        nn.Sequential(*layers, Upsampling(32, 32), nn.ReLU(), Upsampling(32, channels))
+    )
 
 
-def mlp_encoder(outputs: int, *, shape: Sequence[int] = (1, 64, 64), hidden: int = 1200) -> nn.Sequential:
+def mlp_encoder(
+    outputs: int, *, shape: Sequence[int] = (1, 64, 64), hidden: int = 1200
+) -> nn.Sequential:
     """Two layers of ``hidden`` ReLU units on flattened observations of ``shape``; 1200 units in [1, 2].
 
     References:
         [1] Higgins et al., 2017. https://openreview.net/forum?id=Sy2fzU9gl
         [2] Chen et al., 2018. https://arxiv.org/abs/1802.04942
     """
-    return nn.Sequential(nn.Flatten(), *_dense((math.prod(shape), hidden, hidden, outputs), nn.ReLU))
+    return nn.Sequential(
+        nn.Flatten(), *_dense((math.prod(shape), hidden, hidden, outputs), nn.ReLU)
+    )
 
 
 def mlp_decoder(
@@ -157,7 +179,11 @@ class Upsampling(nn.ConvTranspose2d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """From ``(batch, inputs, rows, columns)`` to ``(batch, outputs, 2 * rows, 2 * columns)``."""
-        if x.device.type != "cpu" or x.dim() != 4 or not x.is_contiguous(memory_format=torch.channels_last):
+        if (
+            x.device.type != "cpu"
+            or x.dim() != 4
+            or not x.is_contiguous(memory_format=torch.channels_last)
+        ):
             return super().forward(x, output_size)
         # A block lies around a corner of four inputs. Of the kernel's rows 0..3, its upper pixels have 2 for the inputs
         # above the corner and 0 for those below, the lower pixels 3 and 1; columns likewise.
@@ -165,7 +191,12 @@ class Upsampling(nn.ConvTranspose2d):
         taps = halves.permute(3, 5, 1, 0, 2, 4).flatten(0, 2)
         bias = None if self.bias is None else self.bias.repeat(4)
         blocks = F.conv2d(x, taps, bias, padding=1).movedim(1, -1)
-        pixels = blocks.unflatten(-1, (2, 2, self.out_channels)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        pixels = (
+            blocks.unflatten(-1, (2, 2, self.out_channels))
+            .transpose(2, 3)
+            .flatten(3, 4)
+            .flatten(1, 2)
+        )
         return pixels[:, 1:-1, 1:-1].movedim(-1, 1)
 
 
@@ -256,7 +287,9 @@ class Networks:
     def generator(self, inputs: int) -> Deterministic:
         """A point for h of shape ``(batch, inputs)``: what the likelihood's mean would be."""
         net = self._to_observations(inputs)
-        return Deterministic(net if self.likelihood is GaussianLearnedScale else nn.Sequential(net, nn.Sigmoid()))
+        return Deterministic(
+            net if self.likelihood is GaussianLearnedScale else nn.Sequential(net, nn.Sigmoid())
+        )
 
     def _to_observations(self, inputs: int) -> nn.Module:
         if self.kind in PAIRS:

@@ -41,13 +41,19 @@ def code_names(story: GenerativeStory, site: str, size: int | None) -> tuple[str
     """
     if size is None:
         return (site,)
-    names = tuple(story.coordinate_names.get(site, ())) or tuple(f"{site}[{i}]" for i in range(size))
+    names = tuple(story.coordinate_names.get(site, ())) or tuple(
+        f"{site}[{i}]" for i in range(size)
+    )
     if len(names) != size:
-        raise ValueError(f"latent {site!r} has {size} coordinates, coordinate_names has {len(names)}: {names}")
+        raise ValueError(
+            f"latent {site!r} has {size} coordinates, coordinate_names has {len(names)}: {names}"
+        )
     return names
 
 
-def all_code_names(story: GenerativeStory, parts: Mapping[str, TorchDistribution]) -> tuple[str, ...]:
+def all_code_names(
+    story: GenerativeStory, parts: Mapping[str, TorchDistribution]
+) -> tuple[str, ...]:
     """Names of all coordinates of a representation, in order."""
     names: list[str] = []
     for name, q in parts.items():
@@ -67,7 +73,9 @@ def encoder(
     def codes(observations: Tensor) -> Tensor:
         with evaluating(story, precision) as device:
             parts = story.representation(data.to_float(observations.to(device))).values()
-            return torch.cat([q.mean.float().reshape(len(observations), -1) for q in parts], -1).cpu()
+            return torch.cat(
+                [q.mean.float().reshape(len(observations), -1) for q in parts], -1
+            ).cpu()
 
     return codes
 
@@ -96,11 +104,15 @@ def encode(
             parts = story.representation(x)
             names = all_code_names(story, parts)
             for kept, statistic in ((means, "mean"), (scales, "stddev")):
-                columns = [at_least_single(getattr(q, statistic)).reshape(len(x), -1) for q in parts.values()]
+                columns = [
+                    at_least_single(getattr(q, statistic)).reshape(len(x), -1)
+                    for q in parts.values()
+                ]
                 kept.append(torch.cat(columns, -1).cpu())
     dims = ("data", "code")
     return xr.Dataset(
-        {"mean": (dims, torch.cat(means).numpy()), "scale": (dims, torch.cat(scales).numpy())}, {"code": list(names)}
+        {"mean": (dims, torch.cat(means).numpy()), "scale": (dims, torch.cat(scales).numpy())},
+        {"code": list(names)},
     )
 
 
@@ -132,5 +144,7 @@ def reconstruct(story: GenerativeStory, x: Tensor, **conditions: Tensor) -> Tens
     """
     story = story_of(story)
     with evaluating(story) as device:
-        means = story.latent_means(x.to(device), **{name: value.to(device) for name, value in conditions.items()})
+        means = story.latent_means(
+            x.to(device), **{name: value.to(device) for name, value in conditions.items()}
+        )
     return decode(story, means)

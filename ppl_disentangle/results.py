@@ -15,7 +15,14 @@ from torch import Tensor
 from ppl_disentangle.data import CausalDataset, FactorDataset
 from ppl_disentangle.data.batches import conditioned_batches
 from ppl_disentangle.representation import code_names, observation_dims
-from ppl_disentangle.sites import Site, data_plate, deterministic_sites, observed_sites, paired_traces, sampled_sites
+from ppl_disentangle.sites import (
+    Site,
+    data_plate,
+    deterministic_sites,
+    observed_sites,
+    paired_traces,
+    sampled_sites,
+)
 from ppl_disentangle.story import GenerativeStory, evaluating, story_of
 
 __all__ = ["to_arviz", "to_datatree"]
@@ -71,7 +78,8 @@ def to_datatree(
     if history is not None:
         tree["fit"] = history
     tree = {
-        name: group.assign_coords(data=index.numpy()) if "data" in group.dims else group for name, group in tree.items()
+        name: group.assign_coords(data=index.numpy()) if "data" in group.dims else group
+        for name, group in tree.items()
     }
     return xr.DataTree.from_dict(tree | groups)
 
@@ -99,14 +107,19 @@ def _draw(
             story.model, story.guide, (x,), told, reparameterised=False, matched=story.has_bound
         )
         drawn = deterministic_sites(model_trace) | sampled_sites(guide_trace)
-        latents, observed = {name: drawn[name] for name in story.latents}, observed_sites(model_trace)
+        latents, observed = (
+            {name: drawn[name] for name in story.latents},
+            observed_sites(model_trace),
+        )
     plate = data_plate(observed.values())
     return {
         "latents": {name: _latent(story, site) for name, site in latents.items()},
         "observed": {name: _observation(name, site.value) for name, site in observed.items()},
         "means": {name: _observation(name, mean) for name, mean in _means(observed).items()},
         "log_likelihood": {
-            name: _labelled(site.per_datum(site.log_prob(), plate) if plate else site.log_prob(), ("data",))
+            name: _labelled(
+                site.per_datum(site.log_prob(), plate) if plate else site.log_prob(), ("data",)
+            )
             for name, site in observed.items()
         },
     }
@@ -115,9 +128,13 @@ def _draw(
 def _latent(story: GenerativeStory, site: Site) -> xr.DataArray:
     shape = site.fn.event_shape
     if len(shape) != 1:
-        return _labelled(site.value, ("data", *(f"{site.name}_dim_{i}" for i in range(site.value.dim() - 1))))
+        return _labelled(
+            site.value, ("data", *(f"{site.name}_dim_{i}" for i in range(site.value.dim() - 1)))
+        )
     dim = f"{site.name}_coordinate"
-    return _labelled(site.value, ("data", dim)).assign_coords({dim: list(code_names(story, site.name, shape[0]))})
+    return _labelled(site.value, ("data", dim)).assign_coords(
+        {dim: list(code_names(story, site.name, shape[0]))}
+    )
 
 
 def _means(sites: Mapping[str, Site]) -> dict[str, Tensor]:
@@ -146,7 +163,9 @@ def _dataset(draws: list[Mapping[str, xr.DataArray]]) -> xr.Dataset:
 
 def _factors(data: FactorDataset, index: Tensor) -> xr.Dataset:
     if isinstance(data, CausalDataset):
-        return xr.Dataset({n: ("data", v.numpy()) for n, v in zip(data.names, data.values[index].T, strict=True)})
+        return xr.Dataset(
+            {n: ("data", v.numpy()) for n, v in zip(data.names, data.values[index].T, strict=True)}
+        )
     classes = data.factors(index)
     return xr.Dataset(
         {

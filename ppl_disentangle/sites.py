@@ -78,7 +78,9 @@ class Site:
         """
         scale = math.prod(p.full_size / p.size for p in self.plates if p.name != plate.name)
         values = scale_and_mask(values, scale, self.mask)
-        values = values.expand(torch.broadcast_shapes(values.shape, (plate.size,) + (1,) * (-1 - plate.dim)))
+        values = values.expand(
+            torch.broadcast_shapes(values.shape, (plate.size,) + (1,) * (-1 - plate.dim))
+        )
         return values.movedim(plate.dim, 0).flatten(1).sum(1) if values.dim() > 1 else values
 
 
@@ -93,7 +95,11 @@ def _site(node: dict[str, Any]) -> Site:
 
 def _sample_nodes(trace: Trace) -> Iterable[dict[str, Any]]:
     for node in trace.nodes.values():
-        if node["type"] == "sample" and not site_is_subsample(node) and not node["infer"].get("_deterministic"):
+        if (
+            node["type"] == "sample"
+            and not site_is_subsample(node)
+            and not node["infer"].get("_deterministic")
+        ):
             yield node
 
 
@@ -138,11 +144,20 @@ def latent_sites(model_trace: Trace, guide_trace: Trace) -> list[tuple[Site, Sit
         ValueError: one side samples a latent that the other lacks, or their event shapes differ.
     """
     guide, model = sampled_sites(guide_trace), sampled_sites(model_trace)
-    for here, there, names, others in (("guide", "model", guide, model), ("model", "guide", model, guide)):
+    for here, there, names, others in (
+        ("guide", "model", guide, model),
+        ("model", "guide", model, guide),
+    ):
         for name, site in names.items():
             if name not in others:
-                way_out = "; nothing is enumerated here: marginalise it" if site.fn.has_enumerate_support else ""
-                raise ValueError(f"the {here} samples {name!r}, the {there} does not; it has {list(others)}{way_out}")
+                way_out = (
+                    "; nothing is enumerated here: marginalise it"
+                    if site.fn.has_enumerate_support
+                    else ""
+                )
+                raise ValueError(
+                    f"the {here} samples {name!r}, the {there} does not; it has {list(others)}{way_out}"
+                )
     for name, q in guide.items():
         if q.fn.event_shape != model[name].fn.event_shape:
             raise ValueError(
@@ -162,7 +177,9 @@ def data_plate(sites: Iterable[Site], name: str = "data") -> Plate | None:
     if name in plates:
         return plates[name]
     if len(plates) > 1:
-        raise ValueError(f"which plate is over the data? There are {sorted(plates)}, none is called {name!r}")
+        raise ValueError(
+            f"which plate is over the data? There are {sorted(plates)}, none is called {name!r}"
+        )
     return next(iter(plates.values()), None)
 
 
@@ -185,7 +202,11 @@ def paired_traces(
     guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
     model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
     if matched and is_validation_enabled():
-        _check(prune_subsample_sites(model_trace), prune_subsample_sites(guide_trace), max_plate_nesting)
+        _check(
+            prune_subsample_sites(model_trace),
+            prune_subsample_sites(guide_trace),
+            max_plate_nesting,
+        )
         if reparameterised:
             check_reparameterised(sampled_sites(guide_trace).values())
     return model_trace, guide_trace
@@ -198,9 +219,13 @@ def returned_site(model_trace: Trace) -> Site:
         ValueError: there is none.
     """
     returned = returned_value(model_trace)
-    found = next((site for site in sampled_sites(model_trace).values() if site.value is returned), None)
+    found = next(
+        (site for site in sampled_sites(model_trace).values() if site.value is returned), None
+    )
     if found is None:
-        raise ValueError(f"expected a model that returns the value of its observed site, got {type(returned).__name__}")
+        raise ValueError(
+            f"expected a model that returns the value of its observed site, got {type(returned).__name__}"
+        )
     return found
 
 
@@ -215,13 +240,20 @@ def returned_value(trace: Trace) -> Any:
 
 
 def with_sites(
-    trace: Trace, sites: Mapping[str, Site], *, data: Tensor | None = None, returned: Tensor | None = None
+    trace: Trace,
+    sites: Mapping[str, Site],
+    *,
+    data: Tensor | None = None,
+    returned: Tensor | None = None,
 ) -> Trace:
     """A copy of ``trace`` with other sites in the place of some, other data, and another value that it returned."""
     changed = trace.copy()
     for name, site in sites.items():
         sizes = {plate.name: plate.size for plate in site.plates}
-        frames = tuple(f._replace(size=sizes.get(f.name, f.size)) for f in trace.nodes[name]["cond_indep_stack"])
+        frames = tuple(
+            f._replace(size=sizes.get(f.name, f.size))
+            for f in trace.nodes[name]["cond_indep_stack"]
+        )
         fields = {"fn": site.fn, "value": site.value, "scale": site.scale, "mask": site.mask}
         changed.nodes[name] = trace.nodes[name] | fields | {"cond_indep_stack": frames}
     if data is not None:
@@ -257,7 +289,10 @@ def _check_range(site: Site) -> None:
     fn = site.fn
     while isinstance(fn, Independent):
         fn = fn.base_dist
-    if isinstance(fn, Bernoulli | ContinuousBernoulli) and not ((site.value >= 0) & (site.value <= 1)).all():
+    if (
+        isinstance(fn, Bernoulli | ContinuousBernoulli)
+        and not ((site.value >= 0) & (site.value <= 1)).all()
+    ):
         low, high = site.value.min().item(), site.value.max().item()
         raise ValueError(
             f"observed site {site.name!r}: {type(fn).__name__} takes values in [0, 1], got {low:g} to {high:g}; rescale"

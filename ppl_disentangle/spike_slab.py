@@ -9,7 +9,13 @@ import torch
 from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints, kl_divergence, register_kl
-from torch.distributions.utils import broadcast_all, clamp_probs, lazy_property, logits_to_probs, probs_to_logits
+from torch.distributions.utils import (
+    broadcast_all,
+    clamp_probs,
+    lazy_property,
+    logits_to_probs,
+    probs_to_logits,
+)
 from torch.nn.functional import logsigmoid
 
 __all__ = ["SpikeAndSlab"]
@@ -140,4 +146,6 @@ def _kl_spike_and_slab(q: SpikeAndSlab, p: SpikeAndSlab) -> Tensor:
 
 @register_kl(SpikeAndSlab, torch.distributions.Normal)
 def _kl_spike_and_slab_normal(q: SpikeAndSlab, p: torch.distributions.Normal) -> Tensor:
-    raise ValueError("KL from a spike and slab to a normal is infinite: let the prior be SpikeAndSlab too")
+    raise ValueError(
+        "KL from a spike and slab to a normal is infinite: let the prior be SpikeAndSlab too"
+    )

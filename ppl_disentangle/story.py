@@ -43,7 +43,9 @@ def parameters_stay_local() -> Iterator[None]:
 
 def fork_randomness() -> AbstractContextManager[None]:
     """Inside, draws leave no trace on the caller's random state, on the CPU and on the current CUDA device."""
-    return torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_initialized() else [])
+    return torch.random.fork_rng(
+        devices=[torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    )
 
 
 class GenerativeStory(nn.Module, abc.ABC):
@@ -89,7 +91,9 @@ class GenerativeStory(nn.Module, abc.ABC):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._pyro_name = f"{type(self).__name__}_{next(_numbers)}"  # a copy trains apart from its original
+        self._pyro_name = (
+            f"{type(self).__name__}_{next(_numbers)}"  # a copy trains apart from its original
+        )
 
     @abc.abstractmethod
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
@@ -145,8 +149,12 @@ class GenerativeStory(nn.Module, abc.ABC):
     def register_parameters(self) -> None:
         """Tell Pyro of the parameters, as ``pyro.module`` does, under a name that no other story has."""
         if _registering.get():
-            with warnings.catch_warnings():  # that parts may be frozen, as pretrained features are, is meant
-                warnings.filterwarnings("ignore", ".* was not registered in the param store because requires_grad")
+            with (
+                warnings.catch_warnings()
+            ):  # that parts may be frozen, as pretrained features are, is meant
+                warnings.filterwarnings(
+                    "ignore", ".* was not registered in the param store because requires_grad"
+                )
                 pyro.module(self._pyro_name, self)
 
 
@@ -196,7 +204,9 @@ def story_of(pair: Any) -> GenerativeStory:
     if isinstance(pair, GenerativeStory):
         return pair
     if not (callable(getattr(pair, "model", None)) and callable(getattr(pair, "guide", None))):
-        raise TypeError(f"expected a story, or an object with a model and a guide, got {type(pair).__name__}")
+        raise TypeError(
+            f"expected a story, or an object with a model and a guide, got {type(pair).__name__}"
+        )
     return as_story(pair.model, pair.guide, objective=getattr(pair, "objective", None))
 
 
@@ -212,7 +222,11 @@ class Pair(GenerativeStory):
     ) -> None:
         super().__init__()
         self._model, self._guide, self._objective = model, guide, objective
-        owners = {id(o): o for f in (model, guide) if isinstance(o := getattr(f, "__self__", None), nn.Module)}
+        owners = {
+            id(o): o
+            for f in (model, guide)
+            if isinstance(o := getattr(f, "__self__", None), nn.Module)
+        }
         self.owners = nn.ModuleList(owners.values())
         self.lifted = nn.ParameterDict()
         self.adopted = nn.ParameterDict()  # of modules that the callables register by pyro.module
@@ -239,12 +253,16 @@ class Pair(GenerativeStory):
             found = tuple(sampled_sites(poutine.trace(self._guide).get_trace(x)))
             observed = observed_sites(poutine.trace(self._model).get_trace(x))
         self._latents = self._latents or found
-        self._observed = next((n for n, site in observed.items() if site.value is x), next(iter(observed), None))
+        self._observed = next(
+            (n for n, site in observed.items() if site.value is x), next(iter(observed), None)
+        )
 
     def publish(self) -> None:
         """Put the values of lifted ``pyro.param`` statements where plain Pyro code looks for them."""
         for key, value in self.lifted.items():
-            pyro.get_param_store()[self.names[key]] = transform_to(self.constraints[key])(value.detach())
+            pyro.get_param_store()[self.names[key]] = transform_to(self.constraints[key])(
+                value.detach()
+            )
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
         if x is not None:
@@ -256,9 +274,13 @@ class Pair(GenerativeStory):
             if "batch_size" in inspect.signature(self._model).parameters:
                 return self._model(None, batch_size=batch_size)
             if self._example is None:
-                raise RuntimeError("draws need the shape of an observation: pass example=x to as_story")
+                raise RuntimeError(
+                    "draws need the shape of an observation: pass example=x to as_story"
+                )
             with poutine.trace() as drawn:
-                returned = poutine.uncondition(self._model)(self._example.expand(batch_size, *self._example.shape[1:]))
+                returned = poutine.uncondition(self._model)(
+                    self._example.expand(batch_size, *self._example.shape[1:])
+                )
             if isinstance(returned, Tensor) or self._observed is None:
                 return returned
             return site_values(drawn.trace)[self._observed]
@@ -286,12 +308,16 @@ class _Lifted(Messenger):
         if key not in self.pair.lifted:
             self.pair.names[key] = name
             if len(msg["args"]) < 2:
-                raise KeyError(f"pyro.param({name!r}) has no initial value, and none is known under that name")
+                raise KeyError(
+                    f"pyro.param({name!r}) has no initial value, and none is known under that name"
+                )
             store = pyro.get_param_store()
             value = store[name] if name in store else msg["args"][1]
             value = value() if callable(value) and not isinstance(value, Tensor) else value
             if isinstance(value, nn.Parameter):  # a module's, registered by pyro.module
-                if key not in self.pair.adopted and not any(value is p for p in self.pair.parameters()):
+                if key not in self.pair.adopted and not any(
+                    value is p for p in self.pair.parameters()
+                ):
                     self.pair.adopted[key] = value
                 msg["value"], msg["done"], msg["stop"] = value, True, True
                 return
@@ -303,7 +329,9 @@ class _Lifted(Messenger):
 
 
 @contextmanager
-def evaluating(story: GenerativeStory, precision: str = "float32", *, seed: int = 0) -> Iterator[torch.device]:
+def evaluating(
+    story: GenerativeStory, precision: str = "float32", *, seed: int = 0
+) -> Iterator[torch.device]:
     """No gradients, nothing left on Pyro's store or the random state, networks in ``precision``; yields the device."""
     tensor = next(story.parameters(), None)
     device = torch.device("cpu") if tensor is None else tensor.device

@@ -16,7 +16,9 @@ from ppl_disentangle.story import GenerativeStory, story_of
 __all__ = ["aggregate_quantiles", "traverse"]
 
 
-def aggregate_quantiles(codes: xr.Dataset, probabilities: Sequence[float], *, seed: int = 0) -> xr.DataArray:
+def aggregate_quantiles(
+    codes: xr.Dataset, probabilities: Sequence[float], *, seed: int = 0
+) -> xr.DataArray:
     """Quantiles of the aggregate posterior of each coordinate, over dims ``code`` and ``quantile``.
 
     Args:
@@ -25,7 +27,11 @@ def aggregate_quantiles(codes: xr.Dataset, probabilities: Sequence[float], *, se
         seed: of one draw per datum.
     """
     noise = np.random.default_rng(seed).standard_normal(codes["mean"].shape, dtype=np.float32)
-    return (codes["mean"] + codes["scale"] * noise).quantile(list(probabilities), "data").transpose("code", "quantile")
+    return (
+        (codes["mean"] + codes["scale"] * noise)
+        .quantile(list(probabilities), "data")
+        .transpose("code", "quantile")
+    )
 
 
 def traverse(
@@ -56,11 +62,16 @@ def traverse(
     repeated, *told = (value.expand(size, *value.shape[1:]) for value in (x, *conditions.values()))
     conditions = dict(zip(conditions, told, strict=True))
     images = [
-        reconstruct(do(story, {name: torch.as_tensor(v, dtype=torch.float32)}), repeated, **conditions)
+        reconstruct(
+            do(story, {name: torch.as_tensor(v, dtype=torch.float32)}), repeated, **conditions
+        )
         for name, v in values.items()
     ]
     return xr.DataArray(
         torch.stack(images).numpy(),
         dims=("code", "position", *observation_dims(x.dim() - 1)),
-        coords={"code": list(values), "value": (("code", "position"), np.array(list(values.values())))},
+        coords={
+            "code": list(values),
+            "value": (("code", "position"), np.array(list(values.values()))),
+        },
     )

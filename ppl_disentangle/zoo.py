@@ -11,7 +11,12 @@ from typing import Any
 import torch
 
 from ppl_disentangle import models
-from ppl_disentangle.conditionals import Bernoulli, Conditional, ContinuousBernoulli, GaussianLearnedScale
+from ppl_disentangle.conditionals import (
+    Bernoulli,
+    Conditional,
+    ContinuousBernoulli,
+    GaussianLearnedScale,
+)
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.data.python_source import function_of, is_function
 from ppl_disentangle.inference import Linear
@@ -29,7 +34,9 @@ LIKELIHOODS: dict[str, type[Conditional]] = {
 
 def stories() -> dict[str, type[GenerativeStory]]:
     """The stories of the zoo that are built from data, by name."""
-    return {name: story for name, story in _final().items() if getattr(story, "latents", None) != ()}
+    return {
+        name: story for name, story in _final().items() if getattr(story, "latents", None) != ()
+    }
 
 
 def without_codes() -> dict[str, type[GenerativeStory]]:
@@ -41,7 +48,10 @@ def _final() -> dict[str, type[GenerativeStory]]:
     classes = [getattr(models, name) for name in models.__all__]
     final = [c for c in classes if not inspect.isabstract(c)]
     files = [c.__module__.rpartition(".")[2] for c in final]
-    named = {f if files.count(f) == 1 else _in_words(c.__name__): c for f, c in zip(files, final, strict=True)}
+    named = {
+        f if files.count(f) == 1 else _in_words(c.__name__): c
+        for f, c in zip(files, final, strict=True)
+    }
     return dict(sorted(named.items()))
 
 
@@ -65,10 +75,15 @@ def choose(kind: str, name: str, known: Sequence[str]) -> str:
 def story_options(name: str) -> dict[str, Any]:
     """The options of a story, with its paper's values: of how it is built, and its hyper-parameters."""
     story: Any = stories()[name]
-    parameters = [*inspect.signature(story.for_data).parameters.values(), *inspect.signature(story).parameters.values()]
+    parameters = [
+        *inspect.signature(story.for_data).parameters.values(),
+        *inspect.signature(story).parameters.values(),
+    ]
     options: dict[str, Any] = {}
     for parameter in parameters:
-        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name != "event_dim":  # which follows from the data
+        if (
+            parameter.kind is parameter.KEYWORD_ONLY and parameter.name != "event_dim"
+        ):  # which follows from the data
             options.setdefault(parameter.name, parameter.default)
     return options
 
@@ -129,7 +144,14 @@ def _with_schedules(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> 
     """Options with ``Linear(start, end, steps)`` for such a list, where the default is no sequence itself."""
 
     def is_schedule(name: str, value: Any) -> bool:
-        numbers = isinstance(value, list) and len(value) == 3 and all(isinstance(v, int | float) for v in value)
+        numbers = (
+            isinstance(value, list)
+            and len(value) == 3
+            and all(isinstance(v, int | float) for v in value)
+        )
         return numbers and not isinstance(defaults.get(name), list | tuple)
 
-    return {name: Linear(*value) if is_schedule(name, value) else value for name, value in options.items()}
+    return {
+        name: Linear(*value) if is_schedule(name, value) else value
+        for name, value in options.items()
+    }

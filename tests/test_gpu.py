@@ -27,7 +27,15 @@ def test_every_story_trains_under_every_objective_on_a_gpu(make, objective):
     chosen = objective(story)
     if refused(story, chosen):
         pytest.skip("the objective refuses the story")
-    history = fit(story, data_for(story), objective=chosen, steps=5, batch_size=16, device="cuda", progress=False)
+    history = fit(
+        story,
+        data_for(story),
+        objective=chosen,
+        steps=5,
+        batch_size=16,
+        device="cuda",
+        progress=False,
+    )
     assert {p.device.type for p in story.parameters()} == {"cuda"}
     assert bool(history.to_array().notnull().all())
 
@@ -37,7 +45,9 @@ def test_every_story_trains_under_every_objective_on_a_gpu(make, objective):
 @pytest.mark.parametrize("name", ["beta_vae", "hfvae"])
 def test_a_graph_on_a_gpu_takes_the_eager_steps(name, monkeypatch):
     monkeypatch.setattr("ppl_disentangle.inference.training.loop.WORTH_A_GRAPH", 0)
-    (eager, weights), (graph, others) = (fitted(STORIES[name], compile=how, device="cuda") for how in (False, "auto"))
+    (eager, weights), (graph, others) = (
+        fitted(STORIES[name], compile=how, device="cuda") for how in (False, "auto")
+    )
     assert graph.attrs["captured"] == "graph"
     torch.testing.assert_close(weights, others, rtol=1e-5, atol=1e-6)
 
@@ -47,7 +57,9 @@ def test_a_graph_on_a_gpu_takes_the_eager_steps(name, monkeypatch):
 def test_a_graph_on_a_gpu_is_replayed_from_its_third_step_on(monkeypatch):
     monkeypatch.setattr("ppl_disentangle.inference.training.loop.WORTH_A_GRAPH", 0)
     replays, replay = [], torch.cuda.CUDAGraph.replay
-    monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: replays.append(1) or replay(graph))
+    monkeypatch.setattr(
+        torch.cuda.CUDAGraph, "replay", lambda graph: replays.append(1) or replay(graph)
+    )
     fitted(STORIES["beta_tcvae"], device="cuda", steps=30)
     assert (
         len(replays) == 1 + 26
@@ -92,4 +104,10 @@ def test_the_benchmark_of_gpus_runs_on_the_processor_too():
     command = [sys.executable, "-m", "benchmarks.gpu", "cpu", "2"]
     ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     found = json.loads(ended.stdout)["small MLP, batch 128"]
-    assert set(found) == {"hand-written", "hand-written again", "fit", "fit, graph", "fit, compiled"}
+    assert set(found) == {
+        "hand-written",
+        "hand-written again",
+        "fit",
+        "fit, graph",
+        "fit, compiled",
+    }

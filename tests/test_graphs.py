@@ -58,7 +58,10 @@ def test_every_form_is_the_same_graph_in_the_same_order(form, tmp_path):
 def test_an_adjacency_array_has_an_edge_wherever_it_is_not_zero():
     assert list(as_dag(ADJACENCY, nodes=NODES).edges) == EDGES
     assert list(as_dag(ADJACENCY != 0, nodes=NODES).edges) == EDGES
-    assert list(as_dag(ADJACENCY.T, nodes=NODES).edges) == [("shadow", "angle"), ("shadow", "light")]
+    assert list(as_dag(ADJACENCY.T, nodes=NODES).edges) == [
+        ("shadow", "angle"),
+        ("shadow", "light"),
+    ]
 
 
 def test_chains_lone_nodes_and_nodes_without_edges():
@@ -82,29 +85,65 @@ BAD = {
     "no end": (("a ->",), ValueError, "expected edges such as 'a -> b', got 'a ->'"),
     "an empty name": (("a -> b,",), ValueError, "expected edges such as 'a -> b', got 'a -> b,'"),
     "a name twice": (("a, a -> b",), ValueError, "node 'a' is named twice"),
-    "a name with a dot": (("a.b -> c",), ValueError, r"letters, digits and underscores, got 'a\.b'"),
-    "a name that begins with a digit": (("1a -> c",), ValueError, "letters, digits and underscores, got '1a'"),
-    "numbers for names": ((nx.DiGraph([(1, 2)]),), TypeError, "nodes with names, got 1 of type int"),
+    "a name with a dot": (
+        ("a.b -> c",),
+        ValueError,
+        r"letters, digits and underscores, got 'a\.b'",
+    ),
+    "a name that begins with a digit": (
+        ("1a -> c",),
+        ValueError,
+        "letters, digits and underscores, got '1a'",
+    ),
+    "numbers for names": (
+        (nx.DiGraph([(1, 2)]),),
+        TypeError,
+        "nodes with names, got 1 of type int",
+    ),
     "no nodes": (("",), ValueError, "the graph has no nodes"),
     "an unknown node": (("a -> b", ["a"]), ValueError, r"no node named 'b'; the nodes are \['a'\]"),
     "nodes twice": (("a -> b", ["a", "b", "b"]), ValueError, "node 'b' is named twice"),
-    "an array without names": ((ADJACENCY,), ValueError, r"needs the names of its nodes: pass nodes="),
+    "an array without names": (
+        (ADJACENCY,),
+        ValueError,
+        r"needs the names of its nodes: pass nodes=",
+    ),
     "an oblong array": ((ADJACENCY[:2], NODES), ValueError, r"of shape \(3, 3\), got \(2, 3\)"),
-    "a hole in an array": ((ADJACENCY * np.nan, NODES), ValueError, "the adjacency matrix is not finite"),
+    "a hole in an array": (
+        (ADJACENCY * np.nan, NODES),
+        ValueError,
+        "the adjacency matrix is not finite",
+    ),
     "other columns than rows": (
         (pd.DataFrame(np.zeros((2, 2)), ["a", "b"], ["b", "a"]),),
         ValueError,
         r"the same nodes as rows and as columns, got \['a', 'b'\] and \['b', 'a'\]",
     ),
-    "a row twice": ((pd.DataFrame(np.zeros((2, 2)), ["a", "a"], ["a", "b"]),), ValueError, "'a' is named twice"),
-    "a file that is not there": (("nowhere/graph.csv",), FileNotFoundError, "no graph at nowhere/graph.csv"),
-    "a file of another type": ((Path("graph.json"),), ValueError, r"of type \.dot, \.gv, \.graphml, \.csv, got graph"),
+    "a row twice": (
+        (pd.DataFrame(np.zeros((2, 2)), ["a", "a"], ["a", "b"]),),
+        ValueError,
+        "'a' is named twice",
+    ),
+    "a file that is not there": (
+        ("nowhere/graph.csv",),
+        FileNotFoundError,
+        "no graph at nowhere/graph.csv",
+    ),
+    "a file of another type": (
+        (Path("graph.json"),),
+        ValueError,
+        r"of type \.dot, \.gv, \.graphml, \.csv, got graph",
+    ),
     "no direction": (
         (nx.Graph([("a", "b")]),),
         TypeError,
         r"expected a networkx\.DiGraph, edges as text, .* got Graph",
     ),
-    "a list": (([("a", "b")],), TypeError, r"expected a networkx\.DiGraph, edges as text, .*, got list"),
+    "a list": (
+        ([("a", "b")],),
+        TypeError,
+        r"expected a networkx\.DiGraph, edges as text, .*, got list",
+    ),
 }
 
 
@@ -122,7 +161,9 @@ def test_graphml_without_directions_is_refused(tmp_path):
 
 def test_dot_without_pydot_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydot", None)  # as if it were not installed
-    with pytest.raises(ImportError, match=r'reading DOT needs pydot: pip install "ppl-disentangle\[dot\]"'):
+    with pytest.raises(
+        ImportError, match=r'reading DOT needs pydot: pip install "ppl-disentangle\[dot\]"'
+    ):
         as_dag(written(tmp_path / "g.dot", "digraph { a -> b }"))
 
 
@@ -172,12 +213,22 @@ TEXTBOOK = {
     # dose -> tar -> health, habit -> dose, habit -> health
     "front door": (
         "dose -> tar -> health; habit -> dose; habit -> health",
-        {"confounders": ["habit"], "adjustment_set": ["habit"], "paths": [["dose", "tar", "health"]]},
+        {
+            "confounders": ["habit"],
+            "adjustment_set": ["habit"],
+            "paths": [["dose", "tar", "health"]],
+        },
     ),
     # dose -> visit <- health
     "collider": (
         "dose -> visit; health -> visit",
-        {"confounders": [], "adjustment_set": [], "has_effect": False, "independent": True, "paths": []},
+        {
+            "confounders": [],
+            "adjustment_set": [],
+            "has_effect": False,
+            "independent": True,
+            "paths": [],
+        },
     ),
     # habit -> dose, habit -> visit <- genes, genes -> health, dose -> health: adjusting for visit would bias
     "M": (
@@ -192,7 +243,11 @@ TEXTBOOK = {
     # dose -> side -> health, dose -> health
     "a mediator": (
         "dose -> side -> health; dose -> health",
-        {"confounders": [], "adjustment_set": [], "paths": [["dose", "health"], ["dose", "side", "health"]]},
+        {
+            "confounders": [],
+            "adjustment_set": [],
+            "paths": [["dose", "health"], ["dose", "side", "health"]],
+        },
     ),
     # health -> dose
     "the effect is a parent of the cause": (

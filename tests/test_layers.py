@@ -67,7 +67,8 @@ def imports(source, module):
                 origin = resolve_name("." * node.level + (node.module or ""), package)
                 yield from ((node.lineno, f"{origin}.{alias.name}") for alias in node.names)
             case ast.Call(
-                func=ast.Attribute(attr="import_module") | ast.Name(id="import_module" | "__import__"),
+                func=ast.Attribute(attr="import_module")
+                | ast.Name(id="import_module" | "__import__"),
                 args=[ast.Constant(value=str(name)), *_],
             ):
                 yield node.lineno, name
@@ -91,7 +92,9 @@ def imported_modules(source, module, known):
 def circles(files):
     """Sets of modules that import each other, at type-checking time too; ``files`` are pairs of name and source."""
     named = {name.removesuffix(".__init__"): source for name, source in files}
-    graph = nx.DiGraph((name, other) for name in named for _, other in imported_modules(named[name], name, named))
+    graph = nx.DiGraph(
+        (name, other) for name in named for _, other in imported_modules(named[name], name, named)
+    )
     return [sorted(found) for found in nx.strongly_connected_components(graph) if len(found) > 1]
 
 
@@ -145,7 +148,9 @@ def found_by(check, *folders):
 
 def test_every_folder_of_the_library_is_read():
     names = {module for module, _ in sources(*LIBRARY)}
-    assert names >= {f"ppl_disentangle.{name}__init__" for name in ("", "inference.", "metrics.", "models.")}
+    assert names >= {
+        f"ppl_disentangle.{name}__init__" for name in ("", "inference.", "metrics.", "models.")
+    }
 
 
 def test_imports_go_one_way():
@@ -164,7 +169,10 @@ def test_modules_that_import_each_other_are_found():
 
 
 def test_every_folder_has_a_layer_of_its_own():
-    folders = {module.removeprefix("ppl_disentangle.").rpartition(".")[0] for module, _ in sources(*LIBRARY)}
+    folders = {
+        module.removeprefix("ppl_disentangle.").rpartition(".")[0]
+        for module, _ in sources(*LIBRARY)
+    }
     members = {member for members in LAYERS for member in members}
     assert {folder for folder in folders if folder} - members - {"inference"} == set()
 
@@ -199,11 +207,20 @@ def test_only_sites_reads_the_nodes_of_traces():
         ("ppl_disentangle.story", "import ppl_disentangle.models.bases.isotropic as isotropic"),
         ("ppl_disentangle.story", "from . import models"),
         ("ppl_disentangle.story", "from ppl_disentangle.zoo import ZOO"),
-        ("ppl_disentangle.story", "def objective():\n    from ppl_disentangle.inference import BetaELBO"),
-        ("ppl_disentangle.story", "if TYPE_CHECKING:\n    from ppl_disentangle.models import BetaVAE"),
+        (
+            "ppl_disentangle.story",
+            "def objective():\n    from ppl_disentangle.inference import BetaELBO",
+        ),
+        (
+            "ppl_disentangle.story",
+            "if TYPE_CHECKING:\n    from ppl_disentangle.models import BetaVAE",
+        ),
         ("ppl_disentangle.story", "importlib.import_module('ppl_disentangle.models')"),
         ("ppl_disentangle.metrics.mig", "from ..inference import fit"),
-        ("ppl_disentangle.inference.elbo.term", "from ppl_disentangle.models.bases.isotropic import IsotropicVAE"),
+        (
+            "ppl_disentangle.inference.elbo.term",
+            "from ppl_disentangle.models.bases.isotropic import IsotropicVAE",
+        ),
         ("ppl_disentangle.models.paper", "from ppl_disentangle.cli.main import main"),
     ],
 )
@@ -215,7 +232,10 @@ def test_an_upward_import_is_found(module, source):
     ("module", "source"),
     [
         ("ppl_disentangle.story", "from ppl_disentangle.sites import latents"),
-        ("ppl_disentangle.inference.elbo.term", "from ppl_disentangle.story import GenerativeStory"),
+        (
+            "ppl_disentangle.inference.elbo.term",
+            "from ppl_disentangle.story import GenerativeStory",
+        ),
         ("ppl_disentangle.models.paper", "from ppl_disentangle.inference import TCELBO"),
         ("ppl_disentangle.zoo", "from ppl_disentangle.models import BetaVAE"),
         ("ppl_disentangle.story", "from torch.nn import models"),
@@ -240,7 +260,12 @@ def test_a_bare_import_is_found(source):
 
 @pytest.mark.parametrize(
     "source",
-    ["trace.nodes", "guide_trace.nodes['z']", "trace(model).get_trace(x).nodes", "self.tr.nodes.items()"],
+    [
+        "trace.nodes",
+        "guide_trace.nodes['z']",
+        "trace(model).get_trace(x).nodes",
+        "self.tr.nodes.items()",
+    ],
 )
 def test_a_read_of_a_trace_is_found(source):
     assert list(trace_reads(source, "ppl_disentangle.inference.elbo.term"))

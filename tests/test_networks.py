@@ -8,7 +8,12 @@ import xarray as xr
 from torch import nn
 
 from ppl_disentangle import encode
-from ppl_disentangle.conditionals import Bernoulli, ContinuousBernoulli, Gaussian, GaussianLearnedScale
+from ppl_disentangle.conditionals import (
+    Bernoulli,
+    ContinuousBernoulli,
+    Gaussian,
+    GaussianLearnedScale,
+)
 from ppl_disentangle.models import BetaVAE
 from ppl_disentangle.networks import (
     Upsampling,
@@ -29,7 +34,9 @@ def layers(net):
     for m in net.modules():
         if isinstance(m, nn.Conv2d | nn.ConvTranspose2d):
             kind = nn.Conv2d if isinstance(m, nn.Conv2d) else nn.ConvTranspose2d
-            found.append((kind.__name__, m.in_channels, m.out_channels, m.kernel_size[0], m.stride[0]))
+            found.append(
+                (kind.__name__, m.in_channels, m.out_channels, m.kernel_size[0], m.stride[0])
+            )
         elif isinstance(m, nn.Linear):
             found.append(("Linear", m.in_features, m.out_features))
     return found
@@ -67,9 +74,19 @@ def test_ported_networks_have_the_studys_widths_and_4x4_kernels():
 
 def test_burgess_networks_mirror_each_other():
     down = [("Conv2d", 1, 32, 4, 2)] + 3 * [("Conv2d", 32, 32, 4, 2)]
-    assert layers(burgess_encoder(20)) == [*down, ("Linear", 512, 256), ("Linear", 256, 256), ("Linear", 256, 20)]
+    assert layers(burgess_encoder(20)) == [
+        *down,
+        ("Linear", 512, 256),
+        ("Linear", 256, 256),
+        ("Linear", 256, 20),
+    ]
     up = 3 * [("ConvTranspose2d", 32, 32, 4, 2)] + [("ConvTranspose2d", 32, 1, 4, 2)]
-    assert layers(burgess_decoder(10)) == [("Linear", 10, 256), ("Linear", 256, 256), ("Linear", 256, 512), *up]
+    assert layers(burgess_decoder(10)) == [
+        ("Linear", 10, 256),
+        ("Linear", 256, 256),
+        ("Linear", 256, 512),
+        *up,
+    ]
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
@@ -78,7 +95,10 @@ def test_upsampling_is_the_transposed_convolution_and_has_its_gradients(layout, 
     torch.manual_seed(0)
     ours, plain = Upsampling(5, outputs).double(), nn.ConvTranspose2d(5, outputs, 4, 2, 1).double()
     plain.load_state_dict(ours.state_dict())
-    x, target = torch.randn(3, 5, 6, 7).double().to(memory_format=layout), torch.randn(3, outputs, 12, 14).double()
+    x, target = (
+        torch.randn(3, 5, 6, 7).double().to(memory_format=layout),
+        torch.randn(3, outputs, 12, 14).double(),
+    )
     found = []
     for layer in (ours, plain):
         h = x.clone(memory_format=layout).requires_grad_()
@@ -95,7 +115,9 @@ def test_convolutions_are_laid_out_channels_last_which_changes_no_value():
     expected = encoder(x), decoder(encoder(x)[:, :10])
     for net in (encoder, decoder):
         net.to(memory_format=torch.contiguous_format)
-    torch.testing.assert_close((encoder(x), decoder(encoder(x)[:, :10])), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        (encoder(x), decoder(encoder(x)[:, :10])), expected, rtol=1e-4, atol=1e-6
+    )
 
 
 def test_codes_by_networks_in_bfloat16_are_near_those_in_float32_however_they_are_batched():
@@ -119,9 +141,17 @@ def test_the_mlp_has_1200_units_of_relu_and_of_tanh():
 
 PAIRS = {
     "study": (study_encoder(20, channels=3), study_decoder(10, channels=3), (3, 64, 64)),
-    "ported": (pytorch_port_encoder(20, channels=3), pytorch_port_decoder(10, channels=3), (3, 64, 64)),
+    "ported": (
+        pytorch_port_encoder(20, channels=3),
+        pytorch_port_decoder(10, channels=3),
+        (3, 64, 64),
+    ),
     "burgess": (burgess_encoder(20, channels=3), burgess_decoder(10, channels=3), (3, 64, 64)),
-    "mlp": (mlp_encoder(20, shape=(2, 5), hidden=8), mlp_decoder(10, shape=(2, 5), hidden=8), (2, 5)),
+    "mlp": (
+        mlp_encoder(20, shape=(2, 5), hidden=8),
+        mlp_decoder(10, shape=(2, 5), hidden=8),
+        (2, 5),
+    ),
 }
 
 
@@ -169,13 +199,18 @@ def test_continuous_bernoulli_is_normalised_and_bernoulli_is_not():
 
 def test_the_learned_scale_reaches_its_maximum_likelihood():
     generator = torch.Generator().manual_seed(0)
-    x, conditional = 0.3 * torch.randn(2000, 4, generator=generator), GaussianLearnedScale(nn.Identity())
+    x, conditional = (
+        0.3 * torch.randn(2000, 4, generator=generator),
+        GaussianLearnedScale(nn.Identity()),
+    )
     optimizer = torch.optim.Adam(conditional.parameters(), lr=0.05)
     for _ in range(200):
         optimizer.zero_grad()
         (-conditional(torch.zeros_like(x)).log_prob(x).mean()).backward()
         optimizer.step()
-    assert conditional.log_scale.exp().item() == pytest.approx(x.square().mean().sqrt().item(), rel=1e-3)
+    assert conditional.log_scale.exp().item() == pytest.approx(
+        x.square().mean().sqrt().item(), rel=1e-3
+    )
 
 
 def coarse(values):
@@ -185,8 +220,12 @@ def coarse(values):
 
 def test_a_code_is_written_and_read_without_rounding_where_networks_are_in_bfloat16():
     torch.manual_seed(0)
-    encoder = nn.Sequential(nn.Linear(4, 300), nn.ReLU(), nn.Linear(300, 300), nn.ReLU(), nn.Linear(300, 6))
-    decoder = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 300), nn.ReLU(), nn.Linear(300, 300))
+    encoder = nn.Sequential(
+        nn.Linear(4, 300), nn.ReLU(), nn.Linear(300, 300), nn.ReLU(), nn.Linear(300, 6)
+    )
+    decoder = nn.Sequential(
+        nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 300), nn.ReLU(), nn.Linear(300, 300)
+    )
     z = torch.tensor([[1.0, 1.0, 1.0], [1.002, 1.0, 1.0]])  # which bfloat16 does not tell apart
     with torch.autocast("cpu", dtype=torch.bfloat16):
         q, p = Gaussian(encoder)(torch.rand(5, 4)), Bernoulli(decoder)(z)

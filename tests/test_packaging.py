@@ -25,19 +25,31 @@ MOVED = {
 }
 FOLDERS = [*MOVED, "benchmarks", "docs", "examples", "tests"]
 FILES = [
-    *("pyproject.toml", "MANIFEST.in", "LICENSE", "NOTICE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"),
+    *(
+        "pyproject.toml",
+        "MANIFEST.in",
+        "LICENSE",
+        "NOTICE",
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+    ),
     *("Makefile", "conftest.py", "constraints.txt"),
 ]
 HEAVY = ["arviz", "matplotlib", "pandas", "scipy", "sklearn"]
 
-a_checkout = pytest.mark.skipif((ROOT / "PKG-INFO").exists(), reason="an unpacked sdist holds no links")
+a_checkout = pytest.mark.skipif(
+    (ROOT / "PKG-INFO").exists(), reason="an unpacked sdist holds no links"
+)
 
 
 def run(*command, path=(), cwd):
     """Standard output of a command that sees, beside the installed distributions, only what is on `path`."""
     search = os.pathsep.join(map(str, [*path, *site.getsitepackages()]))
     environment = {**os.environ, "PYTHONPATH": search, "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -80,7 +92,17 @@ def sdist(tree, listed):
 @pytest.fixture(scope="module")
 def wheel(tree, listed):
     output = tree.parent / "wheel"
-    run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", output, tree, cwd=tree.parent)
+    run(
+        sys.executable,
+        "-m",
+        "build",
+        "--no-isolation",
+        "--wheel",
+        "--outdir",
+        output,
+        tree,
+        cwd=tree.parent,
+    )
     return next(output.glob("*.whl"))
 
 
@@ -104,7 +126,10 @@ def contents(wheel):
 
 def test_pyproject_lists_every_package():
     setuptools = PROJECT["tool"]["setuptools"]
-    homes = {setuptools["package-dir"].get(name, name.replace(".", "/")) for name in setuptools["packages"]}
+    homes = {
+        setuptools["package-dir"].get(name, name.replace(".", "/"))
+        for name in setuptools["packages"]
+    }
     holders = {path.parent for top in MOVED for path in (ROOT / top).rglob("*.py")}
     assert homes == {holder.relative_to(ROOT).as_posix() for holder in holders}
     assert all((holder / "__init__.py").is_file() for holder in holders)
@@ -140,12 +165,17 @@ def test_the_wheel_carries_version_command_and_licences(wheel):
     assert metadata["License-Expression"] == "Apache-2.0"
     for name in ("LICENSE", "NOTICE"):
         assert inside[f"{DIST_INFO}/licenses/{name}"] == (ROOT / name).read_bytes()
-    assert b"ppl-disentangle = ppl_disentangle.cli.main:main" in inside[f"{DIST_INFO}/entry_points.txt"]
+    assert (
+        b"ppl-disentangle = ppl_disentangle.cli.main:main"
+        in inside[f"{DIST_INFO}/entry_points.txt"]
+    )
 
 
 def test_the_sdist_holds_the_tree_once(sdist, listed):
     with tarfile.open(next(sdist.glob("*.tar.gz"))) as archive:
-        names = [member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()]
+        names = [
+            member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()
+        ]
     assert len(names) == len(set(names))
     ours = {name for name in names if not name.startswith("ppl_disentangle.egg-info/")}
     assert ours == listed | {"PKG-INFO", "setup.cfg"}
@@ -177,7 +207,9 @@ def test_an_editable_install_imports_the_files_at_the_top_of_the_tree(tree, tmp_
         path=[folder],
         cwd=tmp_path,
     )
-    tops = [(tree / top / "__init__.py").resolve() for top in ("ppl_disentangle", "inference", "models")]
+    tops = [
+        (tree / top / "__init__.py").resolve() for top in ("ppl_disentangle", "inference", "models")
+    ]
     assert found == [*map(str, tops), "None", "None"]
 
 

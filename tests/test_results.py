@@ -33,7 +33,14 @@ def test_groups_dims_and_names(fitted):
     }
     assert tree["posterior/z"].dims == ("chain", "draw", "data", "z_coordinate")
     assert tree["posterior/z"]["z_coordinate"].values.tolist() == ["width", "slant", "weight"]
-    assert tree["posterior_predictive/x"].dims == ("chain", "draw", "data", "channel", "row", "column")
+    assert tree["posterior_predictive/x"].dims == (
+        "chain",
+        "draw",
+        "data",
+        "channel",
+        "row",
+        "column",
+    )
     assert tree["log_likelihood/x"].dims == ("chain", "draw", "data")
     assert tree["fit"].to_dataset().identical(history)
 
@@ -46,11 +53,15 @@ def test_values_are_those_of_the_data_at_their_index(fitted):
     np.testing.assert_array_equal(tree["constant_data/digit"], digits().factors(index)[:, 0])
     codes = encode(story, x)
     error = codes["scale"] / 200**0.5
-    assert (abs(tree["posterior/z"].mean(("chain", "draw")).values - codes["mean"]) < 5 * error).all()
+    assert (
+        abs(tree["posterior/z"].mean(("chain", "draw")).values - codes["mean"]) < 5 * error
+    ).all()
     bound = elbo_per_datum(story, x, num_samples=200)
     spread = tree["log_likelihood/x"].std("draw").values[0] / 100**0.5
     assert (
-        abs(tree["log_likelihood/x"].mean(("chain", "draw")).values - bound["log_likelihood"].values)
+        abs(
+            tree["log_likelihood/x"].mean(("chain", "draw")).values - bound["log_likelihood"].values
+        )
         < 5 * spread + 1e-4
     ).all()
     assert abs(tree["prior/z"].std().item() - 1) < 0.1
@@ -69,7 +80,9 @@ def test_the_tree_goes_through_a_file_and_arviz(fitted, tmp_path):
         else "/posterior" in inference_data.groups
     )
     summary = arviz.summary(inference_data, kind="stats", round_to="none")
-    assert summary["mean"].iloc[0] == pytest.approx(tree["posterior/z"][..., 0, 0].mean().item(), rel=1e-5)
+    assert summary["mean"].iloc[0] == pytest.approx(
+        tree["posterior/z"][..., 0, 0].mean().item(), rel=1e-5
+    )
     again = arviz.from_netcdf(tmp_path / "results.nc")
     np.testing.assert_array_equal(again["posterior"]["z"], tree["posterior/z"])
 

@@ -46,7 +46,10 @@ def test_a_story_of_nodes_says_that_it_needs_a_graph(name):
     with pytest.raises(ValueError, match=f"{stories()[name].__name__} needs a graph of its nodes"):
         build(name, digits())
     if name == "deep_scm":
-        with pytest.raises(ValueError, match=r"needs data whose nodes are measured: of \['a', 'b'\] digits has \[\]"):
+        with pytest.raises(
+            ValueError,
+            match=r"needs data whose nodes are measured: of \['a', 'b'\] digits has \[\]",
+        ):
             build(name, digits(), options={"graph": "a -> b"})
         return
     assert build(name, digits(), options={"graph": "a -> b"}).columns == ("a", "b")
@@ -60,7 +63,10 @@ def test_the_list_has_every_story_that_there_is_with_its_options(capsys):
     assert set(without_codes()) == {"linear_graph_story", "nonlinear_graph_story"}
     kinds = [c for name in models.__all__ if not isabstract(c := getattr(models, name))]
     assert sorted(map(repr, kinds)) == sorted(map(repr, (stories() | without_codes()).values()))
-    with pytest.raises(ValueError, match="linear_graph_story has no latents, hence no codes .* build LinearGraphStory"):
+    with pytest.raises(
+        ValueError,
+        match="linear_graph_story has no latents, hence no codes .* build LinearGraphStory",
+    ):
         build("linear_graph_story", digits())
 
 
@@ -71,7 +77,9 @@ def test_options_are_those_of_building_and_of_the_story():
     story = build("vade", digits(), options={"latent_dim": 3, "num_clusters": 4})
     assert story.locs.shape == (4, 3)
     assert build("vade", digits(), latent_dim=5).locs.shape == (10, 5)
-    with pytest.raises(ValueError, match="no option of vade named 'num_cluster'; .* did you mean 'num_clusters'"):
+    with pytest.raises(
+        ValueError, match="no option of vade named 'num_cluster'; .* did you mean 'num_clusters'"
+    ):
         build("vade", digits(), options={"num_cluster": 4})
 
 
@@ -82,12 +90,30 @@ def test_a_list_of_three_numbers_is_a_schedule_and_other_lists_are_what_they_are
     assert build("graph_vae", digits(), options={"graph": nodes}).columns == tuple(nodes)
 
 
-def test_latents_in_groups_and_classes_are_trained_measured_and_drawn_from_the_command_line(tmp_path, capsys):
+def test_latents_in_groups_and_classes_are_trained_measured_and_drawn_from_the_command_line(
+    tmp_path, capsys
+):
     out = tmp_path / "run"
-    options = ["--set", 'groups={"a": 2, "b": 1}', "--set", 'classes={"kind": 3}', "--steps", "5", "--batch-size", "32"]
-    assert main(["train", "joint_vae", "--data", "digits", *options, "--quiet", "--out", str(out)]) == 0
+    options = [
+        "--set",
+        'groups={"a": 2, "b": 1}',
+        "--set",
+        'classes={"kind": 3}',
+        "--steps",
+        "5",
+        "--batch-size",
+        "32",
+    ]
+    assert (
+        main(["train", "joint_vae", "--data", "digits", *options, "--quiet", "--out", str(out)])
+        == 0
+    )
     tree = Run.open(out).read_tree()
-    assert sorted(tree["traversals"]["code"].values) == ["a[0]", "a[1]", "b[0]"]  # a class takes no other numbers
+    assert sorted(tree["traversals"]["code"].values) == [
+        "a[0]",
+        "a[1]",
+        "b[0]",
+    ]  # a class takes no other numbers
     assert bool(tree["traversals"]["kl"].notnull().all())
     assert main(["intervene", str(out), "--do", "kind=[0,1,0]"]) == 0
 
@@ -99,7 +125,10 @@ def test_networks_are_those_that_fit_and_say_so_where_they_do_not():
     assert networks.encoder(7)(torch.zeros(2, 3, 64, 64)).shape == (2, 7)
     assert networks.decoder(4)(torch.zeros(2, 4)).event_shape == (3, 64, 64)
     assert not torch.equal(networks.encoder(7)[0].weight, networks.encoder(7)[0].weight)
-    with pytest.raises(ValueError, match="'study' takes images of shape .*64, 64.*, the data are .*8, 8.*; use 'mlp'"):
+    with pytest.raises(
+        ValueError,
+        match="'study' takes images of shape .*64, 64.*, the data are .*8, 8.*; use 'mlp'",
+    ):
         Networks((1, 8, 8), "study")
     with pytest.raises(ValueError, match="no network named 'resnet'; there are study"):
         Networks((1, 64, 64), "resnet")
@@ -107,7 +136,18 @@ def test_networks_are_those_that_fit_and_say_so_where_they_do_not():
 
 def test_a_story_that_cannot_do_without_u_is_told_it_of_held_out_data_too(tmp_path):
     run = tmp_path / "run"
-    command = ["train", "ivae", "--data", "digits", "--steps", "3", "--batch-size", "32", "--out", str(run)]
+    command = [
+        "train",
+        "ivae",
+        "--data",
+        "digits",
+        "--steps",
+        "3",
+        "--batch-size",
+        "32",
+        "--out",
+        str(run),
+    ]
     assert main([*command, "--held-out", "100", "--latent-dim", "30"]) == 0
     tree = Run.open(run).read_tree()
     assert bool(tree["held_out"]["elbo"].notnull())
@@ -120,18 +160,35 @@ def test_a_story_that_cannot_do_without_u_is_told_it_of_held_out_data_too(tmp_pa
 
 
 def test_stories_say_which_factors_they_lack():
-    with pytest.raises(ValueError, match=r"IVAE needs the classes of a factor: digits has \['digit'\], not 'hue'"):
+    with pytest.raises(
+        ValueError, match=r"IVAE needs the classes of a factor: digits has \['digit'\], not 'hue'"
+    ):
         build("ivae", digits(), options={"factor": "hue"})
     with pytest.raises(
-        ValueError, match=r"VideoVAE needs factors that move and such that stay: digits has \['digit'\]"
+        ValueError,
+        match=r"VideoVAE needs factors that move and such that stay: digits has \['digit'\]",
     ):
         build("video_vae", digits())
 
 
 @pytest.mark.parametrize("name", ["ali", "info_gan", "structured_gan"])
-def test_games_which_have_no_bound_are_trained_measured_drawn_and_set_from_the_command_line(name, tmp_path, capsys):
+def test_games_which_have_no_bound_are_trained_measured_drawn_and_set_from_the_command_line(
+    name, tmp_path, capsys
+):
     out = tmp_path / "run"
-    command = ["train", name, "--data", "digits", "--steps", "4", "--batch-size", "32", "--quiet", "--out", str(out)]
+    command = [
+        "train",
+        name,
+        "--data",
+        "digits",
+        "--steps",
+        "4",
+        "--batch-size",
+        "32",
+        "--quiet",
+        "--out",
+        str(out),
+    ]
     assert main([*command, "--held-out", "100"]) == 0
     printed = capsys.readouterr().out
     assert "mig" in printed
@@ -140,7 +197,11 @@ def test_games_which_have_no_bound_are_trained_measured_drawn_and_set_from_the_c
     assert {"posterior", "prior_predictive", "fit", "metrics", "traversals"} <= set(tree.children)
     assert not {"log_likelihood", "held_out"} & set(tree.children)
     assert bool(tree["posterior_predictive"]["x"].notnull().all())
-    assert {p.stem for p in (out / "figures").glob("*.png")} >= {"terms", "traversals", "reconstructions"}
+    assert {p.stem for p in (out / "figures").glob("*.png")} >= {
+        "terms",
+        "traversals",
+        "reconstructions",
+    }
     if name != "ali":
         site = {"info_gan": "kind", "structured_gan": "y"}[name]
         assert main(["intervene", str(out), "--do", f"{site}=[{','.join(['0'] * 9)},1]"]) == 0
@@ -150,7 +211,10 @@ def test_games_which_have_no_bound_are_trained_measured_drawn_and_set_from_the_c
 
 def test_a_game_has_no_patience_and_without_factors_nothing_is_measured(tmp_path, capsys):
     np.savez(tmp_path / "noise.npz", x=np.random.default_rng(0).random((64, 6), dtype=np.float32))
-    out, story = tmp_path / "run", ["train", "ali", "--data", str(tmp_path / "noise.npz"), "--steps", "2"]
+    out, story = (
+        tmp_path / "run",
+        ["train", "ali", "--data", str(tmp_path / "noise.npz"), "--steps", "2"],
+    )
     assert main([*story, "--patience", "3", "--out", str(out)]) == 1
     assert "ALI has no bound that patience could judge by" in capsys.readouterr().err
     assert not out.exists()
@@ -163,7 +227,12 @@ def test_measured_nodes_are_told_of_held_out_data_in_the_units_of_the_run(tmp_pa
     out, data = tmp_path / "run", ["--data", "thickness_intensity", "--held-out", "200", "--quiet"]
     assert main(["train", "deep_scm", *data, "--labels", "0.5", "--out", str(out)]) == 1
     assert "DeepSCM needs the labels of all data" in capsys.readouterr().err
-    assert main(["train", "deep_scm", *data, "--steps", "250", "--batch-size", "128", "--out", str(out)]) == 0
+    assert (
+        main(
+            ["train", "deep_scm", *data, "--steps", "250", "--batch-size", "128", "--out", str(out)]
+        )
+        == 0
+    )
     run = Run.open(out)
     data = run.data()
     training, held_out = run.split(data)

@@ -11,8 +11,13 @@ from ppl_disentangle.data import from_arrays
 def mixed(factors, num_features=16, *, seed=9, scale=1.0, noise=0.0):
     """Factors ``(num, k)`` of about unit variance through two random layers of tanh: ``(num, num_features)``."""
     generator = torch.Generator().manual_seed(seed)
-    first = torch.randn(factors.shape[1], 2 * num_features, generator=generator) / factors.shape[1] ** 0.5
-    second = torch.randn(2 * num_features, num_features, generator=generator) / (2 * num_features) ** 0.5
+    first = (
+        torch.randn(factors.shape[1], 2 * num_features, generator=generator)
+        / factors.shape[1] ** 0.5
+    )
+    second = (
+        torch.randn(2 * num_features, num_features, generator=generator) / (2 * num_features) ** 0.5
+    )
     x = (2 * torch.tanh(scale * factors @ first)) @ second
     return x + noise * torch.randn(x.shape, generator=generator)
 
@@ -28,5 +33,9 @@ def grid(sizes=(6, 6, 6, 6), num_features=16, **options):
 def network(inputs, outputs, *, hidden=64):
     """Two hidden layers of tanh."""
     sizes = (inputs, hidden, hidden, outputs)
-    layers = [layer for i, o in zip(sizes, sizes[1:], strict=False) for layer in (nn.Linear(i, o), nn.Tanh())]
+    layers = [
+        layer
+        for i, o in zip(sizes, sizes[1:], strict=False)
+        for layer in (nn.Linear(i, o), nn.Tanh())
+    ]
     return nn.Sequential(*layers[:-1])

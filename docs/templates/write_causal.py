@@ -73,9 +73,13 @@ def draw(names: dict[str, Any]) -> None:
     data, story, trained, x, truth = (names[n] for n in ("data", "story", "trained", "x", "truth"))
     figures = {"graph": plot_dag(story.dag), "hospital": names["figure"]}
     shown = slice(8)
-    before, after = (torch.tensor(names["what_if"]["x"].isel(world=w).mean("draw").values)[shown] for w in (0, 1))
+    before, after = (
+        torch.tensor(names["what_if"]["x"].isel(world=w).mean("draw").values)[shown] for w in (0, 1)
+    )
     others = {"observed": x[shown], "truth": names["true_images"][shown]}
-    figures["counterfactual"] = plots.plot_intervention(before, after, title="light = 1, had it been so", **others)
+    figures["counterfactual"] = plots.plot_intervention(
+        before, after, title="light = 1, had it been so", **others
+    )
     near = ((truth[:, 3] - 1.5).abs() < 0.1).nonzero()[:8, 0]
     torch.manual_seed(0)
     nodes = trained.prior.values_of({n: torch.randn(8, 1) for n in trained.prior.names})
@@ -129,7 +133,11 @@ def mechanism_table() -> str:
     built = [c for c in classes if not inspect.isabstract(c) and issubclass(c, Mechanism)]
     rows = ["| mechanism | | noise from value |", "|---|---|---|"]
     for cls in built:
-        noise = "one" if issubclass(cls, InvertibleMechanism) or cls.__name__ == "GivenRoot" else "a draw of many"
+        noise = (
+            "one"
+            if issubclass(cls, InvertibleMechanism) or cls.__name__ == "GivenRoot"
+            else "a draw of many"
+        )
         rows.append(f"| `{cls.__name__}` | {first_line(cls)} | {noise} |")
     return "\n".join(rows)
 

@@ -29,10 +29,25 @@ GROUPS = {
         *("from_labelled_names", "from_idx"),
     ),
     "Your own": ("load_data", "from_arrays", "from_torch", "from_npz", "from_folder"),
-    "Structural models": ("LinearSCM", "NonlinearSCM", "EquationSCM", "published_scm", "random_dag"),
+    "Structural models": (
+        "LinearSCM",
+        "NonlinearSCM",
+        "EquationSCM",
+        "published_scm",
+        "random_dag",
+    ),
     "Colours and backgrounds": ("Coloured", "Noisy", "OnPicture", "swirls"),
     "Samples": (
-        *("iid", "correlated", "correlated_density", "pairs", "groups", "sharing", "triplets", "walks"),
+        *(
+            "iid",
+            "correlated",
+            "correlated_density",
+            "pairs",
+            "groups",
+            "sharing",
+            "triplets",
+            "walks",
+        ),
         *("laplace_transition", "interventional", "partial_labels", "with_conditions"),
     ),
     "Splits": ("split_combinations", "split_where"),
@@ -46,7 +61,9 @@ def page() -> str:
     contents, chapters = [], []
     for title, names in GROUPS.items():
         members = [getattr(data, name) for name in names]
-        contents += [f"- {title}"] + [f"  - [`{m.__name__}`](#{m.__name__.lower()}): {first_line(m)}" for m in members]
+        contents += [f"- {title}"] + [
+            f"  - [`{m.__name__}`](#{m.__name__.lower()}): {first_line(m)}" for m in members
+        ]
         chapters += [f"# {title}", *map(chapter, members)]
     fields = {
         "CATALOGUE": catalogue_table(),
@@ -71,7 +88,10 @@ def chapter(member: Callable[..., Any]) -> str:
         rows = SHEETS[member.__name__][1]
         parts.append(f"![{first_line(member)}](images/{picture(member.__name__).name})\n\n{rows}")
     if "Args" in sections:
-        parts.append("| argument | default | |\n|---|---|---|\n" + "\n".join(arguments(member, sections["Args"])))
+        parts.append(
+            "| argument | default | |\n|---|---|---|\n"
+            + "\n".join(arguments(member, sections["Args"]))
+        )
     references = re.sub(r"\s+", " ", sections.get("References", "")).strip()
     if references:
         parts.append("Sources: " + re.sub(r" (?=\[\d+\])", "; ", references))
@@ -80,20 +100,33 @@ def chapter(member: Callable[..., Any]) -> str:
 
 def catalogue_table() -> str:
     """All known data sets with what is known of them."""
-    lines = ["| data | number | factors and their sizes | licence | source | call |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| data | number | factors and their sizes | licence | source | call |",
+        "|---|---|---|---|---|---|",
+    ]
     for entry in catalogue():
-        pairs = [f"{name} {size or ''}".strip() for name, size in zip(entry.factors, entry.sizes, strict=True)]
-        factors = ", ".join(pairs) if len(pairs) < 10 else f"{len(pairs)} of {max(entry.sizes)} values"
+        pairs = [
+            f"{name} {size or ''}".strip()
+            for name, size in zip(entry.factors, entry.sizes, strict=True)
+        ]
+        factors = (
+            ", ".join(pairs) if len(pairs) < 10 else f"{len(pairs)} of {max(entry.sizes)} values"
+        )
         source = f"<{entry.source}>" if entry.source.startswith("http") else entry.source
         number = f"{entry.num:,}" if entry.num else ""
         name = f"{entry.name} (here)" if entry.at_hand else entry.name
-        lines.append(f"| {name} | {number} | {factors} | {entry.licence} | {source} | `{entry.how}` |")
+        lines.append(
+            f"| {name} | {number} | {factors} | {entry.licence} | {source} | `{entry.how}` |"
+        )
     return "\n".join(lines)
 
 
 def speed_table(drawn: dict[str, Any]) -> str:
     """Milliseconds a batch and images a second of what is drawn."""
-    lines = ["| data | ms for 64 images | images a second | s before the first |", "|---|---|---|---|"]
+    lines = [
+        "| data | ms for 64 images | images a second | s before the first |",
+        "|---|---|---|---|",
+    ]
     for name, row in drawn.items():
         if name != "what":
             speed = f"{row['ms']['median']:.2f} | {row['images_per_s']:,.0f} | {row['seconds_before']:.2f}"
@@ -113,7 +146,9 @@ def sampler_table(samplers: dict[str, Any]) -> str:
     """Speed of every sampler against independent draws."""
     lines = ["| samples | ms | speed |", "|---|---|---|"]
     lines += [
-        f"| {name} | {row['cpu_ms']:.2f} | {row['speed']:.2f} |" for name, row in samplers.items() if name != "what"
+        f"| {name} | {row['cpu_ms']:.2f} | {row['speed']:.2f} |"
+        for name, row in samplers.items()
+        if name != "what"
     ]
     return "\n".join(lines)
 
@@ -133,7 +168,9 @@ def grid_sheet(grid: FactorGrid, base: list[int]) -> torch.Tensor:
     return tiled(rows)
 
 
-def causal_sheet(scene: CausalDataset, unit: int, settings: dict[str, tuple[float, float]]) -> torch.Tensor:
+def causal_sheet(
+    scene: CausalDataset, unit: int, settings: dict[str, tuple[float, float]]
+) -> torch.Tensor:
     """A row for each node, which is set to values in a range: what the unit would have been."""
     rows = []
     for node, (low, high) in settings.items():
@@ -147,18 +184,24 @@ def first_sheet(some: FactorDataset, num: int) -> torch.Tensor:
     """Some of the data, one row."""
     index = torch.randperm(len(some), generator=torch.Generator().manual_seed(0))[:num]
     images = some.to_float(some.observations(index))
-    return tiled([torch.nn.functional.interpolate(images, scale_factor=max(1, 32 // images.shape[-1]))])
+    return tiled(
+        [torch.nn.functional.interpolate(images, scale_factor=max(1, 32 // images.shape[-1]))]
+    )
 
 
 def tiled(rows: list[torch.Tensor]) -> torch.Tensor:
     """Images ``(columns, channels, height, width)`` in rows, white lines between: uint8 ``(height, width, 3)``."""
-    padded = [torch.nn.functional.pad(row.expand(-1, 3, -1, -1), (1, 1, 1, 1), value=1) for row in rows]
+    padded = [
+        torch.nn.functional.pad(row.expand(-1, 3, -1, -1), (1, 1, 1, 1), value=1) for row in rows
+    ]
     grid = torch.cat([torch.cat(list(row), -1) for row in padded], -2)
     return grid.mul(255).round().to(torch.uint8).permute(1, 2, 0)
 
 
 FACTORS = "A row for each factor, from its first to its last value while the others stay: {}."
-NODES = "What one unit would have been, had a node been set to values in its range; a row for each: {}."
+NODES = (
+    "What one unit would have been, had a node been set to values in its range; a row for each: {}."
+)
 SHEETS: dict[str, tuple[Callable[[], torch.Tensor], str]] = {
     "Sprites": (
         lambda: grid_sheet(Sprites(), [2, 4, 3, 16, 16]),
@@ -180,18 +223,27 @@ SHEETS: dict[str, tuple[Callable[[], torch.Tensor], str]] = {
         lambda: causal_sheet(
             data.Pendulum(),
             1700,
-            {"angle": (-40, 43), "light": (60, 147), "shadow_length": (0, 12), "shadow_position": (2, 18)},
+            {
+                "angle": (-40, 43),
+                "light": (60, 147),
+                "shadow_length": (0, 12),
+                "shadow_position": (2, 18),
+            },
         ),
         NODES.format("angle, light, length and position of the shadow"),
     ),
     "Flow": (
         lambda: causal_sheet(
-            data.Flow(), 5000, {"ball": (5, 34), "height": (1, 5), "hole": (6, 14), "flow": (1.5, 6.5)}
+            data.Flow(),
+            5000,
+            {"ball": (5, 34), "height": (1, 5), "hole": (6, 14), "flow": (1.5, 6.5)},
         ),
         NODES.format("ball, height of the water, hole, flow"),
     ),
     "ThicknessIntensity": (
-        lambda: causal_sheet(data.ThicknessIntensity(100), 4, {"thickness": (1, 5), "intensity": (80, 250)}),
+        lambda: causal_sheet(
+            data.ThicknessIntensity(100), 4, {"thickness": (1, 5), "intensity": (80, 250)}
+        ),
         NODES.format("thickness, intensity"),
     ),
     "digits": (lambda: first_sheet(data.digits(), 16), "Some of them, each pixel as 4 x 4."),

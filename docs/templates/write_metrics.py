@@ -24,9 +24,23 @@ DOCS = Path(__file__).parents[1]
 PAGE, CODES = DOCS / "metrics.md", DOCS / "measured/metrics_codes.json"
 GROUPS = {
     "Codes and factors": (
-        *("mig", "mig_exact", "mig_sup", "dcimig", "jemmig", "modularity", "explicitness", "infomec"),
+        *(
+            "mig",
+            "mig_exact",
+            "mig_sup",
+            "dcimig",
+            "jemmig",
+            "modularity",
+            "explicitness",
+            "infomec",
+        ),
         *("dci", "sap", "irs", "irs_of_grid", "mcc"),
-        *("beta_vae_score", "beta_vae_score_from_codes", "factor_vae_score", "factor_vae_score_from_codes"),
+        *(
+            "beta_vae_score",
+            "beta_vae_score_from_codes",
+            "factor_vae_score",
+            "factor_vae_score_from_codes",
+        ),
     ),
     "Codes alone": (
         *("gaussian_total_correlation", "wasserstein_correlation", "mean_mutual_information"),
@@ -34,7 +48,13 @@ GROUPS = {
     ),
     "Several models of the same data": ("udr", "model_centrality"),
     "What the codes are good for": (
-        *("downstream_accuracy", "sample_efficiency", "leakage", "unfairness", "unfairness_from_codes"),
+        *(
+            "downstream_accuracy",
+            "sample_efficiency",
+            "leakage",
+            "unfairness",
+            "unfairness_from_codes",
+        ),
     ),
 }
 SETTINGS = {"num_data": 10_000, "num_test": 5_000, "dci_predictor": "lightgbm", "seed": 0}
@@ -50,7 +70,9 @@ def page() -> str:
     contents, chapters = [], []
     for title, names in GROUPS.items():
         functions = [getattr(metrics, name) for name in names]
-        contents += [f"- {title}"] + [f"  - [`{f.__name__}`](#{f.__name__}): {first_line(f)}" for f in functions]
+        contents += [f"- {title}"] + [
+            f"  - [`{f.__name__}`](#{f.__name__}): {first_line(f)}" for f in functions
+        ]
         chapters += [f"# {title}", *map(chapter, functions)]
     found = json.loads(CODES.read_text())
     fields = {
@@ -69,7 +91,10 @@ def chapter(function: Callable[..., Any]) -> str:
     """One measure: formula and text, range, weakness, arguments with defaults, sources."""
     text, sections = split(inspect.getdoc(function))
     parts = [f"## {function.__name__}", *(piece_of_text(piece) for piece in text)]
-    parts += ["| argument | default | |\n|---|---|---|\n" + "\n".join(arguments(function, sections["Args"]))]
+    parts += [
+        "| argument | default | |\n|---|---|---|\n"
+        + "\n".join(arguments(function, sections["Args"]))
+    ]
     references = re.sub(r"\s+", " ", sections.get("References", "")).strip()
     if references:
         parts.append("Sources: " + re.sub(r" (?=\[\d+\])", "; ", references))
@@ -80,7 +105,10 @@ def piece_of_text(text: str) -> str:
     """A paragraph, list or formula as Markdown, with what it says on range or weakness marked."""
     marked = paragraph(re.sub(r"^\* ", "- ", text, flags=re.MULTILINE))
     if marked.startswith("```math") and "&" in marked:
-        return marked.replace("```math\n", "```math\n\\begin{aligned}\n").removesuffix("```") + "\\end{aligned}\n```"
+        return (
+            marked.replace("```math\n", "```math\n\\begin{aligned}\n").removesuffix("```")
+            + "\\end{aligned}\n```"
+        )
     return re.sub(r"^(Range|Weakness):", r"**\1:**", marked)
 
 
@@ -94,10 +122,15 @@ def table(scores: dict[str, dict[str, float]], errors: dict[str, float]) -> str:
     """A row a metric, a column a code, and the share of the way to chance that the rotation costs."""
     lines = ["| | " + " | ".join(scores) + " | rotation costs |", "|---" * (len(scores) + 2) + "|"]
     for metric in scores["perfect"]:
-        perfect, rotated, permuted = (scores[code][metric] for code in ("perfect", "rotated", "permuted"))
+        perfect, rotated, permuted = (
+            scores[code][metric] for code in ("perfect", "rotated", "permuted")
+        )
         if math.isnan(perfect):
             continue
-        cells = [written(of[metric], errors[metric] if code == "rotated" else 0) for code, of in scores.items()]
+        cells = [
+            written(of[metric], errors[metric] if code == "rotated" else 0)
+            for code, of in scores.items()
+        ]
         way = perfect - permuted
         cost = f"{max((perfect - rotated) / way, 0):.0%}" if way > 0.05 else ""
         lines.append(f"| {metric} | " + " | ".join(cells) + f" | {cost} |")

@@ -18,13 +18,19 @@ SECTIONS = ("Args", "Attributes", "Example", "Raises", "References", "Returns")
 def objectives() -> list[type[DecomposedELBO]]:
     """All objectives that can be built, in the order in which the package lists them."""
     classes = [getattr(inference, name) for name in inference.__all__]
-    return [c for c in classes if inspect.isclass(c) and issubclass(c, DecomposedELBO) and not inspect.isabstract(c)]
+    return [
+        c
+        for c in classes
+        if inspect.isclass(c) and issubclass(c, DecomposedELBO) and not inspect.isabstract(c)
+    ]
 
 
 def page() -> str:
     """The page as it should be."""
     chapters = [chapter(c) for c in objectives()]
-    contents = "\n".join(f"- [`{c.__name__}`](#{c.__name__.lower()}): {first_line(c)}" for c in objectives())
+    contents = "\n".join(
+        f"- [`{c.__name__}`](#{c.__name__.lower()}): {first_line(c)}" for c in objectives()
+    )
     aggregate = "\n\n".join(map(paragraph, split(inspect.getdoc(AggregateELBO))[0][1:3]))
     fields = {
         "CONTENTS": contents,
@@ -40,14 +46,22 @@ def page() -> str:
 
 def first_line(cls: type) -> str:
     """What an objective is, for the list."""
-    return inline(re.sub(r" \[[\d, ]+\]", "", inspect.getdoc(cls).split("\n\n", 1)[0].rstrip(".").replace("\n", " ")))
+    return inline(
+        re.sub(
+            r" \[[\d, ]+\]",
+            "",
+            inspect.getdoc(cls).split("\n\n", 1)[0].rstrip(".").replace("\n", " "),
+        )
+    )
 
 
 def chapter(cls: type[DecomposedELBO]) -> str:
     """One objective: formula and text, arguments with defaults, sources."""
     text, sections = split(inspect.getdoc(cls))
     parts = [f"## {cls.__name__}", *map(paragraph, text)]
-    parts += ["| argument | default | |\n|---|---|---|\n" + "\n".join(arguments(cls, sections["Args"]))]
+    parts += [
+        "| argument | default | |\n|---|---|---|\n" + "\n".join(arguments(cls, sections["Args"]))
+    ]
     references = re.sub(r"\s+", " ", sections.get("References", "")).strip()
     if references:
         parts.append("Sources: " + re.sub(r" (?=\[\d+\])", "; ", references) + "")
@@ -63,7 +77,11 @@ def split(doc: str) -> tuple[list[str], dict[str, str]]:
 def paragraph(text: str) -> str:
     """reStructuredText of a paragraph, a formula or a list as Markdown."""
     if text.startswith(".. math::"):
-        return "```math\n" + re.sub(r"^ +", "", text.removeprefix(".. math::").strip(), flags=re.MULTILINE) + "\n```"
+        return (
+            "```math\n"
+            + re.sub(r"^ +", "", text.removeprefix(".. math::").strip(), flags=re.MULTILINE)
+            + "\n```"
+        )
     if text.startswith("Avoids:"):
         return "**What it avoids.** " + inline(sentence(text.removeprefix("Avoids:")))
     if text.startswith("- "):
@@ -88,14 +106,20 @@ def arguments(cls: type, section: str) -> list[str]:
     """Rows of a table: name, default, meaning."""
     parameters = inspect.signature(cls).parameters
     rows = []
-    for entry in re.split(r"\n(?=    \*{0,2}\w+:)", "\n" + inspect.cleandoc(section).replace("\n", "\n    ")):
+    for entry in re.split(
+        r"\n(?=    \*{0,2}\w+:)", "\n" + inspect.cleandoc(section).replace("\n", "\n    ")
+    ):
         name, _, meaning = entry.strip().partition(":")
         if name:
             default = (
-                parameters[name.lstrip("*")].default if name.lstrip("*") in parameters else inspect.Parameter.empty
+                parameters[name.lstrip("*")].default
+                if name.lstrip("*") in parameters
+                else inspect.Parameter.empty
             )
             shown = "" if default is inspect.Parameter.empty else f"`{spelled(default)}`"
-            rows.append(f"| `{name}` | {shown} | {inline(sentence(meaning)).replace('|', chr(92) + '|')} |")
+            rows.append(
+                f"| `{name}` | {shown} | {inline(sentence(meaning)).replace('|', chr(92) + '|')} |"
+            )
     return rows
 
 

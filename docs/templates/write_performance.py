@@ -23,7 +23,10 @@ from ppl_disentangle.storage import atomic_path
 
 DOCS = Path(__file__).parents[1]
 KEPT = DOCS / "measured/performance.json"
-PAGES = {name: (DOCS / f"templates/{name}.md.in", DOCS / f"{name}.md") for name in ("performance", "scaling")}
+PAGES = {
+    name: (DOCS / f"templates/{name}.md.in", DOCS / f"{name}.md")
+    for name in ("performance", "scaling")
+}
 MLP, STUDY, AGAIN = "small MLP, batch 128", "study network, batch 64", "hand-written again"
 RUNS, STEPS = 12_600, 300_000
 DISENTANGLING_VAE = 0.32
@@ -42,7 +45,11 @@ def keep(paths: list[str]) -> None:
 def table(head: str, rows: list[list[str]]) -> str:
     """A table in Markdown."""
     columns = head.split(" | ")
-    lines = [f"| {head} |", "|" + "---|" * len(columns), *(f"| {' | '.join(row)} |" for row in rows)]
+    lines = [
+        f"| {head} |",
+        "|" + "---|" * len(columns),
+        *(f"| {' | '.join(row)} |" for row in rows),
+    ]
     return "\n".join(lines)
 
 
@@ -53,7 +60,9 @@ def speeds(measured: dict[str, dict[str, dict[str, float]]]) -> str:
     rows = []
     for name in names:
         cells = [part.get(name, empty) for part in measured.values()]
-        rows.append([name, *(f"{c['cpu_ms']:.2f} | {c['speed']:.2f}".replace("nan", "–") for c in cells)])
+        rows.append(
+            [name, *(f"{c['cpu_ms']:.2f} | {c['speed']:.2f}".replace("nan", "–") for c in cells)]
+        )
     return table("step | " + " | ".join(f"{name}, ms | speed" for name in measured), rows)
 
 
@@ -61,9 +70,18 @@ def targets(kept: dict[str, Any], objectives: dict[str, Any], data: dict[str, An
     """What was asked for, what was measured, and whether that is enough."""
     mlp, fast, rows = kept["step"][MLP], kept["fast"], []
 
-    def add(what: str, wanted: float, found: float, *, below: bool = False, form: str = ".2f") -> None:
+    def add(
+        what: str, wanted: float, found: float, *, below: bool = False, form: str = ".2f"
+    ) -> None:
         enough = found <= wanted if below else found >= wanted
-        rows.append([what, f"{'≤' if below else '≥'} {wanted:g}", f"{found:{form}}", "yes" if enough else "**no**"])
+        rows.append(
+            [
+                what,
+                f"{'≤' if below else '≥'} {wanted:g}",
+                f"{found:{form}}",
+                "yes" if enough else "**no**",
+            ]
+        )
 
     for name, title in (("beta_vae", "β-VAE"), ("beta_tcvae", "β-TCVAE")):
         found = {variant: row["speed"] for variant, row in mlp[name].items()}
@@ -73,7 +91,10 @@ def targets(kept: dict[str, Any], objectives: dict[str, Any], data: dict[str, An
         add(f"{title}, small network: whole step in one graph", 4, found["fit, compiled"])
         add(f"{title}, small network: graph, no compiler", 1.15, found["fit, graph"])
         add(f"{title}, small network: as it is", 0.7, found["fit"])
-    ratio = mlp["beta_vae"]["fit, compiled"]["speed"] / mlp["beta_vae"]["SVI as in the tutorial"]["speed"]
+    ratio = (
+        mlp["beta_vae"]["fit, compiled"]["speed"]
+        / mlp["beta_vae"]["SVI as in the tutorial"]["speed"]
+    )
     add("β-VAE, small network: compiled / Pyro's tutorial", 6, ratio)
     for batch, found in objectives.items():
         slowest = min(row["fit"]["speed"] for row in found.values())
@@ -91,7 +112,12 @@ def targets(kept: dict[str, Any], objectives: dict[str, Any], data: dict[str, An
     add("dSprites, ms a batch of 64", 0.07, data["packed"]["ms"]["median"], below=True, form=".3f")
     add("dSprites, megabytes", 400, data["packed"]["megabytes_kept"], below=True, form=".0f")
     add("seconds to `--help`", 0.3, kept["start"]["ppl-disentangle --help"]["cpu_s"], below=True)
-    add("seconds to import `fit`", 2, kept["start"]["from ppl_disentangle.inference import fit"]["cpu_s"], below=True)
+    add(
+        "seconds to import `fit`",
+        2,
+        kept["start"]["from ppl_disentangle.inference import fit"]["cpu_s"],
+        below=True,
+    )
     return table("what | asked for | measured | met", rows)
 
 
@@ -113,10 +139,15 @@ def by_batch(objectives: dict[str, Any]) -> str:
     for name in next(iter(objectives.values())):
         cells = [found[name] for found in objectives.values()]
         columns = [
-            f"{c['hand-written']['cpu_ms']:.0f} | {c[AGAIN]['speed']:.3f} | {c['fit']['speed']:.3f}" for c in cells
+            f"{c['hand-written']['cpu_ms']:.0f} | {c[AGAIN]['speed']:.3f} | {c['fit']['speed']:.3f}"
+            for c in cells
         ]
         rows.append([f"`{name}`", *columns])
-    return table("objective | " + " | ".join(f"{batch}: hand-written, ms | again | fit" for batch in objectives), rows)
+    return table(
+        "objective | "
+        + " | ".join(f"{batch}: hand-written, ms | again | fit" for batch in objectives),
+        rows,
+    )
 
 
 def peers(found: dict[str, Any]) -> str:
@@ -132,7 +163,15 @@ def peers(found: dict[str, Any]) -> str:
         rows = []
         for name in names:
             cells = [by_kind[kind].get(name, missing) for kind in by_kind]
-            rows.append([name, *(f"{c['cpu_ms']:.2f} | {c['times_as_fast']:.2f}".replace("nan", "–") for c in cells)])
+            rows.append(
+                [
+                    name,
+                    *(
+                        f"{c['cpu_ms']:.2f} | {c['times_as_fast']:.2f}".replace("nan", "–")
+                        for c in cells
+                    ),
+                ]
+            )
         parts.append(table(f"{titles[size]} | {head}", rows))
     return "\n\n".join(parts)
 
@@ -140,7 +179,8 @@ def peers(found: dict[str, Any]) -> str:
 def rest(small: dict[str, Any]) -> str:
     """What the graph of a compiled step is of it, and the arithmetic of the graph."""
     whole, alone = (
-        [small[k][n]["cpu_ms"] for k in ("beta_vae", "beta_tcvae")] for n in ("fit, compiled", "its graph alone")
+        [small[k][n]["cpu_ms"] for k in ("beta_vae", "beta_tcvae")]
+        for n in ("fit, compiled", "its graph alone")
     )
     floor = small["floor"]
     return (
@@ -168,19 +208,28 @@ def fields(kept: dict[str, Any]) -> dict[str, str]:
     data = json.loads((DOCS / "measured/data_speed.json").read_text())
     fast, sharing, start = kept["fast"], kept["sharing"], kept["start"]
     large, encoding = fast["large batch"], fast["encoding"]
-    quick, usual = (fast["batch 64"][n]["cpu_ms"] for n in ("fit, bfloat16, memory kept", "hand-written"))
+    quick, usual = (
+        fast["batch 64"][n]["cpu_ms"] for n in ("fit, bfloat16, memory kept", "hand-written")
+    )
     shared, study = sharing["ms_per_shared_step"], sharing["study"]
     launch, small = kept["step"][MLP]["beta_vae"], kept["step"][MLP]
     took = small["capture_s"]["beta_vae"]
     one, (forward, step) = study["1"]["wall_s"], gflop()
     days = RUNS * STEPS * quick / 1e3 / 86_400
-    every = [[f"`{name}`", f"{row['cpu_s']:.2f}", f"{row['megabytes']:.0f}"] for name, row in start.items()]
+    every = [
+        [f"`{name}`", f"{row['cpu_s']:.2f}", f"{row['megabytes']:.0f}"]
+        for name, row in start.items()
+    ]
     return {
         "MACHINE": kept["machine"],
         "TORCH": kept["torch"],
         "TARGETS": targets(kept, objectives, data),
-        "MLP": speeds({"β-VAE": kept["step"][MLP]["beta_vae"], "β-TCVAE": kept["step"][MLP]["beta_tcvae"]}),
-        "STUDY": speeds({"β-VAE": kept["step"][STUDY]["beta_vae"], "β-TCVAE": kept["step"][STUDY]["beta_tcvae"]}),
+        "MLP": speeds(
+            {"β-VAE": kept["step"][MLP]["beta_vae"], "β-TCVAE": kept["step"][MLP]["beta_tcvae"]}
+        ),
+        "STUDY": speeds(
+            {"β-VAE": kept["step"][STUDY]["beta_vae"], "β-TCVAE": kept["step"][STUDY]["beta_tcvae"]}
+        ),
         "FLOOR": rest(small),
         "CAPTURE": f"takes {took['fit, graph']:.1f} seconds of wall time, and compiling {took['fit, compiled']:.1f}",
         "OBJECTIVES": by_batch(objectives),
@@ -209,7 +258,12 @@ def fields(kept: dict[str, Any]) -> dict[str, str]:
         "POINTS": table(
             "workers | wall seconds of 12 runs | times as fast | expected of 2 cores",
             [
-                [n, f"{p['wall_s']:.0f}", f"{one / p['wall_s']:.2f}", f"{min(int(n), sharing['cores']):d}"]
+                [
+                    n,
+                    f"{p['wall_s']:.0f}",
+                    f"{one / p['wall_s']:.2f}",
+                    f"{min(int(n), sharing['cores']):d}",
+                ]
                 for n, p in study.items()
             ],
         )

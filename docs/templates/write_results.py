@@ -21,9 +21,22 @@ from ppl_disentangle.studies.study import read_grid, results, trials
 DOCS = Path(__file__).parents[1]
 GRID = DOCS.parent / "examples" / "comparison.toml"
 RESULTS, PAGE, TEMPLATE, PICTURE = (
-    DOCS / name for name in ("measured/results.json", "results.md", "templates/results.md.in", "images/results.png")
+    DOCS / name
+    for name in (
+        "measured/results.json",
+        "results.md",
+        "templates/results.md.in",
+        "images/results.png",
+    )
 )
-METRICS = ("mig", "dci_disentanglement", "dci_completeness", "factor_vae_score", "mcc_pearson", "log_likelihood")
+METRICS = (
+    "mig",
+    "dci_disentanglement",
+    "dci_completeness",
+    "factor_vae_score",
+    "mcc_pearson",
+    "log_likelihood",
+)
 REFERENCES = ("chance", "ceiling")
 
 
@@ -34,10 +47,20 @@ def keep(folder: Path) -> None:
     for place in np.argwhere(study["status"].values == "done"):
         run = study.isel(dict(zip(("model", "setting", "data", "seed"), place, strict=True)))
         scores = {name: values(run[name]) for name in ("score", *REFERENCES)}
-        scores |= {str(b): values(run["baseline_score"].sel(baseline=b)) for b in run["baseline"].values}
-        told = {"model": str(run["model"].item()), "value": str(run["value"].item()), "data": str(run["data"].item())}
-        rows.append(told | {"seed": int(run["seed"]), "seconds": float(run["seconds"]), "scores": scores})
-    config = Run.open(next(path.parent for path in sorted(folder.glob("trials/*/done.json")))).config
+        scores |= {
+            str(b): values(run["baseline_score"].sel(baseline=b)) for b in run["baseline"].values
+        }
+        told = {
+            "model": str(run["model"].item()),
+            "value": str(run["value"].item()),
+            "data": str(run["data"].item()),
+        }
+        rows.append(
+            told | {"seed": int(run["seed"]), "seconds": float(run["seconds"]), "scores": scores}
+        )
+    config = Run.open(
+        next(path.parent for path in sorted(folder.glob("trials/*/done.json")))
+    ).config
     setting = {
         "training": config["training"],
         "evaluation": config["evaluation"],
@@ -61,20 +84,32 @@ def cell(numbers: list[float]) -> str:
     digits = 1 if max(map(abs, numbers)) >= 10 else 3
     if max(numbers) == min(numbers):
         return f"{numbers[0]:.{digits}f}"
-    return f"{np.median(numbers):.{digits}f} ({min(numbers):.{digits}f} to {max(numbers):.{digits}f})"
+    return (
+        f"{np.median(numbers):.{digits}f} ({min(numbers):.{digits}f} to {max(numbers):.{digits}f})"
+    )
 
 
 def table(runs: list[dict], steps: int) -> str:
     """A row a model, those that learn nothing, and what is the least and the most that there is to get."""
     names = [m for m in METRICS if any(m in r["scores"]["score"] for r in runs)]
-    lines = ["| | seeds | " + " | ".join(f"`{m}`" for m in names) + " | ms a step |", "|---" * (len(names) + 3) + "|"]
+    lines = [
+        "| | seeds | " + " | ".join(f"`{m}`" for m in names) + " | ms a step |",
+        "|---" * (len(names) + 3) + "|",
+    ]
     for model in dict.fromkeys((r["model"], r["value"]) for r in runs):
         own = [r for r in runs if (r["model"], r["value"]) == model]
-        cells = [cell([r["scores"]["score"][m] for r in own if m in r["scores"]["score"]]) for m in names]
+        cells = [
+            cell([r["scores"]["score"][m] for r in own if m in r["scores"]["score"]]) for m in names
+        ]
         speed = cell([1000 * r["seconds"] / steps for r in own])
-        lines.append(f"| {' '.join(filter(None, model))} | {len(own)} | {' | '.join(cells)} | {speed} |")
+        lines.append(
+            f"| {' '.join(filter(None, model))} | {len(own)} | {' | '.join(cells)} | {speed} |"
+        )
     for reference in dict.fromkeys(name for r in runs for name in r["scores"] if name != "score"):
-        found = [[r["scores"][reference][m] for r in runs if m in r["scores"].get(reference, {})] for m in names]
+        found = [
+            [r["scores"][reference][m] for r in runs if m in r["scores"].get(reference, {})]
+            for m in names
+        ]
         if any(found):
             lines.append(f"| *{reference}* | | {' | '.join(map(cell, found))} | |")
     return "\n".join(lines)
@@ -92,12 +127,21 @@ def draw(kept: dict) -> Figure:
             own = [r for r in kept["runs"] if r["data"] == data and metric in r["scores"]["score"]]
             places = [models.index(r["model"]) for r in own]
             axes.scatter(
-                [r["scores"]["score"][metric] for r in own], places, s=14, color="#2b6cb0", alpha=0.7, zorder=3
+                [r["scores"]["score"][metric] for r in own],
+                places,
+                s=14,
+                color="#2b6cb0",
+                alpha=0.7,
+                zorder=3,
             )
             for name, style in (("PCA", ":"), ("ceiling", "-")):
-                levels = [r["scores"][name][metric] for r in own if metric in r["scores"].get(name, {})]
+                levels = [
+                    r["scores"][name][metric] for r in own if metric in r["scores"].get(name, {})
+                ]
                 if levels:
-                    axes.axvline(float(np.median(levels)), color="#a0aec0", linestyle=style, linewidth=1)
+                    axes.axvline(
+                        float(np.median(levels)), color="#a0aec0", linestyle=style, linewidth=1
+                    )
             axes.set_title(metric.replace("_", " "), fontsize=8)
             axes.set_xlim(left=0)
             axes.set_yticks(range(len(models)), models, fontsize=7)
@@ -115,7 +159,9 @@ def page() -> str:
         f"## {data}\n\n{table([r for r in kept['runs'] if r['data'] == data], steps)}"
         for data in dict.fromkeys(r["data"] for r in kept["runs"])
     ]
-    training = ", ".join(f"{k} {v}" for k, v in kept["setting"]["training"].items() if v is not None and k != "seed")
+    training = ", ".join(
+        f"{k} {v}" for k, v in kept["setting"]["training"].items() if v is not None and k != "seed"
+    )
     text = TEMPLATE.read_text()
     fields = {
         "RUNS": str(len(kept["runs"])),

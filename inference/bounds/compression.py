@@ -66,7 +66,9 @@ def compression_curve(
                 kept = {name: sites[name] for name in story.latents}
                 held = {name: q.value for name, (q, _) in kept.items()}
                 drawn = torch.stack([_drawn(story, held, k, x, told) for k in range(len(kept) + 1)])
-                nats.append(torch.stack([q.per_datum(kl(q, p), plate) for q, p in kept.values()], -1).cpu())
+                nats.append(
+                    torch.stack([q.per_datum(kl(q, p), plate) for q, p in kept.values()], -1).cpu()
+                )
                 errors.append((drawn - x).square().flatten(2).mean(-1).T.cpu())
                 if not sample and sum(i.shape[1] for i in images) < num_images:
                     images.append(drawn.cpu())
@@ -79,12 +81,20 @@ def compression_curve(
             "image": (("kept", "data", *observation_dims(shown.dim() - 2)), shown.numpy()),
         },
         {"kept": range(len(rate) + 1)},
-        {"units": "nats per datum, squared error per value", "num_samples": num_samples, "seed": seed},
+        {
+            "units": "nats per datum, squared error per value",
+            "num_samples": num_samples,
+            "seed": seed,
+        },
     )
 
 
-def _drawn(story: GenerativeStory, values: dict[str, Tensor], kept: int, x: Tensor, told: dict[str, Tensor]) -> Tensor:
+def _drawn(
+    story: GenerativeStory, values: dict[str, Tensor], kept: int, x: Tensor, told: dict[str, Tensor]
+) -> Tensor:
     """The mean of p(x | z) at the first latents' values, and at draws of the others."""
     held = dict(list(values.items())[:kept])
-    trace = poutine.trace(poutine.condition(story.model, data=held)).get_trace(batch_size=len(x), **told)
+    trace = poutine.trace(poutine.condition(story.model, data=held)).get_trace(
+        batch_size=len(x), **told
+    )
     return returned_site(trace).fn.mean

@@ -84,7 +84,10 @@ def decompose(
     with evaluating(story, seed=seed) as device:
         for _ in range(num_samples):
             part = data if exact else _subset(data, torch.randperm(num_data)[:num_components])
-            blocks = [_Block.of(story, x, told) for x, told in conditioned_batches(part, batch_size, device)]
+            blocks = [
+                _Block.of(story, x, told)
+                for x, told in conditioned_batches(part, batch_size, device)
+            ]
             samples.append(_decomposed(blocks, num_data))
     variables: dict[str, float] = {}
     for name in samples[0]:
@@ -118,9 +121,12 @@ class _Block:
         pairs, observed, plate = sites_of(story, x, told)
         guide, model = zip(*pairs.values(), strict=True)
         if data_mask(guide, plate) is not None:
-            raise ValueError("expected latents without a mask: the data that q(z) is a mixture over would not be known")
+            raise ValueError(
+                "expected latents without a mask: the data that q(z) is a mixture over would not be known"
+            )
         densities = (
-            torch.stack([s.per_datum(s.log_prob(), plate) for s in sites]).sum(0) for sites in (observed, guide, model)
+            torch.stack([s.per_datum(s.log_prob(), plate) for s in sites]).sum(0)
+            for sites in (observed, guide, model)
         )
         return cls(guide, plate, *densities)
 
@@ -152,7 +158,11 @@ def _decomposed(blocks: Sequence[_Block], num_data: int) -> dict[str, Tensor]:
         densities.append(torch.stack(mixtures).logsumexp(0))
     num_sites = len(blocks[0].sites)
     columns = torch.cat(densities).double().mean(0).cpu()
-    joint, groups, factored = columns[0], columns[1 : 1 + num_sites].sum(), columns[1 + num_sites :].sum()
+    joint, groups, factored = (
+        columns[0],
+        columns[1 : 1 + num_sites].sum(),
+        columns[1 + num_sites :].sum(),
+    )
     likelihood, given_x, prior = (
         torch.cat([getattr(block, name) for block in blocks]).double().mean().cpu()
         for name in ("log_likelihood", "given_x", "prior")

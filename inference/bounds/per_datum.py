@@ -14,7 +14,14 @@ from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.data.batches import conditioned_batches
 from ppl_disentangle.inference.elbo.terms import kl
 from ppl_disentangle.representation import all_code_names
-from ppl_disentangle.sites import Plate, Site, data_plate, latent_sites, observed_sites, paired_traces
+from ppl_disentangle.sites import (
+    Plate,
+    Site,
+    data_plate,
+    latent_sites,
+    observed_sites,
+    paired_traces,
+)
 from ppl_disentangle.story import GenerativeStory, evaluating, story_of
 
 __all__ = ["elbo_per_datum", "log_marginal"]
@@ -119,7 +126,11 @@ def log_marginal(
     bounds, sizes = [], []
     with evaluating(story, seed=seed) as device:
         for x, told in conditioned_batches(data, batch_size, device):
-            log_weights = torch.stack([_log_weight(story, x, told) for _ in range(num_samples)]).cpu().double()
+            log_weights = (
+                torch.stack([_log_weight(story, x, told) for _ in range(num_samples)])
+                .cpu()
+                .double()
+            )
             bounds.append(_renyi(log_weights, alpha))
             sizes.append((2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)).exp())
     bound = torch.cat(bounds)
@@ -146,14 +157,18 @@ def _log_weight(story: GenerativeStory, x: Tensor, told: dict[str, Tensor]) -> T
     """log p(x, z) - log q(z | x) of one draw of each datum, of shape ``(batch,)``."""
     sites, observed, plate = sites_of(story, x, told)
     joint = [s.per_datum(s.log_prob(), plate) for s in (*observed, *(p for _, p in sites.values()))]
-    return torch.stack(joint).sum(0) - torch.stack([q.per_datum(q.log_prob(), plate) for q, _ in sites.values()]).sum(0)
+    return torch.stack(joint).sum(0) - torch.stack(
+        [q.per_datum(q.log_prob(), plate) for q, _ in sites.values()]
+    ).sum(0)
 
 
 def sites_of(
     story: GenerativeStory, x: Tensor, told: dict[str, Tensor]
 ) -> tuple[dict[str, tuple[Site, Site]], list[Site], Plate]:
     """Latents by name, of guide and model, what is observed, and the plate over the data, of one draw."""
-    model_trace, guide_trace = paired_traces(story.model, story.guide, (x,), told, reparameterised=False)
+    model_trace, guide_trace = paired_traces(
+        story.model, story.guide, (x,), told, reparameterised=False
+    )
     sites = {q.name: (q, p) for q, p in latent_sites(model_trace, guide_trace)}
     observed = list(observed_sites(model_trace).values())
     plate = data_plate([*observed, *(q for q, _ in sites.values())])
@@ -162,17 +177,23 @@ def sites_of(
     for site in (*(q for q, _ in sites.values()), *observed):
         if plate.name not in (p.name for p in site.plates):
             kind = "latent" if site.name in sites else "observed site"
-            raise ValueError(f"{kind} {site.name!r} is outside of the plate {plate.name!r} over the data")
+            raise ValueError(
+                f"{kind} {site.name!r} is outside of the plate {plate.name!r} over the data"
+            )
     return sites, observed, plate
 
 
-def _parts(story: GenerativeStory, x: Tensor, told: dict[str, Tensor]) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+def _parts(
+    story: GenerativeStory, x: Tensor, told: dict[str, Tensor]
+) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     """log p(x | z) of shape ``(batch,)``, KL of shape ``(batch, code)``, and names of the codes."""
     sites, observed, plate = sites_of(story, x, told)
     likelihood = torch.stack([s.per_datum(s.log_prob(), plate) for s in observed]).sum(0)
     columns: list[Tensor] = []
     names: list[str] = []
-    for name in (latent for latent in story.latents if latent in sites):  # the noise of a measured node follows from it
+    for name in (
+        latent for latent in story.latents if latent in sites
+    ):  # the noise of a measured node follows from it
         column = _kl_per_code(*sites[name], plate)
         columns.append(column)
         split = all_code_names(story, {name: sites[name][0].fn})

@@ -30,7 +30,11 @@ from ppl_disentangle.sites import (
 
 
 def joined_traces(
-    model_trace: Trace | None, guide_trace: Trace, sizes: Sequence[int] | None = None, *, data: bool = False
+    model_trace: Trace | None,
+    guide_trace: Trace,
+    sizes: Sequence[int] | None = None,
+    *,
+    data: bool = False,
 ) -> tuple[Any, Trace]:
     """Traces of this process's part of a batch, as those of the whole batch, which are the same in every process.
 
@@ -49,16 +53,27 @@ def joined_traces(
             less than two data, or, while Pyro's validation is on, a distribution that cannot be gathered.
     """
     traces = [guide_trace] if model_trace is None else [model_trace, guide_trace]
-    plate = data_plate(s for t in traces for s in (*sampled_sites(t).values(), *observed_sites(t).values()))
+    plate = data_plate(
+        s for t in traces for s in (*sampled_sites(t).values(), *observed_sites(t).values())
+    )
     if plate is None:
-        raise ValueError("several processes need a plate over the data, in model and guide, to share a batch by")
+        raise ValueError(
+            "several processes need a plate over the data, in model and guide, to share a batch by"
+        )
     sizes = agreed(plate.size) if sizes is None else list(sizes)
     if min(sizes) < 2:
-        raise ValueError(f"expected at least two data of a batch for each process, got {list(sizes)}")
-    scores = [{name: site.log_prob() for name, site in observed_sites(trace).items()} for trace in traces]
+        raise ValueError(
+            f"expected at least two data of a batch for each process, got {list(sizes)}"
+        )
+    scores = [
+        {name: site.log_prob() for name, site in observed_sites(trace).items()} for trace in traces
+    ]
     walk = _Walk(plate.name, plate.size, sizes)
     for _ in range(2):
-        joined = [walk.trace(t, s, data=data and t is model_trace) for t, s in zip(traces, scores, strict=True)]
+        joined = [
+            walk.trace(t, s, data=data and t is model_trace)
+            for t, s in zip(traces, scores, strict=True)
+        ]
         walk.gather()
     if is_validation_enabled():
         for trace, whole in zip(traces, joined, strict=True):
@@ -73,8 +88,12 @@ def _check(trace: Trace, joined: Trace, sizes: Sequence[int]) -> None:
         site = sampled_sites(trace)[name]
         own, found = site.log_prob(), whole.log_prob()
         axis = next(axis for axis in range(own.dim()) if own.shape[axis] != found.shape[axis])
-        if not torch.allclose(own, found.narrow(axis, first, own.shape[axis]), rtol=1e-4, atol=1e-4, equal_nan=True):
-            raise ValueError(f"latent {name!r}: {type(site.fn).__name__} cannot be gathered from several processes")
+        if not torch.allclose(
+            own, found.narrow(axis, first, own.shape[axis]), rtol=1e-4, atol=1e-4, equal_nan=True
+        ):
+            raise ValueError(
+                f"latent {name!r}: {type(site.fn).__name__} cannot be gathered from several processes"
+            )
 
 
 class _Walk:
@@ -91,8 +110,13 @@ class _Walk:
             return
         noted = [tensor.movedim(axis, 0) for tensor, axis in self.noted.values()]
         wide = any(tensor.dtype == torch.float64 for tensor in noted)
-        flat = [tensor.reshape(self.size, -1).to(torch.float64 if wide else torch.float32) for tensor in noted]
-        parts = _Gathered.apply(torch.cat(flat, -1), self.sizes).split([part.shape[1] for part in flat], -1)
+        flat = [
+            tensor.reshape(self.size, -1).to(torch.float64 if wide else torch.float32)
+            for tensor in noted
+        ]
+        parts = _Gathered.apply(torch.cat(flat, -1), self.sizes).split(
+            [part.shape[1] for part in flat], -1
+        )
         for (key, (_, axis)), tensor, part in zip(self.noted.items(), noted, parts, strict=True):
             rows = part.reshape(sum(self.sizes), *tensor.shape[1:]).to(tensor.dtype)
             self.joined[key] = rows.movedim(0, axis)
@@ -105,10 +129,14 @@ class _Walk:
                 raise ValueError(
                     f"latent {name!r} is outside of the plate {self.plate!r}: every process would draw one of its own"
                 )
-            sites[name] = self._site(site, self._distribution(site.fn, len(site.fn.batch_shape) + self._dim(site)))
+            sites[name] = self._site(
+                site, self._distribution(site.fn, len(site.fn.batch_shape) + self._dim(site))
+            )
         for name, site in deterministic_sites(trace).items():
             if self._has_rows(site):
-                sites[name] = self._site(site, self._distribution(site.fn, len(site.fn.batch_shape) + self._dim(site)))
+                sites[name] = self._site(
+                    site, self._distribution(site.fn, len(site.fn.batch_shape) + self._dim(site))
+                )
         for name, site in observed_sites(trace).items():
             if self.plate in (plate.name for plate in site.plates):
                 score = self._rows(scores[name], scores[name].dim() + self._dim(site))
@@ -127,7 +155,9 @@ class _Walk:
 
     def _site(self, site: Site, fn: Any, value: Tensor | None = None) -> Site:
         dim, total = self._dim(site), sum(self.sizes)
-        plates = [dataclasses.replace(p, size=total) if p.name == self.plate else p for p in site.plates]
+        plates = [
+            dataclasses.replace(p, size=total) if p.name == self.plate else p for p in site.plates
+        ]
         mask = site.mask
         if isinstance(mask, Tensor) and mask.dim() >= -dim:
             mask = self._rows(mask, mask.dim() + dim)
@@ -137,10 +167,16 @@ class _Walk:
 
     def _rows(self, tensor: Tensor, axis: int) -> Tensor:
         """The tensor with the rows of all processes along ``axis``, once they are known; as it is if it has none."""
-        if tensor.dim() <= axis or tensor.shape[axis] != self.size or isinstance(tensor, nn.Parameter):
+        if (
+            tensor.dim() <= axis
+            or tensor.shape[axis] != self.size
+            or isinstance(tensor, nn.Parameter)
+        ):
             return tensor
         if tensor.stride(axis) == 0:  # the same for each datum, as a prior is
-            return tensor.narrow(axis, 0, 1).expand(*tensor.shape[:axis], sum(self.sizes), *tensor.shape[axis + 1 :])
+            return tensor.narrow(axis, 0, 1).expand(
+                *tensor.shape[:axis], sum(self.sizes), *tensor.shape[axis + 1 :]
+            )
         self.noted.setdefault(id(tensor), (tensor, axis))
         return self.joined.get(id(tensor), tensor)
 
@@ -165,7 +201,9 @@ class _Walk:
             if isinstance(value, _InverseTransform):
                 return self._part(value.inv, axis).inv
             joined = copy.copy(value)
-            parts = {name: self._part(part, axis) for name, part in vars(value).items() if name != "_inv"}
+            parts = {
+                name: self._part(part, axis) for name, part in vars(value).items() if name != "_inv"
+            }
             vars(joined).update(parts, _inv=None, _cached_x_y=(None, None))
             return joined
         if isinstance(value, list | tuple) and not isinstance(value, torch.Size):
@@ -198,7 +236,11 @@ class _Gathered(torch.autograd.Function):
     def forward(ctx: Any, rows: Tensor, sizes: Sequence[int]) -> Tensor:
         ctx.sizes = sizes
         padding = max(sizes) - len(rows)
-        padded = torch.cat([rows, rows.new_zeros(padding, rows.shape[1])]) if padding else rows.contiguous()
+        padded = (
+            torch.cat([rows, rows.new_zeros(padding, rows.shape[1])])
+            if padding
+            else rows.contiguous()
+        )
         parts = [torch.empty_like(padded) for _ in sizes]
         torch_distributed.all_gather(parts, padded)
         return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])

@@ -91,8 +91,12 @@ def shared(loss: nn.Module, *parts: nn.Module) -> nn.Module:
     """A loss of some modules, whose gradients are averaged over the processes; itself if there is but one."""
     if num_processes() == 1:
         return loss
-    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of an argument's next name
-        return DistributedDataParallel(_Loss(loss, *parts), broadcast_buffers=False, static_graph=True)
+    with warnings.catch_warnings(
+        action="ignore", category=FutureWarning
+    ):  # of an argument's next name
+        return DistributedDataParallel(
+            _Loss(loss, *parts), broadcast_buffers=False, static_graph=True
+        )
 
 
 def mean(value: Tensor) -> Tensor:

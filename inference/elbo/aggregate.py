@@ -17,7 +17,13 @@ from ppl_disentangle.inference.elbo.latents import Latents, innermost, known_num
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.sites import PARTICLES, Plate, Site, sampled_sites
 
-__all__ = ["AggregateELBO", "Estimator", "log_mixture", "minibatch_log_weights", "pairwise_log_prob"]
+__all__ = [
+    "AggregateELBO",
+    "Estimator",
+    "log_mixture",
+    "minibatch_log_weights",
+    "pairwise_log_prob",
+]
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 MAX_PAIRS = 2**24
@@ -57,9 +63,13 @@ class AggregateELBO(DecomposedELBO):
         [2] Esmaeili et al., 2019. https://arxiv.org/abs/1804.02086
     """
 
-    def __init__(self, weights: Mapping[str, Weight], *, estimator: Estimator, **options: Any) -> None:
+    def __init__(
+        self, weights: Mapping[str, Weight], *, estimator: Estimator, **options: Any
+    ) -> None:
         if estimator not in get_args(Estimator):
-            raise ValueError(f"expected estimator {_one_of(get_args(Estimator))}, got {estimator!r}")
+            raise ValueError(
+                f"expected estimator {_one_of(get_args(Estimator))}, got {estimator!r}"
+            )
         super().__init__(weights, **options)
         self.estimator: Estimator = estimator
         self._log_weights: tuple[tuple[Any, ...], Tensor] | None = None
@@ -72,7 +82,9 @@ class AggregateELBO(DecomposedELBO):
         """Refuse a guide whose latents depend on each other."""
         check_independent(list(sampled_sites(guide_trace).values()))
 
-    def densities(self, latents: Latents, groups: Sequence[Sequence[Site]]) -> tuple[Tensor, Tensor, Tensor]:
+    def densities(
+        self, latents: Latents, groups: Sequence[Sequence[Site]]
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """log q(z_i), sum_group log q(z_i,group) and sum_dim log q(z_i,dim), each of shape ``(…, batch)``.
 
         Args:
@@ -82,20 +94,30 @@ class AggregateELBO(DecomposedELBO):
         log_weights = self._weights_of(latents)
         joint, by_group, by_dim = [], [], []
         for sites in groups:
-            pairs, factored = zip(*(joint_and_factored(s, latents.plate, log_weights) for s in sites), strict=True)
+            pairs, factored = zip(
+                *(joint_and_factored(s, latents.plate, log_weights) for s in sites), strict=True
+            )
             joint.append(sum(pairs[1:], pairs[0]))
             by_dim.append(sum(factored[1:], factored[0]))
         if len(groups) > 1:
-            by_group = [log_mixture(pairs.unsqueeze(-1), log_weights).squeeze(-1) for pairs in joint]
+            by_group = [
+                log_mixture(pairs.unsqueeze(-1), log_weights).squeeze(-1) for pairs in joint
+            ]
         log_q = log_mixture(sum(joint[1:], joint[0]).unsqueeze(-1), log_weights).squeeze(-1)
-        return log_q, sum(by_group[1:], by_group[0]) if by_group else log_q, sum(by_dim[1:], by_dim[0])
+        return (
+            log_q,
+            sum(by_group[1:], by_group[0]) if by_group else log_q,
+            sum(by_dim[1:], by_dim[0]),
+        )
 
     def _weights_of(self, latents: Latents) -> Tensor:
         """:func:`minibatch_log_weights`, a scalar where all are equal; kept while nothing is masked."""
         plate, like = latents.plate, latents.sites[0].value
         num_data = known_num_data(plate, self.num_data)
         if latents.mask is not None:
-            return minibatch_log_weights(plate.size, num_data, self.estimator, like=like, mask=latents.mask)
+            return minibatch_log_weights(
+                plate.size, num_data, self.estimator, like=like, mask=latents.mask
+            )
         key = (plate.size, num_data, like.dtype, like.device)
         if self._log_weights is None or self._log_weights[0] != key:
             weights = minibatch_log_weights(plate.size, num_data, self.estimator, like=like)
@@ -116,7 +138,11 @@ def check_independent(sites: Sequence[Site]) -> None:
             continue
         values = [other.value for other in others]
         gradients = torch.autograd.grad(density, values, retain_graph=True, allow_unused=True)
-        above = [other.name for other, gradient in zip(others, gradients, strict=True) if gradient is not None]
+        above = [
+            other.name
+            for other, gradient in zip(others, gradients, strict=True)
+            if gradient is not None
+        ]
         if above:
             raise ValueError(
                 f"latent {site.name!r}: its posterior depends on what was drawn for {above}, but this objective's"
@@ -147,7 +173,9 @@ def minibatch_log_weights(
         weights = (1 / (num_data * count.to(like.dtype))).expand(batch_size, batch_size)
     else:
         rank = valid.cumsum(0) - 1
-        ahead = (rank[None, :] - rank[:, None]) % count  # (i, j): 0 is the own posterior, 1 the odd one out
+        ahead = (
+            rank[None, :] - rank[:, None]
+        ) % count  # (i, j): 0 is the own posterior, 1 the odd one out
         others = (count - 1).to(like.dtype)
         if estimator == "symmetric":
             other = (num_data - 1) / (num_data * others)
@@ -171,9 +199,15 @@ def normal_pairs(z: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     In memory j is innermost, the dimension that :func:`log_mixture` sums over, which is faster.
     """
     z, loc, scale = (t.mT.contiguous() for t in (z, loc, scale))
-    z, loc, scale = z.unsqueeze(-1), loc.unsqueeze(-2), scale.unsqueeze(-2)  # (…, dim, i, 1) and (…, dim, 1, j)
+    z, loc, scale = (
+        z.unsqueeze(-1),
+        loc.unsqueeze(-2),
+        scale.unsqueeze(-2),
+    )  # (…, dim, i, 1) and (…, dim, 1, j)
     standard = (z - loc) * scale.reciprocal()
-    return torch.addcmul(-scale.log() - HALF_LOG_2PI, standard, standard, value=-0.5).movedim(-3, -1)
+    return torch.addcmul(-scale.log() - HALF_LOG_2PI, standard, standard, value=-0.5).movedim(
+        -3, -1
+    )
 
 
 def pairwise_log_prob(site: Site, plate: Plate, value: Tensor | None = None) -> Tensor:
@@ -207,7 +241,9 @@ def pairwise_log_prob(site: Site, plate: Plate, value: Tensor | None = None) -> 
 def factor(site: Site) -> TorchDistribution:
     """The distribution of one coordinate of a latent given x."""
     base = innermost(site.fn)
-    if base.event_dim and not (base.has_enumerate_support or isinstance(base, RelaxedOneHotCategorical)):
+    if base.event_dim and not (
+        base.has_enumerate_support or isinstance(base, RelaxedOneHotCategorical)
+    ):
         raise ValueError(
             f"latent {site.name!r}: the aggregate posterior needs a posterior that factorises over its coordinates,"
             f" got {type(base).__name__}"
@@ -224,16 +260,22 @@ def joint_and_factored(site: Site, plate: Plate, log_weights: Tensor) -> tuple[T
     base = factor(site)
     if site.value.numel() * plate.size <= MAX_PAIRS or not isinstance(base, Normal):
         return _joint_and_factored(pairwise_log_prob(site, plate), log_weights)
-    z, loc, scale = (rows(t.expand(site.value.shape), site, plate) for t in (site.value, base.loc, base.scale))
+    z, loc, scale = (
+        rows(t.expand(site.value.shape), site, plate) for t in (site.value, base.loc, base.scale)
+    )
     size = max(1, MAX_PAIRS * z.shape[-1] // (z.numel() * plate.size))
     joint, factored = z.new_zeros(()), z.new_zeros(())
     for block in zip(z.split(size, -1), loc.split(size, -1), scale.split(size, -1), strict=True):
-        parts = checkpoint(_normal_block, *block, log_weights, use_reentrant=False, preserve_rng_state=False)
+        parts = checkpoint(
+            _normal_block, *block, log_weights, use_reentrant=False, preserve_rng_state=False
+        )
         joint, factored = joint + parts[0], factored + parts[1]
     return joint, factored
 
 
-def _normal_block(z: Tensor, loc: Tensor, scale: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
+def _normal_block(
+    z: Tensor, loc: Tensor, scale: Tensor, log_weights: Tensor
+) -> tuple[Tensor, Tensor]:
     return _joint_and_factored(normal_pairs(z, loc, scale), log_weights)
 
 

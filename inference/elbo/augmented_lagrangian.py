@@ -52,7 +52,9 @@ class AugmentedLagrangian(nn.Module):
     ) -> None:
         super().__init__()
         if every < 1 or growth < 1:
-            raise ValueError(f"expected every >= 1 and growth >= 1, got every={every}, growth={growth}")
+            raise ValueError(
+                f"expected every >= 1 and growth >= 1, got every={every}, growth={growth}"
+            )
         if not 0 < rho <= maximum:
             raise ValueError(f"expected 0 < rho <= maximum, got rho={rho}, maximum={maximum}")
         if not 0 < progress < 1:

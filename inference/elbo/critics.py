@@ -18,7 +18,9 @@ __all__ = ["Game", "JointCritic", "TwoPlayerELBO", "critic_network", "player_los
 Game = Literal["logistic", "hinge", "wasserstein", "least_squares"]
 
 
-def critic_network(input_dim: int, *, hidden: int = 1000, layers: int = 6, outputs: int = 1) -> nn.Sequential:
+def critic_network(
+    input_dim: int, *, hidden: int = 1000, layers: int = 6, outputs: int = 1
+) -> nn.Sequential:
     """The critic of FactorVAE [1]: ``layers`` layers of ``hidden`` leaky ReLU units of slope 0.2, on flattened inputs.
 
     Avoids: five layers where [1] has six (disentangling-vae, pythae).
@@ -27,7 +29,11 @@ def critic_network(input_dim: int, *, hidden: int = 1000, layers: int = 6, outpu
         [1] Kim & Mnih, 2018. https://arxiv.org/abs/1802.05983
     """
     widths = (input_dim, *(layers * (hidden,)))
-    units = (m for i, o in zip(widths, widths[1:], strict=False) for m in (nn.Linear(i, o), nn.LeakyReLU(0.2)))
+    units = (
+        m
+        for i, o in zip(widths, widths[1:], strict=False)
+        for m in (nn.Linear(i, o), nn.LeakyReLU(0.2))
+    )
     return nn.Sequential(nn.Flatten(), *units, nn.Linear(widths[-1], outputs))
 
 
@@ -134,12 +140,16 @@ class TwoPlayerELBO(DecomposedELBO):
 
     def extra_repr(self) -> str:
         """The weights and the rules of the game, for checkpoints and tables."""
-        return f"{super().extra_repr()}, loss={self.game!r}, gradient_penalty={self.gradient_penalty}"
+        return (
+            f"{super().extra_repr()}, loss={self.game!r}, gradient_penalty={self.gradient_penalty}"
+        )
 
     def judge(self, *inputs: Tensor, by: nn.Module | None = None) -> Tensor:
         """The logits of the critic, or of one of its parts, ``(batch,)``, for the player to learn from: it does not."""
         critic = by or self.critic
-        return self._logits(critic, {name: p.detach() for name, p in critic.named_parameters()}, inputs)
+        return self._logits(
+            critic, {name: p.detach() for name, p in critic.named_parameters()}, inputs
+        )
 
     def critic_loss(
         self, real: Sequence[Tensor], fake: Sequence[Tensor], *, by: nn.Module | None = None
@@ -164,25 +174,41 @@ class TwoPlayerELBO(DecomposedELBO):
         points = real
         if self.game == "wasserstein":
             at = torch.rand_like(real[0].reshape(size, -1)[:, 0])
-            points = [r + at.reshape(size, *(1,) * (r.dim() - 1)) * (f - r) for r, f in zip(real, fake, strict=True)]
+            points = [
+                r + at.reshape(size, *(1,) * (r.dim() - 1)) * (f - r)
+                for r, f in zip(real, fake, strict=True)
+            ]
         with torch.enable_grad():
             points = [p.detach().requires_grad_() for p in points]
-            slopes = torch.autograd.grad(self._logits(critic, {}, points).sum(), points, create_graph=create_graph)
+            slopes = torch.autograd.grad(
+                self._logits(critic, {}, points).sum(), points, create_graph=create_graph
+            )
         norms = torch.linalg.vector_norm(torch.cat([s.flatten(1) for s in slopes], -1), dim=-1)
         return (norms - 1).square() if self.game == "wasserstein" else 0.5 * norms.square()
 
-    def _logits(self, critic: nn.Module, parameters: dict[str, Tensor], inputs: Sequence[Tensor]) -> Tensor:
+    def _logits(
+        self, critic: nn.Module, parameters: dict[str, Tensor], inputs: Sequence[Tensor]
+    ) -> Tensor:
         own = next(critic.parameters(), None)
         try:
-            output = functional_call(critic, parameters, tuple(t if own is None else t.to(own.dtype) for t in inputs))
+            output = functional_call(
+                critic, parameters, tuple(t if own is None else t.to(own.dtype) for t in inputs)
+            )
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
             shapes = " and ".join(str(tuple(t.shape)) for t in inputs)
-            raise ValueError(f"the critic does not take inputs of shape {shapes}: {error}") from error
-        size, output = len(inputs[0]), output.to(torch.promote_types(output.dtype, torch.float32))  # under autocast
+            raise ValueError(
+                f"the critic does not take inputs of shape {shapes}: {error}"
+            ) from error
+        size, output = (
+            len(inputs[0]),
+            output.to(torch.promote_types(output.dtype, torch.float32)),
+        )  # under autocast
         if output.shape == (size, 2):
             return output[:, 0] - output[:, 1]
         if output.shape not in ((size,), (size, 1)):
-            raise ValueError(f"expected a critic that returns 1 or 2 logits a datum, got shape {tuple(output.shape)}")
+            raise ValueError(
+                f"expected a critic that returns 1 or 2 logits a datum, got shape {tuple(output.shape)}"
+            )
         return output.reshape(size)

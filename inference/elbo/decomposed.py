@@ -108,7 +108,9 @@ class DecomposedELBO(nn.Module, ELBO):
         weights = dict(weights) | dict(factors or {})
         for name, weight in weights.items():
             if not callable(weight) and not weight >= 0:
-                raise ValueError(f"expected a weight of {name!r} that is not negative, got {weight}")
+                raise ValueError(
+                    f"expected a weight of {name!r} that is not negative, got {weight}"
+                )
         self.weights, self.warm_up, self.num_data = weights, warm_up, num_data
         self.register_buffer("step", torch.zeros(()))
         self.optimizer_options: dict[str, Any] = {}
@@ -145,10 +147,14 @@ class DecomposedELBO(nn.Module, ELBO):
         """The loss as a scalar on the device of the data; reading it is left to the caller."""
         totals: dict[str, Tensor] = {}
         traces = self._get_traces(model, guide, args, kwargs)
-        if torch.is_grad_enabled():  # graphs are kept anyway; what terms draw comes after all of the guide's draws
+        if (
+            torch.is_grad_enabled()
+        ):  # graphs are kept anyway; what terms draw comes after all of the guide's draws
             traces = iter(self._whole(traces))
         for model_trace, guide_trace in traces:
-            stated = {n: -site.total(site.log_prob()) for n, site in observed_sites(guide_trace).items()}
+            stated = {
+                n: -site.total(site.log_prob()) for n, site in observed_sites(guide_trace).items()
+            }
             for name, term in (stated | self.terms(model_trace, guide_trace)).items():
                 totals[name] = totals[name] + term if name in totals else term
         if self.num_particles > 1:
@@ -187,12 +193,16 @@ class DecomposedELBO(nn.Module, ELBO):
         own = f"{self._pyro_name}."
         return lambda name: options | self.optimizer_options if name.startswith(own) else options
 
-    def loss(self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any) -> float:
+    def loss(
+        self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> float:
         """The loss as a number, without gradients."""
         with torch.no_grad():
             return self.differentiable_loss(model, guide, *args, **kwargs).item()
 
-    def loss_and_grads(self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
+    def loss_and_grads(
+        self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Tensor:
         """Back-propagate the loss and count a step; what ``SVI.step`` calls."""
         if next(self.parameters(), None) is not None:
             pyro.module(self._pyro_name, self)
@@ -202,7 +212,11 @@ class DecomposedELBO(nn.Module, ELBO):
         return loss.detach()
 
     def _get_trace(
-        self, model: Callable[..., Any], guide: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> tuple[Trace, Trace]:
         return paired_traces(model, guide, args, kwargs, max_plate_nesting=self.max_plate_nesting)
 
@@ -215,9 +229,15 @@ def _weighed(weight: float | Tensor, term: Tensor) -> Tensor:
 class _Bound(ELBOModule):
     """A pair under an objective; the modules whose methods the pair is are part of it."""
 
-    def __init__(self, model: Callable[..., Any], guide: Callable[..., Any], elbo: DecomposedELBO) -> None:
+    def __init__(
+        self, model: Callable[..., Any], guide: Callable[..., Any], elbo: DecomposedELBO
+    ) -> None:
         super().__init__(model, guide, elbo)
-        owners = {id(o): o for f in (model, guide) if isinstance(o := getattr(f, "__self__", None), nn.Module)}
+        owners = {
+            id(o): o
+            for f in (model, guide)
+            if isinstance(o := getattr(f, "__self__", None), nn.Module)
+        }
         self.owners = nn.ModuleList(owners.values())
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:

@@ -10,7 +10,14 @@ from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor
 
-from ppl_disentangle.sites import Site, data_of, latent_sites, returned_site, returned_value, sampled_sites
+from ppl_disentangle.sites import (
+    Site,
+    data_of,
+    latent_sites,
+    returned_site,
+    returned_value,
+    sampled_sites,
+)
 
 
 def generated_traces(
@@ -38,7 +45,9 @@ def generated_traces(
             " is reparameterised, such as Normal, or Delta for a deterministic generator"
         )
     if read_back:
-        return model_trace, poutine.trace(poutine.replay(guide, trace=model_trace)).get_trace(dreamt.value)
+        return model_trace, poutine.trace(poutine.replay(guide, trace=model_trace)).get_trace(
+            dreamt.value
+        )
     return model_trace, poutine.trace(guide).get_trace(x)
 
 
@@ -55,7 +64,9 @@ def real_and_generated(model_trace: Trace) -> tuple[Tensor, Tensor]:
     """
     real, dreamt = data_of(model_trace), returned_value(model_trace)
     if real.shape != dreamt.shape:
-        raise ValueError(f"the data have shape {tuple(real.shape)}, what the model dreams has {tuple(dreamt.shape)}")
+        raise ValueError(
+            f"the data have shape {tuple(real.shape)}, what the model dreams has {tuple(dreamt.shape)}"
+        )
     return real, dreamt
 
 
@@ -67,7 +78,9 @@ def generated_latents(model_trace: Trace, guide_trace: Trace) -> list[tuple[Site
     """
     guide, model = sampled_sites(guide_trace), sampled_sites(model_trace)
     if not guide.keys() or guide.keys() - model.keys():
-        raise ValueError(f"expected a guide that samples latents of the model, {list(model)}, got {list(guide)}")
+        raise ValueError(
+            f"expected a guide that samples latents of the model, {list(model)}, got {list(guide)}"
+        )
     common = model_trace.copy()
     for name in model.keys() - guide.keys():
         common.remove_node(name)

@@ -45,7 +45,11 @@ class Latents:
     def weights(self) -> Tensor:
         """The weight of each datum in a mean over the batch, of shape ``(batch,)``."""
         ones = self.sites[0].value.new_ones(self.plate.size)
-        return ones / self.plate.size if self.mask is None else ones.where(self.mask, 0.0) / self.mask.sum()
+        return (
+            ones / self.plate.size
+            if self.mask is None
+            else ones.where(self.mask, 0.0) / self.mask.sum()
+        )
 
     def total(self, values: Tensor) -> Tensor:
         """The sum of ``values`` of shape ``(…, batch)`` on Pyro's scale."""
@@ -68,7 +72,9 @@ class Latents:
             moment = getattr(site.fn, name)
         except (NotImplementedError, AttributeError) as error:
             kind = type(innermost(site.fn)).__name__
-            raise ValueError(f"latent {site.name!r}: {kind} has no {name} in closed form") from error
+            raise ValueError(
+                f"latent {site.name!r}: {kind} has no {name} in closed form"
+            ) from error
         return rows(moment.expand(site.value.shape), site, self.plate)
 
 
@@ -102,14 +108,20 @@ def plate_of_latents(sites: Sequence[Site]) -> Plate:
         )
     for site in sites:
         if plate.name not in (p.name for p in site.plates):
-            raise ValueError(f"latent {site.name!r} is outside of the plate {plate.name!r} over the data")
+            raise ValueError(
+                f"latent {site.name!r} is outside of the plate {plate.name!r} over the data"
+            )
     for site in sites:
         if isinstance(site.scale, Tensor) and site.scale.numel() > 1:
             shape = tuple(site.scale.shape)
-            raise ValueError(f"latent {site.name!r}: expected one scale for all data, got a tensor of shape {shape}")
+            raise ValueError(
+                f"latent {site.name!r}: expected one scale for all data, got a tensor of shape {shape}"
+            )
     if len({s.scale for s in sites if not isinstance(s.scale, Tensor)}) > 1:
         scales = {s.name: s.scale for s in sites}
-        raise ValueError(f"the latents share one aggregate posterior; expected one scale for all, got {scales}")
+        raise ValueError(
+            f"the latents share one aggregate posterior; expected one scale for all, got {scales}"
+        )
     return plate
 
 
@@ -121,7 +133,9 @@ def known_num_data(plate: Plate, num_data: int | None) -> int:
     """
     if plate.full_size > plate.size:
         if num_data is not None and num_data != plate.full_size:
-            raise ValueError(f"num_data={num_data}, but the plate {plate.name!r} stands for {plate.full_size} data")
+            raise ValueError(
+                f"num_data={num_data}, but the plate {plate.name!r} stands for {plate.full_size} data"
+            )
         return plate.full_size
     if num_data is None:
         raise ValueError(
@@ -140,7 +154,9 @@ def data_mask(sites: Sequence[Site], plate: Plate) -> Tensor | None:
         if site.mask is None or site.mask is True:
             continue
         own = torch.as_tensor(site.mask, device=site.value.device)
-        if own.numel() != 1 and (own.dim() < -plate.dim or not own.numel() == own.shape[plate.dim] == plate.size):
+        if own.numel() != 1 and (
+            own.dim() < -plate.dim or not own.numel() == own.shape[plate.dim] == plate.size
+        ):
             raise ValueError(
                 f"latent {site.name!r}: expected a mask over the plate {plate.name!r} of {plate.size} data alone,"
                 f" got shape {tuple(own.shape)}"

@@ -98,7 +98,9 @@ class Piecewise:
         if len(points) < 2 or any(len(point) != 2 for point in points):
             raise ValueError(f"expected two or more points (step, weight), got {points}")
         if any(after <= before for (before, _), (after, _) in pairwise(points)):
-            raise ValueError(f"expected points of increasing steps, got steps {[step for step, _ in points]}")
+            raise ValueError(
+                f"expected points of increasing steps, got steps {[step for step, _ in points]}"
+            )
         object.__setattr__(self, "points", tuple((step, weight) for step, weight in points))
 
     def __repr__(self) -> str:

@@ -46,7 +46,9 @@ def kl(q: Site, p: Site) -> Tensor:
         return q.log_prob() - p.log_prob()
 
 
-def total_and_by_datum(latents: Latents, sites: Sequence[Site], values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def total_and_by_datum(
+    latents: Latents, sites: Sequence[Site], values: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
     """The sum of ``values`` over ``sites`` on Pyro's scale, and for each datum, of shape ``(…, batch)``.
 
     Args:
@@ -55,7 +57,10 @@ def total_and_by_datum(latents: Latents, sites: Sequence[Site], values: Sequence
         values: for each of them one number for each element of its plates.
     """
     total = added([site.total(v) for site, v in zip(sites, values, strict=True)])
-    with_event = (v.reshape(*v.shape, *(1,) * site.fn.event_dim) for site, v in zip(sites, values, strict=True))
+    with_event = (
+        v.reshape(*v.shape, *(1,) * site.fn.event_dim)
+        for site, v in zip(sites, values, strict=True)
+    )
     columns = [rows(v, site, latents.plate) for site, v in zip(sites, with_event, strict=True)]
     by_datum = torch.cat(columns, -1).sum(-1)
     return total, by_datum if latents.mask is None else by_datum.where(latents.mask, 0.0)

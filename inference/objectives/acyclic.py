@@ -127,7 +127,9 @@ class AcyclicELBO(GraphELBO):
         **options: Any,
     ) -> None:
         weights = {"sparsity": sparsity}
-        super().__init__(adjacency, weights, acyclicity=acyclicity, lagrangian=lagrangian, **options)
+        super().__init__(
+            adjacency, weights, acyclicity=acyclicity, lagrangian=lagrangian, **options
+        )
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """The bound and the two negative penalties, in nats."""

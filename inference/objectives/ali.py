@@ -9,7 +9,11 @@ from pyro.poutine import Trace
 from torch import Tensor, nn
 
 from ppl_disentangle.inference.elbo.critics import Game, TwoPlayerELBO, player_loss
-from ppl_disentangle.inference.elbo.generated import generated_latents, generated_traces, real_and_generated
+from ppl_disentangle.inference.elbo.generated import (
+    generated_latents,
+    generated_traces,
+    real_and_generated,
+)
 from ppl_disentangle.inference.elbo.latents import Latents
 
 __all__ = ["BidirectionalELBO"]
@@ -70,7 +74,9 @@ class BidirectionalELBO(TwoPlayerELBO):
             **options,
         )
         if self.vectorize_particles:
-            raise ValueError("vectorize_particles is not for data that the model draws itself: take a larger batch")
+            raise ValueError(
+                "vectorize_particles is not for data that the model draws itself: take a larger batch"
+            )
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """What the encoder and the generator gain, and what the critic learns by."""
@@ -83,7 +89,10 @@ class BidirectionalELBO(TwoPlayerELBO):
                     " would not learn; use a relaxed distribution, or Delta"
                 )
         latents = Latents([q for q, _ in sites])
-        encoded, generated = (real, latents.draws()), (dreamt, Latents([p for _, p in sites]).draws())
+        encoded, generated = (
+            (real, latents.draws()),
+            (dreamt, Latents([p for _, p in sites]).draws()),
+        )
         by_encoded, by_generated = self.critic_loss(encoded, generated)
         return {
             "encoder": -latents.total(player_loss(self.game, self.judge(*encoded), real=False)),
@@ -92,6 +101,10 @@ class BidirectionalELBO(TwoPlayerELBO):
         }
 
     def _get_trace(
-        self, model: Callable[..., Any], guide: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> tuple[Trace, Trace]:
         return generated_traces(model, guide, *args, read_back=False, **kwargs)

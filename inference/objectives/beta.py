@@ -63,9 +63,15 @@ class BetaELBO(DecomposedELBO):
         may_lack: Sequence[str] = (),
         **options: Any,
     ) -> None:
-        weights = {_term(name): w for name, w in beta.items()} if isinstance(beta, Mapping) else {"kl": beta}
+        weights = (
+            {_term(name): w for name, w in beta.items()}
+            if isinstance(beta, Mapping)
+            else {"kl": beta}
+        )
         if not weights:
-            raise ValueError("expected weights of latents by name, got {}; a number weighs all of them alike")
+            raise ValueError(
+                "expected weights of latents by name, got {}; a number weighs all of them alike"
+            )
         super().__init__(weights, **options)
         self.named = tuple(beta) if isinstance(beta, Mapping) else None
         self.may_lack = tuple(may_lack)
@@ -78,7 +84,9 @@ class BetaELBO(DecomposedELBO):
         names = [q.name for q, _ in sites]
         for name in self.named:
             if name not in names and name not in self.may_lack:
-                raise ValueError(f"a weight for {name!r}, but no latent has that name; the pair has {names}")
+                raise ValueError(
+                    f"a weight for {name!r}, but no latent has that name; the pair has {names}"
+                )
         divergences = {_term(q.name): -q.total(kl(q, p)) for q, p in sites}
         return {"log_likelihood": log_likelihood(model_trace), **divergences}
 
@@ -87,7 +95,9 @@ def _term(name: str) -> str:
     return f"kl[{name}]"
 
 
-def beta_from_mean_reduction(beta: float, observation_shape: Sequence[int], *, latent_dim: int | None = None) -> float:
+def beta_from_mean_reduction(
+    beta: float, observation_shape: Sequence[int], *, latent_dim: int | None = None
+) -> float:
     r"""The beta of this library, sums in nats, from that of one whose reconstruction is a mean over pixels.
 
     .. math:: \frac{R}{P} + \beta' \frac{\operatorname{KL}}{D}
@@ -111,7 +121,9 @@ def beta_from_mean_reduction(beta: float, observation_shape: Sequence[int], *, l
     if beta < 0:
         raise ValueError(f"expected a beta that is not negative, got {beta}")
     if any(size < 1 for size in observation_shape):
-        raise ValueError(f"expected an observation_shape of sizes >= 1, got {tuple(observation_shape)}")
+        raise ValueError(
+            f"expected an observation_shape of sizes >= 1, got {tuple(observation_shape)}"
+        )
     if latent_dim is not None and latent_dim < 1:
         raise ValueError(f"expected latent_dim >= 1 or None, got {latent_dim}")
     return beta * math.prod(observation_shape) / (1 if latent_dim is None else latent_dim)

@@ -64,7 +64,12 @@ class CapacityELBO(DecomposedELBO):
     penalties: ClassVar[tuple[str, ...]] = ("capacity_gap",)
 
     def __init__(
-        self, capacity: Weight = RAMP, gamma: Weight = 1000.0, *, per_sample: bool = False, **options: Any
+        self,
+        capacity: Weight = RAMP,
+        gamma: Weight = 1000.0,
+        *,
+        per_sample: bool = False,
+        **options: Any,
     ) -> None:
         check_capacity("capacity", capacity)
         super().__init__({"kl": 0.0, "capacity_gap": gamma}, **options)
@@ -97,7 +102,9 @@ def check_capacity(name: str, capacity: Weight) -> None:
         raise ValueError(f"expected {name} >= 0, in nats per datum, got {capacity}")
 
 
-def capacity_gap(divergence: Tensor, capacity: float | Tensor, latents: Latents, *, per_sample: bool = False) -> Tensor:
+def capacity_gap(
+    divergence: Tensor, capacity: float | Tensor, latents: Latents, *, per_sample: bool = False
+) -> Tensor:
     """Minus the distance of a divergence from its capacity, on Pyro's scale: of the batch's mean, or of each datum.
 
     Args:

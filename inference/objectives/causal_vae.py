@@ -83,20 +83,30 @@ class CausalVAEELBO(GraphELBO):
     ) -> None:
         of_labels = {"label_kl": label_kl, "label_loss": label_loss, "mask_loss": mask_loss}
         weights = {"kl": beta, **of_labels, "sparsity": sparsity}
-        super().__init__(adjacency, weights, acyclicity=acyclicity, lagrangian=lagrangian, **options)
+        super().__init__(
+            adjacency, weights, acyclicity=acyclicity, lagrangian=lagrangian, **options
+        )
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """The bound, and what is told of its layers, in nats and squared units of the labels."""
         sites = latent_sites(model_trace, guide_trace)
         if [q.name for q, _ in sites] != ["noise"]:
-            raise ValueError(f"expected a story with the latent 'noise' alone, got {[q.name for q, _ in sites]}")
+            raise ValueError(
+                f"expected a story with the latent 'noise' alone, got {[q.name for q, _ in sites]}"
+            )
         ((q, p),) = sites
         observed = observed_sites(model_trace)
-        likelihood = [site.total(site.log_prob()) for name, site in observed.items() if name not in SUPERVISION]
+        likelihood = [
+            site.total(site.log_prob())
+            for name, site in observed.items()
+            if name not in SUPERVISION
+        ]
         terms = {"log_likelihood": added(likelihood), "kl": -q.total(kl(q, p))}
         for name in observed.keys() & SUPERVISION.keys():
             site = observed[name]
-            density = site.log_prob() + self._entropy(q) if name == "z_given_labels" else site.log_prob()
+            density = (
+                site.log_prob() + self._entropy(q) if name == "z_given_labels" else site.log_prob()
+            )
             terms[SUPERVISION[name]] = site.total(density)
         return terms | self.graph_terms([q])
 

@@ -40,7 +40,9 @@ class AdaptiveELBO(DecomposedELBO):
 
     def __init__(self, term: str, multiplier: float, **options: Any) -> None:
         if options.get("warm_up"):
-            raise ValueError(f"the weight of {term!r} adapts by itself; expected no warm_up, got {options['warm_up']}")
+            raise ValueError(
+                f"the weight of {term!r} adapts by itself; expected no warm_up, got {options['warm_up']}"
+            )
         super().__init__({}, **options)
         self.term = term
         self.register_buffer("multiplier", torch.tensor(float(multiplier)))
@@ -126,14 +128,22 @@ class ConstrainedELBO(AdaptiveELBO):
         **options: Any,
     ) -> None:
         if (kl is None) == (log_likelihood is None):
-            raise ValueError(f"expected one constraint, got kl={kl} and log_likelihood={log_likelihood}")
+            raise ValueError(
+                f"expected one constraint, got kl={kl} and log_likelihood={log_likelihood}"
+            )
         if kl is not None and not callable(kl) and kl <= 0:
             raise ValueError(f"expected kl > 0, in nats per datum, got {kl}")
         if rate <= 0 or not 0 <= decay < 1:
-            raise ValueError(f"expected rate > 0 and decay from 0 to below 1, got rate={rate}, decay={decay}")
+            raise ValueError(
+                f"expected rate > 0 and decay from 0 to below 1, got rate={rate}, decay={decay}"
+            )
         if not 0 < minimum <= multiplier <= maximum:
-            raise ValueError(f"expected 0 < minimum <= multiplier <= maximum, got {minimum}, {multiplier}, {maximum}")
-        super().__init__("kl" if log_likelihood is None else "log_likelihood", multiplier, **options)
+            raise ValueError(
+                f"expected 0 < minimum <= multiplier <= maximum, got {minimum}, {multiplier}, {maximum}"
+            )
+        super().__init__(
+            "kl" if log_likelihood is None else "log_likelihood", multiplier, **options
+        )
         self.bound: Weight = kl if log_likelihood is None else log_likelihood  # type: ignore[assignment]
         self.rate, self.decay, self.minimum, self.maximum = rate, decay, minimum, maximum
         self.register_buffer("average", torch.zeros(()))
@@ -213,7 +223,12 @@ class ControlELBO(AdaptiveELBO):
             raise ValueError(f"expected 0 <= minimum <= maximum, got {minimum}, {maximum}")
         super().__init__("kl", minimum, **options)
         self.target = kl
-        self.proportional, self.integral, self.minimum, self.maximum = proportional, integral, minimum, maximum
+        self.proportional, self.integral, self.minimum, self.maximum = (
+            proportional,
+            integral,
+            minimum,
+            maximum,
+        )
         self.register_buffer("accumulated", torch.zeros(()))
 
     def extra_repr(self) -> str:

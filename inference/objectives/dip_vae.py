@@ -61,7 +61,9 @@ class DIPELBO(DecomposedELBO):
         **options: Any,
     ) -> None:
         if variant not in get_args(Variant):
-            raise ValueError(f"expected variant {' or '.join(map(repr, get_args(Variant)))}, got {variant!r}")
+            raise ValueError(
+                f"expected variant {' or '.join(map(repr, get_args(Variant)))}, got {variant!r}"
+            )
         if diagonal is None:
             if callable(off_diagonal):
                 raise ValueError("off_diagonal is a schedule: pass diagonal= too")

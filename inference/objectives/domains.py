@@ -67,7 +67,9 @@ class DomainELBO(TwoPlayerELBO):
             return terms
         found = [q for q, _ in latent_sites(model_trace, guide_trace) if q.name == self.latent]
         if not found:
-            raise ValueError(f"expected a latent {self.latent!r} that is to tell nothing of the domain")
+            raise ValueError(
+                f"expected a latent {self.latent!r} that is to tell nothing of the domain"
+            )
         latents, second = Latents(found), domain.value > 0.5
         code = latents.draws()
         if_second, if_first = self.critic_loss([code], [code])

@@ -16,7 +16,13 @@ from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.elbo.latents import Latents
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.inference.elbo.terms import kl
-from ppl_disentangle.sites import check_reparameterised, latent_sites, observed_sites, paired_traces, sampled_sites
+from ppl_disentangle.sites import (
+    check_reparameterised,
+    latent_sites,
+    observed_sites,
+    paired_traces,
+    sampled_sites,
+)
 
 __all__ = ["EnumeratedELBO"]
 
@@ -49,7 +55,9 @@ class EnumeratedELBO(DecomposedELBO):
     def __init__(self, beta: Weight = 1.0, **options: Any) -> None:
         super().__init__({"kl": beta}, **options)
         if self.vectorize_particles:
-            raise ValueError("vectorize_particles is not for enumerated latents: set num_particles alone")
+            raise ValueError(
+                "vectorize_particles is not for enumerated latents: set num_particles alone"
+            )
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """Those of one combination of values, weighed by its probability: log likelihood and negative KL, in nats."""
@@ -59,21 +67,37 @@ class EnumeratedELBO(DecomposedELBO):
         log_q = torch.stack([q.per_datum(q.log_prob(), latents.plate) for q, _ in discrete]).sum(0)
         probability = log_q.exp()
         divergences = [log_q, *(-p.per_datum(p.log_prob(), latents.plate) for _, p in discrete)]
-        divergences += [q.per_datum(kl(q, p), latents.plate) for q, p in sites if not q.fn.has_enumerate_support]
-        likelihoods = [s.per_datum(s.log_prob(), latents.plate) for s in observed_sites(model_trace).values()]
-        stated = {n: s.per_datum(s.log_prob(), latents.plate) for n, s in observed_sites(guide_trace).items()}
-        parts = {"log_likelihood": sum(likelihoods), "kl": -sum(divergences)} | {n: -t for n, t in stated.items()}
+        divergences += [
+            q.per_datum(kl(q, p), latents.plate) for q, p in sites if not q.fn.has_enumerate_support
+        ]
+        likelihoods = [
+            s.per_datum(s.log_prob(), latents.plate) for s in observed_sites(model_trace).values()
+        ]
+        stated = {
+            n: s.per_datum(s.log_prob(), latents.plate)
+            for n, s in observed_sites(guide_trace).items()
+        }
+        parts = {"log_likelihood": sum(likelihoods), "kl": -sum(divergences)} | {
+            n: -t for n, t in stated.items()
+        }
         return {name: latents.total(probability * part) for name, part in parts.items()}
 
     def _get_traces(
-        self, model: Callable[..., Any], guide: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> Iterator[tuple[Trace, Trace]]:
         for _ in range(self.num_particles):
             yield from enumerated_traces(model, guide, args, kwargs)
 
 
 def enumerated_traces(
-    model: Callable[..., Any], guide: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    model: Callable[..., Any],
+    guide: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> Iterable[tuple[Trace, Trace]]:
     """Traces of a pair for each combination of values that the guide's discrete sites may have, all data at once.
 
@@ -84,8 +108,12 @@ def enumerated_traces(
     with first:
         trace = poutine.trace(guide).get_trace(*args, **kwargs)
     if not first.supports:
-        raise ValueError(f"expected a guide with a discrete latent, it samples {list(sampled_sites(trace))}")
-    check_reparameterised(site for name, site in sampled_sites(trace).items() if name not in first.supports)
+        raise ValueError(
+            f"expected a guide with a discrete latent, it samples {list(sampled_sites(trace))}"
+        )
+    check_reparameterised(
+        site for name, site in sampled_sites(trace).items() if name not in first.supports
+    )
     for values in itertools.product(*first.supports.values()):
         given = _Enumerated(dict(zip(first.supports, values, strict=True)))
         yield paired_traces(model, given(guide), args, kwargs, reparameterised=False)
@@ -101,4 +129,7 @@ class _Enumerated(Messenger):
     def _pyro_sample(self, msg: Any) -> None:
         if not msg["is_observed"] and msg["fn"].has_enumerate_support:
             self.supports[msg["name"]] = msg["fn"].enumerate_support()
-            msg["value"], msg["done"] = self.values.get(msg["name"], self.supports[msg["name"]][0]), True
+            msg["value"], msg["done"] = (
+                self.values.get(msg["name"], self.supports[msg["name"]][0]),
+                True,
+            )

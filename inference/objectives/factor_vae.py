@@ -77,8 +77,12 @@ class FactorELBO(TwoPlayerELBO):
         if permute not in get_args(Permuted):
             raise ValueError(f"expected permute 'batch' or 'halves', got {permute!r}")
         network = critic_network(critic, outputs=2) if isinstance(critic, int) else critic
-        critic_options = {"lr": 1e-4, "betas": (0.5, 0.9)} if critic_options is None else critic_options
-        super().__init__({"density_ratio": gamma}, network, critic_options=critic_options, **options)
+        critic_options = (
+            {"lr": 1e-4, "betas": (0.5, 0.9)} if critic_options is None else critic_options
+        )
+        super().__init__(
+            {"density_ratio": gamma}, network, critic_options=critic_options, **options
+        )
         self.permute: Permuted = permute
 
     def extra_repr(self) -> str:
@@ -109,7 +113,8 @@ class FactorELBO(TwoPlayerELBO):
         permuted = permute_latents(pool, widths, mask=others)
         by_real, by_permuted = self.critic_loss([real.flatten(0, -2)], [permuted.flatten(0, -2)])
         return 0.5 * (
-            _mean(by_real.reshape(real.shape[:-1]), mask) + _mean(by_permuted.reshape(pool.shape[:-1]), others)
+            _mean(by_real.reshape(real.shape[:-1]), mask)
+            + _mean(by_permuted.reshape(pool.shape[:-1]), others)
         )
 
 
@@ -127,8 +132,12 @@ def permute_latents(draws: Tensor, widths: Sequence[int], *, mask: Tensor | None
         order = keys.argsort(-2)
     else:
         rank = (mask.cumsum(0) - 1).clamp(min=0)
-        order = (keys + ~mask[:, None]).argsort(-2).index_select(-2, rank)  # the data that count come first
-    columns = [order[..., d : d + 1].expand(*order.shape[:-1], width) for d, width in enumerate(widths)]
+        order = (
+            (keys + ~mask[:, None]).argsort(-2).index_select(-2, rank)
+        )  # the data that count come first
+    columns = [
+        order[..., d : d + 1].expand(*order.shape[:-1], width) for d, width in enumerate(widths)
+    ]
     return draws.gather(-2, torch.cat(columns, -1))
 
 
@@ -142,4 +151,8 @@ def blocks(site: Site, plate: Plate) -> list[int]:
 
 def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
     """Means over the batch of ``values`` of shape ``(…, batch)``, summed over ``…``."""
-    return values.mean(-1).sum() if mask is None else (values.where(mask, 0.0).sum(-1) / mask.sum().clamp(min=1)).sum()
+    return (
+        values.mean(-1).sum()
+        if mask is None
+        else (values.where(mask, 0.0).sum(-1) / mask.sum().clamp(min=1)).sum()
+    )

@@ -57,7 +57,9 @@ class HausdorffELBO(DecomposedELBO):
 
     penalties: ClassVar[tuple[str, ...]] = ("factorised_support",)
 
-    def __init__(self, gamma: Weight = 1.0, *, beta: Weight = 1.0, num_pairs: int = 25, **options: Any) -> None:
+    def __init__(
+        self, gamma: Weight = 1.0, *, beta: Weight = 1.0, num_pairs: int = 25, **options: Any
+    ) -> None:
         if num_pairs < 1:
             raise ValueError(f"expected num_pairs >= 1, got {num_pairs}")
         super().__init__({"kl": beta, "factorised_support": gamma}, **options)
@@ -75,7 +77,9 @@ class HausdorffELBO(DecomposedELBO):
         if self.weights["factorised_support"] != 0:
             means = latents.means()
             if means.shape[-1] < 2:
-                raise ValueError(f"a product needs two coordinates; the latents {[q.name for q, _ in sites]} have one")
+                raise ValueError(
+                    f"a product needs two coordinates; the latents {[q.name for q, _ in sites]} have one"
+                )
             distances = support_distance(means, self._pairs(means), mask=latents.mask)
             terms["factorised_support"] = -latents.count * distances.sum()
         return terms
@@ -86,7 +90,9 @@ class HausdorffELBO(DecomposedELBO):
         pairs = torch.triu_indices(dim, dim, 1, device=means.device)
         if self.num_pairs >= pairs.shape[1]:
             return pairs
-        return pairs[:, torch.rand(pairs.shape[1], device=means.device).topk(self.num_pairs).indices]
+        return pairs[
+            :, torch.rand(pairs.shape[1], device=means.device).topk(self.num_pairs).indices
+        ]
 
 
 def support_distance(values: Tensor, pairs: Tensor, *, mask: Tensor | None = None) -> Tensor:
@@ -114,7 +120,9 @@ def support_distance(values: Tensor, pairs: Tensor, *, mask: Tensor | None = Non
     return (along_first + along_second).squeeze(-1)
 
 
-def _farthest_corner(first: Tensor, second: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def _farthest_corner(
+    first: Tensor, second: Tensor, mask: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
     """The data that span the corner of the product farthest from all data, and the nearest: (…, pairs, 1) each."""
     size = first.shape[-1]
     along_first = (first[..., :, None] - first[..., None, :]).square()  # (…, pairs, a, n)
@@ -123,7 +131,9 @@ def _farthest_corner(first: Tensor, second: Tensor, mask: Tensor | None) -> tupl
         along_first = along_first.where(mask, torch.inf)
     rows = max(1, MAX_ELEMENTS // (first.numel() * size))
     blocks = along_first.split(rows, -2)
-    nearest = [(block[..., :, None, :] + along_second[..., None, :, :]).amin(-1) for block in blocks]
+    nearest = [
+        (block[..., :, None, :] + along_second[..., None, :, :]).amin(-1) for block in blocks
+    ]
     distances = torch.cat(nearest, -2)  # (…, pairs, a, b)
     if mask is not None:
         distances = distances.where(mask[:, None] & mask, -1.0)

@@ -92,7 +92,9 @@ class HFELBO(AggregateELBO):
         """Log likelihood and the four parts of the negative KL, in nats."""
         sites = latent_sites(model_trace, guide_trace)
         latents = Latents([q for q, _ in sites])
-        joint, by_group, factored = map(latents.total, self.densities(latents, self._grouped(latents.sites)))
+        joint, by_group, factored = map(
+            latents.total, self.densities(latents, self._grouped(latents.sites))
+        )
         given_x = added([q.total(q.log_prob()) for q, _ in sites])
         prior = added([p.total(p.log_prob()) for _, p in sites])
         return {
@@ -110,7 +112,9 @@ class HFELBO(AggregateELBO):
         for group in self.groups:
             for name in group:
                 if name not in latents:
-                    raise ValueError(f"groups name {name!r}, the guide's latents are {list(latents)}")
+                    raise ValueError(
+                        f"groups name {name!r}, the guide's latents are {list(latents)}"
+                    )
         named = {name for group in self.groups for name in group}
         for name in latents:
             if name not in named:
@@ -125,11 +129,15 @@ def _disjoint(groups: Sequence[Sequence[str]]) -> list[list[str]]:
         ValueError: a group is empty or no sequence of names, or a name comes twice.
     """
     if isinstance(groups, str) or any(isinstance(group, str) for group in groups):
-        raise ValueError(f"expected groups as sequences of names, such as [['a'], ['b', 'c']], got {groups!r}")
+        raise ValueError(
+            f"expected groups as sequences of names, such as [['a'], ['b', 'c']], got {groups!r}"
+        )
     seen: set[str] = set()
     for group in groups:
         if not group:
-            raise ValueError(f"expected at least one latent in each group, got {[list(g) for g in groups]}")
+            raise ValueError(
+                f"expected at least one latent in each group, got {[list(g) for g in groups]}"
+            )
         for name in group:
             if name in seen:
                 raise ValueError(f"latent {name!r} is in groups twice: {[list(g) for g in groups]}")

@@ -10,7 +10,11 @@ from pyro.poutine import Trace
 from torch import Tensor, nn
 
 from ppl_disentangle.inference.elbo.critics import Game, TwoPlayerELBO, player_loss
-from ppl_disentangle.inference.elbo.generated import generated_latents, generated_traces, real_and_generated
+from ppl_disentangle.inference.elbo.generated import (
+    generated_latents,
+    generated_traces,
+    real_and_generated,
+)
 from ppl_disentangle.inference.elbo.latents import Latents, plate_of_latents
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.sites import Site
@@ -80,7 +84,9 @@ class AdversarialMI(TwoPlayerELBO):
             **options,
         )
         if self.vectorize_particles:
-            raise ValueError("vectorize_particles is not for data that the model draws itself: take a larger batch")
+            raise ValueError(
+                "vectorize_particles is not for data that the model draws itself: take a larger batch"
+            )
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """What the generator gains, the information about the codes in nats, and what the critic learns by."""
@@ -96,7 +102,11 @@ class AdversarialMI(TwoPlayerELBO):
         }
 
     def _get_trace(
-        self, model: Callable[..., Any], guide: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> tuple[Trace, Trace]:
         return generated_traces(model, guide, *args, read_back=True, **kwargs)
 

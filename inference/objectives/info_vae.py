@@ -70,13 +70,17 @@ class InfoELBO(DecomposedELBO):
     ) -> None:
         divergence = round(alpha + scaling - 1.0, 12)  # 10.7 - 9.7 is one
         if alpha > 1:
-            raise ValueError(f"expected alpha <= 1, got {alpha}: the KL would have the negative weight 1 - alpha")
+            raise ValueError(
+                f"expected alpha <= 1, got {alpha}: the KL would have the negative weight 1 - alpha"
+            )
         if divergence < 0:
             raise ValueError(
                 f"expected alpha + scaling >= 1, got {alpha} + {scaling}: the discrepancy would have a negative weight"
             )
         if kernel not in get_args(Kernel):
-            raise ValueError(f"expected kernel {' or '.join(map(repr, get_args(Kernel)))}, got {kernel!r}")
+            raise ValueError(
+                f"expected kernel {' or '.join(map(repr, get_args(Kernel)))}, got {kernel!r}"
+            )
         if bandwidth is not None and not bandwidth > 0:
             raise ValueError(f"expected bandwidth > 0, got {bandwidth}")
         super().__init__({"kl": 1.0 - alpha, "mmd": divergence}, **options)
@@ -150,7 +154,9 @@ def maximum_mean_discrepancy(
     width = default if bandwidth is None else 2 * bandwidth**2
 
     def k(left: Tensor, right: Tensor) -> Tensor:
-        distance = torch.cdist(left, right, compute_mode="donot_use_mm_for_euclid_dist").square() / width
+        distance = (
+            torch.cdist(left, right, compute_mode="donot_use_mm_for_euclid_dist").square() / width
+        )
         return (-distance).exp() if kernel == "gaussian" else 1 / (1 + distance)
 
     pairs = (weights[:, None] * weights).fill_diagonal_(0.0)
@@ -161,7 +167,9 @@ def maximum_mean_discrepancy(
 def _prior_draws(sites: Sequence[tuple[Site, Site]], latents: Latents) -> Tensor:
     """One draw from the prior for each datum, of shape ``(…, batch, dim)``."""
     draws = [p.fn.rsample() if p.fn.has_rsample else p.fn.sample() for _, p in sites]
-    return torch.cat([rows(draw, p, latents.plate) for (_, p), draw in zip(sites, draws, strict=True)], -1)
+    return torch.cat(
+        [rows(draw, p, latents.plate) for (_, p), draw in zip(sites, draws, strict=True)], -1
+    )
 
 
 def _check_prior(sites: Sequence[tuple[Site, Site]]) -> None:

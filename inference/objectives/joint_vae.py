@@ -94,7 +94,9 @@ class JointELBO(DecomposedELBO):
     def extra_repr(self) -> str:
         """The weights and the capacities, for checkpoints and tables."""
         capacities = (spelled(self.continuous_capacity), spelled(self.discrete_capacity))
-        return "{}, continuous_capacity={}, discrete_capacity={}".format(super().extra_repr(), *capacities)
+        return "{}, continuous_capacity={}, discrete_capacity={}".format(
+            super().extra_repr(), *capacities
+        )
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """Log likelihood, negative KLs, and minus their distances from the capacities, in nats."""
@@ -109,8 +111,12 @@ class JointELBO(DecomposedELBO):
                 " all latents"
             )
         divergences = {
-            "continuous": total_and_by_datum(latents, [q for q, _ in continuous], [kl(q, p) for q, p in continuous]),
-            "discrete": total_and_by_datum(latents, [q for q, _ in discrete], [categorical_kl(*c) for c in discrete]),
+            "continuous": total_and_by_datum(
+                latents, [q for q, _ in continuous], [kl(q, p) for q, p in continuous]
+            ),
+            "discrete": total_and_by_datum(
+                latents, [q for q, _ in discrete], [categorical_kl(*c) for c in discrete]
+            ),
         }
         limit = max_discrete_capacity([q for q, _ in discrete], latents.plate)
         held = at_step(self.discrete_capacity, self.step)
@@ -118,7 +124,10 @@ class JointELBO(DecomposedELBO):
             "continuous": at_step(self.continuous_capacity, self.step),
             "discrete": held.clamp(max=limit) if isinstance(held, Tensor) else min(held, limit),
         }
-        gaps = {f"{k}_gap": capacity_gap(by_datum, capacities[k], latents) for k, (_, by_datum) in divergences.items()}
+        gaps = {
+            f"{k}_gap": capacity_gap(by_datum, capacities[k], latents)
+            for k, (_, by_datum) in divergences.items()
+        }
         totals = {f"kl_{k}": -total for k, (total, _) in divergences.items()}
         return {"log_likelihood": log_likelihood(model_trace), **totals, **gaps}
 
@@ -152,7 +161,9 @@ def max_discrete_capacity(sites: list[Site], plate: Plate) -> float:
         base = innermost(site.fn)
         number = 2 if isinstance(base, BINARY) else base.logits.shape[-1]
         others = [p.size for p in site.plates if p.name not in (plate.name, PARTICLES)]
-        limit += math.prod([*others, *site.fn.event_shape[: _independent_dims(site.fn)]]) * math.log(number)
+        limit += math.prod(
+            [*others, *site.fn.event_shape[: _independent_dims(site.fn)]]
+        ) * math.log(number)
     return limit
 
 

@@ -47,7 +47,9 @@ class QuantisedELBO(DecomposedELBO):
 
     penalties: ClassVar[tuple[str, ...]] = ("quantisation", "commitment")
 
-    def __init__(self, quantisation: Weight = 0.01, commitment: Weight = 0.01, **options: Any) -> None:
+    def __init__(
+        self, quantisation: Weight = 0.01, commitment: Weight = 0.01, **options: Any
+    ) -> None:
         super().__init__({"quantisation": quantisation, "commitment": commitment}, **options)
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:

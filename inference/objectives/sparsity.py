@@ -70,7 +70,9 @@ class SparsityELBO(DecomposedELBO):
     ) -> None:
         super().__init__({"kl": beta, "l1": l1, "group_lasso": group_lasso}, **options)
         if group_lasso != 0 and columns is None:
-            raise ValueError("group_lasso needs columns=, the weights by which the decoder reads the latents")
+            raise ValueError(
+                "group_lasso needs columns=, the weights by which the decoder reads the latents"
+            )
         # Behind a function: a parameter as an attribute would become the objective's own.
         given = () if columns is None else columns
         self._columns = given if callable(given) else lambda: given
@@ -125,5 +127,7 @@ def shrink_columns(weight: Tensor, amount: float) -> None:
 
 def _column_norms(weight: Tensor) -> Tensor:
     if weight.dim() < 2:
-        raise ValueError(f"expected columns of shape (…, latent), such as a matrix, got {tuple(weight.shape)}")
+        raise ValueError(
+            f"expected columns of shape (…, latent), such as a matrix, got {tuple(weight.shape)}"
+        )
     return torch.linalg.vector_norm(weight, dim=tuple(range(weight.dim() - 1)))

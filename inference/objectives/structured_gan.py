@@ -13,7 +13,11 @@ from torch import Tensor, nn
 from ppl_disentangle.inference.distributed.joined_traces import joined_traces
 from ppl_disentangle.inference.distributed.processes import num_processes
 from ppl_disentangle.inference.elbo.critics import TwoPlayerELBO, player_loss
-from ppl_disentangle.inference.elbo.generated import generated_latents, generated_traces, real_and_generated
+from ppl_disentangle.inference.elbo.generated import (
+    generated_latents,
+    generated_traces,
+    real_and_generated,
+)
 from ppl_disentangle.inference.elbo.latents import Latents
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.sites import deterministic_sites, observed_sites, sampled_sites
@@ -76,7 +80,9 @@ class StructuredGame(TwoPlayerELBO):
             **options,
         )
         if self.num_particles > 1:
-            raise ValueError("particles are not for data that the model draws itself: take a larger batch")
+            raise ValueError(
+                "particles are not for data that the model draws itself: take a larger batch"
+            )
         self.style, self.label = style, label
         self._seen: Trace | None = None
 
@@ -96,7 +102,10 @@ class StructuredGame(TwoPlayerELBO):
         lost = player_loss(self.game, self.judge(*encoded, by=of_style), real=False)
         lost = lost + player_loss(self.game, self.judge(dreamt, style, by=of_style), real=True)
         terms = {"style_game": -latents.total(lost)}
-        terms |= {f"read[{n}]": latents.total(q.per_datum(q.log_prob(), latents.plate)) for n, (q, _) in dreams.items()}
+        terms |= {
+            f"read[{n}]": latents.total(q.per_datum(q.log_prob(), latents.plate))
+            for n, (q, _) in dreams.items()
+        }
         critic = by_encoded + by_dream
         if "told" in (stated := deterministic_sites(seen)):
             told = stated["told"].value
@@ -105,11 +114,17 @@ class StructuredGame(TwoPlayerELBO):
             lost = player_loss(self.game, self.judge(dreamt, label, by=of_class), real=True)
             terms["class_game"] = -latents.total(lost)
             critic = critic + known * by_told + by_dream
-        factors = {name: -site.total(site.log_prob()) for name, site in observed_sites(seen).items()}
+        factors = {
+            name: -site.total(site.log_prob()) for name, site in observed_sites(seen).items()
+        }
         return terms | factors | {"critic": -latents.total(critic)}
 
     def _get_trace(
-        self, model: Callable[..., Any], guide: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> tuple[Trace, Trace]:
         self._seen = poutine.trace(guide).get_trace(*args, **kwargs)
         return generated_traces(model, guide, args[0], read_back=True)

@@ -55,7 +55,11 @@ class TCELBO(AggregateELBO):
         estimator: Estimator = "stratified",
         **options: Any,
     ) -> None:
-        weights = {"mutual_information": alpha, "total_correlation": beta, "dimension_wise_kl": gamma}
+        weights = {
+            "mutual_information": alpha,
+            "total_correlation": beta,
+            "dimension_wise_kl": gamma,
+        }
         super().__init__(weights, estimator=estimator, **options)
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:

@@ -23,16 +23,26 @@ class Batches:
     """
 
     def __init__(
-        self, data: FactorDataset, batch_size: int, *, seed: int, device: torch.device, part: tuple[int, int] = (0, 1)
+        self,
+        data: FactorDataset,
+        batch_size: int,
+        *,
+        seed: int,
+        device: torch.device,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"expected batch_size >= 1, got {batch_size}")
         if batch_size > len(data):
-            raise ValueError(f"batch_size={batch_size} is more than the {len(data)} data of {data.name!r}")
+            raise ValueError(
+                f"batch_size={batch_size} is more than the {len(data)} data of {data.name!r}"
+            )
         self.data, self.seed, self.device = data.to(device), seed, device
         self.batch_size, (process, processes) = batch_size, part
         if batch_size < 2 * processes and processes > 1:
-            raise ValueError(f"batch_size={batch_size} is less than two data for each of {processes} processes")
+            raise ValueError(
+                f"batch_size={batch_size} is less than two data for each of {processes} processes"
+            )
         ends = [batch_size * i // processes for i in range(processes + 1)]
         self.sizes = tuple(end - start for start, end in itertools.pairwise(ends))
         self._first, self._last = ends[process], ends[process + 1]
@@ -56,7 +66,10 @@ class Batches:
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             generator = torch.Generator().manual_seed((self.seed << 32) + epoch)
-            self._epoch, self._order = epoch, torch.randperm(len(self.data), generator=generator).to(self.device)
+            self._epoch, self._order = (
+                epoch,
+                torch.randperm(len(self.data), generator=generator).to(self.device),
+            )
         first = position * self.batch_size
         return self._order[first + self._first : first + self._last]
 
@@ -80,7 +93,9 @@ class BatchStream(IterableDataset[tuple[Tensor, dict[str, Tensor]]]):
         [(64, 2, 1, 8, 8), (64, 2, 1, 8, 8), (64, 2, 1, 8, 8)]
     """
 
-    def __init__(self, data: FactorDataset, batch_size: int, *, steps: int | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, data: FactorDataset, batch_size: int, *, steps: int | None = None, seed: int = 0
+    ) -> None:
         self._batches = Batches(data, batch_size, seed=seed, device=torch.device("cpu"))
         self._steps = self._batches.steps_per_epoch if steps is None else steps
 

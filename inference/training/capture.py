@@ -42,11 +42,18 @@ def compiled(graph: GraphModule, arguments: Sequence[Tensor]) -> Any:
     ``torch.compile`` would look at all arguments at each call. The kernels look at none: :class:`StepGraph` does.
     """
     for node in graph.graph.find_nodes(op="placeholder"):
-        node.meta.pop("val", None)  # fakes of several modes, which the compiler would take for its inputs
+        node.meta.pop(
+            "val", None
+        )  # fakes of several modes, which the compiler would take for its inputs
     options = {"fallback_random": True, "size_asserts": False, "alignment_asserts": False}
     with warnings.catch_warnings(action="ignore"):  # of torch's own age
-        inductor, config = (importlib.import_module(f"torch._inductor{part}") for part in ("", ".config"))
-        with torch.no_grad(), config.patch(cpp_wrapper=arguments[0].device.type == "cpu", **options):
+        inductor, config = (
+            importlib.import_module(f"torch._inductor{part}") for part in ("", ".config")
+        )
+        with (
+            torch.no_grad(),
+            config.patch(cpp_wrapper=arguments[0].device.type == "cpu", **options),
+        ):
             return inductor.compile(graph, list(arguments))
 
 
@@ -56,7 +63,11 @@ def _layout(tensor: Tensor) -> Layout:
 
 def _laid_out_as(gradient: Tensor, parameter: Tensor) -> Tensor:
     """The gradient as autograd would accumulate it: fused kernels go through it as through the parameter."""
-    return gradient if gradient.stride() == parameter.stride() else torch.empty_like(parameter).copy_(gradient)
+    return (
+        gradient
+        if gradient.stride() == parameter.stride()
+        else torch.empty_like(parameter).copy_(gradient)
+    )
 
 
 def in_short(error: Exception) -> str:
@@ -123,14 +134,20 @@ class StepGraph:
 
     def __call__(self, index: Tensor) -> Tensor:
         """Loss and terms per datum, in the order of :attr:`names`."""
-        if self._moments_of is not self._optimizer.state:  # it went back to an earlier state, which is in new tensors
+        if (
+            self._moments_of is not self._optimizer.state
+        ):  # it went back to an earlier state, which is in new tensors
             self._standing, self._moments_of = self._standing_arguments(), self._optimizer.state
             self._expect(self._layouts[: len(self._standing)], self._standing)
             self._replay = None if self._replay is None else Replay(self._call, self._standing)
         inputs = self._inputs(index)
         self._expect(self._layouts[len(self._standing) :], inputs)
         with torch.no_grad():
-            outputs = self._call(*self._standing, *inputs) if self._replay is None else self._replay(inputs)
+            outputs = (
+                self._call(*self._standing, *inputs)
+                if self._replay is None
+                else self._replay(inputs)
+            )
         record, *gradients = outputs
         if not self.updates:
             for parameter, gradient in zip(self._learned, gradients, strict=True):
@@ -140,7 +157,12 @@ class StepGraph:
     def _standing_arguments(self) -> list[Tensor]:
         """Those that every step reads or changes in place: parameters, buffers, and the moments of Adam."""
         state = self._optimizer.state
-        moments = [state[p][k] for k in ("exp_avg", "exp_avg_sq", "step") for p in self._learned if self.updates]
+        moments = [
+            state[p][k]
+            for k in ("exp_avg", "exp_avg_sq", "step")
+            for p in self._learned
+            if self.updates
+        ]
         return [*(p.detach() for p in self._parameters), *self._others, *moments]
 
     @staticmethod
@@ -148,7 +170,9 @@ class StepGraph:
         """Refuse what the kernels, which do not look, were not made for."""
         for layout, argument in zip(layouts, arguments, strict=True):
             if _layout(argument) != layout:
-                raise ValueError(f"the step was captured with a tensor of {layout}, got {_layout(argument)}")
+                raise ValueError(
+                    f"the step was captured with a tensor of {layout}, got {_layout(argument)}"
+                )
 
     def _inputs(self, index: Tensor) -> list[Tensor]:
         """What the graph makes its batch from."""
@@ -173,14 +197,23 @@ class StepGraph:
     def _step(self, *arguments: Tensor) -> list[Tensor]:
         count = len(self._parameters), len(self._others), 3 * len(self._learned) * self.updates
         ends = list(itertools.accumulate(count))
-        parameters, others, moments = (arguments[end - n : end] for n, end in zip(count, ends, strict=True))
+        parameters, others, moments = (
+            arguments[end - n : end] for n, end in zip(count, ends, strict=True)
+        )
         inputs = arguments[ends[-1] :]
         x, conditions = (
-            self._batch(*inputs) if self._inside else (inputs[0], dict(zip(self._told, inputs[1:], strict=True)))
+            self._batch(*inputs)
+            if self._inside
+            else (inputs[0], dict(zip(self._told, inputs[1:], strict=True)))
         )
-        with torch.enable_grad(), torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+        with (
+            torch.enable_grad(),
+            torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"),
+        ):
             leaves = [p.detach().requires_grad_() for p in parameters]
-            stand_ins = dict(zip(map(id, (*self._parameters, *self._others)), (*leaves, *others), strict=True))
+            stand_ins = dict(
+                zip(map(id, (*self._parameters, *self._others)), (*leaves, *others), strict=True)
+            )
             placed = {place: stand_ins[id(tensor)] for place, tensor in self._places.items()}
             loss = functional_call(self.bound, placed, (x,), dict(conditions), tie_weights=False)
         learned = [stand_ins[id(p)] for p in self._learned]
@@ -196,13 +229,20 @@ class StepGraph:
         self._adam([p.detach() for p in learned], gradients, moments)
         return [record]
 
-    def _adam(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], moments: Sequence[Tensor]) -> None:
+    def _adam(
+        self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], moments: Sequence[Tensor]
+    ) -> None:
         """Adam's step, in place."""
         count, groups = (
             len(parameters),
             {id(p): group for group in self._optimizer.param_groups for p in group["params"]},
         )
-        columns = (self._learned, parameters, gradients, *(moments[i : i + count] for i in range(0, 3 * count, count)))
+        columns = (
+            self._learned,
+            parameters,
+            gradients,
+            *(moments[i : i + count] for i in range(0, 3 * count, count)),
+        )
         for own, parameter, gradient, mean, square, step in zip(*columns, strict=True):
             lr, (b1, b2), eps = (groups[id(own)][name] for name in ("lr", "betas", "eps"))
             step.add_(1)

@@ -34,5 +34,7 @@ class TrainingInterrupted(KeyboardInterrupt):
     """
 
     def __init__(self, step: int, checkpoint: Path | None) -> None:
-        super().__init__(f"stopped after {step} steps" + (f"; saved {checkpoint}" if checkpoint else ""))
+        super().__init__(
+            f"stopped after {step} steps" + (f"; saved {checkpoint}" if checkpoint else "")
+        )
         self.step, self.checkpoint = step, checkpoint

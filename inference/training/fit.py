@@ -20,7 +20,13 @@ from ppl_disentangle.inference.training.batches import Batches
 from ppl_disentangle.inference.training.loop import Compile, run
 from ppl_disentangle.inference.training.state import UNDECIDED
 from ppl_disentangle.inference.training.trainer import Judge, Trainer, forgets_num_data, fused_adam
-from ppl_disentangle.story import GenerativeStory, Pair, fork_randomness, parameters_stay_local, story_of
+from ppl_disentangle.story import (
+    GenerativeStory,
+    Pair,
+    fork_randomness,
+    parameters_stay_local,
+    story_of,
+)
 
 __all__ = ["fit", "resolve_device"]
 
@@ -101,7 +107,10 @@ def fit(
     if patience is not None and held_out is None:
         raise ValueError("patience needs held_out data to judge by")
     shape = tuple(data.observation_shape)
-    if held_out is not None and tuple(held_out.observation_shape) not in (shape, shape[1:]):  # single ones of groups
+    if held_out is not None and tuple(held_out.observation_shape) not in (
+        shape,
+        shape[1:],
+    ):  # single ones of groups
         shapes = f"{tuple(held_out.observation_shape)}, the data of {tuple(data.observation_shape)}"
         raise ValueError(f"held_out has observations of shape {shapes}")
     path = None if checkpoint is None else Path(checkpoint)
@@ -116,14 +125,32 @@ def fit(
         with forgets_num_data(objective):
             trainer = Trainer(own, objective, batches, precision)
             trainer.prepare(optimizer or fused_adam, lr)
-            state = trainer.state(steps, {"seed": seed, "lr": lr, "data": data.name, "num_data": len(data)})
+            state = trainer.state(
+                steps, {"seed": seed, "lr": lr, "data": data.name, "num_data": len(data)}
+            )
             if path is not None and path.exists():
                 state.load(path)
-            judge = None if held_out is None else Judge(own, held_out, evaluate_every, patience, seed)
+            judge = (
+                None if held_out is None else Judge(own, held_out, evaluate_every, patience, seed)
+            )
             with tqdm(
-                total=steps, initial=state.step, unit="step", disable=not progress or process() > 0, dynamic_ncols=True
+                total=steps,
+                initial=state.step,
+                unit="step",
+                disable=not progress or process() > 0,
+                dynamic_ncols=True,
             ) as bar:
-                run(trainer, state, steps, judge, path, checkpoint_every, validate_steps, compile, bar)
+                run(
+                    trainer,
+                    state,
+                    steps,
+                    judge,
+                    path,
+                    checkpoint_every,
+                    validate_steps,
+                    compile,
+                    bar,
+                )
     if isinstance(own, Pair) and own is not story:
         own.publish()
     return state.dataset().assign_attrs(

@@ -33,7 +33,11 @@ def simplified(graph: GraphModule) -> GraphModule:
     changed = _ancestors(itertools.chain.from_iterable(map(_written, graph.graph.nodes)))
     with torch.no_grad():
         for node in list(graph.graph.nodes):
-            if not isinstance(node.target, OpOverload) or node in changed or node.target._schema.is_mutable:
+            if (
+                not isinstance(node.target, OpOverload)
+                or node in changed
+                or node.target._schema.is_mutable
+            ):
                 continue
             if (same := _same(node)) is not None:
                 node.replace_all_uses_with(same)
@@ -61,9 +65,17 @@ def _written(node: Node) -> Iterator[Node]:
     """What a node changes in place."""
     arguments = node.target._schema.arguments if isinstance(node.target, OpOverload) else ()
     for argument, value in itertools.zip_longest(arguments, node.args):
-        if argument is not None and argument.alias_info is not None and argument.alias_info.is_write:
+        if (
+            argument is not None
+            and argument.alias_info is not None
+            and argument.alias_info.is_write
+        ):
             value = node.kwargs.get(argument.name, value)
-            yield from (n for n in (value if isinstance(value, Sequence) else (value,)) if isinstance(n, Node))
+            yield from (
+                n
+                for n in (value if isinstance(value, Sequence) else (value,))
+                if isinstance(n, Node)
+            )
 
 
 def _ancestors(nodes: Iterable[Node]) -> set[Node]:
@@ -85,20 +97,34 @@ def _same(node: Node) -> Node | None:
         return None
     if node.target is aten.t.default and source.target is aten.t.default:
         return source.args[0]  # type: ignore[return-value]
-    layouts = [(v.shape, v.stride(), v.dtype) for n in (node, source) if isinstance(v := n.meta.get("val"), Tensor)]
-    return source if node.target in ALIASES and len(layouts) == 2 and layouts[0] == layouts[1] else None
+    layouts = [
+        (v.shape, v.stride(), v.dtype)
+        for n in (node, source)
+        if isinstance(v := n.meta.get("val"), Tensor)
+    ]
+    return (
+        source
+        if node.target in ALIASES and len(layouts) == 2 and layouts[0] == layouts[1]
+        else None
+    )
 
 
 def _constant(graph: GraphModule, node: Node) -> Tensor | None:
     """The value of a node that is the same at every step."""
     call, like = node.target, node.meta.get("val")
-    if not isinstance(call, OpOverload) or not isinstance(like, Tensor) or like.numel() > MAX_CONSTANT:
+    if (
+        not isinstance(call, OpOverload)
+        or not isinstance(like, Tensor)
+        or like.numel() > MAX_CONSTANT
+    ):
         return None
     if call in MADE_OF_SHAPES:
         source = node.all_input_nodes[0].meta.get("val")
         if not isinstance(source, Tensor) or source.numel() > MAX_CONSTANT:
             return None
-        empty = torch.empty_strided(source.shape, source.stride(), dtype=source.dtype, device=source.device)
+        empty = torch.empty_strided(
+            source.shape, source.stride(), dtype=source.dtype, device=source.device
+        )
         return call(empty, *node.args[1:], **node.kwargs)
     inputs = node.all_input_nodes
     literal = call is aten.lift_fresh_copy.default or all(n.meta.get("literal") for n in inputs)

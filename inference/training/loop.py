@@ -51,7 +51,11 @@ def run(
             validate = state.step < validate_steps
             if not validate and state.step > first and state.captured == UNDECIDED:
                 _capture(trainer, state, steps, compile, bar)
-            ends = [steps, _next(state.step, checkpoint_every), *([_next(state.step, judge.every)] if judge else [])]
+            ends = [
+                steps,
+                _next(state.step, checkpoint_every),
+                *([_next(state.step, judge.every)] if judge else []),
+            ]
             if validate or state.captured == UNDECIDED:
                 ends.append(max(validate_steps, first + 1))
             _chunk(trainer, state, min(ends), validate, path)
@@ -60,7 +64,9 @@ def run(
             if judge is not None:
                 judge.evaluate(state)
                 stop = judge.is_out_of_patience(state)
-            if path is not None and (state.step % checkpoint_every == 0 or interrupted or stop or state.step == steps):
+            if path is not None and (
+                state.step % checkpoint_every == 0 or interrupted or stop or state.step == steps
+            ):
                 _save(state, path)
             if interrupted:
                 raise TrainingInterrupted(state.step, path)
@@ -68,9 +74,13 @@ def run(
         trainer.story.load_state_dict(state.best)
 
 
-def _capture(trainer: Trainer, state: TrainingState, steps: int, compile: Compile, bar: Any) -> None:
+def _capture(
+    trainer: Trainer, state: TrainingState, steps: int, compile: Compile, bar: Any
+) -> None:
     """Take the steps that are left by a graph, where that is asked for or pays; say why if they cannot be."""
-    if compile is False or (compile == "auto" and (num_processes() > 1 or steps - state.step < WORTH_A_GRAPH)):
+    if compile is False or (
+        compile == "auto" and (num_processes() > 1 or steps - state.step < WORTH_A_GRAPH)
+    ):
         state.captured = "no"
         return
     if num_processes() > 1:
@@ -79,7 +89,9 @@ def _capture(trainer: Trainer, state: TrainingState, steps: int, compile: Compil
         return
     clock, reasons = time.monotonic(), []
     bar.set_description("capturing the step" if compile == "auto" else "compiling the step")
-    for compiler, inside in itertools.product((True, False) if compile is True else (False,), (True, False)):
+    for compiler, inside in itertools.product(
+        (True, False) if compile is True else (False,), (True, False)
+    ):
         try:
             trainer.capture(state, compiler=compiler, batch_inside=inside)
         except NotCapturedError as error:
@@ -89,17 +101,26 @@ def _capture(trainer: Trainer, state: TrainingState, steps: int, compile: Compil
             break
     else:
         state.captured = "no"
-    state.capture_seconds, state.not_captured = time.monotonic() - clock, "; ".join(dict.fromkeys(reasons))
+    state.capture_seconds, state.not_captured = (
+        time.monotonic() - clock,
+        "; ".join(dict.fromkeys(reasons)),
+    )
     bar.set_description("")
     if reasons and compile is True:
-        how = "runs as a graph that is not compiled" if state.captured == "graph" else "runs as it is"
+        how = (
+            "runs as a graph that is not compiled" if state.captured == "graph" else "runs as it is"
+        )
         warnings.warn(f"the training step {how}: {state.not_captured}", stacklevel=4)
 
 
-def _chunk(trainer: Trainer, state: TrainingState, end: int, validate: bool, path: Path | None) -> None:
+def _chunk(
+    trainer: Trainer, state: TrainingState, end: int, validate: bool, path: Path | None
+) -> None:
     """Take steps up to ``end`` or until it is time to look at them; go back if one was not finite."""
     start, before, clock = state.step, state.snapshot(), time.monotonic()
-    steps, seconds = (CHUNK_STEPS, CHUNK_SECONDS) if num_processes() == 1 else (SHARED_STEPS, math.inf)
+    steps, seconds = (
+        (CHUNK_STEPS, CHUNK_SECONDS) if num_processes() == 1 else (SHARED_STEPS, math.inf)
+    )
     try:
         with pyro.validation_enabled(validate):
             while state.step < min(end, start + steps) and time.monotonic() - clock < seconds:
@@ -113,12 +134,18 @@ def _chunk(trainer: Trainer, state: TrainingState, end: int, validate: bool, pat
     finite = np.isfinite(state.history.rows(start, state.step))
     if not finite.all():
         bad = start + int(np.argmin(finite.all(1)))
-        terms = [n for n, ok in zip(state.history.names, finite[bad - start], strict=True) if not ok]
+        terms = [
+            n for n, ok in zip(state.history.names, finite[bad - start], strict=True) if not ok
+        ]
         raise NonFiniteError(bad, _go_back(trainer, state, before, bad, path), terms[-1])
 
 
 def _go_back(
-    trainer: Trainer, state: TrainingState, before: tuple[dict[str, Any], dict[str, Any]], bad: int, path: Path | None
+    trainer: Trainer,
+    state: TrainingState,
+    before: tuple[dict[str, Any], dict[str, Any]],
+    bad: int,
+    path: Path | None,
 ) -> str | None:
     """Restore the state before the step ``bad`` by way of ``before``, and save it; returns the site that goes wrong."""
     state.restore(*before)
@@ -143,7 +170,9 @@ def _next(step: int, every: int) -> int:
 
 def _show(bar: Any, state: TrainingState) -> None:
     last = state.history.rows(state.step - 1, state.step)[0]
-    bar.set_postfix({n: f"{v:.2f}" for n, v in zip(state.history.names, last, strict=True)}, refresh=False)
+    bar.set_postfix(
+        {n: f"{v:.2f}" for n, v in zip(state.history.names, last, strict=True)}, refresh=False
+    )
     bar.update(state.step - bar.n)
 
 

@@ -47,6 +47,8 @@ class Replay:
             with torch.cuda.graph(graph):
                 self._outputs = self._call(*self._standing, *self._inputs)
         except RuntimeError as error:
-            warnings.warn(f"the training step is not replayed as a CUDA graph: {error}", stacklevel=3)
+            warnings.warn(
+                f"the training step is not replayed as a CUDA graph: {error}", stacklevel=3
+            )
         else:
             self._graph = graph

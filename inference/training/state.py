@@ -29,7 +29,9 @@ class History:
         self.names: list[str] = []
         self.values = torch.empty(steps, 0, device=device)
 
-    def record(self, step: int, loss: Tensor, terms: Mapping[str, Tensor], per_datum: float) -> None:
+    def record(
+        self, step: int, loss: Tensor, terms: Mapping[str, Tensor], per_datum: float
+    ) -> None:
         """Keep one step, without waiting for it."""
         self.write(step, ["loss", *terms], torch.stack([loss, *terms.values()]).float() * per_datum)
 
@@ -43,7 +45,9 @@ class History:
     def restore(self, names: list[str], values: Tensor) -> None:
         """Take over the steps of an earlier run."""
         self.names = names
-        self.values = torch.full((max(self.steps, len(values)), len(names)), torch.nan, device=self.device)
+        self.values = torch.full(
+            (max(self.steps, len(values)), len(names)), torch.nan, device=self.device
+        )
         self.values[: len(values)] = values.to(self.device)
 
     def rows(self, start: int, stop: int) -> np.ndarray:
@@ -53,7 +57,9 @@ class History:
     def dataset(self, steps: int) -> xr.Dataset:
         """The first ``steps`` steps, a variable a term."""
         columns = self.rows(0, steps).T
-        variables = {name: ("step", column) for name, column in zip(self.names, columns, strict=True)}
+        variables = {
+            name: ("step", column) for name, column in zip(self.names, columns, strict=True)
+        }
         return xr.Dataset(variables, {"step": np.arange(1, steps + 1)}, {"units": "nats per datum"})
 
 
@@ -61,14 +67,21 @@ class TrainingState:
     """Weights, optimiser, objective, random state, history and the best weights so far, after :attr:`step` steps."""
 
     def __init__(
-        self, story: nn.Module, objective: Any, optimizer: Optimizer, history: History, settings: Mapping[str, Any]
+        self,
+        story: nn.Module,
+        objective: Any,
+        optimizer: Optimizer,
+        history: History,
+        settings: Mapping[str, Any],
     ) -> None:
         self.modules: dict[str, nn.Module] = {"story": story}
         if isinstance(objective, nn.Module):
             self.modules["objective"] = objective
         self.optimizer, self.history, self.settings = optimizer, history, dict(settings)
         self.step = 0
-        self.held_out: list[list[float]] = []  # [step, elbo, log_likelihood, kl] of each held-out evaluation
+        self.held_out: list[
+            list[float]
+        ] = []  # [step, elbo, log_likelihood, kl] of each held-out evaluation
         self.best: dict[str, Tensor] = {}
         self.captured, self.not_captured, self.capture_seconds = UNDECIDED, "", 0.0
 
@@ -78,14 +91,20 @@ class TrainingState:
         if self.held_out:
             steps, *columns = np.array(self.held_out).T
             names = ("held_out_elbo", "held_out_log_likelihood", "held_out_kl")
-            dataset = dataset.assign({n: ("held_out_step", c) for n, c in zip(names, columns, strict=True)})
+            dataset = dataset.assign(
+                {n: ("held_out_step", c) for n, c in zip(names, columns, strict=True)}
+            )
             dataset = dataset.assign_coords(held_out_step=steps.astype(int))
         return dataset
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name; those of the optimiser by the number of their parameter."""
-        tensors = {f"{part}.{k}": v for part, m in self.modules.items() for k, v in m.state_dict().items()}
-        tensors |= {f"optimizer.{i}.{k}": v for i, k, v in self._optimizer_items() if isinstance(v, Tensor)}
+        tensors = {
+            f"{part}.{k}": v for part, m in self.modules.items() for k, v in m.state_dict().items()
+        }
+        tensors |= {
+            f"optimizer.{i}.{k}": v for i, k, v in self._optimizer_items() if isinstance(v, Tensor)
+        }
         tensors |= {f"best.{k}": v for k, v in self.best.items()}
         tensors["random.cpu"] = torch.get_rng_state()
         if self.history.device.type == "cuda":
@@ -95,7 +114,9 @@ class TrainingState:
     def numbers(self) -> dict[str, Any]:
         """All that is no tensor, as JSON."""
         state = [[i, k, v] for i, k, v in self._optimizer_items() if not isinstance(v, Tensor)]
-        groups = [{k: v for k, v in g.items() if k != "params"} for g in self.optimizer.param_groups]
+        groups = [
+            {k: v for k, v in g.items() if k != "params"} for g in self.optimizer.param_groups
+        ]
         return {
             "step": self.step,
             "settings": self.settings,
@@ -116,7 +137,11 @@ class TrainingState:
         torch.set_rng_state(tensors["random.cpu"].cpu())
         if "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"].cpu(), self.history.device)
-        self.best, self.held_out, self.step = _below(tensors, "best"), list(numbers["held_out"]), numbers["step"]
+        self.best, self.held_out, self.step = (
+            _below(tensors, "best"),
+            list(numbers["held_out"]),
+            numbers["step"],
+        )
 
     def save(self, path: Path) -> None:
         """Write all of it to one file, atomically."""
@@ -131,7 +156,9 @@ class TrainingState:
         """
         tensors, numbers = load_tensors(path)
         saved, ours = numbers.get("settings", {}), json.loads(json.dumps(self.settings))
-        other = [f"{k} was {saved.get(k)!r}, now {v!r}" for k, v in ours.items() if saved.get(k) != v]
+        other = [
+            f"{k} was {saved.get(k)!r}, now {v!r}" for k, v in ours.items() if saved.get(k) != v
+        ]
         if other:
             raise ValueError(f"{path} is of another run: {'; '.join(other)}")
         self.restore(tensors, numbers)
@@ -142,7 +169,9 @@ class TrainingState:
 
     def _optimizer_items(self) -> list[tuple[int, str, Any]]:
         state = self.optimizer.state
-        return [(i, k, v) for i, p in enumerate(self._parameters()) for k, v in state.get(p, {}).items()]
+        return [
+            (i, k, v) for i, p in enumerate(self._parameters()) for k, v in state.get(p, {}).items()
+        ]
 
     def _restore_optimizer(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
         state: dict[int, dict[str, Any]] = {}
@@ -152,16 +181,25 @@ class TrainingState:
         for number, key, value in numbers["optimizer_state"]:
             state.setdefault(number, {})[key] = value
         groups = [
-            group | {k: tuple(v) if isinstance(group.get(k), tuple) else v for k, v in saved.items()}
+            group
+            | {k: tuple(v) if isinstance(group.get(k), tuple) else v for k, v in saved.items()}
             for group, saved in zip(
-                self.optimizer.state_dict()["param_groups"], numbers["optimizer_groups"], strict=True
+                self.optimizer.state_dict()["param_groups"],
+                numbers["optimizer_groups"],
+                strict=True,
             )
         ]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         for p, held in self.optimizer.state.items():
             for key, value in held.items():
-                if isinstance(value, Tensor) and value.shape == p.shape and value.stride() != p.stride():
-                    held[key] = torch.empty_like(p).copy_(value)  # fused kernels expect the parameter's layout
+                if (
+                    isinstance(value, Tensor)
+                    and value.shape == p.shape
+                    and value.stride() != p.stride()
+                ):
+                    held[key] = torch.empty_like(p).copy_(
+                        value
+                    )  # fused kernels expect the parameter's layout
 
 
 def _below(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:

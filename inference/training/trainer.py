@@ -18,7 +18,14 @@ from torch.optim import Optimizer
 
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference.bounds.per_datum import elbo_per_datum
-from ppl_disentangle.inference.distributed.processes import agreed, first_of, mean, num_processes, process, shared
+from ppl_disentangle.inference.distributed.processes import (
+    agreed,
+    first_of,
+    mean,
+    num_processes,
+    process,
+    shared,
+)
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.training.batches import Batches
 from ppl_disentangle.inference.training.capture import NotCapturedError, StepGraph, in_short
@@ -50,10 +57,17 @@ def forgets_num_data(objective: ELBO) -> Iterator[None]:
 class Trainer:
     """One training step, the same at every step: no value is read on the host, no shape changes."""
 
-    def __init__(self, story: GenerativeStory, objective: ELBO, batches: Batches, precision: str) -> None:
+    def __init__(
+        self, story: GenerativeStory, objective: ELBO, batches: Batches, precision: str
+    ) -> None:
         if precision not in ("float32", "bfloat16"):
             raise ValueError(f"expected precision 'float32' or 'bfloat16', got {precision!r}")
-        self.story, self.objective, self.batches, self.precision = story, objective, batches, precision
+        self.story, self.objective, self.batches, self.precision = (
+            story,
+            objective,
+            batches,
+            precision,
+        )
         self.device = batches.device
         story.to(self.device)
         story.num_data = len(batches.data)
@@ -62,7 +76,9 @@ class Trainer:
         if isinstance(objective, DecomposedELBO):
             objective.to(self.device)
             if objective.num_data not in (None, len(batches.data)):
-                raise ValueError(f"the objective has num_data={objective.num_data}, the data are {len(batches.data)}")
+                raise ValueError(
+                    f"the objective has num_data={objective.num_data}, the data are {len(batches.data)}"
+                )
             objective.num_data = len(batches.data)
             if num_processes() > 1:
                 objective.parts = batches.sizes
@@ -78,7 +94,9 @@ class Trainer:
             self.bound = self.objective(self.story.model, self.story.guide)
             self.bound(x, **conditions)
         self.per_datum = 1 / (len(x) if plate is None else plate.full_size)
-        learned = {id(p): p for m in (self.story, self.bound) for p in m.parameters() if p.requires_grad}
+        learned = {
+            id(p): p for m in (self.story, self.bound) for p in m.parameters() if p.requires_grad
+        }
         own = self.objective.parameters() if isinstance(self.objective, nn.Module) else ()
         critics = [learned.pop(id(p)) for p in own if id(p) in learned]
         groups: list[dict[str, Any]] = [{"params": list(learned.values())}]
@@ -87,7 +105,10 @@ class Trainer:
         self.optimizer = optimizer(groups, lr=lr)
         self.learned, self.update = [*learned.values(), *critics], Update(self.optimizer)
         self.graph: StepGraph | None = None
-        self.loss, self.whole = shared(self.bound, self.story), isinstance(self.objective, DecomposedELBO)
+        self.loss, self.whole = (
+            shared(self.bound, self.story),
+            isinstance(self.objective, DecomposedELBO),
+        )
         # what this process's loss counts in the mean over processes
         self.share = 1.0 if self.whole else num_processes() * len(x) / self.batches.batch_size
 
@@ -113,7 +134,9 @@ class Trainer:
             "batch_size": self.batches.batch_size,
             "precision": self.precision,
         }
-        return TrainingState(self.story, self.objective, self.optimizer, History(steps, self.device), settings)
+        return TrainingState(
+            self.story, self.objective, self.optimizer, History(steps, self.device), settings
+        )
 
     def step(self, step: int, history: History | None) -> None:
         """Take one step; record it in ``history``."""
@@ -127,7 +150,11 @@ class Trainer:
         x, conditions = self.batches(step), self.batches.conditions(step)
         for parameter in self.learned:
             parameter.grad = None
-        with autocast(self.device.type, torch.bfloat16) if self.precision == "bfloat16" else nullcontext():
+        with (
+            autocast(self.device.type, torch.bfloat16)
+            if self.precision == "bfloat16"
+            else nullcontext()
+        ):
             loss = self.loss(x, **conditions)
         loss.backward(loss.new_full((), self.per_datum * self.share))
         self.update()
@@ -160,7 +187,9 @@ class Trainer:
         step = max(float(group["lr"]) for group in self.optimizer.param_groups)
         for name, value in eager.items():
             rtol, atol = (1e-4, 1e-4 if name == "loss" else 4 * step) if compiler else (0.0, 0.0)
-            if not torch.allclose(value.double(), captured[name].double(), rtol=rtol, atol=atol, equal_nan=True):
+            if not torch.allclose(
+                value.double(), captured[name].double(), rtol=rtol, atol=atol, equal_nan=True
+            ):
                 raise NotCapturedError(f"the graph gives another {name}")
         self.optimizer.zero_grad(set_to_none=True)
         self.graph = graph
@@ -182,7 +211,9 @@ class Trainer:
         """The site at which ``step`` ceases to be finite, from the state before it."""
         with torch.no_grad():
             x, conditions = self.batches(step), self.batches.conditions(step)
-            traces = paired_traces(self.story.model, self.story.guide, (x,), conditions, reparameterised=False)
+            traces = paired_traces(
+                self.story.model, self.story.guide, (x,), conditions, reparameterised=False
+            )
             return next(filter(None, agreed(first_non_finite(*traces))), None)
 
 
@@ -190,12 +221,25 @@ class Judge:
     """The held-out bound, and whether it still gets better."""
 
     def __init__(
-        self, story: GenerativeStory, data: FactorDataset, every: int, patience: int | None, seed: int
+        self,
+        story: GenerativeStory,
+        data: FactorDataset,
+        every: int,
+        patience: int | None,
+        seed: int,
     ) -> None:
-        self.story, self.data, self.every, self.patience, self.seed = story, data, every, patience, seed
+        self.story, self.data, self.every, self.patience, self.seed = (
+            story,
+            data,
+            every,
+            patience,
+            seed,
+        )
         if not len(data):
             raise ValueError("expected at least one held-out datum, got none")
-        elbo_per_datum(story, data.subset(torch.arange(1)), seed=seed)  # says what is wrong before training
+        elbo_per_datum(
+            story, data.subset(torch.arange(1)), seed=seed
+        )  # says what is wrong before training
 
     def evaluate(self, state: TrainingState) -> None:
         """Note the held-out bound if it is time, and keep the best weights if patience is limited."""
@@ -213,5 +257,7 @@ class Judge:
         """Whether the bound has not got better for as many evaluations as patience allows."""
         scores = [row[1] for row in state.held_out]
         return (
-            self.patience is not None and bool(scores) and len(scores) - 1 - scores.index(max(scores)) >= self.patience
+            self.patience is not None
+            and bool(scores)
+            and len(scores) - 1 - scores.index(max(scores)) >= self.patience
         )

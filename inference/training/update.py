@@ -20,9 +20,17 @@ def is_plain_adam(optimizer: Optimizer) -> bool:
         [1] Kingma & Ba, 2015. https://arxiv.org/abs/1412.6980
     """
     plain = {"weight_decay": 0, "amsgrad": False, "maximize": False}
-    hooked = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks or "step" in vars(optimizer)
+    hooked = (
+        optimizer._optimizer_step_pre_hooks
+        or optimizer._optimizer_step_post_hooks
+        or "step" in vars(optimizer)
+    )
     groups = optimizer.param_groups
-    return type(optimizer) is Adam and not hooked and all(g[k] == v for g in groups for k, v in plain.items())
+    return (
+        type(optimizer) is Adam
+        and not hooked
+        and all(g[k] == v for g in groups for k, v in plain.items())
+    )
 
 
 class Update:
@@ -41,10 +49,16 @@ class Update:
         if not is_plain_adam(self._optimizer):
             self._optimizer.step()
             return
-        if self._known[0] is not self._optimizer.state:  # at first, and after going back to an earlier state
+        if (
+            self._known[0] is not self._optimizer.state
+        ):  # at first, and after going back to an earlier state
             self._known = self._optimizer.state, self._columns()
-        gradients = [[p.grad for p in parameters if p.grad is not None] for parameters, *_ in self._known[1]]
-        if not gradients or any(len(g) < len(c[0]) for g, c in zip(gradients, self._known[1], strict=True)):
+        gradients = [
+            [p.grad for p in parameters if p.grad is not None] for parameters, *_ in self._known[1]
+        ]
+        if not gradients or any(
+            len(g) < len(c[0]) for g, c in zip(gradients, self._known[1], strict=True)
+        ):
             self._known = None, []
             self._optimizer.step()
             return
@@ -54,7 +68,9 @@ class Update:
             ):
                 (beta1, beta2), other = group["betas"], {k: group[k] for k in OPTIONS}
                 torch._foreach_add_(steps, 1)
-                torch._fused_adam_(parameters, column, means, squares, [], steps, beta1=beta1, beta2=beta2, **other)
+                torch._fused_adam_(
+                    parameters, column, means, squares, [], steps, beta1=beta1, beta2=beta2, **other
+                )
 
     def _columns(self) -> list[tuple[list[Tensor], ...]]:
         """Parameters, means, squares and numbers of steps of each group; empty where ``optimizer.step`` must do it."""
@@ -62,7 +78,12 @@ class Update:
         all_of_them = [p for group in groups for p in group["params"]]
         if any(not g["fused"] or g["differentiable"] for g in groups):
             return []
-        if any(p not in state for p in all_of_them) or len({(p.device, p.dtype) for p in all_of_them}) != 1:
+        if (
+            any(p not in state for p in all_of_them)
+            or len({(p.device, p.dtype) for p in all_of_them}) != 1
+        ):
             return []
         moments = ("exp_avg", "exp_avg_sq", "step")
-        return [(g["params"], *([state[p][k] for p in g["params"]] for k in moments)) for g in groups]
+        return [
+            (g["params"], *([state[p][k] for p in g["params"]] for k in moments)) for g in groups
+        ]

@@ -80,8 +80,13 @@ class ContentStyleVAE(GenerativeStory):
             ValueError: data without factors.
         """
         if not data.space:
-            raise ValueError(f"{cls.__name__} needs groups that share a factor: {data.name} has no factors")
-        encoder = Grouped(networks.encoder(2 * (content_dim + style_dim)), {"content": content_dim, "style": style_dim})
+            raise ValueError(
+                f"{cls.__name__} needs groups that share a factor: {data.name} has no factors"
+            )
+        encoder = Grouped(
+            networks.encoder(2 * (content_dim + style_dim)),
+            {"content": content_dim, "style": style_dim},
+        )
         story = cls(
             encoder,
             networks.decoder(content_dim + style_dim),
@@ -132,7 +137,9 @@ class ContentStyleVAE(GenerativeStory):
                 pyro.sample("content", content)
                 pyro.sample("style", style)
                 return
-            shared = pyro.sample("content", self.content_of_group(_in_groups(content, len(members))))
+            shared = pyro.sample(
+                "content", self.content_of_group(_in_groups(content, len(members)))
+            )
             with pyro.plate("members", len(members), dim=-2):
                 own = pyro.sample("style", _in_groups(style, len(members)).to_event(1))
             self.state(shared, own)

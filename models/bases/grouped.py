@@ -65,7 +65,9 @@ class GroupedVAE(GenerativeStory):
         :class:`~ppl_disentangle.conditionals.Grouped` for the other arguments.
         """
         dim, values = sum(groups.values()), sum(classes.values())
-        encoder = Grouped(networks.encoder(2 * dim + values), groups, classes, temperature=temperature)
+        encoder = Grouped(
+            networks.encoder(2 * dim + values), groups, classes, temperature=temperature
+        )
         return cls(encoder, networks.decoder(dim + values), **hyper)
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
@@ -76,7 +78,10 @@ class GroupedVAE(GenerativeStory):
 
     def priors(self) -> dict[str, TorchDistribution]:
         """p of each latent."""
-        groups = {n: dist.Normal(self.zeros.expand(d), 1.0).to_event(1) for n, d in self.encoder.groups.items()}
+        groups = {
+            n: dist.Normal(self.zeros.expand(d), 1.0).to_event(1)
+            for n, d in self.encoder.groups.items()
+        }
         temperature = self.zeros + self.encoder.temperature
         classes = {
             n: dist.RelaxedOneHotCategorical(temperature, logits=self.zeros.expand(k))
@@ -93,7 +98,9 @@ class GroupedVAE(GenerativeStory):
     def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
         """q of each group; of each class the categorical distribution that its posterior relaxes."""
         posteriors = self.encoder(x)
-        classes = {n: dist.OneHotCategorical(logits=posteriors[n].logits) for n in self.encoder.classes}
+        classes = {
+            n: dist.OneHotCategorical(logits=posteriors[n].logits) for n in self.encoder.classes
+        }
         return posteriors | classes
 
     def check_intervention(self, name: str, value: Tensor) -> None:

@@ -47,9 +47,16 @@ class IsotropicVAE(GenerativeStory):
         self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
 
     @classmethod
-    def for_data(cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 10, **hyper: Any) -> Self:
+    def for_data(
+        cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 10, **hyper: Any
+    ) -> Self:
         """A story with fresh networks; see :func:`~ppl_disentangle.zoo.build`."""
-        return cls(Gaussian(networks.encoder(2 * latent_dim)), networks.decoder(latent_dim), latent_dim, **hyper)
+        return cls(
+            Gaussian(networks.encoder(2 * latent_dim)),
+            networks.decoder(latent_dim),
+            latent_dim,
+            **hyper,
+        )
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
         """p(x, z) = N(z; 0, I) p(x | z)."""

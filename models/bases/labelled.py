@@ -26,7 +26,9 @@ class PartiallyLabelled(GenerativeStory):
 
     def training_data(self, data: FactorDataset) -> FactorDataset:
         """The data, with the classes of some of them."""
-        return with_conditions(data, classes=partial_labels(data, [self.factor], fraction=self.fraction).values)
+        return with_conditions(
+            data, classes=partial_labels(data, [self.factor], fraction=self.fraction).values
+        )
 
 
 class AuxiliaryFactor(GenerativeStory):
@@ -60,7 +62,9 @@ def factor_of(story: str, data: FactorDataset, factor: str) -> tuple[str, int]:
     """
     sizes = data.varying
     if not sizes or factor not in (*sizes, ""):
-        raise ValueError(f"{story} needs the classes of a factor: {data.name} has {list(sizes)}, not {factor!r}")
+        raise ValueError(
+            f"{story} needs the classes of a factor: {data.name} has {list(sizes)}, not {factor!r}"
+        )
     factor = factor or next(iter(sizes))
     return factor, sizes[factor]
 
@@ -72,10 +76,16 @@ def known_classes(classes: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
         ValueError: classes of another shape or, while Pyro's validation is on, that are none of them.
     """
     if classes.dim() != 2 or classes.shape[-1] != 1:
-        raise ValueError(f"expected classes of shape (batch, 1), NaN where not known, got {tuple(classes.shape)}")
+        raise ValueError(
+            f"expected classes of shape (batch, 1), NaN where not known, got {tuple(classes.shape)}"
+        )
     known = ~classes[:, 0].isnan()
-    told = (classes.where(known[:, None], 0.0) == torch.arange(num_classes, device=classes.device)).to(classes.dtype)
+    told = (
+        classes.where(known[:, None], 0.0) == torch.arange(num_classes, device=classes.device)
+    ).to(classes.dtype)
     if is_validation_enabled() and not told.any(-1).all():
         wrong = classes[~told.any(-1)].flatten().unique().tolist()
-        raise ValueError(f"expected classes 0 to {num_classes - 1}, NaN where not known, got {wrong}")
+        raise ValueError(
+            f"expected classes 0 to {num_classes - 1}, NaN where not known, got {wrong}"
+        )
     return known, told

@@ -26,19 +26,25 @@ class PairVAE(IsotropicVAE):
         event_dim: number of dimensions of one observation, by which pairs are told from single ones.
     """
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, latent_dim: int, *, event_dim: int) -> None:
+    def __init__(
+        self, encoder: nn.Module, decoder: nn.Module, latent_dim: int, *, event_dim: int
+    ) -> None:
         super().__init__(encoder, decoder, latent_dim)
         self.event_dim = event_dim
 
     @classmethod
-    def for_data(cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 10, **hyper: Any) -> Self:
+    def for_data(
+        cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 10, **hyper: Any
+    ) -> Self:
         """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
 
         Raises:
             ValueError: fewer than two factors, of which none could be shared.
         """
         if len(data.varying) < 2:
-            raise ValueError(f"{cls.__name__} needs pairs that share a factor: {data.name} has not two that vary")
+            raise ValueError(
+                f"{cls.__name__} needs pairs that share a factor: {data.name} has not two that vary"
+            )
         encoder, decoder = Gaussian(networks.encoder(2 * latent_dim)), networks.decoder(latent_dim)
         return cls(encoder, decoder, latent_dim, event_dim=len(data.observation_shape), **hyper)
 
@@ -56,5 +62,7 @@ class PairVAE(IsotropicVAE):
             return False
         if x.dim() > 2 + self.event_dim or x.shape[1] != 2:
             event = ", ".join(["…"] * self.event_dim)
-            raise ValueError(f"expected pairs (batch, 2, {event}) or single observations, got shape {tuple(x.shape)}")
+            raise ValueError(
+                f"expected pairs (batch, 2, {event}) or single observations, got shape {tuple(x.shape)}"
+            )
         return True

@@ -44,14 +44,23 @@ class QuantisedVAE(GenerativeStory):
     latents = ("z",)
     decoder: Callable[[Tensor], TorchDistribution]
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, latent_dim: int, *, levels: int) -> None:
+    def __init__(
+        self, encoder: nn.Module, decoder: nn.Module, latent_dim: int, *, levels: int
+    ) -> None:
         super().__init__()
         if levels < 2:
             raise ValueError(f"expected at least two levels, got {levels}")
-        self.encoder, self.decoder, self.latent_dim, self.levels = encoder, decoder, latent_dim, levels
+        self.encoder, self.decoder, self.latent_dim, self.levels = (
+            encoder,
+            decoder,
+            latent_dim,
+            levels,
+        )
 
     @classmethod
-    def for_data(cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 10, **hyper: Any) -> Self:
+    def for_data(
+        cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 10, **hyper: Any
+    ) -> Self:
         """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`."""
         return cls(networks.encoder(latent_dim), networks.decoder(latent_dim), latent_dim, **hyper)
 

@@ -54,11 +54,18 @@ class StructuralVAE(GenerativeStory):
     decoder: Callable[[Tensor], TorchDistribution]
 
     def __init__(
-        self, prior: StructuralPrior, encoder: nn.Module, decoder: nn.Module, *, posterior: Posterior = "nodes"
+        self,
+        prior: StructuralPrior,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        *,
+        posterior: Posterior = "nodes",
     ) -> None:
         super().__init__()
         if posterior not in get_args(Posterior):
-            raise ValueError(f"expected posterior {' or '.join(map(repr, get_args(Posterior)))}, got {posterior!r}")
+            raise ValueError(
+                f"expected posterior {' or '.join(map(repr, get_args(Posterior)))}, got {posterior!r}"
+            )
         check_names(prior.names, "x", "data")
         self.prior, self.encoder, self.decoder, self.posterior = prior, encoder, decoder, posterior
         self.dag, self.columns = prior.dag, prior.columns
@@ -85,7 +92,9 @@ class StructuralVAE(GenerativeStory):
             u: auxiliary variables that the noise depends on, ``(batch, dim)``.
         """
         with self.data_plate(x, batch_size):
-            values = self.prior(base=self.base(u), interventions=self._checked("interventions", interventions))
+            values = self.prior(
+                base=self.base(u), interventions=self._checked("interventions", interventions)
+            )
             self.labels_given(values, self._checked("labels", labels))
             return pyro.sample("x", self.decoder(self.prior.join(values)), obs=x)
 
@@ -106,13 +115,17 @@ class StructuralVAE(GenerativeStory):
             for node, mechanism in self.prior.by_name():
                 law = posteriors[node]
                 if interventions is not None:
-                    law = _where_known(law, mechanism.base(), self.prior.column_of(interventions, node))
+                    law = _where_known(
+                        law, mechanism.base(), self.prior.column_of(interventions, node)
+                    )
                 pyro.sample(f"{node}{NOISE}", law)
 
     def _posteriors(self, x: Tensor) -> dict[str, TorchDistribution]:
         """What the encoder states of each node, or of its noise."""
         q = self.encoder(x).base_dist
-        dims = [m.dim if self.posterior == "nodes" else m.noise_dim for _, m in self.prior.by_name()]
+        dims = [
+            m.dim if self.posterior == "nodes" else m.noise_dim for _, m in self.prior.by_name()
+        ]
         parts = zip(self.prior.names, q.loc.split(dims, -1), q.scale.split(dims, -1), strict=True)
         return {node: dist.Normal(loc, scale).to_event(1) for node, loc, scale in parts}
 
@@ -143,7 +156,9 @@ class StructuralVAE(GenerativeStory):
             dict(self.prior.by_name())[name].check(name, value)
 
     def _checked(self, name: str, values: Tensor | None) -> Tensor | None:
-        if values is not None and (values.dim() != 2 or values.shape[-1] != len(self.prior.columns)):
+        if values is not None and (
+            values.dim() != 2 or values.shape[-1] != len(self.prior.columns)
+        ):
             columns = list(self.prior.columns)
             raise ValueError(
                 f"expected {name} of shape (batch, {len(columns)}), columns {columns}, got {tuple(values.shape)}"
@@ -160,7 +175,9 @@ def check_names(nodes: Sequence[str], *others: str) -> None:
     taken = {*others, *(f"{node}{suffix}" for node in nodes for suffix in (NOISE, "_label"))}
     for node in nodes:
         if node in taken:
-            raise ValueError(f"node {node!r} needs another name: the story has a site or a plate that is called so")
+            raise ValueError(
+                f"node {node!r} needs another name: the story has a site or a plate that is called so"
+            )
 
 
 def noisy_labels(columns: Sequence[str], z: Tensor, labels: Tensor, scale: float) -> None:

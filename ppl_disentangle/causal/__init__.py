@@ -2,7 +2,12 @@
 
 from ppl_disentangle.causal.counterfactuals import counterfactual
 from ppl_disentangle.causal.data_range import DataRange, OutsideDataWarning, data_range
-from ppl_disentangle.causal.effects import average_effect, conditional_effects, individual_effects, mediated_effects
+from ppl_disentangle.causal.effects import (
+    average_effect,
+    conditional_effects,
+    individual_effects,
+    mediated_effects,
+)
 from ppl_disentangle.causal.interventions import Action, do, shift
 from ppl_disentangle.causal.learned_adjacency import LearnedAdjacency, learned_dag
 from ppl_disentangle.causal.population import Population, Units

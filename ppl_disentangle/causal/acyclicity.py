@@ -37,7 +37,9 @@ def trace_exponential(weights: Tensor) -> Tensor:
     with torch.autocast(weights.device.type, enabled=False):
         identity = torch.eye(dim, dtype=squares.dtype, device=squares.device).expand_as(squares)
         above = torch.cat([squares, identity], -1)
-        phi = torch.linalg.matrix_exp(torch.cat([above, torch.zeros_like(above)], -2))[..., :dim, dim:]
+        phi = torch.linalg.matrix_exp(torch.cat([above, torch.zeros_like(above)], -2))[
+            ..., :dim, dim:
+        ]
     return (squares * phi.mT).sum((-2, -1))
 
 

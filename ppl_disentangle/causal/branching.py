@@ -103,12 +103,20 @@ class Branch(Messenger):
             try:
                 return transport(fn, value, self.plates)
             except NotImplementedError as error:
-                raise ValueError(f"latent {name!r} has no counterfactual: {error}; give it noise") from error
+                raise ValueError(
+                    f"latent {name!r} has no counterfactual: {error}; give it noise"
+                ) from error
         try:
-            value = self._mean(name, fn) if self.data == "mean" else transport(fn, value, self.plates)
+            value = (
+                self._mean(name, fn) if self.data == "mean" else transport(fn, value, self.plates)
+            )
         except NotImplementedError:
             value = self._mean(name, fn)
-        return value.where(mask[(..., *(None,) * fn.event_dim)], torch.nan) if isinstance(mask, Tensor) else value
+        return (
+            value.where(mask[(..., *(None,) * fn.event_dim)], torch.nan)
+            if isinstance(mask, Tensor)
+            else value
+        )
 
     def _mean(self, name: str, fn: TorchDistribution) -> Tensor:
         self.averaged.append(name)
@@ -121,10 +129,18 @@ class Branch(Messenger):
         else:
             rows = (natural[(None,) * (self.plates - batch_dims)],) * len(self.changes)
         pairs = zip(self.changes, rows, strict=True)
-        return torch.stack([changed(name, change[name], row) if name in change else row for change, row in pairs])
+        return torch.stack(
+            [changed(name, change[name], row) if name in change else row for change, row in pairs]
+        )
 
     def broadcast(self) -> dict[str, Tensor]:
         """The value of each site in every world, ``(world, *plates, *event)``."""
-        batch_shapes = [value.shape[: value.dim() - self.event_dims[name]] for name, value in self.values.items()]
+        batch_shapes = [
+            value.shape[: value.dim() - self.event_dims[name]]
+            for name, value in self.values.items()
+        ]
         shape = torch.broadcast_shapes((len(self.changes), *(1,) * self.plates), *batch_shapes)
-        return {n: v.expand(shape + v.shape[v.dim() - self.event_dims[n] :]) for n, v in self.values.items()}
+        return {
+            n: v.expand(shape + v.shape[v.dim() - self.event_dims[n] :])
+            for n, v in self.values.items()
+        }

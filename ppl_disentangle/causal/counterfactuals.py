@@ -88,7 +88,9 @@ def counterfactual(
     run = worlds(story, several if asked.start is None else [{}, *several])
     with evaluating(story, seed=seed) as device:
         x, conditions = x.to(device), {name: value.to(device) for name, value in conditions.items()}
-        latents = abduct(run, x, num_samples=num_samples, evidence=evidence or {}, conditions=conditions)
+        latents = abduct(
+            run, x, num_samples=num_samples, evidence=evidence or {}, conditions=conditions
+        )
         branch = predict(run, latents, x, data=noise, conditions=conditions)
     if data_range is not None:
         everywhere = branch.broadcast()
@@ -118,7 +120,9 @@ def abduct(
     story = run.story
     for name in conditions:
         if not (accepted(story.guide, {name: x}) or accepted(story.model, {name: x})):
-            raise TypeError(f"{type(story).__name__} takes no {name!r}, neither in its guide nor in its model")
+            raise TypeError(
+                f"{type(story).__name__} takes no {name!r}, neither in its guide nor in its model"
+            )
     if num_samples is None:
         means = story.latent_means(x, **accepted(story.latent_means, conditions))
         latents = {name: value[None] for name, value in means.items()}
@@ -127,7 +131,9 @@ def abduct(
             trace = poutine.trace(story.guide).get_trace(x, **accepted(story.guide, conditions))
         latents = {name: site.value for name, site in sampled_sites(trace).items()}
     if evidence and "interventions" in conditions:
-        raise ValueError("evidence of units that were recorded under interventions is ambiguous: leave one of both out")
+        raise ValueError(
+            "evidence of units that were recorded under interventions is ambiguous: leave one of both out"
+        )
     return _with_evidence(story, latents, evidence) if evidence else latents
 
 
@@ -168,7 +174,11 @@ def _with_evidence(
     """The latents, with known values of nodes or of latents in the place of drawn ones."""
     latents = dict(latents)
     priors = [module for module in story.modules() if isinstance(module, StructuralPrior)]
-    nodes = priors[0].names if len(priors) == 1 and {f"{n}{NOISE}" for n in priors[0].names} <= latents.keys() else ()
+    nodes = (
+        priors[0].names
+        if len(priors) == 1 and {f"{n}{NOISE}" for n in priors[0].names} <= latents.keys()
+        else ()
+    )
     for name in evidence:
         if name not in nodes and name not in latents:
             raise KeyError(f"no evidence can be given of {name!r}; there are {[*nodes, *latents]}")
@@ -195,7 +205,9 @@ def _known(name: str, evidence: Tensor, drawn: Tensor) -> Tensor:
         value = value.expand_as(drawn)
     except RuntimeError:
         shape = tuple(drawn.shape[1:])
-        raise ValueError(f"evidence of {name!r}: expected shape {shape}, got {tuple(evidence.shape)}") from None
+        raise ValueError(
+            f"evidence of {name!r}: expected shape {shape}, got {tuple(evidence.shape)}"
+        ) from None
     return torch.where(value.isnan(), drawn, value)
 
 
@@ -215,11 +227,15 @@ def _dataset(run: Worlds, branch: Branch) -> xr.Dataset:
         plates = tuple(f"plate_dim_{i}" for i in range(run.plates - 1))
         variables[name] = xr.Variable(("world", "draw", *plates, "data", *dims), array, attributes)
     sizes = {dim: size for variable in variables.values() for dim, size in variable.sizes.items()}
-    return xr.Dataset(variables, {**coordinates, **{dim: np.arange(sizes[dim]) for dim in ("draw", "data")}})
+    return xr.Dataset(
+        variables, {**coordinates, **{dim: np.arange(sizes[dim]) for dim in ("draw", "data")}}
+    )
 
 
 def event_dims_of(name: str, number: int, *, data: bool) -> tuple[str, ...]:
     """Names of the dims of one value of a site."""
     if data:
         return observation_dims(number, name)
-    return (f"{name}_coordinate",) if number == 1 else tuple(f"{name}_dim_{i}" for i in range(number))
+    return (
+        (f"{name}_coordinate",) if number == 1 else tuple(f"{name}_dim_{i}" for i in range(number))
+    )

@@ -61,7 +61,9 @@ def data_range(story: Any, data: FactorDataset | Tensor, *, seed: int = 0) -> Da
     story = story_of(story)
     codes, parts = encode(story, data), _parts(story, data)
     if codes.sizes["data"] <= codes.sizes["code"]:
-        raise ValueError(f"expected more data than the {codes.sizes['code']} coordinates, got {codes.sizes['data']}")
+        raise ValueError(
+            f"expected more data than the {codes.sizes['code']} coordinates, got {codes.sizes['data']}"
+        )
     noise = np.random.default_rng(seed).standard_normal(codes["mean"].shape)
     draws = codes["mean"].values + codes["scale"].values * noise
     low, high = np.quantile(draws, [0.01, 0.99], axis=0)
@@ -76,8 +78,13 @@ def _parts(story: GenerativeStory, data: FactorDataset | Tensor) -> dict[str, tu
         laws = story.representation(next(float_batches(data, 1, device)))
     sites = intervenable(story)
     if unknown := [name for name in laws if name not in sites]:
-        raise ValueError(f"the representation has {unknown[0]!r}, which the model does not state; it has {list(sites)}")
-    return {name: code_names(story, name, q.event_shape.numel() if q.event_shape else None) for name, q in laws.items()}
+        raise ValueError(
+            f"the representation has {unknown[0]!r}, which the model does not state; it has {list(sites)}"
+        )
+    return {
+        name: code_names(story, name, q.event_shape.numel() if q.event_shape else None)
+        for name, q in laws.items()
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +114,9 @@ class DataRange:
         away = codes - self.mean
         return np.sqrt(np.maximum(np.einsum("...i,ij,...j->...", away, self.precision, away), 0.0))
 
-    def check(self, values: Mapping[str, Tensor], actions: Mapping[str, Action], *, stacklevel: int = 3) -> None:
+    def check(
+        self, values: Mapping[str, Tensor], actions: Mapping[str, Action], *, stacklevel: int = 3
+    ) -> None:
         """Warn if ``actions``, which led to ``values`` of all sites, ``(…, *event)`` each, lead out of the data.
 
         Each coordinate that was set must be in range in all units (nearly all, where its values are drawn or follow
@@ -115,9 +124,14 @@ class DataRange:
         """
         sites = intervenable(self.story)
         event_dims = {name: site.fn.event_dim for name, site in sites.items()}
-        flat = [values[p].reshape(*values[p].shape[: values[p].dim() - event_dims[p]], -1) for p in self.parts]
+        flat = [
+            values[p].reshape(*values[p].shape[: values[p].dim() - event_dims[p]], -1)
+            for p in self.parts
+        ]
         codes = torch.cat(flat, -1).detach().cpu().double().numpy()
-        told = [self._out_of_range(i, codes[..., i], tails) for i, tails in self._set_by(actions, sites)]
+        told = [
+            self._out_of_range(i, codes[..., i], tails) for i, tails in self._set_by(actions, sites)
+        ]
         beyond = (self.distance(codes) > self.limit).mean()
         if actions and not any(told) and beyond > 0.5:
             told.append(
@@ -125,15 +139,30 @@ class DataRange:
                 " farther from the data than 99 % of the data are"
             )
         for message in filter(None, told):
-            warnings.warn(f"{in_words(actions)}: {message}", OutsideDataWarning, stacklevel=stacklevel)
+            warnings.warn(
+                f"{in_words(actions)}: {message}", OutsideDataWarning, stacklevel=stacklevel
+            )
 
-    def check_draws(self, intervened: Intervened, actions: Mapping[str, Action], *, num: int = 256) -> None:
+    def check_draws(
+        self, intervened: Intervened, actions: Mapping[str, Action], *, num: int = 256
+    ) -> None:
         """:meth:`check` of units drawn from an intervened story; where values differ by unit, of as many as these."""
-        tensors = [(value, len(intervened.shapes[name])) for name, value in intervened.whole.items()]
-        tensors += [(v, 0) for change in intervened.changes.values() for v in change.values() if isinstance(v, Tensor)]
-        by_unit = [len(value) for value, event_dim in tensors if value.dim() > event_dim and len(value) > 1]
+        tensors = [
+            (value, len(intervened.shapes[name])) for name, value in intervened.whole.items()
+        ]
+        tensors += [
+            (v, 0)
+            for change in intervened.changes.values()
+            for v in change.values()
+            if isinstance(v, Tensor)
+        ]
+        by_unit = [
+            len(value) for value, event_dim in tensors if value.dim() > event_dim and len(value) > 1
+        ]
         with evaluating(intervened):
-            drawn = worlds(intervened.story, [actions]).values(batch_size=by_unit[0] if by_unit else num)
+            drawn = worlds(intervened.story, [actions]).values(
+                batch_size=by_unit[0] if by_unit else num
+            )
         self.check({name: value[0] for name, value in drawn.items()}, actions, stacklevel=4)
 
     def _out_of_range(self, index: int, values: ndarray, tails: float) -> str | None:
@@ -148,13 +177,17 @@ class DataRange:
             f" the units, as far as {far:.3g}"
         )
 
-    def _set_by(self, actions: Mapping[str, Action], sites: Mapping[str, Site]) -> list[tuple[int, float]]:
+    def _set_by(
+        self, actions: Mapping[str, Action], sites: Mapping[str, Site]
+    ) -> list[tuple[int, float]]:
         """Which coordinates of the representation are set, and what share of units may be outside their range.
 
         That is none for given values; draws, and what becomes of natural values, may have as long tails as data have.
         """
         where = {
-            resolve(self.story, name, sites): 0.05 if callable(action) or isinstance(action, Distribution) else 0.0
+            resolve(self.story, name, sites): 0.05
+            if callable(action) or isinstance(action, Distribution)
+            else 0.0
             for name, action in actions.items()
         }
         columns = [(part, i) for part, names in self.parts.items() for i in range(len(names))]

@@ -11,10 +11,18 @@ from torch import Tensor
 
 from ppl_disentangle.causal.population import Effect, Held, Population, Units, Values
 
-__all__ = ["Units", "average_effect", "conditional_effects", "individual_effects", "mediated_effects"]
+__all__ = [
+    "Units",
+    "average_effect",
+    "conditional_effects",
+    "individual_effects",
+    "mediated_effects",
+]
 
 
-def average_effect(story: Any, cause: str, effect: Effect, *, values: Values, **units: Any) -> xr.Dataset:
+def average_effect(
+    story: Any, cause: str, effect: Effect, *, values: Values, **units: Any
+) -> xr.Dataset:
     r"""What setting a node to one value instead of another does to an effect, on average over units.
 
     .. math:: \mathbb E[Y_{\mathrm{do}(c = b)} - Y_{\mathrm{do}(c = a)}]
@@ -47,7 +55,9 @@ def average_effect(story: Any, cause: str, effect: Effect, *, values: Values, **
         True
     """
     population = Population(story, Units(**units))
-    return population.tell(_difference(population, cause, effect, values).mean("data"), cause, effect, values)
+    return population.tell(
+        _difference(population, cause, effect, values).mean("data"), cause, effect, values
+    )
 
 
 def individual_effects(
@@ -79,17 +89,32 @@ def conditional_effects(
     difference = _difference(population, cause, effect, values, also=(by,))
     known = population.factual(by)
     distinct = np.unique(known)
-    edges = distinct if len(distinct) <= bins else np.unique(np.quantile(known, np.linspace(0, 1, bins + 1)[:-1]))
+    edges = (
+        distinct
+        if len(distinct) <= bins
+        else np.unique(np.quantile(known, np.linspace(0, 1, bins + 1)[:-1]))
+    )
     group = xr.DataArray(np.searchsorted(edges, known, side="right") - 1, dims=("draw", "data"))
     means = [difference.where(group == g).mean("data") for g in range(len(edges))]
-    low, high = ([float(end(known[group.values == g])) for g in range(len(edges))] for end in (np.min, np.max))
+    low, high = (
+        [float(end(known[group.values == g])) for g in range(len(edges))]
+        for end in (np.min, np.max)
+    )
     result = population.tell(xr.concat(means, "group"), cause, effect, values)
     count = [int((group == g).sum()) for g in range(len(edges))]
-    return result.assign_coords(low=("group", low), high=("group", high), count=("group", count)).assign_attrs(by=by)
+    return result.assign_coords(
+        low=("group", low), high=("group", high), count=("group", count)
+    ).assign_attrs(by=by)
 
 
 def mediated_effects(
-    story: Any, cause: str, effect: Effect, mediators: str | Sequence[str], *, values: Values, **units: Any
+    story: Any,
+    cause: str,
+    effect: Effect,
+    mediators: str | Sequence[str],
+    *,
+    values: Values,
+    **units: Any,
 ) -> xr.Dataset:
     r"""The effect of a node in natural direct and indirect parts [1]: past the mediators M, and through them.
 
@@ -112,7 +137,12 @@ def mediated_effects(
     outcomes = population.outcomes([a, b, {**b, **held[0]}, {**a, **held[1]}], effect).mean("data")
     reference = outcomes.isel(world=0)
     total, direct, indirect = (outcomes.isel(world=k) - reference for k in (1, 2, 3))
-    parts = {"total": total, "direct": direct, "indirect": indirect, "interaction": total - direct - indirect}
+    parts = {
+        "total": total,
+        "direct": direct,
+        "indirect": indirect,
+        "interaction": total - direct - indirect,
+    }
     stacked = xr.concat(list(parts.values()), "component").assign_coords(component=list(parts))
     return population.tell(stacked, cause, effect, values).assign_attrs(mediators=", ".join(names))
 
@@ -120,4 +150,8 @@ def mediated_effects(
 def _difference(
     population: Population, cause: str, effect: Effect, values: Values, *, also: Sequence[str] = ()
 ) -> xr.DataArray:
-    return population.outcomes(population.settings(cause, values), effect, also=also).diff("world").squeeze("world")
+    return (
+        population.outcomes(population.settings(cause, values), effect, also=also)
+        .diff("world")
+        .squeeze("world")
+    )

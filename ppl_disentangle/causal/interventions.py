@@ -19,7 +19,13 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ppl_disentangle.sites import Site, deterministic_sites, sampled_sites
-from ppl_disentangle.story import GenerativeStory, fork_randomness, not_training, parameters_stay_local, story_of
+from ppl_disentangle.story import (
+    GenerativeStory,
+    fork_randomness,
+    not_training,
+    parameters_stay_local,
+    story_of,
+)
 
 __all__ = ["Action", "do", "shift"]
 
@@ -35,14 +41,18 @@ Changes: TypeAlias = dict[str, dict[int | None, Action]]
 class RangeCheck(Protocol):
     """Warns of interventions that leave the range of the data, as a :class:`~ppl_disentangle.causal.DataRange` does."""
 
-    def check(self, values: Mapping[str, Tensor], actions: Mapping[str, Action], *, stacklevel: int = 3) -> None:
+    def check(
+        self, values: Mapping[str, Tensor], actions: Mapping[str, Action], *, stacklevel: int = 3
+    ) -> None:
         """Warn if the values of all sites under ``actions`` leave the range of the data."""
 
     def check_draws(self, intervened: Intervened, actions: Mapping[str, Action]) -> None:
         """Warn if units drawn from the intervened story leave the range of the data."""
 
 
-def do(story: GenerativeStory, actions: Mapping[str, Action], *, data_range: RangeCheck | None = None) -> Intervened:
+def do(
+    story: GenerativeStory, actions: Mapping[str, Action], *, data_range: RangeCheck | None = None
+) -> Intervened:
     """An intervened story: a story again, so that whatever takes a story takes it.
 
     This is the story under do(site := value), the second rung of the ladder of causation: what becomes of units drawn
@@ -118,7 +128,9 @@ class Intervened(GenerativeStory):
         self.shapes = {name: site.value.shape[1:] for name, site in sites.items()}
         self.intervened = tuple(name for name in sites if name in changes)
         self.coordinate_names = {self.natural(k): v for k, v in story.coordinate_names.items()}
-        self.already_set = {self.natural(name) for name, change in changes.items() if None in change}
+        self.already_set = {
+            self.natural(name) for name, change in changes.items() if None in change
+        }
         self.already_set |= getattr(story, "already_set", set())
 
     def natural(self, name: str) -> str:
@@ -135,12 +147,20 @@ class Intervened(GenerativeStory):
 
     def latent_means(self, x: Tensor, **conditions: Tensor) -> dict[str, Tensor]:
         """Values of the latents that stand for x, as they are without the intervention."""
-        return {self.natural(name): value for name, value in self.story.latent_means(x, **conditions).items()}
+        return {
+            self.natural(name): value
+            for name, value in self.story.latent_means(x, **conditions).items()
+        }
 
-    def model(self, x: Tensor | None = None, *, batch_size: int = 1, **conditions: Tensor) -> Tensor:
+    def model(
+        self, x: Tensor | None = None, *, batch_size: int = 1, **conditions: Tensor
+    ) -> Tensor:
         """p(x, z) under the intervention."""
         size = batch_size if x is None else len(x)
-        whole = {name: expand(name, value, (size, *self.shapes[name])) for name, value in self.whole.items()}
+        whole = {
+            name: expand(name, value, (size, *self.shapes[name]))
+            for name, value in self.whole.items()
+        }
         with _Natural(self.intervened), Change(self.changes) as change, poutine.do(data=whole):
             result = self.story.model(x, batch_size=batch_size, **conditions)
         for name in self.intervened:
@@ -163,14 +183,24 @@ def intervenable(story: GenerativeStory) -> dict[str, Site]:
 def all_sites(story: GenerativeStory) -> tuple[dict[str, Site], dict[str, Site]]:
     """What one draw from the model samples, and what it states; no random numbers are used up."""
     if isinstance(story, Intervened):  # what it states of its own accord has no effect
-        sampled, stated = ({story.natural(name): site for name, site in d.items()} for d in all_sites(story.story))
+        sampled, stated = (
+            {story.natural(name): site for name, site in d.items()} for d in all_sites(story.story)
+        )
         return sampled, stated
-    with not_training(story), fork_randomness(), torch.no_grad(), poutine.block(), parameters_stay_local():
+    with (
+        not_training(story),
+        fork_randomness(),
+        torch.no_grad(),
+        poutine.block(),
+        parameters_stay_local(),
+    ):
         trace = poutine.trace(story.model).get_trace(batch_size=1)
     return sampled_sites(trace), deterministic_sites(trace)
 
 
-def read_actions(story: GenerativeStory, actions: Mapping[str, Action], sites: Mapping[str, Site]) -> Changes:
+def read_actions(
+    story: GenerativeStory, actions: Mapping[str, Action], sites: Mapping[str, Site]
+) -> Changes:
     """The actions by site and coordinate, values as tensors of the sites' kind.
 
     Args:
@@ -216,9 +246,13 @@ def resolve(story: GenerativeStory, name: str, sites: Mapping[str, Site]) -> tup
         latent, index = match[1], int(match[2])
         size = sites[latent].fn.event_shape[-1] if sites[latent].fn.event_shape else 0
         if index >= size:
-            raise KeyError(f"no coordinate {name!r}: latent {latent!r} has {size or 'no'} coordinates")
+            raise KeyError(
+                f"no coordinate {name!r}: latent {latent!r} has {size or 'no'} coordinates"
+            )
         return latent, index
-    known = list(dict.fromkeys([*sites, *(n for names in story.coordinate_names.values() for n in names)]))
+    known = list(
+        dict.fromkeys([*sites, *(n for names in story.coordinate_names.values() for n in names)])
+    )
     close = get_close_matches(name, known, 1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise KeyError(f"no latent named {name!r}; the story has {known}{hint}")

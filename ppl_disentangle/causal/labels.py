@@ -32,7 +32,9 @@ class NodeScales:
     def of(self, data: CausalDataset, values: Tensor) -> dict[str, Tensor]:
         """Values ``(batch, nodes)`` of the nodes of ``data``, in the units of the story's, by node."""
         columns = zip(data.names, values.unbind(-1), strict=True)
-        return {n: (column - self.mean[n]) / self.scale[n] for n, column in columns if n in self.mean}
+        return {
+            n: (column - self.mean[n]) / self.scale[n] for n, column in columns if n in self.mean
+        }
 
     def in_data(self, name: str, action: Action, natural: Tensor) -> Tensor | float | None:
         """What an action sets a node to in the units of the data; ``None`` where that is not known.
@@ -46,12 +48,17 @@ class NodeScales:
             return None
         if isinstance(action, Shift):
             return natural + self.scale[name] * action.amount
-        return self.mean[name] + self.scale[name] * action if isinstance(action, int | float) else None
+        return (
+            self.mean[name] + self.scale[name] * action if isinstance(action, int | float) else None
+        )
 
 
 def label_columns(story: GenerativeStory, data: FactorDataset) -> tuple[str, ...]:
     """The columns of the ``labels`` that the story takes; none where it takes no labels, or data have no such node."""
-    if not isinstance(data, CausalDataset) or "labels" not in inspect.signature(story.model).parameters:
+    if (
+        not isinstance(data, CausalDataset)
+        or "labels" not in inspect.signature(story.model).parameters
+    ):
         return ()
     columns = story.columns or data.names
     return columns if set(columns) & set(data.names) else ()
@@ -71,7 +78,11 @@ def with_labels(
         fraction: of the units that have labels.
         units: what to count in; by default the deviations of these data from their mean.
     """
-    scales = None if units is None else {n: (units.mean.get(n, 0.0), units.scale.get(n, 1.0)) for n in data.names}
+    scales = (
+        None
+        if units is None
+        else {n: (units.mean.get(n, 0.0), units.scale.get(n, 1.0)) for n in data.names}
+    )
     labels = data.labels(fraction=fraction, scales=scales)
     if not labels.known.any():
         return data, NodeScales()
@@ -79,14 +90,21 @@ def with_labels(
     by_node = dict(zip(data.names, labels.values.unbind(-1), strict=True))
     values = torch.stack([by_node.get(column, unknown) for column in columns], -1)
     mean, scale = (
-        {n: v for n, v in zip(data.names, t.tolist(), strict=True) if n in columns} for t in (labels.mean, labels.scale)
+        {n: v for n, v in zip(data.names, t.tolist(), strict=True) if n in columns}
+        for t in (labels.mean, labels.scale)
     )
     return with_conditions(data, labels=values), NodeScales(mean, scale)
 
 
-def with_needed_labels(story: GenerativeStory, data: FactorDataset, units: NodeScales) -> FactorDataset:
+def with_needed_labels(
+    story: GenerativeStory, data: FactorDataset, units: NodeScales
+) -> FactorDataset:
     """The data, with the labels of all units if the story needs them."""
-    return with_labels(story, data, 1.0, units)[0] if story.needs_labels and isinstance(data, CausalDataset) else data
+    return (
+        with_labels(story, data, 1.0, units)[0]
+        if story.needs_labels and isinstance(data, CausalDataset)
+        else data
+    )
 
 
 def needed_labels(story: GenerativeStory, data: FactorDataset, index: Tensor) -> dict[str, Tensor]:

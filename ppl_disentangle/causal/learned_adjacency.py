@@ -54,7 +54,12 @@ class LearnedAdjacency(nn.Module):
     required: Tensor
 
     def __init__(
-        self, nodes: Sequence[str], *, required: Edges = (), forbidden: Edges = (), width: int | None = None
+        self,
+        nodes: Sequence[str],
+        *,
+        required: Edges = (),
+        forbidden: Edges = (),
+        width: int | None = None,
     ) -> None:
         super().__init__()
         self.names = tuple(nodes)
@@ -68,7 +73,9 @@ class LearnedAdjacency(nn.Module):
         self.register_buffer("required", self._indicator(known.edges) > 0)
         self.register_buffer("allowed", self._indicator(self.candidates))
         shape = self.allowed.shape if width is None else (width, *self.allowed.shape)
-        self.weight = nn.Parameter(torch.zeros(shape) if width is None else 0.1 * torch.randn(shape) / width**0.5)
+        self.weight = nn.Parameter(
+            torch.zeros(shape) if width is None else 0.1 * torch.randn(shape) / width**0.5
+        )
 
     def _among_nodes(self, edges: Edges) -> set[tuple[str, str]]:
         edges = set(edges)
@@ -79,7 +86,9 @@ class LearnedAdjacency(nn.Module):
 
     def _indicator(self, edges: Iterable[tuple[str, str]]) -> Tensor:
         present = set(edges)
-        return torch.tensor([[float((cause, effect) in present) for effect in self.names] for cause in self.names])
+        return torch.tensor(
+            [[float((cause, effect) in present) for effect in self.names] for cause in self.names]
+        )
 
     def weights(self) -> Tensor:
         """The weights, zero where there may be no edge, of the shape of :attr:`weight`."""
@@ -142,7 +151,9 @@ def learned_dag(story: nn.Module, threshold: float = 0.3) -> nx.DiGraph:
     """
     adjacency = story if isinstance(story, LearnedAdjacency) else getattr(story, "adjacency", None)
     if not isinstance(adjacency, LearnedAdjacency):
-        raise TypeError(f"expected a story with a LearnedAdjacency as its adjacency, got {type(story).__name__}")
+        raise TypeError(
+            f"expected a story with a LearnedAdjacency as its adjacency, got {type(story).__name__}"
+        )
     if threshold < 0:
         raise ValueError(f"expected threshold >= 0, got {threshold}")
     weights, names = adjacency.matrix().detach().cpu(), adjacency.names
@@ -154,10 +165,15 @@ def learned_dag(story: nn.Module, threshold: float = 0.3) -> nx.DiGraph:
         return nx.DiGraph([(names[i], names[j]) for i, j in (sizes > size).nonzero().tolist()])
 
     candidates = [threshold, *sizes[(sizes > threshold) & sizes.isfinite()].unique().tolist()]
-    first = bisect.bisect_left(candidates, True, key=lambda size: nx.is_directed_acyclic_graph(above(size)))
+    first = bisect.bisect_left(
+        candidates, True, key=lambda size: nx.is_directed_acyclic_graph(above(size))
+    )
     used = candidates[first]
     if first:
-        warnings.warn(f"the edges above {threshold} have a cycle: the threshold was raised to {used:.3g}", stacklevel=2)
+        warnings.warn(
+            f"the edges above {threshold} have a cycle: the threshold was raised to {used:.3g}",
+            stacklevel=2,
+        )
     dag = as_dag(above(used), nodes=names)
     for cause, effect in dag.edges:
         dag.edges[cause, effect]["weight"] = weights[names.index(cause), names.index(effect)].item()

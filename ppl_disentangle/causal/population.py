@@ -49,7 +49,9 @@ class Units:
 
     def __post_init__(self) -> None:
         if not 0 < self.prob < 1 or self.interval not in ("hdi", "eti"):
-            raise ValueError(f"expected 0 < prob < 1 and 'hdi' or 'eti', got {self.prob} and {self.interval!r}")
+            raise ValueError(
+                f"expected 0 < prob < 1 and 'hdi' or 'eti', got {self.prob} and {self.interval!r}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +77,9 @@ class Population:
         self.sites = intervenable(self.story)
         tensor = next(self.story.parameters(), torch.empty(0))
         self.x = None if units.x is None else units.x.to(tensor.device)
-        self.conditions = {name: value.to(tensor.device) for name, value in units.conditions.items()}
+        self.conditions = {
+            name: value.to(tensor.device) for name, value in units.conditions.items()
+        }
         self.latents: dict[str, Tensor] = {}
         self.values: dict[str, Tensor] = {}
 
@@ -84,7 +88,9 @@ class Population:
         run = worlds(self.story, [{}, *actions])
         with evaluating(self.story, seed=self.units.seed):
             latents = self._latents_of(run)
-            self.values = self._predict(run, latents, until=[self._where(name)[0] for name in until]).broadcast()
+            self.values = self._predict(
+                run, latents, until=[self._where(name)[0] for name in until]
+            ).broadcast()
 
     def value(self, name: str) -> Tensor:
         """A node in all worlds of the last run, ``(world, draw, data, *event)``; the first world is factual."""
@@ -95,7 +101,9 @@ class Population:
         """A node of one coordinate in the factual world, ``(draw, data)``."""
         value = self.value(name)[0]
         if value.dim() > 2 and value.shape[2:] != (1,):
-            raise ValueError(f"expected a node of one coordinate, got {name!r} of shape {tuple(value.shape[2:])}")
+            raise ValueError(
+                f"expected a node of one coordinate, got {name!r} of shape {tuple(value.shape[2:])}"
+            )
         return value.reshape(value.shape[:2]).cpu().numpy()
 
     def settings(self, cause: str, values: Values) -> list[dict[str, Action]]:
@@ -105,7 +113,9 @@ class Population:
             ValueError: not two values.
         """
         if not isinstance(values, Sequence) or len(values) != 2:
-            raise ValueError(f"expected two values of {cause!r}, from which and to which it is set, got {values!r}")
+            raise ValueError(
+                f"expected two values of {cause!r}, from which and to which it is set, got {values!r}"
+            )
         return [{cause: value} for value in values]
 
     def outcomes(
@@ -120,7 +130,9 @@ class Population:
             draws = []
             for draw in range(self.units.num_samples):  # images of all draws at once would not fit
                 run = worlds(self.story, [{}, *(_of_draw(world, draw) for world in actions)])
-                branch = self._predict(run, {name: value[[draw]] for name, value in latents.items()})
+                branch = self._predict(
+                    run, {name: value[[draw]] for name, value in latents.items()}
+                )
                 draws.append(self._read(effect, branch))
         if also:
             self.run(actions, until=also)
@@ -131,11 +143,15 @@ class Population:
     def tell(self, draws: xr.DataArray, cause: str, effect: Effect, values: Values) -> xr.Dataset:
         """Mean and interval over ``draw``, with the settings as attributes."""
         lower, upper = interval_of(draws, self.units.prob, self.units.interval)
-        result = xr.Dataset({"mean": draws.mean("draw"), "lower": lower, "upper": upper, "draws": draws})
+        result = xr.Dataset(
+            {"mean": draws.mean("draw"), "lower": lower, "upper": upper, "draws": draws}
+        )
         return result.assign_attrs(
             rung="intervention" if self.units.x is None else "counterfactual",
             cause=cause,
-            effect=getattr(effect, "__name__", type(effect).__name__) if callable(effect) else effect,
+            effect=getattr(effect, "__name__", type(effect).__name__)
+            if callable(effect)
+            else effect,
             values=f"{values[0]} to {values[1]}",
             interval=f"{self.units.prob:.0%} {self.units.interval}",
             seed=self.units.seed,
@@ -145,13 +161,17 @@ class Population:
         """The latents of all units, ``(draw, batch, *event)``, drawn at the first call."""
         if not self.latents and self.x is not None:
             number, conditions = self.units.num_samples, self.conditions
-            self.latents = abduct(run, self.x, num_samples=number, evidence={}, conditions=conditions)
+            self.latents = abduct(
+                run, self.x, num_samples=number, evidence={}, conditions=conditions
+            )
         if not self.latents:
             drawn = self._predict(run, {}, until=self.story.latents).broadcast()
             self.latents = {name: drawn[name][0] for name in self.story.latents}
         return self.latents
 
-    def _predict(self, run: Worlds, latents: Mapping[str, Tensor], until: Sequence[str] = ()) -> Branch:
+    def _predict(
+        self, run: Worlds, latents: Mapping[str, Tensor], until: Sequence[str] = ()
+    ) -> Branch:
         return predict(
             run,
             latents,
@@ -165,7 +185,9 @@ class Population:
     def _read(self, effect: Callable[[Tensor], Tensor], branch: Branch) -> Tensor:
         """The effect on data in all worlds but the factual one, ``(world, batch, …)``."""
         if branch.returned is None:
-            raise ValueError("an effect that is a function of data needs a model that returns its data")
+            raise ValueError(
+                "an effect that is a function of data needs a model that returns its data"
+            )
         data = branch.broadcast()[branch.returned][1:, 0]
         result = effect(data.flatten(0, 1))
         return result.reshape(data.shape[:2] + result.shape[1:])
@@ -179,12 +201,19 @@ class Population:
         if index is None and value.shape[3:] == (1,):
             value = value.squeeze(-1)
         dims = event_dims_of(site, value.dim() - 3, data=False)
-        names = {dims[0]: list(code_names(self.story, site, value.shape[3]))} if len(dims) == 1 else {}
-        return xr.DataArray(value.cpu().numpy(), dims=("world", "draw", "data", *dims), coords=names)
+        names = (
+            {dims[0]: list(code_names(self.story, site, value.shape[3]))} if len(dims) == 1 else {}
+        )
+        return xr.DataArray(
+            value.cpu().numpy(), dims=("world", "draw", "data", *dims), coords=names
+        )
 
 
 def _of_draw(actions: Mapping[str, Action], draw: int) -> dict[str, Action]:
-    return {name: action.of(draw) if isinstance(action, Held) else action for name, action in actions.items()}
+    return {
+        name: action.of(draw) if isinstance(action, Held) else action
+        for name, action in actions.items()
+    }
 
 
 def interval_of(draws: xr.DataArray, prob: float, kind: str) -> tuple[xr.DataArray, xr.DataArray]:
@@ -195,6 +224,8 @@ def interval_of(draws: xr.DataArray, prob: float, kind: str) -> tuple[xr.DataArr
     import arviz
 
     setting = "prob" if int(arviz.__version__.split(".")[0]) >= 1 else "hdi_prob"
-    ends = arviz.hdi(draws.to_dataset(name="draws").expand_dims("chain"), **{setting: prob}, skipna=True)["draws"]
+    ends = arviz.hdi(
+        draws.to_dataset(name="draws").expand_dims("chain"), **{setting: prob}, skipna=True
+    )["draws"]
     (end,) = set(ends.dims) - set(draws.dims)
     return ends.isel({end: 0}, drop=True), ends.isel({end: 1}, drop=True)

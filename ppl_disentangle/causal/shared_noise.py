@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import torch
-from pyro.distributions import Bernoulli, Delta, Independent, Laplace, MaskedDistribution, Normal, TorchDistribution
+from pyro.distributions import (
+    Bernoulli,
+    Delta,
+    Independent,
+    Laplace,
+    MaskedDistribution,
+    Normal,
+    TorchDistribution,
+)
 from torch import Tensor
 from torch.distributions import Distribution, OneHotCategorical, TransformedDistribution
 from torch.nn.functional import one_hot
@@ -53,7 +61,9 @@ def draw_in_common(fn: TorchDistribution) -> Tensor:
         shape = (law.batch_shape + law.event_shape)[1:]
         return law.icdf(torch.rand(shape, dtype=parameter.dtype, device=parameter.device))
     except (NotImplementedError, StopIteration):
-        raise NotImplementedError(f"{type(law).__name__} has no noise that worlds could share") from None
+        raise NotImplementedError(
+            f"{type(law).__name__} has no noise that worlds could share"
+        ) from None
 
 
 def transport(fn: TorchDistribution, value: Tensor, plates: int) -> Tensor:
@@ -80,7 +90,9 @@ def transport(fn: TorchDistribution, value: Tensor, plates: int) -> Tensor:
         if alike:
             return value
         loc, scale = _distinct(law.loc), _distinct(law.scale)
-        return (value + ((loc - loc[0]) + (scale / scale[0] - 1) * (value - loc[0]))).expand_as(law.loc)
+        return (value + ((loc - loc[0]) + (scale / scale[0] - 1) * (value - loc[0]))).expand_as(
+            law.loc
+        )
     if isinstance(law, TransformedDistribution):
         return value if alike else _through_base(law, value)
     if isinstance(law, OneHotCategorical):
@@ -101,7 +113,9 @@ def _through_base(law: TransformedDistribution, value: Tensor) -> Tensor:
     for transform in law.transforms:
         result = transform(result)
     result = result.expand(shape)
-    return factual.where(result == result[0], result)  # where nothing is changed, no rounding either
+    return factual.where(
+        result == result[0], result
+    )  # where nothing is changed, no rounding either
 
 
 def _distinct(values: Tensor) -> Tensor:

@@ -91,10 +91,13 @@ def smallest_intervention(
         "reached": (reached_outcome - target).abs() <= tolerance,
     }
     variables = {
-        name: (("data", "node")[: array.dim()], array.detach().cpu().numpy()) for name, array in arrays.items()
+        name: (("data", "node")[: array.dim()], array.detach().cpu().numpy())
+        for name, array in arrays.items()
     }
     coordinates = {"node": list(nodes), "data": np.arange(len(x))}
-    return xr.Dataset(variables, coordinates, {"target": target, "rung": "counterfactual", "seed": seed})
+    return xr.Dataset(
+        variables, coordinates, {"target": target, "rung": "counterfactual", "seed": seed}
+    )
 
 
 class _Problem:
@@ -114,7 +117,9 @@ class _Problem:
         self.story, self.values = story, x.new_zeros(len(x), len(nodes))
         self.run = worlds(story, [{}, {name: self._set_to(i) for i, name in enumerate(nodes)}])
         with torch.no_grad():
-            self.latents = abduct(self.run, x, num_samples=num_samples, evidence={}, conditions=conditions)
+            self.latents = abduct(
+                self.run, x, num_samples=num_samples, evidence={}, conditions=conditions
+            )
             values = self._everything()
             self.factual = torch.stack([self._scalar(name, values)[0] for name in nodes], -1)
             self.factual_outcome = self._outcome(values)[0]
@@ -147,7 +152,9 @@ class _Problem:
         site, index = resolve(self.story, name, self.sites)
         value = values[site] if index is None else values[site][..., index]
         if value.dim() > 3 and value.shape[3:] != (1,):
-            raise ValueError(f"expected a node of one coordinate, got {name!r} of shape {tuple(value.shape[3:])}")
+            raise ValueError(
+                f"expected a node of one coordinate, got {name!r} of shape {tuple(value.shape[3:])}"
+            )
         return value.reshape(value.shape[:3]).mean(1)
 
     def _outcome(self, values: Mapping[str, Tensor]) -> Tensor:
@@ -155,7 +162,9 @@ class _Problem:
         if not callable(self.outcome):
             return self._scalar(self.outcome, values)
         if self.returned is None:
-            raise ValueError("an outcome that is a function of data needs a model that returns its data")
+            raise ValueError(
+                "an outcome that is a function of data needs a model that returns its data"
+            )
         data = values[self.returned]
         return self.outcome(data.flatten(0, 2)).reshape(data.shape[:3]).mean(1)
 
@@ -169,20 +178,28 @@ def _shortest(problem: _Problem, scale: Tensor, target: float, steps: int) -> tu
     change, rate = torch.zeros_like(problem.factual), torch.ones_like(problem.factual[:, :1])
     outcome, gradient = problem(problem.factual)
     if not (gradient != 0).any():
-        raise ValueError("the outcome does not depend on the nodes: is there a path from them to it?")
+        raise ValueError(
+            "the outcome does not depend on the nodes: is there a path from them to it?"
+        )
     for _ in range(steps):
         slope = gradient * scale
         steepness = slope.square().sum(-1, keepdim=True)
         missing = target - outcome[:, None] + (slope * change).sum(-1, keepdim=True)
         multiplier = torch.where(steepness > 0, missing / steepness, 0.0)
-        candidate = change + rate * (torch.where(steepness > 0, multiplier * slope, change) - change)
+        candidate = change + rate * (
+            torch.where(steepness > 0, multiplier * slope, change) - change
+        )
         new_outcome, new_gradient = problem(problem.factual + candidate * scale)
         costs = [
-            w.square().sum(-1, keepdim=True) / 2 + 2 * multiplier.abs() * (y - target).abs()[:, None]
+            w.square().sum(-1, keepdim=True) / 2
+            + 2 * multiplier.abs() * (y - target).abs()[:, None]
             for w, y in ((change, outcome), (candidate, new_outcome))
         ]
         better = costs[1] <= costs[0]
         rate = torch.where(better, (2 * rate).clamp(max=1.0), rate / 2)
-        change, gradient = torch.where(better, candidate, change), torch.where(better, new_gradient, gradient)
+        change, gradient = (
+            torch.where(better, candidate, change),
+            torch.where(better, new_gradient, gradient),
+        )
         outcome = torch.where(better[:, 0], new_outcome, outcome)
     return change, outcome

@@ -38,7 +38,9 @@ def _value(name: str, operator: str, text: str) -> Any:
     except json.JSONDecodeError:
         value = None
     numbers = value if isinstance(value, list) and operator == "=" else [value]
-    if numbers and all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
+    if numbers and all(
+        isinstance(number, int | float) and not isinstance(number, bool) for number in numbers
+    ):
         return value
     hint = f"; to add to its value write {name}+={text[1:]}" if re.match(r"\+[\d.]", text) else ""
     raise ValueError(f"expected a number for {name!r}, got {text!r}{hint}")

@@ -55,22 +55,29 @@ class StructuralPrior(nn.Module):
     def __init__(
         self,
         graph: Any,
-        mechanism: Callable[..., Mechanism] | Mapping[str, Callable[..., Mechanism] | Mechanism] = AdditiveNoise,
+        mechanism: Callable[..., Mechanism]
+        | Mapping[str, Callable[..., Mechanism] | Mechanism] = AdditiveNoise,
         *,
         dims: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         self.dag: nx.DiGraph = as_dag(graph)
         self.names = tuple(topological_order(self.dag))
-        by_node = mechanism if isinstance(mechanism, Mapping) else dict.fromkeys(self.names, mechanism)
+        by_node = (
+            mechanism if isinstance(mechanism, Mapping) else dict.fromkeys(self.names, mechanism)
+        )
         self._known(by_node)
         self._known(dims or {})
         self.dims = {n: (dims or {}).get(n, _dim(by_node.get(n))) for n in self.names}
         self.parents = {n: tuple(parents(self.dag, n)) for n in self.names}
         for node in self.names:
             if hasattr(nn.ModuleDict, node):
-                raise ValueError(f"node {node!r} needs another name: nn.ModuleDict has an attribute that is called so")
-        self.mechanisms = nn.ModuleDict({n: self._build(n, by_node.get(n, AdditiveNoise)) for n in self.names})
+                raise ValueError(
+                    f"node {node!r} needs another name: nn.ModuleDict has an attribute that is called so"
+                )
+        self.mechanisms = nn.ModuleDict(
+            {n: self._build(n, by_node.get(n, AdditiveNoise)) for n in self.names}
+        )
 
     def _build(self, node: str, mechanism: Callable[..., Mechanism] | Mechanism) -> Mechanism:
         dim, parent_dim = self.dims[node], sum(self.dims[p] for p in self.parents[node])
@@ -193,7 +200,9 @@ class StructuralPrior(nn.Module):
         """The coordinates of one node."""
         return self.split(columns)[node]
 
-    def _observe(self, node: str, above: Tensor, value: Tensor, interventions: Tensor | None) -> Tensor:
+    def _observe(
+        self, node: str, above: Tensor, value: Tensor, interventions: Tensor | None
+    ) -> Tensor:
         """Score an observed node and state the noise that gives its value."""
         mechanism = dict(self.by_name())[node]
         noise, law = mechanism.abduct(value, above), mechanism.conditional(above)
@@ -211,7 +220,9 @@ class StructuralPrior(nn.Module):
         """What a handler such as ``pyro.do`` put in the place of ``value``, be it a bare number."""
         dim = self.dims[node]
         if stated.shape[-1:] not in ((), (1,), (dim,)):
-            raise ValueError(f"expected values of node {node!r} of shape (…, {dim}), got {tuple(stated.shape)}")
+            raise ValueError(
+                f"expected values of node {node!r} of shape (…, {dim}), got {tuple(stated.shape)}"
+            )
         return stated.to(value).expand(*stated.shape[:-1], dim)
 
     def _known(self, nodes: Iterable[str]) -> None:
@@ -225,7 +236,9 @@ class StructuralPrior(nn.Module):
         for node, value in observed.items():
             if value.shape[-1:] != (self.dims[node],):
                 dim = self.dims[node]
-                raise ValueError(f"expected values of node {node!r} of shape (…, {dim}), got {tuple(value.shape)}")
+                raise ValueError(
+                    f"expected values of node {node!r} of shape (…, {dim}), got {tuple(value.shape)}"
+                )
         return observed
 
     def _set(self, node: str, value: Tensor, interventions: Tensor | None) -> Tensor:
@@ -249,7 +262,9 @@ def _dim(mechanism: object) -> int:
     return mechanism.dim if isinstance(mechanism, Mechanism) else 1
 
 
-def _where_known(law: TorchDistribution, prior: TorchDistribution, target: Tensor) -> TorchDistribution:
+def _where_known(
+    law: TorchDistribution, prior: TorchDistribution, target: Tensor
+) -> TorchDistribution:
     """``law`` for the data in which a node was left alone, ``prior`` for the others."""
     alone = target.isnan()
     if _is_normal(law) and _is_normal(prior):

@@ -51,7 +51,9 @@ def worlds(story: Any, actions: Sequence[Mapping[str, Action]]) -> Worlds:
         ('factual', 'z[0] = 1', 'z[0] + 0.5, z[3] ~ Normal')
     """
     if isinstance(actions, Mapping):
-        raise TypeError("expected a list of worlds, one mapping of names to actions each, got one mapping")
+        raise TypeError(
+            "expected a list of worlds, one mapping of names to actions each, got one mapping"
+        )
     return Worlds(story, actions)
 
 
@@ -76,12 +78,16 @@ class Worlds:
         self.changes = [read_actions(self.story, world, sites) for world in actions]
         self.sites = (*sites, *getattr(self.story, "intervened", ()))
         self._passed = False
-        self.plates = max(site.value.dim() - site.fn.event_dim for site in (sampled | stated).values())
+        self.plates = max(
+            site.value.dim() - site.fn.event_dim for site in (sampled | stated).values()
+        )
 
     def __len__(self) -> int:
         return len(self.changes)
 
-    def model(self, x: Tensor | None = None, *, batch_size: int = 1, **conditions: Tensor) -> Tensor:
+    def model(
+        self, x: Tensor | None = None, *, batch_size: int = 1, **conditions: Tensor
+    ) -> Tensor:
         """p(x, z) in every world; x is ``(world, batch, *event)``.
 
         In a trace, a site that some world sets holds the values that the program went on with, and ``<name>_natural``
@@ -92,11 +98,15 @@ class Worlds:
         for name in branch.touched:
             pyro.deterministic(name, branch.values[name], event_dim=branch.event_dims[name])
         everywhere = branch.broadcast()
-        return next((everywhere[name] for name, value in branch.values.items() if value is result), result)
+        return next(
+            (everywhere[name] for name, value in branch.values.items() if value is result), result
+        )
 
     __call__ = model
 
-    def values(self, x: Tensor | None = None, *, batch_size: int = 1, **conditions: Tensor) -> dict[str, Tensor]:
+    def values(
+        self, x: Tensor | None = None, *, batch_size: int = 1, **conditions: Tensor
+    ) -> dict[str, Tensor]:
         """One draw of every site, ``(world, batch, *event)`` each."""
         with self._branch() as branch:
             self.story.model(x, batch_size=batch_size, **conditions)

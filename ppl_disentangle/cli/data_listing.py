@@ -45,17 +45,25 @@ def described(name: str) -> list[str]:
     lines = []
     if entry is not None:
         lines += [entry.name, *_indented(entry.what, "  ")]
-        lines += [f"  licence: {entry.licence}", f"  source:  {entry.source}", f"  call:    {entry.how}"]
+        lines += [
+            f"  licence: {entry.licence}",
+            f"  source:  {entry.source}",
+            f"  call:    {entry.how}",
+        ]
         if not entry.at_hand:
             lines += _indented(f"published: {entry.num:,} data" if entry.num else "", "  ")
             return lines + _indented(_factors(entry, most=len(entry.factors)), "  ")
     data = load_data(entry.name if entry is not None else name)
     lines += [] if entry is not None else [data.name]
-    lines.append(f"  {len(data):,} observations of shape {data.observation_shape}, {data.maximum:g} means 1")
+    lines.append(
+        f"  {len(data):,} observations of shape {data.observation_shape}, {data.maximum:g} means 1"
+    )
     if isinstance(data, FactorGrid):
         lines.append("  every combination of the factors once, the last varying fastest:")
     width = max((len(n) for n in data.factor_names), default=0)
-    return lines + [f"    {f.name:<{width}}  {f.size:>4} {f.kind:<11}  {_values(f)}" for f in data.space]
+    return lines + [
+        f"    {f.name:<{width}}  {f.size:>4} {f.kind:<11}  {_values(f)}" for f in data.space
+    ]
 
 
 def write_sheet(name: str, path: Path, *, seed: int = 0) -> None:
@@ -66,7 +74,9 @@ def write_sheet(name: str, path: Path, *, seed: int = 0) -> None:
     """
     entry = _entry(name)
     if entry is not None and not entry.at_hand:
-        raise ValueError(f"{entry.name!r} is read from your disk: give the path of its file or folder")
+        raise ValueError(
+            f"{entry.name!r} is read from your disk: give the path of its file or folder"
+        )
     if path.suffix.lower() != ".png":
         raise ValueError(f"expected a .png file, got {str(path)!r}")
     sheet = data_sheet(load_data(entry.name if entry is not None else name), seed=seed)
@@ -81,17 +91,25 @@ def data_sheet(data: FactorDataset, *, seed: int = 0) -> Image.Image:
         ValueError: observations that are no images of 1, 3 or 4 channels.
     """
     if len(data.observation_shape) != 3 or data.observation_shape[0] not in (1, 3, 4):
-        raise ValueError(f"expected images, got observations of shape {data.observation_shape} of {data.name!r}")
+        raise ValueError(
+            f"expected images, got observations of shape {data.observation_shape} of {data.name!r}"
+        )
     generator = torch.Generator().manual_seed(seed)
     index = torch.randint(len(data), (2, _SHOWN), generator=generator)
     rows = [("random", data.observations(index[0])), ("", data.observations(index[1]))]
     if isinstance(data, FactorGrid):
         centre = data.factors(index[0, :1])
-        rows += [(f.name, data.render(_through(centre, k, f.size))) for k, f in enumerate(data.space)]
-    sheet = Image.new("RGB", (_LABEL + _SHOWN * (_TILE + _GAP), len(rows) * (_TILE + _GAP)), "white")
+        rows += [
+            (f.name, data.render(_through(centre, k, f.size))) for k, f in enumerate(data.space)
+        ]
+    sheet = Image.new(
+        "RGB", (_LABEL + _SHOWN * (_TILE + _GAP), len(rows) * (_TILE + _GAP)), "white"
+    )
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(16)
     for r, (label, images) in enumerate(rows):
-        pen.text((_GAP, r * (_TILE + _GAP) + _TILE // 2), label, fill="black", font=font, anchor="lm")
+        pen.text(
+            (_GAP, r * (_TILE + _GAP) + _TILE // 2), label, fill="black", font=font, anchor="lm"
+        )
         for column, image in enumerate(data.to_float(images)):
             sheet.paste(_tile(image), (_LABEL + column * (_TILE + _GAP), r * (_TILE + _GAP)))
     return sheet
@@ -112,7 +130,8 @@ def _tile(image: Tensor) -> Image.Image:
     largest = max(picture.size)
     if largest > _TILE:
         return picture.resize(
-            (picture.width * _TILE // largest, picture.height * _TILE // largest), Image.Resampling.BOX
+            (picture.width * _TILE // largest, picture.height * _TILE // largest),
+            Image.Resampling.BOX,
         )
     times = _TILE // largest
     return picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
@@ -148,4 +167,6 @@ def _values(factor: Factor) -> str:
 
 
 def _indented(text: str, indent: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )

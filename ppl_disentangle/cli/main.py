@@ -102,7 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _demo_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--steps", type=int, help="training steps (default: the recipe's)")
     command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--short", action="store_true", help="a run of seconds that shows that everything works")
+    command.add_argument(
+        "--short", action="store_true", help="a run of seconds that shows that everything works"
+    )
     command.add_argument("--out", type=Path, help="run folder (default: runs/demo-N)")
     command.add_argument("--quiet", action="store_true", help="no progress bars")
 
@@ -115,7 +117,11 @@ def demo(options: argparse.Namespace) -> int:
     from ppl_disentangle.runs.demo import run_demo
 
     return run_demo(
-        options.out, seed=options.seed, steps=options.steps, short=options.short, progress=not options.quiet
+        options.out,
+        seed=options.seed,
+        steps=options.steps,
+        short=options.short,
+        progress=not options.quiet,
     )
 
 
@@ -130,7 +136,10 @@ def list_stories(options: argparse.Namespace) -> int:
     width = max(map(len, stories() | without_codes()))
     for name, story in stories().items():
         print(f"{name:<{width}} {(story.__doc__ or '').strip().splitlines()[0]}")
-        print(f"{'':<{width}} " + ", ".join(f"{k}={_shown(v)}" for k, v in story_options(name).items()))
+        print(
+            f"{'':<{width}} "
+            + ", ".join(f"{k}={_shown(v)}" for k, v in story_options(name).items())
+        )
     print("\nBuilt in Python, as they have no latents:")
     for name, story in without_codes().items():
         print(f"{name:<{width}} {(story.__doc__ or '').strip().splitlines()[0]}")
@@ -142,8 +151,12 @@ def _shown(value: Any) -> str:
 
 
 def _data_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("name", nargs="?", metavar="NAME", help="a data set of the list, a file or a folder")
-    command.add_argument("--sheet", type=Path, metavar="FILE.png", help="write a picture of what is in it")
+    command.add_argument(
+        "name", nargs="?", metavar="NAME", help="a data set of the list, a file or a folder"
+    )
+    command.add_argument(
+        "--sheet", type=Path, metavar="FILE.png", help="write a picture of what is in it"
+    )
     command.add_argument("--seed", type=int, default=0, help="of the images on the sheet")
 
 
@@ -165,39 +178,73 @@ def data_sets(options: argparse.Namespace) -> int:
 
 
 def _train_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("story", nargs="?", metavar="STORY", help="a name in `list`, or file.py:function")
+    command.add_argument(
+        "story", nargs="?", metavar="STORY", help="a name in `list`, or file.py:function"
+    )
     command.add_argument(
         "--data",
         default="sprites",
         help="a name in `data`, such as sprites or digits; a file, a folder, or file.py:function",
     )
     command.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="a hyper-parameter of the story"
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a hyper-parameter of the story",
     )
-    command.add_argument("--latent-dim", type=int, help="coordinates of the code (default: the story's)")
-    command.add_argument("--network", help="study, ported, burgess or mlp (default: the first that fits)")
-    command.add_argument("--likelihood", default="bernoulli", help="bernoulli, continuous_bernoulli or gaussian")
-    command.add_argument("--steps", type=int, help="default: the recipe's for this story and data, else 20000")
+    command.add_argument(
+        "--latent-dim", type=int, help="coordinates of the code (default: the story's)"
+    )
+    command.add_argument(
+        "--network", help="study, ported, burgess or mlp (default: the first that fits)"
+    )
+    command.add_argument(
+        "--likelihood", default="bernoulli", help="bernoulli, continuous_bernoulli or gaussian"
+    )
+    command.add_argument(
+        "--steps", type=int, help="default: the recipe's for this story and data, else 20000"
+    )
     command.add_argument("--batch-size", type=int, help="default: the recipe's, else 64")
     command.add_argument("--lr", type=float, help="default: the recipe's, else 1e-3")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--device", default="auto")
-    command.add_argument("--precision", choices=("float32", "bfloat16"), help="default: the recipe's, else float32")
-    command.add_argument("--compile", action="store_true", default=None, help="make kernels of the training step")
+    command.add_argument(
+        "--precision", choices=("float32", "bfloat16"), help="default: the recipe's, else float32"
+    )
+    command.add_argument(
+        "--compile", action="store_true", default=None, help="make kernels of the training step"
+    )
     command.add_argument("--held-out", type=int, default=1000, help="data kept out of training")
     command.add_argument(
-        "--labels", type=float, metavar="FRACTION", help="share of the data whose nodes have labels (default: 1.0)"
+        "--labels",
+        type=float,
+        metavar="FRACTION",
+        help="share of the data whose nodes have labels (default: 1.0)",
     )
-    command.add_argument("--patience", type=int, help="stop after so many held-out bounds without a better one")
+    command.add_argument(
+        "--patience", type=int, help="stop after so many held-out bounds without a better one"
+    )
     command.add_argument("--out", type=Path, help="run folder (default: runs/STORY-DATA-N)")
-    command.add_argument("--resume", type=Path, metavar="RUN", help="go on with an interrupted run, as it was started")
-    command.add_argument("--no-evaluate", action="store_true", help="fit only: no metrics, figures, report")
+    command.add_argument(
+        "--resume",
+        type=Path,
+        metavar="RUN",
+        help="go on with an interrupted run, as it was started",
+    )
+    command.add_argument(
+        "--no-evaluate", action="store_true", help="fit only: no metrics, figures, report"
+    )
     command.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
 def train(options: argparse.Namespace) -> int:
     """Fit a story to data; then measure it, draw it and write its report."""
-    from ppl_disentangle.inference.distributed.processes import first_of, group_of_processes, process
+    from ppl_disentangle.inference.distributed.processes import (
+        first_of,
+        group_of_processes,
+        process,
+    )
     from ppl_disentangle.inference.training.allocator import keep_freed_memory
     from ppl_disentangle.runs.demo import finish
     from ppl_disentangle.runs.folder import Run
@@ -226,9 +273,13 @@ def _new_run(options: argparse.Namespace) -> Any:
     training = {name: getattr(options, name) for name in names}
     command = shlex.join(["ppl-disentangle", *options.arguments])
     held_out, labels = options.held_out, options.labels
-    config, data = configure(story, options.data, training, command=command, held_out=held_out, labels=labels)
+    config, data = configure(
+        story, options.data, training, command=command, held_out=held_out, labels=labels
+    )
     stem = f"{Path(options.story.partition(':')[0]).stem}-{data.name}"
-    return Run.create(options.out or free_folder(Path("runs") / stem), config, progress=not options.quiet)
+    return Run.create(
+        options.out or free_folder(Path("runs") / stem), config, progress=not options.quiet
+    )
 
 
 def _settings(pairs: Sequence[str]) -> dict[str, Any]:
@@ -252,9 +303,13 @@ def _run_argument(command: argparse.ArgumentParser) -> None:
 def _evaluate_arguments(command: argparse.ArgumentParser) -> None:
     _run_argument(command)
     command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--metrics", nargs="+", metavar="NAME", help="names of scores, or all (default: the run's)")
     command.add_argument(
-        "--dci-predictor", choices=("gbt", "lightgbm", "forest"), help="default: as the run was set up"
+        "--metrics", nargs="+", metavar="NAME", help="names of scores, or all (default: the run's)"
+    )
+    command.add_argument(
+        "--dci-predictor",
+        choices=("gbt", "lightgbm", "forest"),
+        help="default: as the run was set up",
     )
 
 
@@ -265,7 +320,9 @@ def evaluate(options: argparse.Namespace) -> int:
 
     keep_freed_memory()
     run = Run.open(options.run)
-    asked = {name: value for name in ("dci_predictor", "metrics") if (value := getattr(options, name))}
+    asked = {
+        name: value for name in ("dci_predictor", "metrics") if (value := getattr(options, name))
+    }
     if options.metrics == ["all"]:
         asked["metrics"] = "all"
     scores = run.evaluate(seed=options.seed, **asked)
@@ -291,7 +348,9 @@ def _intervene_arguments(command: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help='such as light=2.0, "z[3]=2.0", "colour=[0,0,1]", or light+=0.5 to add to the value it would have had',
     )
-    command.add_argument("--counterfactual", action="store_true", help="held-out units, as they would have been")
+    command.add_argument(
+        "--counterfactual", action="store_true", help="held-out units, as they would have been"
+    )
     command.add_argument("--num", type=int, default=8, help="number of units to show")
     command.add_argument("--seed", type=int, default=0)
 
@@ -311,11 +370,16 @@ def intervene(options: argparse.Namespace) -> int:
     if options.num < 1:
         raise ValueError(f"expected --num of at least 1, got {options.num}")
     run = Run.open(options.run)
-    result = run.intervene(actions, num=options.num, counterfactual=options.counterfactual, seed=options.seed)
+    result = run.intervene(
+        actions, num=options.num, counterfactual=options.counterfactual, seed=options.seed
+    )
     if "node" in result.coords:
         print("\n".join([*sentences(result), *format_nodes(result)]))
         if result.attrs["outside_data_range"]:
-            print(f"warning: outside of the data: {result.attrs['outside_data_range']}", file=sys.stderr)
+            print(
+                f"warning: outside of the data: {result.attrs['outside_data_range']}",
+                file=sys.stderr,
+            )
     else:
         shift = (result["codes_after"] - result["codes_before"]).mean("data")
         print(f"do({result.attrs['do']}): mean shift of the codes that the encoder reads back")
@@ -326,14 +390,26 @@ def intervene(options: argparse.Namespace) -> int:
 
 
 def _study_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("grid", type=Path, metavar="FILE.toml", help="models, data, seeds, training, evaluation")
+    command.add_argument(
+        "grid", type=Path, metavar="FILE.toml", help="models, data, seeds, training, evaluation"
+    )
     command.add_argument("--out", type=Path, help="folder of the study (default: runs/FILE)")
     command.add_argument("--workers", type=int, help="processes (default: half of the cores)")
-    command.add_argument("--executor", default="local", help="local (default), or ray: the cluster that is running")
-    command.add_argument("--gpus", type=float, default=0, help="that a run takes on ray, such as 0.25")
+    command.add_argument(
+        "--executor", default="local", help="local (default), or ray: the cluster that is running"
+    )
+    command.add_argument(
+        "--gpus", type=float, default=0, help="that a run takes on ray, such as 0.25"
+    )
     command.add_argument("--timeout", type=float, metavar="SECONDS", help="that a run may take")
-    command.add_argument("--retries", type=int, default=1, help="further attempts at a run that failed (default: 1)")
-    command.add_argument("--select", metavar="METRIC", help="choose runs without labels, and judge the choice by this")
+    command.add_argument(
+        "--retries", type=int, default=1, help="further attempts at a run that failed (default: 1)"
+    )
+    command.add_argument(
+        "--select",
+        metavar="METRIC",
+        help="choose runs without labels, and judge the choice by this",
+    )
     command.add_argument("--quiet", action="store_true", help="no bar and no line for each run")
 
 
@@ -349,7 +425,10 @@ def study(options: argparse.Namespace) -> int:
     from ppl_disentangle.studies.study import study as run_study
 
     folder = options.out or Path("runs") / options.grid.stem
-    limits = {name: getattr(options, name) for name in ("executor", "gpus", "workers", "timeout", "retries")}
+    limits = {
+        name: getattr(options, name)
+        for name in ("executor", "gpus", "workers", "timeout", "retries")
+    }
     found = run_study(options.grid, folder, progress=not options.quiet, **limits)
     print("\n".join(analyse(found, folder)))
     if options.select:

@@ -40,7 +40,9 @@ class ArrayDataset(FactorDataset):
         maximum: float = 1,
         name: str = "arrays",
     ) -> None:
-        classes = torch.zeros(len(observations), 0, dtype=torch.int64) if classes is None else classes
+        classes = (
+            torch.zeros(len(observations), 0, dtype=torch.int64) if classes is None else classes
+        )
         if classes.shape != (len(observations), len(space)):
             expected = (len(observations), len(space))
             raise ValueError(f"expected classes of shape {expected}, got {tuple(classes.shape)}")
@@ -102,10 +104,16 @@ def from_arrays(
     if maximum is None:
         maximum = 255 if x.dtype == torch.uint8 and highest > 1 else 1
     if not 0 < maximum or (x.dtype == torch.uint8 and highest > maximum):
-        raise ValueError(f"expected maximum > 0 and no observation above it, got {maximum=} and {highest}")
-    encoded = [_encoded(key, column, len(x)) for key, column in _columns(factors, factor_names).items()]
+        raise ValueError(
+            f"expected maximum > 0 and no observation above it, got {maximum=} and {highest}"
+        )
+    encoded = [
+        _encoded(key, column, len(x)) for key, column in _columns(factors, factor_names).items()
+    ]
     classes = torch.stack([column for _, column in encoded], -1) if encoded else None
-    return ArrayDataset(x, classes, space=[factor for factor, _ in encoded], maximum=maximum, name=name)
+    return ArrayDataset(
+        x, classes, space=[factor for factor, _ in encoded], maximum=maximum, name=name
+    )
 
 
 def from_torch(
@@ -123,11 +131,17 @@ def from_torch(
             got = [type(part).__name__ for part in pair]
             raise TypeError(f"expected a tensor x, or (x, y), everywhere, got {got} at {i}")
         if pair[0].shape != pairs[0][0].shape:
-            raise ValueError(f"expected shape {tuple(pairs[0][0].shape)}, got {tuple(pair[0].shape)} at {i}")
+            raise ValueError(
+                f"expected shape {tuple(pairs[0][0].shape)}, got {tuple(pair[0].shape)} at {i}"
+            )
     if not pairs:
         raise ValueError("expected at least one observation, got an empty data set")
     x = torch.stack([pair[0] for pair in pairs])
-    y = [pair[1].tolist() if isinstance(pair[1], Tensor) else pair[1] for pair in pairs if len(pair) == 2]
+    y = [
+        pair[1].tolist() if isinstance(pair[1], Tensor) else pair[1]
+        for pair in pairs
+        if len(pair) == 2
+    ]
     factors = np.array(y) if y else None
     return from_arrays(x, factors, factor_names=factor_names, maximum=maximum, name=name)
 
@@ -140,11 +154,17 @@ def _checked(observations: Array) -> Tensor:
         observations = torch.from_numpy(np.require(observations, native, ["C", "W"]))
     x = observations.view(torch.uint8) if observations.dtype == torch.bool else observations
     if x.dtype != torch.uint8 and not x.is_floating_point():
-        raise TypeError(f"expected observations of uint8, bool or floats, got {x.dtype}; convert them")
+        raise TypeError(
+            f"expected observations of uint8, bool or floats, got {x.dtype}; convert them"
+        )
     if x.ndim == 0 or x.numel() == 0:
-        raise ValueError(f"expected observations of shape (num, …) without empty axes, got {tuple(x.shape)}")
+        raise ValueError(
+            f"expected observations of shape (num, …) without empty axes, got {tuple(x.shape)}"
+        )
     if x.is_floating_point() and not (finite := x.isfinite().reshape(len(x), -1).all(1)).all():
-        raise ValueError(f"expected finite observations, got nan or inf at index {finite.int().argmin()}")
+        raise ValueError(
+            f"expected finite observations, got nan or inf at index {finite.int().argmin()}"
+        )
     return x
 
 
@@ -156,11 +176,15 @@ def _channels_first(x: Tensor, channels_last: bool) -> Tensor:
         return x.permute(0, 3, 1, 2).contiguous()
     if x.ndim == 4 and x.shape[3] in (1, 3, 4) and x.shape[1] not in (1, 3, 4):
         got = tuple(x.shape)
-        raise ValueError(f"expected (num, channels, height, width), got {got}; is it channels_last=True?")
+        raise ValueError(
+            f"expected (num, channels, height, width), got {got}; is it channels_last=True?"
+        )
     return x[:, None] if x.ndim == 3 else x
 
 
-def _columns(factors: Array | Mapping[str, Array] | None, names: Sequence[str] | None) -> dict[str, npt.NDArray[Any]]:
+def _columns(
+    factors: Array | Mapping[str, Array] | None, names: Sequence[str] | None
+) -> dict[str, npt.NDArray[Any]]:
     """The column of each factor."""
     if isinstance(factors, Mapping) and names is None:
         return {key: np.asarray(column) for key, column in factors.items()}
@@ -187,7 +211,11 @@ def _encoded(name: str, column: npt.NDArray[Any], num: int) -> tuple[Factor, Ten
     if column.dtype.kind not in "biufU":
         raise TypeError(f"expected numbers or strings for factor {name!r}, got {column.dtype}")
     if column.dtype.kind == "f" and not (finite := np.isfinite(column)).all():
-        raise ValueError(f"expected finite factor {name!r}, got nan or inf at index {finite.argmin()}")
+        raise ValueError(
+            f"expected finite factor {name!r}, got nan or inf at index {finite.argmin()}"
+        )
     values, classes = np.unique(column, return_inverse=True)
-    factor = Factor(name, tuple(values.tolist()), "categorical" if column.dtype.kind == "U" else "ordinal")
+    factor = Factor(
+        name, tuple(values.tolist()), "categorical" if column.dtype.kind == "U" else "ordinal"
+    )
     return factor, torch.from_numpy(classes)

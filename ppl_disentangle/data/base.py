@@ -121,7 +121,9 @@ class FactorDataset(abc.ABC):
     def __getitems__(self, index: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """The same for several, drawn or read at once; a torch ``DataLoader`` prefers it."""
         wanted = torch.tensor(index)
-        return list(zip(self.to_float(self.observations(wanted)), self.factors(wanted), strict=True))
+        return list(
+            zip(self.to_float(self.observations(wanted)), self.factors(wanted), strict=True)
+        )
 
 
 class FactorGrid(FactorDataset):
@@ -157,7 +159,9 @@ class FactorGrid(FactorDataset):
             index = torch.add(column, index, alpha=size)
         return index
 
-    def sample_factors(self, num: int, generator: torch.Generator, *, fixed: Sequence[int] = ()) -> Tensor:
+    def sample_factors(
+        self, num: int, generator: torch.Generator, *, fixed: Sequence[int] = ()
+    ) -> Tensor:
         """``num`` uniform factor vectors; the factors numbered in ``fixed`` share one random value."""
         columns = [torch.randint(size, (num,), generator=generator) for size in self.factor_sizes]
         for k in fixed:

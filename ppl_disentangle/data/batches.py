@@ -10,7 +10,9 @@ from torch import Tensor
 from ppl_disentangle.data.base import FactorDataset
 
 
-def float_batches(data: FactorDataset | Tensor, batch_size: int, device: torch.device) -> Iterator[Tensor]:
+def float_batches(
+    data: FactorDataset | Tensor, batch_size: int, device: torch.device
+) -> Iterator[Tensor]:
     """Float observations in order, in batches on ``device``."""
     for x, _ in conditioned_batches(data, batch_size, device):
         yield x

@@ -21,5 +21,7 @@ def classes_of(column: Tensor) -> tuple[tuple[float, ...], Tensor]:
     if len(levels) <= _MOST_LEVELS:
         return tuple(levels.tolist()), classes
     edges = np.quantile(column.numpy(), np.linspace(0, 1, _BINS + 1)[1:-1])
-    filled, classes = torch.from_numpy(np.searchsorted(edges, column.numpy())).unique(return_inverse=True)
+    filled, classes = torch.from_numpy(np.searchsorted(edges, column.numpy())).unique(
+        return_inverse=True
+    )
     return tuple(column[classes == k].median().item() for k in range(len(filled))), classes

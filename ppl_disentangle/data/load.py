@@ -67,7 +67,9 @@ def load_data(source: str | Path) -> FactorDataset:
     if is_function(str(source)):
         made = function_of(str(source))()
         if not isinstance(made, FactorDataset):
-            raise ValueError(f"{source}: expected a function that returns a data set, got {type(made).__name__}")
+            raise ValueError(
+                f"{source}: expected a function that returns a data set, got {type(made).__name__}"
+            )
         return made
     path = Path(source)
     if path.is_dir():
@@ -76,7 +78,9 @@ def load_data(source: str | Path) -> FactorDataset:
         return _file(path)
     close = difflib.get_close_matches(str(source), NAMES, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"no data set or path {str(source)!r}; expected one of {list(NAMES)} or a path{hint}")
+    raise ValueError(
+        f"no data set or path {str(source)!r}; expected one of {list(NAMES)} or a path{hint}"
+    )
 
 
 def _folder(path: Path) -> FactorDataset:
@@ -86,14 +90,27 @@ def _folder(path: Path) -> FactorDataset:
     if (path / "list.txt").is_file() and any(path.glob("*_mesh.mat")):
         return Cars3D(path)
     if any(path.glob("smallnorb-*.mat*")):
-        halves = [half for half in ("training", "testing") if any(path.glob(f"smallnorb-*-{half}-dat.mat*"))]
-        return SmallNORB(path, part="both" if len(halves) == 2 else "training" if "training" in halves else "testing")
+        halves = [
+            half
+            for half in ("training", "testing")
+            if any(path.glob(f"smallnorb-*-{half}-dat.mat*"))
+        ]
+        return SmallNORB(
+            path,
+            part="both" if len(halves) == 2 else "training" if "training" in halves else "testing",
+        )
     if any(path.glob("*-morpho.csv")):
-        return MorphoMNIST(path, part="training" if (path / "train-morpho.csv").is_file() else "testing")
+        return MorphoMNIST(
+            path, part="training" if (path / "train-morpho.csv").is_file() else "testing"
+        )
     if has_labelled_names(path):
         return from_labelled_names(path)
-    if inner := next((p for p in (path / "train", path / "test") if p.is_dir() and has_labelled_names(p)), None):
-        raise ValueError(f"{path}: expected a folder of images, got folders of them; say which, such as {inner}")
+    if inner := next(
+        (p for p in (path / "train", path / "test") if p.is_dir() and has_labelled_names(p)), None
+    ):
+        raise ValueError(
+            f"{path}: expected a folder of images, got folders of them; say which, such as {inner}"
+        )
     return from_folder(path)
 
 

@@ -7,7 +7,9 @@ from torch import Tensor
 
 __all__ = ["as_generator", "random_bytes", "uniform_index"]
 
-_GOLDEN, _MIX1, _MIX2 = (c - (1 << 64) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+_GOLDEN, _MIX1, _MIX2 = (
+    c - (1 << 64) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+)
 
 
 def as_generator(seed: int | torch.Generator) -> torch.Generator:

@@ -39,7 +39,12 @@ from ppl_disentangle.metrics.modularity import modularity, modularity_per_code
 from ppl_disentangle.metrics.posterior_collapse import collapsed
 from ppl_disentangle.metrics.sap import sap
 from ppl_disentangle.metrics.udr import UDR, udr
-from ppl_disentangle.metrics.unfairness import Unfairness, total_variation, unfairness, unfairness_from_codes
+from ppl_disentangle.metrics.unfairness import (
+    Unfairness,
+    total_variation,
+    unfairness,
+    unfairness_from_codes,
+)
 from ppl_disentangle.metrics.wasserstein_correlation import wasserstein_correlation
 
 __all__ = [

@@ -112,7 +112,10 @@ def beta_vae_score_from_codes(
 
 
 def _accuracies(
-    draw_pairs: Callable[[int, int], tuple[ndarray, ndarray]], num_train: int, num_eval: int, batch_size: int
+    draw_pairs: Callable[[int, int], tuple[ndarray, ndarray]],
+    num_train: int,
+    num_eval: int,
+    batch_size: int,
 ) -> tuple[float, float]:
     """Accuracy on the points that trained the classifier, and on others."""
     train, held_out = (_points(draw_pairs, num, batch_size) for num in (num_train, num_eval))
@@ -120,7 +123,10 @@ def _accuracies(
         scores = [np.mean(shared == train[1][0]) for _, shared in (train, held_out)]
     else:
         classifier = fit_logistic(*train)
-        scores = [np.mean(classifier.predict(features) == shared) for features, shared in (train, held_out)]
+        scores = [
+            np.mean(classifier.predict(features) == shared)
+            for features, shared in (train, held_out)
+        ]
     return float(scores[0]), float(scores[1])
 
 
@@ -143,4 +149,6 @@ def _draw_pairs(drawn: Drawn, num: int, batch_size: int) -> tuple[ndarray, ndarr
     factors = drawn.uniform(num * 2 * batch_size).view(num, 2, batch_size, -1)
     point = torch.arange(num)
     factors[point, 1, :, shared] = factors[point, 0, :, shared]
-    return shared.numpy(), drawn.codes(factors.flatten(0, 2)).reshape(num, 2, batch_size, -1).swapaxes(1, 2)
+    return shared.numpy(), drawn.codes(factors.flatten(0, 2)).reshape(
+        num, 2, batch_size, -1
+    ).swapaxes(1, 2)

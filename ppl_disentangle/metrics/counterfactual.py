@@ -48,7 +48,9 @@ def composition(x: ArrayLike, unchanged: ArrayLike, *, distance: Distance = mean
     return float(distance(*_alike(x, unchanged)).mean())
 
 
-def reversibility(x: ArrayLike, returned: ArrayLike, *, distance: Distance = mean_absolute) -> float:
+def reversibility(
+    x: ArrayLike, returned: ArrayLike, *, distance: Distance = mean_absolute
+) -> float:
     r"""How far units are from themselves after an intervention and the one that undoes it; 0 is perfect.
 
     .. math:: \frac{1}{N} \sum_u d\Big(x_u, f_{v_u}\big(f_{v'_u}(x_u)\big)\Big)
@@ -113,7 +115,10 @@ def minimality(
         [1] Melistas et al., 2024. Benchmarking counterfactual image generation; weights and distance as in its code.
         https://arxiv.org/abs/2403.20287
     """
-    (z, changed), (old, new) = _alike(features, counterfactual_features), _alike(classes, counterfactual_classes)
+    (z, changed), (old, new) = (
+        _alike(features, counterfactual_features),
+        _alike(classes, counterfactual_classes),
+    )
     if len(z) != len(old):
         raise ValueError(f"expected a class for each unit, got {len(old)} for {len(z)} units")
     moved, scores = distance(changed, z), []
@@ -121,7 +126,10 @@ def minimality(
         others = distance(z, np.broadcast_to(z[u], z.shape))
         target = others[old == new[u]]
         if target.size:
-            farther, nearer = (target <= moved[u]).mean(), (others[old == old[u]] >= moved[u]).mean()
+            farther, nearer = (
+                (target <= moved[u]).mean(),
+                (others[old == old[u]] >= moved[u]).mean(),
+            )
             scores.append(np.log(weights[0] * np.exp(farther) + weights[1] * np.exp(nearer)))
     if not scores:
         raise ValueError("no unit is of any of the classes that were set")
@@ -142,7 +150,9 @@ def counterfactual_error(
     Returns:
         ``model``, ``do_nothing`` and, if there are any, ``resample``.
     """
-    rows = {"model": estimate, "do_nothing": factual} | ({} if resampled is None else {"resample": resampled})
+    rows = {"model": estimate, "do_nothing": factual} | (
+        {} if resampled is None else {"resample": resampled}
+    )
     pairs = {name: _alike(truth, row) for name, row in rows.items()}
     return {name: float(np.sqrt(np.square(a - b).mean())) for name, (a, b) in pairs.items()}
 

@@ -83,7 +83,13 @@ def dci(
     importances, predictions = fit_trees(z, v, num_train, predictor=predictor, seed=seed)
     several = ~np.isnan(importances[0])
     accuracy = np.mean(predictions[:, several] == v[num_train:, several])
-    return DCI(disentanglement(importances), completeness(importances), float(accuracy), predictor, importances)
+    return DCI(
+        disentanglement(importances),
+        completeness(importances),
+        float(accuracy),
+        predictor,
+        importances,
+    )
 
 
 def disentanglement(importances: ArrayLike) -> float:

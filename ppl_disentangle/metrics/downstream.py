@@ -70,12 +70,16 @@ def downstream_accuracy(
     z, v, num_train = as_split(codes_train, factors_train, codes_test, factors_test)
     if not (num_labels and 2 <= min(num_labels) and max(num_labels) <= num_train and repeats >= 1):
         got = f"{list(num_labels)} and {repeats}"
-        raise ValueError(f"expected num_labels of 2 to {num_train} training rows and repeats >= 1, got {got}")
+        raise ValueError(
+            f"expected num_labels of 2 to {num_train} training rows and repeats >= 1, got {got}"
+        )
     rng, several = np.random.default_rng(seed), varying(v[:num_train])
     means, errors = np.full((2, len(num_labels), v.shape[1]), np.nan)
     for row, num in enumerate(num_labels):
         draws = [rng.permutation(num_train)[:num] for _ in range(repeats if num < num_train else 1)]
-        scores = np.array([_accuracies(z, v[:, several], rows, num_train, predictor, seed) for rows in draws])
+        scores = np.array(
+            [_accuracies(z, v[:, several], rows, num_train, predictor, seed) for rows in draws]
+        )
         means[row, several] = scores.mean(0)
         if len(draws) > 1:
             errors[row, several] = scores.std(0, ddof=1) / np.sqrt(len(draws))
@@ -115,5 +119,7 @@ def sample_efficiency(accuracy: xr.DataArray, *, few: int = 100, many: int = 10_
 def _accuracies(
     codes: ndarray, factors: ndarray, rows: ndarray, num_train: int, predictor: Probe, seed: int
 ) -> list[float]:
-    predictions = [fit_probe(predictor, codes[rows], v[rows], seed=seed)(codes[num_train:]) for v in factors.T]
+    predictions = [
+        fit_probe(predictor, codes[rows], v[rows], seed=seed)(codes[num_train:]) for v in factors.T
+    ]
     return [float(np.mean(p == v)) for p, v in zip(predictions, factors[num_train:].T, strict=True)]

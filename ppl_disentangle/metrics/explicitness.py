@@ -55,7 +55,9 @@ def explicitness(
     z = (z - z[:num_train].mean(0)) / np.where(scale > 1e-12 * np.abs(z).max(0), scale, 1.0)
     areas = [_areas(z, column, num_train) for column in v[:, varying(v[:num_train])].T]
     if not any(len(of_factor) for of_factor in areas):
-        raise ValueError("expected a factor with at least two values in the test rows, got one value of every factor")
+        raise ValueError(
+            "expected a factor with at least two values in the test rows, got one value of every factor"
+        )
     return float(np.mean([of_factor.mean() for of_factor in areas if len(of_factor)]))
 
 

@@ -61,7 +61,12 @@ def factor_vae_score(
         [2] Locatello et al., 2019. Challenging Common Assumptions (the threshold).
             https://arxiv.org/abs/1811.12359
     """
-    sizes = {"num_train": num_train, "num_eval": num_eval, "batch_size": batch_size, "num_variance": num_variance}
+    sizes = {
+        "num_train": num_train,
+        "num_eval": num_eval,
+        "batch_size": batch_size,
+        "num_variance": num_variance,
+    }
     return factor_vae_accuracies(grid, encode, seed=seed, threshold=threshold, **sizes)[1]
 
 
@@ -77,9 +82,13 @@ def factor_vae_accuracies(
     threshold: float = 0.05,
 ) -> tuple[float, float]:
     """Accuracy on the votes that trained the classifier, and the score itself, as :func:`factor_vae_score` has it."""
-    drawn = Drawn(grid, encode, seed=seed, num_draws=num_variance + (num_train + num_eval) * batch_size)
+    drawn = Drawn(
+        grid, encode, seed=seed, num_draws=num_variance + (num_train + num_eval) * batch_size
+    )
     variances = drawn.codes(drawn.uniform(num_variance)).var(0, ddof=1)
-    return _accuracies(partial(_draw, drawn), variances, (num_train, num_eval, batch_size), threshold)
+    return _accuracies(
+        partial(_draw, drawn), variances, (num_train, num_eval, batch_size), threshold
+    )
 
 
 def factor_vae_score_from_codes(
@@ -162,7 +171,9 @@ class _Groups:
     def draw(self, num: int, batch_size: int, rng: np.random.Generator) -> ndarray:
         """Rows ``(num, batch_size)``, each batch of one value."""
         leader = rng.choice(self.leaders, num)[:, None]
-        return self.order[self.first[leader] + rng.integers(self.count[leader], size=(num, batch_size))]
+        return self.order[
+            self.first[leader] + rng.integers(self.count[leader], size=(num, batch_size))
+        ]
 
 
 def _accuracies(
@@ -181,7 +192,9 @@ def _accuracies(
     """
     num_train, num_eval, batch_size = sizes
     if threshold <= 0 or batch_size < 2:
-        raise ValueError(f"expected threshold > 0 and batch_size > 1, got {threshold} and {batch_size}")
+        raise ValueError(
+            f"expected threshold > 0 and batch_size > 1, got {threshold} and {batch_size}"
+        )
     active = np.sqrt(variances) >= threshold
     if not active.any():
         return 0.0, 0.0

@@ -14,7 +14,9 @@ from ppl_disentangle.metrics.estimators.arrays import as_array
 __all__ = ["graph_scores", "shd"]
 
 
-def shd(estimated: nx.DiGraph | ArrayLike, true: nx.DiGraph | ArrayLike, *, reversal: Literal[1, 2] = 1) -> int:
+def shd(
+    estimated: nx.DiGraph | ArrayLike, true: nx.DiGraph | ArrayLike, *, reversal: Literal[1, 2] = 1
+) -> int:
     r"""Structural Hamming distance [1]: by how many edges two graphs differ.
 
     .. math:: \#\{i < j : (E_{ij}, E_{ji}) \ne (T_{ij}, T_{ji})\} \quad \text{or} \quad \#\{i, j : E_{ij} \ne T_{ij}\}
@@ -52,7 +54,9 @@ def shd(estimated: nx.DiGraph | ArrayLike, true: nx.DiGraph | ArrayLike, *, reve
     return int(differ.sum() if reversal == 2 else np.triu(differ | differ.T).sum())
 
 
-def graph_scores(estimated: nx.DiGraph | ArrayLike, true: nx.DiGraph | ArrayLike) -> dict[str, float]:
+def graph_scores(
+    estimated: nx.DiGraph | ArrayLike, true: nx.DiGraph | ArrayLike
+) -> dict[str, float]:
     r"""Distances and rates of an estimated graph, by name.
 
     ===================================== =========================================================================
@@ -84,7 +88,10 @@ def graph_scores(estimated: nx.DiGraph | ArrayLike, true: nx.DiGraph | ArrayLike
         (1, 0.5, 1.0)
     """
     ours, theirs = _adjacencies(estimated, true)
-    wrong, empty_pairs = int((ours & ~theirs).sum()), len(ours) * (len(ours) - 1) // 2 - int(theirs.sum())
+    wrong, empty_pairs = (
+        int((ours & ~theirs).sum()),
+        len(ours) * (len(ours) - 1) // 2 - int(theirs.sum()),
+    )
     edges = _rates(int((ours & theirs).sum()), int(ours.sum()), int(theirs.sum()))
     upper = np.triu_indices(len(ours), 1)
     joined, truly_joined = (ours | ours.T)[upper], (theirs | theirs.T)[upper]
@@ -112,18 +119,28 @@ def _rates(hits: int, found: int, sought: int) -> dict[str, float]:
     }
 
 
-def _adjacencies(estimated: nx.DiGraph | ArrayLike, true: nx.DiGraph | ArrayLike) -> tuple[ndarray, ndarray]:
+def _adjacencies(
+    estimated: nx.DiGraph | ArrayLike, true: nx.DiGraph | ArrayLike
+) -> tuple[ndarray, ndarray]:
     """Both as bool matrices over one order of nodes."""
     if isinstance(estimated, nx.DiGraph) != isinstance(true, nx.DiGraph):
-        raise TypeError("expected two graphs or two adjacency matrices, got one of each: the order of nodes is unknown")
+        raise TypeError(
+            "expected two graphs or two adjacency matrices, got one of each: the order of nodes is unknown"
+        )
     if isinstance(estimated, nx.DiGraph) and isinstance(true, nx.DiGraph):
         if set(estimated) != set(true):
-            raise ValueError(f"expected the same nodes in both graphs, got {list(estimated)} and {list(true)}")
+            raise ValueError(
+                f"expected the same nodes in both graphs, got {list(estimated)} and {list(true)}"
+            )
         order = list(true)
-        estimated, true = (nx.to_numpy_array(graph, nodelist=order, weight=None) for graph in (estimated, true))
+        estimated, true = (
+            nx.to_numpy_array(graph, nodelist=order, weight=None) for graph in (estimated, true)
+        )
     ours, theirs = _checked(estimated), _checked(true)
     if ours.shape != theirs.shape:
-        raise ValueError(f"expected as many nodes in both graphs, got {len(ours)} and {len(theirs)}")
+        raise ValueError(
+            f"expected as many nodes in both graphs, got {len(ours)} and {len(theirs)}"
+        )
     return ours, theirs
 
 
@@ -135,5 +152,7 @@ def _checked(adjacency: ArrayLike) -> ndarray:
         raise ValueError("the adjacency matrix is not finite")
     loops = np.flatnonzero(matrix.diagonal())
     if loops.size:
-        raise ValueError(f"expected a diagonal of zeros, but node {loops[0]} causes itself; set it to zero")
+        raise ValueError(
+            f"expected a diagonal of zeros, but node {loops[0]} causes itself; set it to zero"
+        )
     return matrix != 0

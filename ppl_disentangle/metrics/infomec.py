@@ -25,7 +25,12 @@ class InfoMEC(NamedTuple):
 
 
 def infomec(
-    codes: ArrayLike, factors: ArrayLike, *, discrete: bool = False, neighbours: int = 10, seed: int = 0
+    codes: ArrayLike,
+    factors: ArrayLike,
+    *,
+    discrete: bool = False,
+    neighbours: int = 10,
+    seed: int = 0,
 ) -> InfoMEC:
     r"""Modularity, explicitness and compactness from normalised information.
 
@@ -78,7 +83,9 @@ def infomec(
         return InfoMEC(0.0, 0.0, 0.0)
     if discrete:
         values = as_classes(active)
-        information = mutual_information(values, v, bins=int(values.max()) + 1)  # every value has a bin of its own
+        information = mutual_information(
+            values, v, bins=int(values.max()) + 1
+        )  # every value has a bin of its own
     else:
         information = neighbour_information(active, v, neighbours=neighbours, seed=seed)
     shares = information / entropies(v)
@@ -97,7 +104,9 @@ def concentration(shares: ndarray) -> float:
 
 
 def _one_hot(codes: ndarray) -> ndarray:
-    return np.concatenate([column[:, None] == np.unique(column) for column in codes.T], 1).astype(np.float64)
+    return np.concatenate([column[:, None] == np.unique(column) for column in codes.T], 1).astype(
+        np.float64
+    )
 
 
 def _explicitness(features: ndarray, factors: ndarray) -> float:
@@ -106,5 +115,7 @@ def _explicitness(features: ndarray, factors: ndarray) -> float:
     for column in factors.T:
         fitted = fit_logistic(features, column, C=np.inf, class_weight="balanced")
         chosen = fitted.predict_proba(features)[np.arange(len(column)), column]
-        losses.append(-np.log(np.maximum(chosen, np.finfo(float).eps)).mean() / np.log(column.max() + 1))
+        losses.append(
+            -np.log(np.maximum(chosen, np.finfo(float).eps)).mean() / np.log(column.max() + 1)
+        )
     return float(1 - np.mean(losses))

@@ -13,7 +13,9 @@ from ppl_disentangle.metrics.estimators.mutual_information import binned
 __all__ = ["irs", "irs_of_grid"]
 
 
-def irs(codes: ArrayLike, factors: ArrayLike, *, quantile: float = 1.0, bins: int | None = None) -> float:
+def irs(
+    codes: ArrayLike, factors: ArrayLike, *, quantile: float = 1.0, bins: int | None = None
+) -> float:
     r"""Mean over the codes of how little they move while the factor that holds them best is held fixed.
 
     .. math:: \mathrm{IRS} = \sum_d \frac{m_d}{\sum_j m_j} \max_k \Big(1 - \frac{1}{m_d |V_k|} \sum_{c \in V_k}
@@ -56,7 +58,10 @@ def irs(codes: ArrayLike, factors: ArrayLike, *, quantile: float = 1.0, bins: in
     z = z[:, ~constant(z)]
     if not z.size:
         return 0.0
-    moves = np.stack([_deviation(z, column, quantile) for column in (v if bins is None else binned(v, bins)).T], 1)
+    moves = np.stack(
+        [_deviation(z, column, quantile) for column in (v if bins is None else binned(v, bins)).T],
+        1,
+    )
     largest = np.abs(z - z.mean(0)).max(0)
     return float(np.average(1 - moves.min(1) / largest, weights=largest))
 
@@ -89,4 +94,6 @@ def _deviation(codes: ndarray, classes: ndarray, quantile: float) -> ndarray:
     """Mean over the values of the quantile of every code's distance from its mean at that value, ``(num_codes,)``."""
     order = np.argsort(classes, kind="stable")
     groups = np.split(codes[order], np.flatnonzero(np.diff(classes[order])) + 1)
-    return np.mean([np.quantile(np.abs(group - group.mean(0)), quantile, axis=0) for group in groups], axis=0)
+    return np.mean(
+        [np.quantile(np.abs(group - group.mean(0)), quantile, axis=0) for group in groups], axis=0
+    )

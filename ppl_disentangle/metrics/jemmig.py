@@ -7,7 +7,11 @@ from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from ppl_disentangle.metrics.estimators.arrays import as_arrays, varying
-from ppl_disentangle.metrics.estimators.mutual_information import binned, entropies, mutual_information
+from ppl_disentangle.metrics.estimators.mutual_information import (
+    binned,
+    entropies,
+    mutual_information,
+)
 
 __all__ = ["jemmig", "jemmig_per_factor"]
 
@@ -49,10 +53,14 @@ def jemmig(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> float:
     z, v = as_arrays(codes, factors)
     v = v[:, varying(v)]
     information = mutual_information(z, v, bins=bins)
-    return float(jemmig_per_factor(information, entropies(binned(z, bins)), entropies(v), bins=bins).mean())
+    return float(
+        jemmig_per_factor(information, entropies(binned(z, bins)), entropies(v), bins=bins).mean()
+    )
 
 
-def jemmig_per_factor(information: ndarray, of_codes: ndarray, of_factors: ndarray, *, bins: int) -> ndarray:
+def jemmig_per_factor(
+    information: ndarray, of_codes: ndarray, of_factors: ndarray, *, bins: int
+) -> ndarray:
     """Score of each factor ``(num_factors,)``.
 
     Args:

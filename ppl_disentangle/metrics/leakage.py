@@ -82,19 +82,27 @@ def leakage(
         raise IndexError(f"no factor {sensitive}; there are {v.shape[1]}")
     s = v[:, sensitive]
     if min(len(np.unique(s[:num_train])), len(np.unique(s[num_train:]))) < 2:
-        raise ValueError(f"expected a sensitive factor with several values in both halves, factor {sensitive} has one")
+        raise ValueError(
+            f"expected a sensitive factor with several values in both halves, factor {sensitive} has one"
+        )
 
     def score(columns: ndarray) -> tuple[float, float]:
         if not columns.size:
             return 0.0, 0.0
-        predict = fit_probe(predictor, z[:num_train, columns], s[:num_train], seed=seed, balanced=True)
+        predict = fit_probe(
+            predictor, z[:num_train, columns], s[:num_train], seed=seed, balanced=True
+        )
         return _above_chance(predict(z[num_train:, columns]), s[num_train:])
 
     every = np.arange(z.shape[1])
     alone = np.array([score(every[[d]]) for d in every])
     without = np.array([score(np.delete(every, d)) for d in every])
     whole = score(every)
-    variables = {"alone": ("code", alone[:, 0]), "without": ("code", without[:, 0]), "whole": whole[0]}
+    variables = {
+        "alone": ("code", alone[:, 0]),
+        "without": ("code", without[:, 0]),
+        "whole": whole[0],
+    }
     errors = {"alone": ("code", alone[:, 1]), "without": ("code", without[:, 1]), "whole": whole[1]}
     variables |= {f"{name}_standard_error": error for name, error in errors.items()}
     return xr.Dataset(variables, attrs={"predictor": predictor, "sensitive": sensitive})

@@ -57,11 +57,15 @@ def mcc(codes: ArrayLike, factors: ArrayLike, *, method: Method = "pearson") -> 
     z, v = as_numbers(codes, factors)
     correlations = absolute_correlations(z, v, method=method)[:, ~constant(v)]
     if not correlations.size:
-        raise ValueError("expected a factor with at least two values, got one value of every factor")
+        raise ValueError(
+            "expected a factor with at least two values, got one value of every factor"
+        )
     return _assigned(correlations[~constant(z)])
 
 
-def absolute_correlations(codes: ndarray, factors: ndarray, *, method: Method = "pearson") -> ndarray:
+def absolute_correlations(
+    codes: ndarray, factors: ndarray, *, method: Method = "pearson"
+) -> ndarray:
     """Absolute correlation of every code and factor, ``(num_codes, num_factors)``; 0 where one is constant."""
     if method not in ("pearson", "spearman"):
         raise KeyError(f"no method named {method!r}; there are ['pearson', 'spearman']")

@@ -61,12 +61,19 @@ def mig_exact(
     """
     v = as_classes(factors)
     v = v[:, varying(v)]
-    information = posterior_information(posterior, v, num_samples=num_samples, seed=seed, chunk=chunk)
+    information = posterior_information(
+        posterior, v, num_samples=num_samples, seed=seed, chunk=chunk
+    )
     return float(information_gaps(information, entropies(v)).mean())
 
 
 def posterior_information(
-    posterior: Distribution, factors: ArrayLike, *, num_samples: int = 10_000, seed: int = 0, chunk: int = 2**24
+    posterior: Distribution,
+    factors: ArrayLike,
+    *,
+    num_samples: int = 10_000,
+    seed: int = 0,
+    chunk: int = 2**24,
 ) -> ndarray:
     r"""Mutual information of every code, as the guide draws it, and every factor, in nats.
 
@@ -91,7 +98,9 @@ def posterior_information(
     q = _coordinates(posterior)
     v = torch.from_numpy(as_classes(factors))
     if len(v) != q.batch_shape[0]:
-        raise ValueError(f"expected a posterior for each row of the factors, got {q.batch_shape[0]} and {len(v)}")
+        raise ValueError(
+            f"expected a posterior for each row of the factors, got {q.batch_shape[0]} and {len(v)}"
+        )
     if num_samples < 1 or chunk < 1:
         raise ValueError(f"expected num_samples >= 1 and chunk >= 1, got {num_samples} and {chunk}")
     index, z = _draws(q, num_samples, seed)
@@ -99,12 +108,16 @@ def posterior_information(
     step = max(chunk // q.batch_shape.numel(), 1)
     total = torch.zeros(q.batch_shape[1], v.shape[1], dtype=torch.float64, device=z.device)
     for rows, codes in zip(index.split(step), z.split(step), strict=True):
-        density = q.log_prob(codes[:, None]).double().exp_().transpose(1, 2)  # (draws, num_codes, num_data)
+        density = (
+            q.log_prob(codes[:, None]).double().exp_().transpose(1, 2)
+        )  # (draws, num_codes, num_data)
         alike = (v[rows, None] == v).double()  # (draws, num_data, num_factors)
         given = (density @ alike).log() - alike.sum(1).log()[:, None]
         total += (given - density.mean(2, keepdim=True).log()).sum(0)
     if bad := (~total.isfinite().all(1)).nonzero().flatten().tolist():
-        raise ValueError(f"expected finite parameters of the posterior, got others in code {', '.join(map(str, bad))}")
+        raise ValueError(
+            f"expected finite parameters of the posterior, got others in code {', '.join(map(str, bad))}"
+        )
     return (total / num_samples).clamp(min=0).cpu().numpy()
 
 
@@ -115,7 +128,9 @@ def _coordinates(posterior: Any) -> Distribution:
     q = posterior.base_dist if isinstance(posterior, Independent) else posterior
     if len(q.batch_shape) != 2 or q.event_shape:
         shapes = f"{tuple(posterior.batch_shape)} and {tuple(posterior.event_shape)}"
-        raise ValueError(f"expected independent coordinates, (num_data, num_codes), got batch and event shape {shapes}")
+        raise ValueError(
+            f"expected independent coordinates, (num_data, num_codes), got batch and event shape {shapes}"
+        )
     return q
 
 

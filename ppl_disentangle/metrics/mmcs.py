@@ -37,12 +37,22 @@ def mmcs(directions: ArrayLike, true_directions: ArrayLike) -> float:
         1.0
     """
     found, true = as_array(directions), as_array(true_directions)
-    if found.ndim != 2 or true.ndim != 2 or found.shape[1] != true.shape[1] or not len(found) or not len(true):
-        raise ValueError(f"expected directions of one dimension, got shapes {found.shape} and {true.shape}")
+    if (
+        found.ndim != 2
+        or true.ndim != 2
+        or found.shape[1] != true.shape[1]
+        or not len(found)
+        or not len(true)
+    ):
+        raise ValueError(
+            f"expected directions of one dimension, got shapes {found.shape} and {true.shape}"
+        )
     if not (np.isfinite(found).all() and np.isfinite(true).all()):
         raise ValueError("expected directions that are finite")
     lengths = np.linalg.norm(true, axis=1, keepdims=True)
     if (lengths == 0).any():
         raise ValueError("a true direction has length zero")
-    cosines = (found / np.linalg.norm(found, axis=1, keepdims=True).clip(min=1e-12)) @ (true / lengths).T
+    cosines = (found / np.linalg.norm(found, axis=1, keepdims=True).clip(min=1e-12)) @ (
+        true / lengths
+    ).T
     return float(cosines.max(0).mean())

@@ -43,7 +43,9 @@ def collapsed(kls: ArrayLike, *, threshold: float = 0.01) -> ndarray:
     """
     values = as_array(kls).astype(np.float64)
     if values.ndim not in (1, 2):
-        raise ValueError(f"expected kls of shape (num_codes,) or (num_data, num_codes), got {values.shape}")
+        raise ValueError(
+            f"expected kls of shape (num_codes,) or (num_data, num_codes), got {values.shape}"
+        )
     means = values.mean(0) if values.ndim == 2 else values
     if np.isnan(means).any():
         raise ValueError("expected kls in nats, got NaN")

@@ -62,7 +62,11 @@ def sap(
         [1.0, 0.75]
     """
     num_factors = as_array(factors_train).shape[-1]
-    flags = np.full(num_factors, continuous) if isinstance(continuous, bool) else np.array(continuous, dtype=bool)
+    flags = (
+        np.full(num_factors, continuous)
+        if isinstance(continuous, bool)
+        else np.array(continuous, dtype=bool)
+    )
     if flags.shape != (num_factors,):
         raise ValueError(f"expected continuous as one bool or {num_factors}, got {flags.size}")
     z, values = as_numbers(codes_train, factors_train)
@@ -70,7 +74,9 @@ def sap(
     scores = absolute_correlations(z, values) ** 2
     if not flags[several].all():
         if codes_test is None or factors_test is None:
-            raise ValueError("expected codes_test and factors_test, since not all factors are continuous")
+            raise ValueError(
+                "expected codes_test and factors_test, since not all factors are continuous"
+            )
         codes, classes, num_train = as_split(codes_train, factors_train, codes_test, factors_test)
         for k in np.flatnonzero(several & ~flags):
             scores[:, k] = _accuracies(codes, classes[:, k], num_train)
@@ -84,6 +90,8 @@ def _accuracies(codes: ndarray, classes: ndarray, num_train: int) -> list[float]
     train, test = classes[:num_train], classes[num_train:]
     scores = []
     for code in np.split(codes, codes.shape[1], axis=1):
-        machine = LinearSVC(C=0.01, class_weight="balanced", dual=False).fit(code[:num_train], train)
+        machine = LinearSVC(C=0.01, class_weight="balanced", dual=False).fit(
+            code[:num_train], train
+        )
         scores.append(float(np.mean(machine.predict(code[num_train:]) == test)))
     return scores

@@ -104,7 +104,9 @@ def informative_codes(
         flags = [collapsed(kl, threshold=threshold) for kl in kls]
         if [f.size for f in flags] != [z.shape[1] for z in checked]:
             sizes = [z.shape[1] for z in checked]
-            raise ValueError(f"expected a divergence for each code, {sizes}, got {[f.size for f in flags]}")
+            raise ValueError(
+                f"expected a divergence for each code, {sizes}, got {[f.size for f in flags]}"
+            )
         keep = [k & ~f for k, f in zip(keep, flags, strict=True)]
     kept = [z[:, k] for z, k in zip(checked, keep, strict=True)]
     return [(z - z.mean(0)) / z.std(0) for z in kept]

@@ -70,11 +70,17 @@ def unfairness(
     generator = torch.Generator().manual_seed(seed)
 
     def draw(num: int) -> Tensor:
-        return torch.stack([torch.randint(n, (num,), generator=generator) for n in grid.factor_sizes], -1)
+        return torch.stack(
+            [torch.randint(n, (num,), generator=generator) for n in grid.factor_sizes], -1
+        )
 
     def codes(factors: Tensor) -> ndarray:
         with torch.no_grad():
-            return as_codes(np.concatenate([as_array(encode(grid.render(f))) for f in factors.split(_ROWS_PER_CALL)]))
+            return as_codes(
+                np.concatenate(
+                    [as_array(encode(grid.render(f))) for f in factors.split(_ROWS_PER_CALL)]
+                )
+            )
 
     factors = draw(num_train)
     z, v = codes(factors), factors.numpy()
@@ -119,11 +125,15 @@ def unfairness_from_codes(
     several = varying(v[:num_train])
     predictions = np.repeat(v[:1], len(v) - num_train, axis=0)
     for k in np.flatnonzero(several):
-        predictions[:, k] = fit_probe(predictor, z[:num_train], v[:num_train, k], seed=seed)(z[num_train:])
+        predictions[:, k] = fit_probe(predictor, z[:num_train], v[:num_train, k], seed=seed)(
+            z[num_train:]
+        )
     return unfairness_of_predictions(predictions, v[num_train:], several, seed=seed)
 
 
-def unfairness_of_predictions(predictions: ndarray, factors: ndarray, several: ndarray, *, seed: int) -> Unfairness:
+def unfairness_of_predictions(
+    predictions: ndarray, factors: ndarray, several: ndarray, *, seed: int
+) -> Unfairness:
     """The score of predictions ``(num_data, num_factors)`` among the factors that are ``several``."""
     rng, columns = np.random.default_rng(seed), np.flatnonzero(several)
     pairs, floors = np.full((2, factors.shape[1], factors.shape[1]), np.nan)
@@ -146,7 +156,9 @@ def total_variation(predictions: ArrayLike, sensitive: ArrayLike) -> float:
     """
     rows = np.unique(as_array(sensitive), return_inverse=True)[1]
     columns = np.unique(as_array(predictions), return_inverse=True)[1]
-    counts = np.bincount(rows * (columns.max() + 1) + columns, minlength=(rows.max() + 1) * (columns.max() + 1))
+    counts = np.bincount(
+        rows * (columns.max() + 1) + columns, minlength=(rows.max() + 1) * (columns.max() + 1)
+    )
     given = counts.reshape(rows.max() + 1, -1) / np.bincount(rows)[:, None]
     return float(0.5 * np.abs(given - given.mean(0)).sum(1).mean())
 

@@ -15,7 +15,12 @@ from ppl_disentangle.plots.sheet import BLUE, DPI, INK, MUTED, ORANGE, TEXT, WID
 
 __all__ = ["plot_dag"]
 
-ROW, BOX, GAP, MARGIN = 0.85, 0.3, 0.35, 0.15  # inches: between rows, height of a box, between boxes, around all
+ROW, BOX, GAP, MARGIN = (
+    0.85,
+    0.3,
+    0.35,
+    0.15,
+)  # inches: between rows, height of a box, between boxes, around all
 
 
 def plot_dag(graph: nx.DiGraph | str | Path, *, intervened: Collection[str] = ()) -> Figure:
@@ -56,7 +61,9 @@ def plot_dag(graph: nx.DiGraph | str | Path, *, intervened: Collection[str] = ()
     for node, (x, y) in places.items():
         colour = ORANGE if node in intervened else BLUE if node in below else MUTED
         corner, size = (x - widths[node] / 2, y - BOX / 2), (widths[node], BOX)
-        boxes[node] = FancyBboxPatch(corner, *size, "round,pad=0,rounding_size=0.08", fc="white", ec=colour, lw=1.6)
+        boxes[node] = FancyBboxPatch(
+            corner, *size, "round,pad=0,rounding_size=0.08", fc="white", ec=colour, lw=1.6
+        )
         axes.add_patch(boxes[node]).set_zorder(2)
         axes.text(x, y, node, ha="center", va="center_baseline", fontsize=TEXT, color=INK, zorder=3)
     for cause, effect in dag.edges:
@@ -90,7 +97,10 @@ def _rows(dag: nx.DiGraph) -> list[list[str]]:
             for number in sweep:
                 place = {n: (k + 0.5) / len(row) for row in rows for k, n in enumerate(row)}
                 near = dag.predecessors if sweep.step > 0 else dag.successors
-                means = {n: float(np.mean([place[m] for m in near(n)] or [place[n]])) for n in rows[number]}
+                means = {
+                    n: float(np.mean([place[m] for m in near(n)] or [place[n]]))
+                    for n in rows[number]
+                }
                 rows[number].sort(key=means.__getitem__)
     return rows
 
@@ -101,13 +111,17 @@ def _spread(widths: Sequence[float], width: float) -> list[float]:
     return [room * (k + 1) + sum(widths[:k]) + widths[k] / 2 for k in range(len(widths))]
 
 
-def _bend(cause: str, effect: str, places: Mapping[str, tuple[float, float]], widths: Mapping[str, float]) -> float:
+def _bend(
+    cause: str, effect: str, places: Mapping[str, tuple[float, float]], widths: Mapping[str, float]
+) -> float:
     """How much an arrow must bend to keep away from the boxes between its ends; 0: not at all."""
     (x0, y0), (x1, y1) = places[cause], places[effect]
     for bend in (0.0, 0.2, -0.2, 0.35, -0.35, 0.5, -0.5):
         t = np.linspace(0, 1, 60)[:, None]
         middle = np.array([(x0 + x1) / 2 + bend * (y1 - y0), (y0 + y1) / 2 - bend * (x1 - x0)])
-        curve = (1 - t) ** 2 * np.array([x0, y0]) + 2 * t * (1 - t) * middle + t**2 * np.array([x1, y1])
+        curve = (
+            (1 - t) ** 2 * np.array([x0, y0]) + 2 * t * (1 - t) * middle + t**2 * np.array([x1, y1])
+        )
         others = [n for n in places if n not in (cause, effect)]
         if not any(_inside(curve, places[n], widths[n]) for n in others):
             return bend

@@ -57,17 +57,31 @@ def plot_terms(history: xr.Dataset) -> Figure:
     Args:
         history: what :func:`~ppl_disentangle.inference.fit` returns.
     """
-    curves = {name: -values for name, values in history.items() if values.dims == ("step",) and name != "loss"}
+    curves = {
+        name: -values
+        for name, values in history.items()
+        if values.dims == ("step",) and name != "loss"
+    }
     points = _held_out_costs(history)
     curves = {"loss": history["loss"], **curves}
     names = [*curves, *(["elbo"] if "elbo" in points else [])]
-    figure, panels = _panels([cost_title(str(name)) for name in names], min(2, len(names)), height=1.75)
+    figure, panels = _panels(
+        [cost_title(str(name)) for name in names], min(2, len(names)), height=1.75
+    )
     for name, axes in zip(names, panels, strict=True):
         limits = []
         if name in curves:
             limits.append(_draw_curve(axes, history["step"].values, curves[name].values))
         if name in points:
-            axes.plot(history["held_out_step"], points[name], "o-", color=ORANGE, lw=1, ms=3, label="held out")
+            axes.plot(
+                history["held_out_step"],
+                points[name],
+                "o-",
+                color=ORANGE,
+                lw=1,
+                ms=3,
+                label="held out",
+            )
             limits.append(points[name])
         _zoom(axes, np.concatenate(limits))
         axes.set_xlim(0, history["step"].values[-1] * 1.02)
@@ -91,17 +105,26 @@ def plot_traversals(images: xr.DataArray, *, notes: Mapping[str, str] | None = N
     """
     notes = notes or {}
     if unknown := sorted(set(notes) - set(map(str, images["code"].values))):
-        raise KeyError(f"no code named {unknown[0]!r}; the traversals are of {list(map(str, images['code'].values))}")
-    labels = [f"{code}\n{notes[code]}" if code in notes else code for code in map(str, images["code"].values)]
+        raise KeyError(
+            f"no code named {unknown[0]!r}; the traversals are of {list(map(str, images['code'].values))}"
+        )
+    labels = [
+        f"{code}\n{notes[code]}" if code in notes else code
+        for code in map(str, images["code"].values)
+    ]
     values = images["value"].transpose("code", "position").values
     if images.ndim != 3 and set(images.dims) != {"code", "position", *IMAGE_DIMS}:
-        raise ValueError(f"expected the dims {IMAGE_DIMS}, or one, after code and position; got {images.dims}")
+        raise ValueError(
+            f"expected the dims {IMAGE_DIMS}, or one, after code and position; got {images.dims}"
+        )
     if images.ndim == 3:
         return _traversed_lines(images.transpose("code", "position", ...).values, values, labels)
     shown = display(images.transpose("code", "position", *IMAGE_DIMS).values)
     same = bool((values == values[0]).all())
     below = 0.0 if same else 0.22
-    sheet = Sheet(labels, shown.shape[1], ratio(shown[0]), between=below, above=0.25 if same else 0.05)
+    sheet = Sheet(
+        labels, shown.shape[1], ratio(shown[0]), between=below, above=0.25 if same else 0.05
+    )
     for row, tiles in enumerate(shown):
         sheet.draw(row, tiles)
         if not same:
@@ -145,7 +168,9 @@ def plot_compression(curve: xr.Dataset, x: ArrayLike) -> Figure:
     rows = {"original": np.asarray(x)}
     for kept in curve["kept"].values:
         rate, distortion = (curve[name].sel(kept=kept).item() for name in ("rate", "distortion"))
-        rows[f"{kept} kept: {rate:.1f} nats, error {distortion:.3f}"] = curve["image"].sel(kept=kept).values
+        rows[f"{kept} kept: {rate:.1f} nats, error {distortion:.3f}"] = (
+            curve["image"].sel(kept=kept).values
+        )
     return plot_rows(rows)
 
 
@@ -162,14 +187,25 @@ def plot_factor_map(matrix: xr.DataArray) -> Figure:
     """
     numbers = matrix.transpose("code", "factor").values
     codes, factors = ([str(name) for name in matrix[dim].values] for dim in ("code", "factor"))
-    figure = Figure((WIDTH, 0.9 + 0.34 * len(codes)), dpi=DPI, facecolor="white", layout="constrained")
+    figure = Figure(
+        (WIDTH, 0.9 + 0.34 * len(codes)), dpi=DPI, facecolor="white", layout="constrained"
+    )
     axes = figure.add_subplot(facecolor="white")
     axes.pcolormesh(numbers, cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=2)
     axes.invert_yaxis()
     for (row, column), number in np.ndenumerate(numbers):
-        text = axes.text(column + 0.5, row + 0.5, number_text(number, ".2f"), ha="center", va="center", fontsize=TEXT)
+        text = axes.text(
+            column + 0.5,
+            row + 0.5,
+            number_text(number, ".2f"),
+            ha="center",
+            va="center",
+            fontsize=TEXT,
+        )
         text.set_color("white" if number > 0.55 else INK)
-        text.set_fontweight("bold" if 0.005 <= number == np.nanmax(numbers[:, column]) else "normal")
+        text.set_fontweight(
+            "bold" if 0.005 <= number == np.nanmax(numbers[:, column]) else "normal"
+        )
     axes.set_xticks(np.arange(len(factors)) + 0.5, factors)
     axes.set_yticks(np.arange(len(codes)) + 0.5, codes)
     axes.tick_params(labelsize=TEXT, labelcolor=INK, length=0)
@@ -203,14 +239,25 @@ def plot_intervention(
         return _overlaid_lines(first, second, ("before", "after"), title=title)
     difference = (second - first).mean(1)
     bound = float(max(np.abs(difference).max(), 0.05))
-    others = {n: display(next(_pair(v, after, n, "after"))) for n, v in _given(observed=observed, truth=truth).items()}
-    rows = {"before": display(first), "after": display(second)} | others | {"difference": difference}
-    rows = {name: rows[name] for name in ("observed", "before", "after", "truth", "difference") if name in rows}
+    others = {
+        n: display(next(_pair(v, after, n, "after")))
+        for n, v in _given(observed=observed, truth=truth).items()
+    }
+    rows = (
+        {"before": display(first), "after": display(second)} | others | {"difference": difference}
+    )
+    rows = {
+        name: rows[name]
+        for name in ("observed", "before", "after", "truth", "difference")
+        if name in rows
+    }
     diverging = {"cmap": "RdBu_r", "vmin": -bound, "vmax": bound}
     sheet = stacked(rows, styles={"difference": diverging}, title=title, below=0.5)
     height = sheet.figure.get_figheight()
     scale = sheet.figure.add_axes((sheet.left / WIDTH, 0.3 / height, 0.35, 0.08 / height))
-    bar = sheet.figure.colorbar(sheet.axes.images[-1], cax=scale, orientation="horizontal", ticks=[-bound, 0, bound])
+    bar = sheet.figure.colorbar(
+        sheet.axes.images[-1], cax=scale, orientation="horizontal", ticks=[-bound, 0, bound]
+    )
     bar.ax.set_xticklabels([f"−{bound:.2g} darker", "0", f"+{bound:.2g} brighter"])
     bar.ax.tick_params(labelsize=SMALL, labelcolor=INK, length=0)
     bar.outline.set_visible(False)
@@ -235,9 +282,21 @@ def plot_sweep(study: xr.Dataset, metric: str) -> Figure:
         labels = [_swept(str(v)) for v in study["value"].sel(model=model).values[there]]
         scores = part["score"].transpose("setting", "seed").values[there]
         for place, values in enumerate(scores):
-            axes.plot(np.full(values.shape, place), values, "o", color=BLUE, ms=3, alpha=0.6, label="a seed")
+            axes.plot(
+                np.full(values.shape, place),
+                values,
+                "o",
+                color=BLUE,
+                ms=3,
+                alpha=0.6,
+                label="a seed",
+            )
         axes.plot(
-            range(len(scores)), np.nanmedian(scores, -1) if len(scores) else [], color=BLUE, lw=1.2, label="median"
+            range(len(scores)),
+            np.nanmedian(scores, -1) if len(scores) else [],
+            color=BLUE,
+            lw=1.2,
+            label="median",
         )
         for name, style in (("ceiling", "--"), ("chance", ":")):
             level = float(part[name].median())
@@ -265,7 +324,9 @@ def plot_rank_correlation(correlation: xr.DataArray) -> Figure:
         correlation: what :func:`~ppl_disentangle.studies.analysis.rank_correlation` returns.
     """
     names, sets = [str(m) for m in correlation["metric"].values], correlation["data"].values
-    figure, panels = _panels([str(d) for d in sets], min(2, len(sets)), height=1.0 + 0.28 * len(names))
+    figure, panels = _panels(
+        [str(d) for d in sets], min(2, len(sets)), height=1.0 + 0.28 * len(names)
+    )
     for axes, data in zip(panels, sets, strict=True):
         values = correlation.sel(data=data).values
         axes.imshow(np.nan_to_num(values), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
@@ -273,7 +334,9 @@ def plot_rank_correlation(correlation: xr.DataArray) -> Figure:
         for place, value in np.ndenumerate(values):
             text = "–" if np.isnan(value) else f"{value:.2f}"
             colour = "white" if abs(value) > 0.6 else INK
-            axes.text(place[1], place[0], text, ha="center", va="center", fontsize=SMALL, color=colour)
+            axes.text(
+                place[1], place[0], text, ha="center", va="center", fontsize=SMALL, color=colour
+            )
         axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(names)), names)
     return figure
@@ -301,7 +364,11 @@ def _legend(figure: Figure, title: str | None = None) -> None:
     """One legend for all panels, above them."""
     handles = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
     style: dict[str, Any] = {"fontsize": SMALL, "labelcolor": INK, "frameon": False, "ncols": 4}
-    style |= {"title": title, "alignment": "left", "title_fontproperties": {"size": TEXT, "weight": "bold"}}
+    style |= {
+        "title": title,
+        "alignment": "left",
+        "title_fontproperties": {"size": TEXT, "weight": "bold"},
+    }
     legend = figure.legend(handles=list(handles.values()), loc="outside upper left", **style)
     legend.get_title().set_color(INK)
 
@@ -337,7 +404,9 @@ def _held_out_costs(history: xr.Dataset) -> dict[str, np.ndarray]:
 
 def cost_title(name: str) -> str:
     """The name of a term, a bound or the loss in words, as a cost."""
-    words = " ".join({"kl": "KL", "elbo": "ELBO"}.get(w, w) for w in name.split("_")).replace(" wise", "-wise")
+    words = " ".join({"kl": "KL", "elbo": "ELBO"}.get(w, w) for w in name.split("_")).replace(
+        " wise", "-wise"
+    )
     return f"negative {words}" if words.startswith("log ") or words == "ELBO" else words
 
 

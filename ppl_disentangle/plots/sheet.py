@@ -56,7 +56,9 @@ class Sheet:
         for row, label in enumerate(labels):
             name, _, note = label.partition("\n")
             middle = row * self.step + height / 2
-            self._write(name, (0, middle), (-7, 6 if note else 0), ha="right", va="center", fontsize=TEXT)
+            self._write(
+                name, (0, middle), (-7, 6 if note else 0), ha="right", va="center", fontsize=TEXT
+            )
             if note:
                 self._write(note, (0, middle), (-7, -7), ha="right", va="center", color=MUTED)
 
@@ -67,7 +69,9 @@ class Sheet:
             extent = (column, column + 1 - GAP, top + self.ratio * (1 - GAP), top)
             self.axes.imshow(tile, extent=extent, aspect="auto", **style)
             width, height = 1 - GAP, self.ratio * (1 - GAP)
-            self.axes.add_patch(Rectangle((column, top), width, height, fill=False, ec=GRID, lw=0.5))
+            self.axes.add_patch(
+                Rectangle((column, top), width, height, fill=False, ec=GRID, lw=0.5)
+            )
 
     def number(self, row: int, values: np.ndarray, *, under: bool = False) -> None:
         """Write a number above, or under, each tile of a row, or so many as there is room for."""
@@ -78,9 +82,16 @@ class Sheet:
             place = (column + (1 - GAP) / 2, y)
             self._write(text, place, (0, -2 if under else 2), va="top" if under else "bottom")
 
-    def _write(self, text: str, place: tuple[float, float], offset: tuple[float, float], **style: Any) -> None:
+    def _write(
+        self, text: str, place: tuple[float, float], offset: tuple[float, float], **style: Any
+    ) -> None:
         """Write at a place in tiles, moved by an offset in points."""
-        default: dict[str, Any] = {"ha": "center", "fontsize": SMALL, "color": INK, "annotation_clip": False}
+        default: dict[str, Any] = {
+            "ha": "center",
+            "fontsize": SMALL,
+            "color": INK,
+            "annotation_clip": False,
+        }
         self.axes.annotate(text, place, offset, textcoords="offset points", **(default | style))
 
 

@@ -15,7 +15,14 @@ from torch import Tensor
 
 from ppl_disentangle.causal.counterfactuals import counterfactual
 from ppl_disentangle.causal.data_range import DataRange, OutsideDataWarning, data_range
-from ppl_disentangle.causal.interventions import Action, Intervened, Shift, do, intervenable, resolve
+from ppl_disentangle.causal.interventions import (
+    Action,
+    Intervened,
+    Shift,
+    do,
+    intervenable,
+    resolve,
+)
 from ppl_disentangle.causal.labels import NodeScales, needed_labels, with_needed_labels
 from ppl_disentangle.data import CausalDataset, FactorDataset
 from ppl_disentangle.graphs import topological_order
@@ -61,7 +68,9 @@ def _in_short(name: str, action: Action) -> str:
     return f"{name}=[{','.join(f'{value:g}' for value in np.asarray(action).ravel())}]"
 
 
-def codes_before_after(story: GenerativeStory, x: Tensor, actions: Mapping[str, Action]) -> xr.Dataset:
+def codes_before_after(
+    story: GenerativeStory, x: Tensor, actions: Mapping[str, Action]
+) -> xr.Dataset:
     """Units of a story without a graph: their images, and the codes that its encoder reads back from them.
 
     Returns:
@@ -69,7 +78,10 @@ def codes_before_after(story: GenerativeStory, x: Tensor, actions: Mapping[str, 
         ``data`` and ``code``.
     """
     before, after = reconstruct(story, x), reconstruct(do(story, actions), x)
-    codes = {"codes_before": encode(story, before)["mean"], "codes_after": encode(story, after)["mean"]}
+    codes = {
+        "codes_before": encode(story, before)["mean"],
+        "codes_after": encode(story, after)["mean"],
+    }
     return xr.Dataset(_images(before, after) | codes, attrs={"do": in_short(actions)})
 
 
@@ -108,16 +120,28 @@ def nodes_before_after(
         if counterfactual:
             some = held_out.subset(torch.arange(min(UNITS, len(held_out))))
             index = torch.arange(len(some))
-            x, labelled = some.to_float(some.observations(index)), with_needed_labels(story, some, units)
+            x, labelled = (
+                some.to_float(some.observations(index)),
+                with_needed_labels(story, some, units),
+            )
             conditions = needed_labels(story, labelled, index)
-            result = units_before_after(story, x, actions, seed=seed, data_range=seen, conditions=conditions)
+            result = units_before_after(
+                story, x, actions, seed=seed, data_range=seen, conditions=conditions
+            )
             if isinstance(some, CausalDataset):
                 result = with_truth(result, some, actions, units)
         else:
             result = drawn_before_after(story, actions, num_units=UNITS, seed=seed, data_range=seen)
-    told = {"outside_data_range": "; ".join(str(w.message) for w in caught), "num_units": result.sizes["data"]}
-    mean, scale = ([d.get(str(n), np.nan) for n in result["node"].values] for d in (units.mean, units.scale))
-    kept = result.isel(data=slice(num_shown)).assign_coords(mean=("node", mean), scale=("node", scale))
+    told = {
+        "outside_data_range": "; ".join(str(w.message) for w in caught),
+        "num_units": result.sizes["data"],
+    }
+    mean, scale = (
+        [d.get(str(n), np.nan) for n in result["node"].values] for d in (units.mean, units.scale)
+    )
+    kept = result.isel(data=slice(num_shown)).assign_coords(
+        mean=("node", mean), scale=("node", scale)
+    )
     return kept.assign_attrs(told)
 
 
@@ -149,7 +173,9 @@ def drawn_before_after(
         drawn = sampled_sites(poutine.trace(story.model).get_trace(batch_size=num_units))
         latents = {name: drawn[name].value for name in story.latents}
         before, images = _run(story, latents)
-        after, images_after = _run(intervened, {intervened.natural(name): v for name, v in latents.items()})
+        after, images_after = _run(
+            intervened, {intervened.natural(name): v for name, v in latents.items()}
+        )
     result = _nodes(story, before, after, actions).assign(_images(images, images_after))
     result["read_back"] = _read_back(story, images, images_after, result)
     return result.assign_attrs(rung="intervention", do=in_short(actions), seed=seed)
@@ -182,15 +208,25 @@ def units_before_after(
     images: list[Tensor] = []
     nodes: list[dict[str, Tensor]] = []
     for number, rows in enumerate(torch.arange(len(x)).split(CHUNK)):
-        settings = {"num_samples": num_samples, "seed": seed + number, "data_range": None if number else data_range}
+        settings = {
+            "num_samples": num_samples,
+            "seed": seed + number,
+            "data_range": None if number else data_range,
+        }
         told = {name: value[rows] for name, value in (conditions or {}).items()}
         worlds = counterfactual(story, x[rows], [{}, actions], **settings, **told)  # type: ignore[arg-type]
-        (data,) = (str(name) for name, variable in worlds.data_vars.items() if "noise" in variable.attrs)
+        (data,) = (
+            str(name) for name, variable in worlds.data_vars.items() if "noise" in variable.attrs
+        )
         images.append(torch.from_numpy(worlds[data].mean("draw").values))
         averages = {node: worlds[node].mean("draw").values for node in _names(story)}
-        nodes.append({node: torch.from_numpy(v).reshape(*v.shape[:2], -1) for node, v in averages.items()})
+        nodes.append(
+            {node: torch.from_numpy(v).reshape(*v.shape[:2], -1) for node, v in averages.items()}
+        )
     before, after = torch.cat(images, 1)
-    first, second = ({n: torch.cat([part[n][world] for part in nodes]) for n in nodes[0]} for world in (0, 1))
+    first, second = (
+        {n: torch.cat([part[n][world] for part in nodes]) for n in nodes[0]} for world in (0, 1)
+    )
     result = _nodes(story, first, second, actions).assign(_images(before, after))
     result["read_back"] = _read_back(story, before, after, result)
     result["observed"] = (result["before"].dims, x.cpu().numpy())
@@ -198,7 +234,9 @@ def units_before_after(
     return result.assign_attrs(rung="counterfactual", do=in_short(actions), **attributes)
 
 
-def with_truth(result: xr.Dataset, data: CausalDataset, actions: Mapping[str, Action], units: NodeScales) -> xr.Dataset:
+def with_truth(
+    result: xr.Dataset, data: CausalDataset, actions: Mapping[str, Action], units: NodeScales
+) -> xr.Dataset:
     """A counterfactual beside what is true, where the data know it, and beside leaving the units as they are.
 
     Args:
@@ -213,17 +251,26 @@ def with_truth(result: xr.Dataset, data: CausalDataset, actions: Mapping[str, Ac
         Where the truth is not known, the attribute ``truth`` says why.
     """
     index, factual = torch.arange(len(data)), data.values
-    values = {n: units.in_data(n, a, factual[:, data.names.index(n)]) for n, a in actions.items() if n in units.mean}
+    values = {
+        n: units.in_data(n, a, factual[:, data.names.index(n)])
+        for n, a in actions.items()
+        if n in units.mean
+    }
     wanted = {name: value for name, value in values.items() if value is not None}
     if len(wanted) < len(actions):
-        return result.assign_attrs(truth="not known, as no labels tie what was set to the nodes of the data")
+        return result.assign_attrs(
+            truth="not known, as no labels tie what was set to the nodes of the data"
+        )
     try:
         counterfactual_values, stored = data.counterfactual(index, wanted)
     except ValueError as error:
         return result.assign_attrs(truth=f"not known: in the units of the data, {error}")
     x, truth = data.to_float(data.observations(index)), data.to_float(stored)
     was, would_be = units.of(data, factual), units.of(data, counterfactual_values)
-    found = {str(node): torch.from_numpy(result["nodes_after"].sel(node=node).values) for node in result["node"].values}
+    found = {
+        str(node): torch.from_numpy(result["nodes_after"].sel(node=node).values)
+        for node in result["node"].values
+    }
     rows = [
         [(would_be[n] - was[n]).mean(), _rms(found[n] - would_be[n]), _rms(was[n] - would_be[n])]
         if n in was
@@ -232,10 +279,14 @@ def with_truth(result: xr.Dataset, data: CausalDataset, actions: Mapping[str, Ac
     ]
     names = ("true_change", "error", "error_of_doing_nothing")
     columns = {
-        name: ("node", [v.item() for v in column]) for name, column in zip(names, zip(*rows, strict=True), strict=True)
+        name: ("node", [v.item() for v in column])
+        for name, column in zip(names, zip(*rows, strict=True), strict=True)
     }
     after = torch.from_numpy(result["after"].values)
-    errors = {"error": _rms(after - truth).item() ** 2, "error_of_doing_nothing": _rms(x - truth).item() ** 2}
+    errors = {
+        "error": _rms(after - truth).item() ** 2,
+        "error_of_doing_nothing": _rms(x - truth).item() ** 2,
+    }
     shown = {"truth": (result["before"].dims, truth.numpy())}
     return result.assign(columns | shown).assign_attrs(truth="known", **errors)
 
@@ -243,7 +294,9 @@ def with_truth(result: xr.Dataset, data: CausalDataset, actions: Mapping[str, Ac
 def _run(story: GenerativeStory, latents: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
     """The nodes ``(batch, dim)`` and the mean images for given latents."""
     size = len(next(iter(latents.values())))
-    trace = poutine.trace(poutine.condition(story.model, data=dict(latents))).get_trace(batch_size=size)
+    trace = poutine.trace(poutine.condition(story.model, data=dict(latents))).get_trace(
+        batch_size=size
+    )
     image = next(site.fn.mean for name, site in sampled_sites(trace).items() if name not in latents)
     stated = deterministic_sites(trace)
     told = story.story if isinstance(story, Intervened) else story
@@ -255,38 +308,54 @@ def _names(story: GenerativeStory) -> list[str]:
 
 
 def _nodes(
-    story: GenerativeStory, before: Mapping[str, Tensor], after: Mapping[str, Tensor], actions: Mapping[str, Action]
+    story: GenerativeStory,
+    before: Mapping[str, Tensor],
+    after: Mapping[str, Tensor],
+    actions: Mapping[str, Action],
 ) -> xr.Dataset:
     """Nodes before and after, ``(batch, dim)`` each, and how they moved, averaged over coordinates."""
     assert story.dag is not None
     names = list(before)
     changed = {name.partition("[")[0] for name in actions}
     below = set().union(*(nx.descendants(story.dag, name) for name in changed if name in story.dag))
-    kinds = ["set" if n in changed else "descendant" if n in below else "no descendant" for n in names]
+    kinds = [
+        "set" if n in changed else "descendant" if n in below else "no descendant" for n in names
+    ]
     values = [torch.stack([part[n].mean(-1) for n in names], -1) for part in (before, after)]
     moved = [(after[n] != before[n]).any(-1).float().mean().item() for n in names]
     variables: dict[str, Any] = {
         f"nodes_{when}": (("data", "node"), v.numpy()) for when, v in zip(WHEN, values, strict=True)
     }
-    variables |= {f"mean_{when}": ("node", v.mean(0).numpy()) for when, v in zip(WHEN, values, strict=True)}
-    result = xr.Dataset(variables | {"is": ("node", kinds), "moved": ("node", moved)}, {"node": names})
+    variables |= {
+        f"mean_{when}": ("node", v.mean(0).numpy()) for when, v in zip(WHEN, values, strict=True)
+    }
+    result = xr.Dataset(
+        variables | {"is": ("node", kinds), "moved": ("node", moved)}, {"node": names}
+    )
     return result.assign(change=result["mean_after"] - result["mean_before"])
 
 
-def _read_back(story: GenerativeStory, before: Tensor, after: Tensor, result: xr.Dataset) -> xr.DataArray:
+def _read_back(
+    story: GenerativeStory, before: Tensor, after: Tensor, result: xr.Dataset
+) -> xr.DataArray:
     """The mean change of each node that the encoder finds in images; NaN for a node that it does not tell."""
     found = []
     with evaluating(story) as device:
         laws = [story.representation(images.to(device)) for images in (before, after)]
         for node in map(str, result["node"].values):
-            first, second = (law[node].mean if node in law else torch.tensor(torch.nan) for law in laws)
+            first, second = (
+                law[node].mean if node in law else torch.tensor(torch.nan) for law in laws
+            )
             found.append((second - first).mean().item())
     return xr.DataArray(found, dims="node")
 
 
 def _images(before: Tensor, after: Tensor) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
     dims = ("data", *observation_dims(before.dim() - 1))
-    return {name: (dims, images.cpu().numpy()) for name, images in zip(WHEN, (before, after), strict=True)}
+    return {
+        name: (dims, images.cpu().numpy())
+        for name, images in zip(WHEN, (before, after), strict=True)
+    }
 
 
 def _rms(difference: Tensor) -> Tensor:

@@ -20,7 +20,15 @@ from ppl_disentangle.runs.folder import NothingToMeasureError, Run, format_score
 from ppl_disentangle.story import GenerativeStory
 from ppl_disentangle.zoo import build
 
-__all__ = ["DEFAULTS", "EVALUATION", "RECIPES", "configure", "finish", "run_demo", "show_interventions"]
+__all__ = [
+    "DEFAULTS",
+    "EVALUATION",
+    "RECIPES",
+    "configure",
+    "finish",
+    "run_demo",
+    "show_interventions",
+]
 
 DEFAULTS: dict[str, Any] = {"steps": 20_000, "batch_size": 64, "lr": 1e-3, "precision": "float32"}
 """Training settings where no recipe has others."""
@@ -31,13 +39,26 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
         "options": {"beta": 8.0, "estimator": "weighted", "warm_up": 3000},
         "training": {"steps": 7000, "precision": "bfloat16"},
     },
-    ("beta_tcvae", "digits"): {"options": {"beta": 2.0, "warm_up": 1000}, "training": {"steps": 3000}},
-    ("beta_vae", "digits"): {"options": {"beta": 1.0, "warm_up": 1000}, "training": {"steps": 3000}},
+    ("beta_tcvae", "digits"): {
+        "options": {"beta": 2.0, "warm_up": 1000},
+        "training": {"steps": 3000},
+    },
+    ("beta_vae", "digits"): {
+        "options": {"beta": 1.0, "warm_up": 1000},
+        "training": {"steps": 3000},
+    },
     ("causal_vae", "pendulum"): {"network": "burgess", "options": {}, "training": {"steps": 4000}},
 }
 """Hyper-parameters by story and data; what was tried for them, and measured, is in ``docs/demo.md``."""
 
-METRICS = ["mig", "dci_disentanglement", "dci_completeness", "dci_informativeness", "factor_vae_score", "active_units"]
+METRICS = [
+    "mig",
+    "dci_disentanglement",
+    "dci_completeness",
+    "dci_informativeness",
+    "factor_vae_score",
+    "active_units",
+]
 EVALUATION: dict[str, Any] = {
     "metrics": METRICS,
     "num_data": 10_000,
@@ -87,7 +108,9 @@ def configure(
     story = dict(story) | {"options": recipe["options"] | story["options"], "network": network}
     built = build(data=data, **story)  # says what is wrong before there is a folder
     if training.get("patience") is not None and not built.has_bound:
-        raise ValueError(f"{type(built).__name__} has no bound that patience could judge by; leave the patience out")
+        raise ValueError(
+            f"{type(built).__name__} has no bound that patience could judge by; leave the patience out"
+        )
     path, fraction = Path(source), _fraction(built, data, labels)
     config = {
         "story": story,
@@ -103,9 +126,16 @@ def configure(
         **(
             {}
             if built.dag is None
-            else {"graph": {"nodes": topological_order(built.dag), "edges": list(map(list, built.dag.edges))}}
+            else {
+                "graph": {
+                    "nodes": topological_order(built.dag),
+                    "edges": list(map(list, built.dag.edges)),
+                }
+            }
         ),
-        "training": DEFAULTS | recipe["training"] | {k: v for k, v in training.items() if v is not None},
+        "training": DEFAULTS
+        | recipe["training"]
+        | {k: v for k, v in training.items() if v is not None},
         "evaluation": EVALUATION | dict(evaluation or {}),
         "command": command,
     }
@@ -119,21 +149,38 @@ def _fraction(story: GenerativeStory, data: FactorDataset, labels: float | None)
         if labels is not None and not 0 <= labels <= 1:
             raise ValueError(f"expected a fraction of labels between 0 and 1, got {labels:g}")
         if labels is not None and labels < 1 and story.needs_labels:
-            raise ValueError(f"{type(story).__name__} needs the labels of all data; leave the fraction of labels out")
+            raise ValueError(
+                f"{type(story).__name__} needs the labels of all data; leave the fraction of labels out"
+            )
         return (1.0 if labels is None else labels) if columns else None
     if not isinstance(data, CausalDataset):
-        raise ValueError(f"{data.name} has no nodes that could have labels; leave the fraction of labels out")
-    raise ValueError(f"{type(story).__name__} takes no labels of {list(data.names)}; leave the fraction of labels out")
+        raise ValueError(
+            f"{data.name} has no nodes that could have labels; leave the fraction of labels out"
+        )
+    raise ValueError(
+        f"{type(story).__name__} takes no labels of {list(data.names)}; leave the fraction of labels out"
+    )
 
 
 def run_demo(
-    out: Path | None = None, *, seed: int = 0, steps: int | None = None, short: bool = False, progress: bool = True
+    out: Path | None = None,
+    *,
+    seed: int = 0,
+    steps: int | None = None,
+    short: bool = False,
+    progress: bool = True,
 ) -> int:
     """Train, measure, traverse and intervene; print the table and the path of the report. Returns 0."""
     start = time.monotonic()
     keep_freed_memory()
-    training = (SHORT["training"] if short else {}) | {"seed": seed} | ({"steps": steps} if steps else {})
-    command = f"ppl-disentangle demo --seed {seed}" + (f" --steps {steps}" if steps else "") + " --short" * short
+    training = (
+        (SHORT["training"] if short else {}) | {"seed": seed} | ({"steps": steps} if steps else {})
+    )
+    command = (
+        f"ppl-disentangle demo --seed {seed}"
+        + (f" --steps {steps}" if steps else "")
+        + " --short" * short
+    )
     story = {"name": "beta_tcvae", "options": {}, "latent_dim": 10, "seed": seed}
     evaluation = SHORT["evaluation"] if short else {}
     config, _ = configure(story, "sprites", training, command=command, evaluation=evaluation)
@@ -151,14 +198,20 @@ def show_interventions(run: Run) -> None:
     if "traversals" not in tree.children:
         return  # nodes of classes alone
     traversals = tree["traversals"].to_dataset()
-    largest = {str(code): round(float(traversals["value"].sel(code=code)[-1]), 1) for code in traversals["code"].values}
+    largest = {
+        str(code): round(float(traversals["value"].sel(code=code)[-1]), 1)
+        for code in traversals["code"].values
+    }
     if "graph" not in run.config:
         first = next(iter(largest))
         run.intervene({first: largest[first]})
         return
     graph = nx.DiGraph(run.config["graph"]["edges"])
     graph.add_nodes_from(run.config["graph"]["nodes"])
-    story, by_node = run.story(run.data()), {code.partition("[")[0]: value for code, value in largest.items()}
+    story, by_node = (
+        run.story(run.data()),
+        {code.partition("[")[0]: value for code, value in largest.items()},
+    )
     numbers = [name for name in graph if takes_numbers(story, name)]
     node = max(numbers, key=lambda n: len(nx.descendants(graph, n)), default=None)
     if node is not None:
@@ -171,7 +224,10 @@ def finish(run: Run) -> int:
     evaluation = run.config["evaluation"]
     if evaluation["dci_predictor"] == "lightgbm" and importlib.util.find_spec("lightgbm") is None:
         print('DCI is left out: it needs pip install "ppl-disentangle[fast-metrics]"')
-        evaluation |= {"metrics": ["mig", "factor_vae_score", "active_units"], "dci_predictor": "gbt"}
+        evaluation |= {
+            "metrics": ["mig", "factor_vae_score", "active_units"],
+            "dci_predictor": "gbt",
+        }
     try:
         lines = format_scores(run.evaluate())
     except NothingToMeasureError as error:

@@ -34,7 +34,12 @@ from ppl_disentangle.zoo import build
 
 __all__ = ["NothingToMeasureError", "Run"]
 
-FIRST, CODES, SHOWN, QUANTILES = torch.tensor([0]), 2000, 20, (0.02, 0.14, 0.26, 0.38, 0.5, 0.62, 0.74, 0.86, 0.98)
+FIRST, CODES, SHOWN, QUANTILES = (
+    torch.tensor([0]),
+    2000,
+    20,
+    (0.02, 0.14, 0.26, 0.38, 0.5, 0.62, 0.74, 0.86, 0.98),
+)
 
 
 class NothingToMeasureError(ValueError):
@@ -101,16 +106,22 @@ class Run:
         story = dict(self.config["story"])
         return build(story.pop("name"), data, **(story if seed is None else story | {"seed": seed}))
 
-    def labelled(self, story: GenerativeStory, training: FactorDataset) -> tuple[FactorDataset, NodeScales]:
+    def labelled(
+        self, story: GenerativeStory, training: FactorDataset
+    ) -> tuple[FactorDataset, NodeScales]:
         """Training data with the labels that the run was given, and what these make nodes be counted in."""
         fraction = self.config["data"].get("labels")
         if fraction is None or not isinstance(training, CausalDataset):
             return training, NodeScales()
         return with_labels(story, training, fraction)
 
-    def told(self, story: GenerativeStory, training: FactorDataset, held_out: FactorDataset) -> FactorDataset:
+    def told(
+        self, story: GenerativeStory, training: FactorDataset, held_out: FactorDataset
+    ) -> FactorDataset:
         """Held-out data, with what the story must be told of each."""
-        return story.held_out_data(with_needed_labels(story, held_out, self.labelled(story, training)[1]))
+        return story.held_out_data(
+            with_needed_labels(story, held_out, self.labelled(story, training)[1])
+        )
 
     def story(self, data: FactorDataset) -> GenerativeStory:
         """The fitted story.
@@ -131,7 +142,10 @@ class Run:
         training = dict(self.config["training"])
         data, held_out = self.split(self.data())
         story = self.untrained(data)
-        data, held_out = story.training_data(self.labelled(story, data)[0]), self.told(story, data, held_out)
+        data, held_out = (
+            story.training_data(self.labelled(story, data)[0]),
+            self.told(story, data, held_out),
+        )
         start = time.time()
         history = fit(
             story,
@@ -144,8 +158,12 @@ class Run:
         )
         if process() > 0:
             return story
-        self.write_json("environment.json", environment(history.attrs["device"], time.time() - start))
-        save_tensors(self.folder / "model.safetensors", story.state_dict(), {"story": self.config["story"]})
+        self.write_json(
+            "environment.json", environment(history.attrs["device"], time.time() - start)
+        )
+        save_tensors(
+            self.folder / "model.safetensors", story.state_dict(), {"story": self.config["story"]}
+        )
         tree = to_datatree(story, held_out, history)
         self.write_tree({name: group.to_dataset() for name, group in tree.children.items()})
         if story.has_bound:
@@ -165,7 +183,9 @@ class Run:
         story, other = self.story(data), self.untrained(data, seed=self.config["story"]["seed"] + 1)
         training, held_out = self.split(data)
         held_out = self.told(story, training, held_out)
-        sample = training.observations(torch.randperm(len(training), generator=torch.Generator().manual_seed(1))[:5000])
+        sample = training.observations(
+            torch.randperm(len(training), generator=torch.Generator().manual_seed(1))[:5000]
+        )
         precision = self.config["training"].get("precision", "float32")
         untrained = encoder(other, data, precision=precision)
         num_codes = min(untrained(sample[:1]).shape[1], sample[0].numel())
@@ -174,12 +194,18 @@ class Run:
         if data.varying:
             baselines: dict[str, Any] = linear | {"untrained": untrained}
             settings = self.config["evaluation"] | options
-            parts.append(metrics.evaluate(story, data, baselines=baselines, progress=self.progress, **settings))
+            parts.append(
+                metrics.evaluate(
+                    story, data, baselines=baselines, progress=self.progress, **settings
+                )
+            )
         if story.has_bound:
             parts.append(self._bound_scores(story, other, linear, sample, held_out))
         if not parts:
             no_bound = f"{type(story).__name__} no bound"
-            raise NothingToMeasureError(f"nothing to measure: {data.name} has no factors, and {no_bound}")
+            raise NothingToMeasureError(
+                f"nothing to measure: {data.name} has no factors, and {no_bound}"
+            )
         scores = xr.concat(parts, "metric", combine_attrs="override")
         self.write_tree({"metrics": scores})
         return scores
@@ -195,7 +221,10 @@ class Run:
         """Log likelihood and bound of held-out data in nats per datum; references for Bernoulli pixels only."""
         names = ["log_likelihood", "elbo"]
         estimate, other = (elbo_per_datum(s, held_out)[names].mean() for s in (story, untrained))
-        rows = {name: [estimate[name].item(), np.nan, np.nan, np.nan, np.nan, other[name].item()] for name in names}
+        rows = {
+            name: [estimate[name].item(), np.nan, np.nan, np.nan, np.nan, other[name].item()]
+            for name in names
+        }
         if (
             self.config["story"].get("likelihood", "bernoulli") == "bernoulli"
             and not story.needs_labels
@@ -205,13 +234,24 @@ class Run:
             x, maximum = held_out.to_float(stored), held_out.maximum
             chance = metrics.marginal_log_likelihood(x, held_out.to_float(training)).mean().item()
             best = metrics.best_log_likelihood(x).mean().item()
-            by_code = [metrics.linear_log_likelihood(stored, code, maximum).mean().item() for code in linear.values()]
+            by_code = [
+                metrics.linear_log_likelihood(stored, code, maximum).mean().item()
+                for code in linear.values()
+            ]
             rows["log_likelihood"][1:5] = [chance, best, *by_code]
-            rows["elbo"][1:3] = [chance, -np.log(self.config["data"]["num_data"]) if best == 0 else np.nan]
+            rows["elbo"][1:3] = [
+                chance,
+                -np.log(self.config["data"]["num_data"]) if best == 0 else np.nan,
+            ]
         columns = np.array([rows[name] for name in names]).T
         coordinates = {"metric": names, "baseline": [*linear, "untrained"]}
-        variables = {n: ("metric", c) for n, c in zip(("estimate", "chance", "ceiling"), columns, strict=False)}
-        return xr.Dataset(variables | {"baseline_estimate": (("baseline", "metric"), columns[3:])}, coordinates)
+        variables = {
+            n: ("metric", c)
+            for n, c in zip(("estimate", "chance", "ceiling"), columns, strict=False)
+        }
+        return xr.Dataset(
+            variables | {"baseline_estimate": (("baseline", "metric"), columns[3:])}, coordinates
+        )
 
     def draw(self) -> None:
         """All figures."""
@@ -224,9 +264,14 @@ class Run:
         tree = self.read_tree()
         self.write_figure("terms", plots.plot_terms(tree["fit"].to_dataset()))
         index = torch.arange(min(10, len(held_out)))
-        x, labels = held_out.to_float(held_out.observations(index)), needed_labels(story, held_out, index)
+        x, labels = (
+            held_out.to_float(held_out.observations(index)),
+            needed_labels(story, held_out, index),
+        )
         if len(data.observation_shape) == 3:
-            self.write_figure("reconstructions", plots.plot_reconstructions(x, reconstruct(story, x, **labels)))
+            self.write_figure(
+                "reconstructions", plots.plot_reconstructions(x, reconstruct(story, x, **labels))
+            )
         codes, factors = self.codes(story, held_out)
         self.traverse(story, held_out, codes, factors)
         if factors is not None:
@@ -234,12 +279,20 @@ class Run:
         if story.dag is not None:
             self.write_figure("graph", plot_dag(story.dag))
 
-    def codes(self, story: GenerativeStory, data: FactorDataset) -> tuple[xr.Dataset, xr.DataArray | None]:
+    def codes(
+        self, story: GenerativeStory, data: FactorDataset
+    ) -> tuple[xr.Dataset, xr.DataArray | None]:
         """Codes of some data with their mean KL, and their mutual information with each factor over its entropy."""
         part = data.subset(torch.arange(min(CODES, len(data))))
         codes = encode(story, part)
-        divergence = elbo_per_datum(story, part)["kl"].mean("data") if story.has_bound else codes["mean"][0] * np.nan
-        codes = codes.assign(kl=divergence.reindex(code=codes["code"].values))  # NaN: none, or none of each code
+        divergence = (
+            elbo_per_datum(story, part)["kl"].mean("data")
+            if story.has_bound
+            else codes["mean"][0] * np.nan
+        )
+        codes = codes.assign(
+            kl=divergence.reindex(code=codes["code"].values)
+        )  # NaN: none, or none of each code
         classes = part.factors(torch.arange(len(part)))
         several = [k for k in range(len(data.space)) if classes[:, k].unique().numel() > 1]
         if not several:
@@ -250,7 +303,11 @@ class Run:
         return codes, xr.DataArray(information, coords, ("code", "factor"))
 
     def traverse(
-        self, story: GenerativeStory, data: FactorDataset, codes: xr.Dataset, factors: xr.DataArray | None
+        self,
+        story: GenerativeStory,
+        data: FactorDataset,
+        codes: xr.Dataset,
+        factors: xr.DataArray | None,
     ) -> xr.DataArray | None:
         """One coordinate of the first datum at a time over quantiles of its aggregate posterior, 20 of the largest KL.
 
@@ -264,19 +321,30 @@ class Run:
             return None
         quantiles = aggregate_quantiles(codes, QUANTILES).sel(code=names)
         x, labels = data.to_float(data.observations(FIRST)), needed_labels(story, data, FIRST)
-        images = traverse(story, x, {n: quantiles.sel(code=n).values.tolist() for n in names}, **labels)
+        images = traverse(
+            story, x, {n: quantiles.sel(code=n).values.tolist() for n in names}, **labels
+        )
         kl = dict(zip(names, codes["kl"].sel(code=names).values.tolist(), strict=True))
         notes = {n: "" if np.isnan(kl[n]) else f"KL {kl[n]:.1f}" for n in names}
         if factors is not None:
             best, told = factors.idxmax("factor"), factors.max("factor") > 0.05
             live = [n for n in names if told.sel(code=n) and not kl[n] <= 0.05]
-            notes |= {n: " · ".join(filter(None, (notes[n], str(best.sel(code=n).item())))) for n in live}
+            notes |= {
+                n: " · ".join(filter(None, (notes[n], str(best.sel(code=n).item())))) for n in live
+            }
         self.write_figure("traversals", plots.plot_traversals(images, notes=notes))
-        self.write_tree({"traversals": images.to_dataset(name="x").assign(kl=codes["kl"].sel(code=names))})
+        self.write_tree(
+            {"traversals": images.to_dataset(name="x").assign(kl=codes["kl"].sel(code=names))}
+        )
         return images
 
     def intervene(
-        self, actions: Mapping[str, Action], *, num: int = 8, counterfactual: bool = False, seed: int = 0
+        self,
+        actions: Mapping[str, Action],
+        *,
+        num: int = 8,
+        counterfactual: bool = False,
+        seed: int = 0,
     ) -> xr.Dataset:
         """What an intervention does to images and nodes; writes a sheet and a group of ``results.nc``.
 
@@ -322,7 +390,9 @@ class Run:
 
         others = {name: result[name].values for name in ("observed", "truth") if name in result}
         title = f"{result.attrs.get('rung', '')} do({result.attrs['do']})".strip()
-        return plots.plot_intervention(result["before"].values, result["after"].values, title=title, **others)
+        return plots.plot_intervention(
+            result["before"].values, result["after"].values, title=title, **others
+        )
 
     def report(self) -> Path:
         """Write ``report.html`` from what is in the folder."""
@@ -348,7 +418,11 @@ class Run:
     def write_tree(self, groups: Mapping[str, xr.Dataset]) -> None:
         """Add or replace groups of ``results.nc``, atomically."""
         path = self.folder / "results.nc"
-        kept = {n: g.to_dataset() for n, g in self.read_tree().children.items()} if path.is_file() else {}
+        kept = (
+            {n: g.to_dataset() for n, g in self.read_tree().children.items()}
+            if path.is_file()
+            else {}
+        )
         tree = xr.DataTree.from_dict(kept | dict(groups))
         with atomic_path(path) as temporary:
             tree.to_netcdf(temporary, engine="h5netcdf")
@@ -372,7 +446,10 @@ def processor(lines: Iterable[str] | None = None) -> str:
     """The name of the processor."""
     path = Path("/proc/cpuinfo")
     lines = lines or (path.read_text().splitlines() if path.exists() else ())
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
+    )
 
 
 def free_folder(stem: Path) -> Path:
@@ -389,7 +466,9 @@ def format_scores(scores: xr.Dataset, *, own: str = "this model") -> Sequence[st
     if "standard_error" in scores:
         columns["std error"] = scores["standard_error"]
     if "baseline_estimate" in scores:
-        columns |= {str(b): scores["baseline_estimate"].sel(baseline=b) for b in scores["baseline"].values}
+        columns |= {
+            str(b): scores["baseline_estimate"].sel(baseline=b) for b in scores["baseline"].values
+        }
     columns |= {"chance": scores["chance"], "ceiling": scores["ceiling"]}
     width = max(len(str(m)) for m in scores["metric"].values)
     lines = [" ".join([" " * width, *(f"{name:>{max(9, len(name))}}" for name in columns)])]

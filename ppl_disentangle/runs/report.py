@@ -25,9 +25,15 @@ RUNGS = ("intervention", "counterfactual")
 FIGURES = ("terms", "reconstructions", "traversals", "factor_map")
 METRICS = {
     "mig": ("MIG", "how much more the best code tells about a factor than the second best"),
-    "dci_disentanglement": ("DCI disentanglement", "whether each code serves to predict one factor only"),
+    "dci_disentanglement": (
+        "DCI disentanglement",
+        "whether each code serves to predict one factor only",
+    ),
     "dci_completeness": ("DCI completeness", "whether each factor is predicted by one code only"),
-    "dci_informativeness": ("DCI informativeness", "how well the factors are predicted from all codes"),
+    "dci_informativeness": (
+        "DCI informativeness",
+        "how well the factors are predicted from all codes",
+    ),
     "factor_vae_score": (
         "FactorVAE score",
         "how often the code that varies least tells which factor was held fixed",
@@ -93,8 +99,12 @@ def write_report(folder: str | Path) -> Path:
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"no run in {folder}: expected the file config.json there")
-    engine = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = engine.from_string((files("ppl_disentangle") / "report.html.jinja").read_text("utf-8"))
+    engine = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = engine.from_string(
+        (files("ppl_disentangle") / "report.html.jinja").read_text("utf-8")
+    )
     page = template.render(_content(folder))
     path = folder / "report.html"
     with atomic_path(path) as temporary:
@@ -104,7 +114,10 @@ def write_report(folder: str | Path) -> Path:
 
 def _content(folder: Path) -> dict[str, Any]:
     """Everything that the template shows."""
-    config, environment = _read_json(folder / "config.json"), _read_json(folder / "environment.json")
+    config, environment = (
+        _read_json(folder / "config.json"),
+        _read_json(folder / "environment.json"),
+    )
     results = _read_results(folder / "results.nc")
     fit, held_out, metrics = (results.get(group) for group in GROUPS)
     story, data = config.get("story", {}), config.get("data", {})
@@ -136,11 +149,17 @@ def _read_results(path: Path) -> dict[str, xr.Dataset]:
     if not path.is_file():
         return {}
     with xr.open_datatree(path, engine="h5netcdf") as tree:
-        shown = [name for name in tree.children if name in GROUPS or name.startswith(tuple(f"{r}_" for r in RUNGS))]
+        shown = [
+            name
+            for name in tree.children
+            if name in GROUPS or name.startswith(tuple(f"{r}_" for r in RUNGS))
+        ]
         return {name: tree[name].to_dataset().load() for name in shown}
 
 
-def _interventions(folder: Path, rung: str, results: Mapping[str, xr.Dataset]) -> Iterator[Intervention]:
+def _interventions(
+    folder: Path, rung: str, results: Mapping[str, xr.Dataset]
+) -> Iterator[Intervention]:
     """The sheets of one rung, with what became of the nodes where there are any."""
     for path in sorted((folder / "figures").glob(f"{rung}_*.png")):
         image, result = _inline(path) or "", results.get(path.stem, xr.Dataset())
@@ -151,7 +170,11 @@ def _interventions(folder: Path, rung: str, results: Mapping[str, xr.Dataset]) -
         columns = node_columns(result) | {"moved": result["moved"]}
         rows = {
             f"{node} ({kind})": [
-                Cell(f"{c.sel(node=node).item():.0%}" if n == "moved" else _number(c.sel(node=node).item(), 3))
+                Cell(
+                    f"{c.sel(node=node).item():.0%}"
+                    if n == "moved"
+                    else _number(c.sel(node=node).item(), 3)
+                )
                 for n, c in columns.items()
             ]
             for node, kind in zip(result["node"].values, result["is"].values, strict=True)
@@ -193,7 +216,9 @@ def _summary(metrics: xr.Dataset | None, held_out: xr.Dataset | None) -> list[st
     """The run in one or two sentences."""
     sentences = []
     if metrics is not None:
-        gains = [n for n in _names(metrics) if _is_ranked(metrics, n) and not _is_a_cost(metrics, n)]
+        gains = [
+            n for n in _names(metrics) if _is_ranked(metrics, n) and not _is_a_cost(metrics, n)
+        ]
         if gains:
             sentences.append(_comparison(metrics, "mig" if "mig" in gains else gains[0]))
     if held_out is not None and "elbo" in held_out:
@@ -229,12 +254,21 @@ def _metrics_table(metrics: xr.Dataset) -> Table:
     rows, notes = {}, {}
     for name in _names(metrics):
         row = metrics.sel(metric=name)
-        scores = [row["estimate"].item(), *(row["baseline_estimate"].values if with_baselines else ())]
+        scores = [
+            row["estimate"].item(),
+            *(row["baseline_estimate"].values if with_baselines else ()),
+        ]
         extreme = (min if _is_a_cost(metrics, name) else max)(scores)
         best = extreme if len(set(scores)) > 1 and _is_ranked(metrics, name) else math.inf
-        decimals = 0 if max(scores) >= 2 and all(float(score).is_integer() for score in scores) else 3
-        cells = [Cell(_number(float(score), decimals), best=bool(score == best)) for score in scores]
-        cells += [Cell(_number(row[reference].item(), decimals)) for reference in ("chance", "ceiling")]
+        decimals = (
+            0 if max(scores) >= 2 and all(float(score).is_integer() for score in scores) else 3
+        )
+        cells = [
+            Cell(_number(float(score), decimals), best=bool(score == best)) for score in scores
+        ]
+        cells += [
+            Cell(_number(row[reference].item(), decimals)) for reference in ("chance", "ceiling")
+        ]
         rows[_metric_title(name)] = cells
         if name in METRICS:
             notes[_metric_title(name)] = METRICS[name][1]
@@ -250,8 +284,12 @@ def _costs_table(fit: xr.Dataset | None, held_out: xr.Dataset | None) -> Table |
         signs = {"elbo": -1, "log_likelihood": -1, "kl": 1}
         columns["held out"] = {n: s * held_out[n].item() for n, s in signs.items() if n in held_out}
     found = [name for column in columns.values() for name in column]
-    names = [name for name in dict.fromkeys(["elbo", "log_likelihood", "kl", *found]) if name in found]
-    rows = {cost_title(n): [Cell(_nats(c.get(n, math.nan))) for c in columns.values()] for n in names}
+    names = [
+        name for name in dict.fromkeys(["elbo", "log_likelihood", "kl", *found]) if name in found
+    ]
+    rows = {
+        cost_title(n): [Cell(_nats(c.get(n, math.nan))) for c in columns.values()] for n in names
+    }
     return Table(list(columns), rows) if columns else None
 
 

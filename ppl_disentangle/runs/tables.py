@@ -20,10 +20,14 @@ def sentences(result: xr.Dataset) -> list[str]:
     if told["rung"] == "intervention":
         units = f"{told['num_units']} units drawn from the model; the same noise before and after"
     else:
-        pixels = "mean images" if told["pixel_noise"] == "mean" else "with the pixel noise of each unit"
+        pixels = (
+            "mean images" if told["pixel_noise"] == "mean" else "with the pixel noise of each unit"
+        )
         units = f"what {told['num_units']} held-out units would have been; {pixels}"
     lines = [f"{told['rung']} do({told['do']}): {units}."]
-    known = [str(node) for node in result["node"].values if np.isfinite(result["scale"].sel(node=node))]
+    known = [
+        str(node) for node in result["node"].values if np.isfinite(result["scale"].sel(node=node))
+    ]
     if known:
         places = [(n, *(result[k].sel(node=n).item() for k in ("mean", "scale"))) for n in known]
         formulas = ", ".join(f"{n} = {mean:.4g} + {scale:.4g} · value" for n, mean, scale in places)
@@ -31,10 +35,14 @@ def sentences(result: xr.Dataset) -> list[str]:
             f"Values are in standard deviations of the labels from their mean; in the data's units {formulas}."
         )
     else:
-        lines.append("Values are in the model's own units: no labels tie them to those of the data.")
+        lines.append(
+            "Values are in the model's own units: no labels tie them to those of the data."
+        )
     if told.get("truth") == "known":
         error, alone = told["error"], told["error_of_doing_nothing"]
-        lines.append(f"Mean squared error of the images {error:.5f}, of leaving them as they are {alone:.5f}.")
+        lines.append(
+            f"Mean squared error of the images {error:.5f}, of leaving them as they are {alone:.5f}."
+        )
     elif "truth" in told:
         lines.append(f"The true counterfactuals are {told['truth']}.")
     return lines
@@ -60,9 +68,19 @@ def format_nodes(result: xr.Dataset) -> Sequence[str]:
     columns = node_columns(result)
     nodes, kinds = (list(map(str, result[name].values)) for name in ("node", "is"))
     first, second = (max(map(len, column)) for column in (nodes, kinds))
-    lines = [" ".join([" " * (first + second + 2), " moved", *(f"{name:>{max(7, len(name))}}" for name in columns)])]
+    lines = [
+        " ".join(
+            [
+                " " * (first + second + 2),
+                " moved",
+                *(f"{name:>{max(7, len(name))}}" for name in columns),
+            ]
+        )
+    ]
     for node, kind in zip(nodes, kinds, strict=True):
         cells = [f"{c.sel(node=node).item():{max(7, len(name))}.3f}" for name, c in columns.items()]
         moved = f"{result['moved'].sel(node=node).item():6.0%}"
-        lines.append(" ".join([f"{node:<{first}}  {kind:<{second}}", moved, *cells]).replace("nan", "  –"))
+        lines.append(
+            " ".join([f"{node:<{first}}  {kind:<{second}}", moved, *cells]).replace("nan", "  –")
+        )
     return lines

@@ -16,7 +16,13 @@ from ppl_disentangle.runs.folder import Run
 from ppl_disentangle.storage import atomic_path
 from ppl_disentangle.studies.study import Trial
 
-__all__ = ["analyse", "compare_models", "probability_best", "rank_correlation", "select_without_labels"]
+__all__ = [
+    "analyse",
+    "compare_models",
+    "probability_best",
+    "rank_correlation",
+    "select_without_labels",
+]
 
 RUNS = ("model", "setting", "seed")
 
@@ -44,7 +50,11 @@ def rank_correlation(study: xr.Dataset) -> xr.DataArray:
         if both.shape[1] > 2 and (np.ptp(both, axis=1) > 0).all():
             found[place] = spearmanr(*both).statistic
     metrics = study["metric"].values
-    return xr.DataArray(found, {"data": study["data"].values, "metric": metrics, "other": metrics}, name="correlation")
+    return xr.DataArray(
+        found,
+        {"data": study["data"].values, "metric": metrics, "other": metrics},
+        name="correlation",
+    )
 
 
 def compare_models(
@@ -77,7 +87,9 @@ def compare_models(
     import arviz
 
     if metric not in study["metric"].values:
-        raise KeyError(f"no metric named {metric!r}; the study has {study['metric'].values.tolist()}")
+        raise KeyError(
+            f"no metric named {metric!r}; the study has {study['metric'].values.tolist()}"
+        )
     scores = study["score"].sel(metric=metric)
     if best_setting:
         chosen = scores.mean(("data", "seed")).fillna(-np.inf).argmax("setting")
@@ -103,7 +115,10 @@ def compare_models(
     noise = random.standard_normal((draws, len(estimate))) @ np.linalg.cholesky(inverse).T
     means = (estimate + scale[:, None] * noise)[:, : len(present)]
     names = study["model"].values[present]
-    variables = {"mean": (("chain", "draw", "model"), means[None]), "scale": (("chain", "draw"), scale[None])}
+    variables = {
+        "mean": (("chain", "draw", "model"), means[None]),
+        "scale": (("chain", "draw"), scale[None]),
+    }
     coords = {"chain": [0], "draw": np.arange(draws), "model": names}
     return arviz.InferenceData(posterior=xr.Dataset(variables, coords, {"metric": metric}))
 
@@ -142,17 +157,29 @@ def select_without_labels(
 
     criteria: dict[str, Callable[..., Any]] = {"udr": udr, "centrality": model_centrality}
     choices = [*criteria, "labels", "random"]
-    models, sources = (list(dict.fromkeys(getattr(t, axis) for t in planned)) for axis in ("model", "data"))
+    models, sources = (
+        list(dict.fromkeys(getattr(t, axis) for t in planned)) for axis in ("model", "data")
+    )
     score = np.full((len(models), len(sources), len(choices)), np.nan)
     correlation = np.full((len(models), len(sources), len(criteria)), np.nan)
     runs = np.zeros((len(models), len(sources)), dtype=int)
     for place in np.ndindex(*runs.shape):
-        folders = [Path(root) / "trials" / t.key for t in planned if (t.model, t.data) == _at(models, sources, place)]
-        done = [Run.open(folder, progress=False) for folder in folders if (folder / "done.json").exists()]
+        folders = [
+            Path(root) / "trials" / t.key
+            for t in planned
+            if (t.model, t.data) == _at(models, sources, place)
+        ]
+        done = [
+            Run.open(folder, progress=False)
+            for folder in folders
+            if (folder / "done.json").exists()
+        ]
         runs[place] = len(done)
         if len(done) < 3:
             continue
-        known = np.array([float(run.read_tree()["metrics"]["estimate"].sel(metric=metric)) for run in done])
+        known = np.array(
+            [float(run.read_tree()["metrics"]["estimate"].sel(metric=metric)) for run in done]
+        )
         codes, kls = zip(*(_codes(run, num_data, seed) for run in done), strict=True)
         told = None if any(np.isnan(kl).any() for kl in kls) else kls
         for i, criterion in enumerate(criteria.values()):
@@ -162,7 +189,10 @@ def select_without_labels(
                 correlation[place][i] = spearmanr(judged, known).statistic
         score[place][len(criteria) :] = known.max(), known.mean()
     dims = ("model", "data")
-    variables = {"score": ((*dims, "choice"), score), "correlation": ((*dims, "criterion"), correlation)}
+    variables = {
+        "score": ((*dims, "choice"), score),
+        "correlation": ((*dims, "criterion"), correlation),
+    }
     coords = {"model": models, "data": sources, "choice": choices, "criterion": list(criteria)}
     return xr.Dataset(variables | {"runs": (dims, runs)}, coords, {"metric": metric})
 
@@ -187,8 +217,16 @@ def analyse(study: xr.Dataset, root: str | Path) -> list[str]:
         except ValueError:  # too few runs
             continue
         low, high = arviz.hdi(comparison, hdi_prob=0.94)["mean"].transpose("hdi", ...).values
-        columns = comparison.posterior["mean"].mean(("chain", "draw")).values, low, high, probability_best(comparison)
-        rows += [(metric, str(name), *map(float, row)) for name, *row in zip(*_named(comparison, columns), strict=True)]
+        columns = (
+            comparison.posterior["mean"].mean(("chain", "draw")).values,
+            low,
+            high,
+            probability_best(comparison),
+        )
+        rows += [
+            (metric, str(name), *map(float, row))
+            for name, *row in zip(*_named(comparison, columns), strict=True)
+        ]
     for name, figure in figures.items():
         with atomic_path(Path(root) / "figures" / f"{name}.png") as path:
             figure.savefig(path, format="png")
@@ -196,7 +234,10 @@ def analyse(study: xr.Dataset, root: str | Path) -> list[str]:
     with atomic_path(Path(root) / "comparison.csv") as path:
         path.write_text("\n".join(",".join(map(str, row)) for row in (head, *rows)) + "\n")
     width = max((len(str(row[1])) for row in rows), default=0)
-    return [f"{m:<22} {n:<{width}} {a:8.3f} [{b:.3f}, {c:.3f}]  best with {p:.2f}" for m, n, a, b, c, p in rows]
+    return [
+        f"{m:<22} {n:<{width}} {a:8.3f} [{b:.3f}, {c:.3f}]  best with {p:.2f}"
+        for m, n, a, b, c, p in rows
+    ]
 
 
 def _named(comparison: Any, columns: Sequence[Any]) -> list[Any]:

@@ -28,7 +28,14 @@ from ppl_disentangle.zoo import choose
 
 __all__ = ["Trial", "read_grid", "results", "study", "trials"]
 
-GRID = {"models": list, "data": list, "seeds": (int, list), "held_out": int, "training": dict, "evaluation": dict}
+GRID = {
+    "models": list,
+    "data": list,
+    "seeds": (int, list),
+    "held_out": int,
+    "training": dict,
+    "evaluation": dict,
+}
 MODEL = ("story", "name", "options", "sweep", "latent_dim", "network", "likelihood")
 TREE, TABLE = "study.nc", "study.csv"
 
@@ -101,9 +108,15 @@ def trials(grid: Mapping[str, Any]) -> list[Trial]:
         raise ValueError(f"expected models of different names, got {names}; give them a name each")
     rest = {"held_out": grid.get("held_out", 1000), "evaluation": dict(grid.get("evaluation", {}))}
     found = []
-    for seed, data, (name, model) in itertools.product(seeds, grid["data"], zip(names, grid["models"], strict=True)):
+    for seed, data, (name, model) in itertools.product(
+        seeds, grid["data"], zip(names, grid["models"], strict=True)
+    ):
         for setting, (value, swept) in enumerate(_settings(model)):
-            story = {"name": model["story"], "options": dict(model.get("options", {})) | swept, "seed": seed}
+            story = {
+                "name": model["story"],
+                "options": dict(model.get("options", {})) | swept,
+                "seed": seed,
+            }
             story |= {key: model.get(key) for key in ("latent_dim", "network")}
             story["likelihood"] = model.get("likelihood", "bernoulli")
             training = dict(grid.get("training", {})) | {"seed": seed}
@@ -118,10 +131,14 @@ def _settings(model: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     sweep = model.get("sweep", {})
     if len(sweep) > 1 or not all(isinstance(values, list) and values for values in sweep.values()):
         raise ValueError(f"expected a sweep of one option over a list of values, got {dict(sweep)}")
-    return [(f"{k}={json.dumps(v)}", {k: v}) for k, values in sweep.items() for v in values] or [("", {})]
+    return [(f"{k}={json.dumps(v)}", {k: v}) for k, values in sweep.items() for v in values] or [
+        ("", {})
+    ]
 
 
-def _check(what: str, given: Mapping[str, Any], kinds: Mapping[str, Any], *, required: Sequence[str]) -> None:
+def _check(
+    what: str, given: Mapping[str, Any], kinds: Mapping[str, Any], *, required: Sequence[str]
+) -> None:
     for key, value in given.items():
         choose(f"key of a {what}", key, list(kinds))
         if not isinstance(value, kinds[key]):
@@ -204,14 +221,21 @@ def study(
     grid = read_grid(grid) if isinstance(grid, str | Path) else grid
     planned, root = trials(grid), Path(folder).absolute()
     (root / "trials").mkdir(parents=True, exist_ok=True)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     count = workers or max(1, cores // 2)
     pool = _pool(executor, count, timeout, gpus)
     threads = max(1, cores // count) if executor == "local" else 1
     unfinished = [t for t in planned if not (root / "trials" / t.key / "done.json").exists()]
     failures: dict[str, str] = {}
     try:
-        with tqdm(total=len(planned), initial=len(planned) - len(unfinished), disable=not progress, unit="run") as bar:
+        with tqdm(
+            total=len(planned),
+            initial=len(planned) - len(unfinished),
+            disable=not progress,
+            unit="run",
+        ) as bar:
             for trial, error in _attempts(pool, unfinished, root, threads, retries):
                 if error:
                     failures[trial.key] = error
@@ -256,7 +280,9 @@ def _attempts(
                 yield trial, "" if error is None else f"failed: {error}"
 
 
-def results(planned: Sequence[Trial], root: str | Path, failures: Mapping[str, str] | None = None) -> xr.Dataset:
+def results(
+    planned: Sequence[Trial], root: str | Path, failures: Mapping[str, str] | None = None
+) -> xr.Dataset:
     """What the finished ones of some trials gave.
 
     Args:
@@ -271,7 +297,9 @@ def results(planned: Sequence[Trial], root: str | Path, failures: Mapping[str, s
         nothing.
     """
     dims = ("model", "setting", "data", "seed")
-    axes: dict[str, list[Any]] = {dim: list(dict.fromkeys(getattr(t, dim) for t in planned)) for dim in dims}
+    axes: dict[str, list[Any]] = {
+        dim: list(dict.fromkeys(getattr(t, dim) for t in planned)) for dim in dims
+    }
     axes["setting"].sort()
     shape = [len(axis) for axis in axes.values()]
     status, seconds = np.full(shape, "not planned", dtype=object), np.full(shape, np.nan)
@@ -292,15 +320,29 @@ def results(planned: Sequence[Trial], root: str | Path, failures: Mapping[str, s
 
 
 def _scores(
-    found: Mapping[tuple[int, ...], xr.Dataset], shape: Sequence[int], dims: Sequence[str], coords: dict[str, Any]
+    found: Mapping[tuple[int, ...], xr.Dataset],
+    shape: Sequence[int],
+    dims: Sequence[str],
+    coords: dict[str, Any],
 ) -> dict[str, Any]:
     """Scores of all trials in arrays; adds their metrics and baselines to ``coords``."""
-    metrics = list(dict.fromkeys(str(m) for scores in found.values() for m in scores["metric"].values))
+    metrics = list(
+        dict.fromkeys(str(m) for scores in found.values() for m in scores["metric"].values)
+    )
     if not metrics:
         return {}
-    names = {"estimate": "score", "standard_error": "standard_error", "chance": "chance", "ceiling": "ceiling"}
+    names = {
+        "estimate": "score",
+        "standard_error": "standard_error",
+        "chance": "chance",
+        "ceiling": "ceiling",
+    }
     arrays = {name: np.full((*shape, len(metrics)), np.nan) for name in names.values()}
-    baselines = list(dict.fromkeys(str(b) for s in found.values() if "baseline" in s for b in s["baseline"].values))
+    baselines = list(
+        dict.fromkeys(
+            str(b) for s in found.values() if "baseline" in s for b in s["baseline"].values
+        )
+    )
     others = np.full((*shape, len(metrics), len(baselines)), np.nan)
     for place, scores in found.items():
         aligned = scores.reindex(metric=metrics)
@@ -308,14 +350,20 @@ def _scores(
             if variable in aligned:
                 arrays[name][place] = aligned[variable].values
         if baselines and "baseline" in aligned:
-            others[place] = aligned["baseline_estimate"].reindex(baseline=baselines).transpose("metric", "baseline")
+            others[place] = (
+                aligned["baseline_estimate"]
+                .reindex(baseline=baselines)
+                .transpose("metric", "baseline")
+            )
     coords |= {"metric": metrics, "baseline": baselines}
     gathered: dict[str, Any] = {name: ((*dims, "metric"), array) for name, array in arrays.items()}
     return gathered | {"baseline_score": ((*dims, "metric", "baseline"), others)}
 
 
 def _write(gathered: xr.Dataset, root: Path) -> None:
-    writers: dict[str, Callable[[Path], Any]] = {TREE: lambda path: gathered.to_netcdf(path, engine="h5netcdf")}
+    writers: dict[str, Callable[[Path], Any]] = {
+        TREE: lambda path: gathered.to_netcdf(path, engine="h5netcdf")
+    }
     if "score" in gathered:
         rows = gathered[["score", "standard_error", "seconds", "status"]].to_dataframe()
         writers[TABLE] = rows[rows["status"] != "not planned"].to_csv
@@ -326,6 +374,8 @@ def _write(gathered: xr.Dataset, root: Path) -> None:
 
 def _summary(path: Path) -> str:
     scores = Run.open(path).read_tree()["metrics"].to_dataset()["estimate"]
-    first = [f"{metric} {scores.sel(metric=metric).item():.3f}" for metric in scores["metric"].values[:3]]
+    first = [
+        f"{metric} {scores.sel(metric=metric).item():.3f}" for metric in scores["metric"].values[:3]
+    ]
     seconds = json.loads((path / "environment.json").read_text())["seconds"]
     return ", ".join([*first, f"{seconds} s"])

@@ -51,9 +51,14 @@ class Workers(Executor):
             raise ValueError(f"expected at least one worker, got {count}")
         if timeout is not None and timeout <= 0:
             raise ValueError(f"expected a positive timeout, got {timeout}")
-        self._tasks: queue.SimpleQueue[tuple[Future[Any], tuple[Any, ...]] | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[tuple[Future[Any], tuple[Any, ...]] | None] = (
+            queue.SimpleQueue()
+        )
         self._closed, self._stopping = False, threading.Event()
-        self._threads = [threading.Thread(target=self._serve, args=(i, timeout), daemon=True) for i in range(count)]
+        self._threads = [
+            threading.Thread(target=self._serve, args=(i, timeout), daemon=True)
+            for i in range(count)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -125,7 +130,9 @@ class _Worker:
             succeeded, value = self.pipe.recv()
         except EOFError:
             self.process.join()
-            raise TaskError(f"the process of the task ended with {_in_words(self.process.exitcode)}") from None
+            raise TaskError(
+                f"the process of the task ended with {_in_words(self.process.exitcode)}"
+            ) from None
         if not succeeded:
             raise TaskError(value)
         return value
@@ -164,7 +171,9 @@ def _see_one_gpu(number: int) -> None:
 def _work(pipe: Connection, number: int) -> None:
     """What a process does: one call after the other. An interrupt ends a call, not the process."""
     _see_one_gpu(number)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell started this in the background
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # ignored where a shell started this in the background
     while True:
         try:
             call = pipe.recv()

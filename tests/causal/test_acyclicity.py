@@ -34,9 +34,14 @@ MEASURES = {
 REFERENCES = {
     "exponential": lambda squares: np.trace(expm(squares)) - len(squares),
     "polynomial": lambda squares: (
-        np.trace(np.linalg.matrix_power(np.eye(len(squares)) + squares / len(squares), len(squares))) - len(squares)
+        np.trace(
+            np.linalg.matrix_power(np.eye(len(squares)) + squares / len(squares), len(squares))
+        )
+        - len(squares)
     ),
-    "determinant": lambda squares: -np.log(np.linalg.eigvals(np.eye(len(squares)) - squares / 30.0)).sum().real,
+    "determinant": lambda squares: (
+        -np.log(np.linalg.eigvals(np.eye(len(squares)) - squares / 30.0)).sum().real
+    ),
 }
 
 
@@ -59,23 +64,31 @@ def test_a_measure_is_its_definition(name, dim):
 def test_the_exponential_weighs_closed_walks():
     squares = random_weights(4).square()
     walks = sum(
-        math.prod(squares[i, j].item() for i, j in zip(walk, (*walk[1:], walk[0]), strict=True)) / math.factorial(steps)
+        math.prod(squares[i, j].item() for i, j in zip(walk, (*walk[1:], walk[0]), strict=True))
+        / math.factorial(steps)
         for steps in range(1, 7)
         for walk in itertools.product(range(4), repeat=steps)
     )
-    rest = sum(torch.linalg.matrix_power(squares, k).trace().item() / math.factorial(k) for k in range(7, 60))
+    rest = sum(
+        torch.linalg.matrix_power(squares, k).trace().item() / math.factorial(k)
+        for k in range(7, 60)
+    )
     assert trace_exponential(random_weights(4)).item() == pytest.approx(walks + rest, rel=1e-12)
 
 
 def test_the_polynomial_weighs_closed_walks_of_up_to_d_steps():
     squares = random_weights(5).square() / 5
-    expected = sum(math.comb(5, k) * torch.linalg.matrix_power(squares, k).trace().item() for k in range(1, 6))
+    expected = sum(
+        math.comb(5, k) * torch.linalg.matrix_power(squares, k).trace().item() for k in range(1, 6)
+    )
     assert trace_polynomial(random_weights(5)).item() == pytest.approx(expected, rel=1e-12)
 
 
 GRADIENTS = {
     "exponential": lambda a: 2 * a * torch.linalg.matrix_exp(a * a).T,
-    "polynomial": lambda a: 2 * a * torch.linalg.matrix_power(torch.eye(len(a)) + a * a / len(a), len(a) - 1).T,
+    "polynomial": lambda a: (
+        2 * a * torch.linalg.matrix_power(torch.eye(len(a)) + a * a / len(a), len(a) - 1).T
+    ),
     "determinant": lambda a: 2 * a * torch.linalg.inv(30.0 * torch.eye(len(a)) - a * a).T,
 }
 
@@ -103,7 +116,9 @@ def test_it_is_zero_exactly_where_there_is_no_cycle(edges, name, size):
 @pytest.mark.parametrize("size", [1e-2, 1e-4, 1e-8])
 def test_traces_are_accurate_however_near_to_zero(measure, size):
     weights = torch.tensor([[0.0, size], [size, 0.0]])
-    expected = size**4 if measure is trace_exponential else size**4 / 2  # 2 cosh(s^2) - 2, (I + B/2)^2 - I
+    expected = (
+        size**4 if measure is trace_exponential else size**4 / 2
+    )  # 2 cosh(s^2) - 2, (I + B/2)^2 - I
     assert measure(weights).item() == pytest.approx(expected, rel=1e-4)
 
 
@@ -147,7 +162,26 @@ def test_weights_that_are_not_square_and_a_bad_bound_are_refused(name):
 
 def test_multiplier_and_penalty_follow_the_rule():
     lagrangian = AugmentedLagrangian(every=3, rho=0.5, growth=4.0, progress=0.25, maximum=20.0)
-    values = [2.0, 1.9, 1.8, 1.0, 0.5, 0.44, 0.4, 0.4, 0.2, 0.1, 0.01, 0.09, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]
+    values = [
+        2.0,
+        1.9,
+        1.8,
+        1.0,
+        0.5,
+        0.44,
+        0.4,
+        0.4,
+        0.2,
+        0.1,
+        0.01,
+        0.09,
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+        1.0,
+    ]
     alpha, rho, reached = 0.0, 0.5, math.inf
     for step, h in enumerate(values, 1):
         lagrangian.advance(torch.tensor(h), step=torch.tensor(float(step)))
@@ -168,7 +202,10 @@ def test_multiplier_and_penalty_follow_the_rule():
 def test_it_finds_the_minimum_under_a_constraint():
     # min (x - 2)^2 + (y - 1)^2 subject to x^2 = 0: at (0, 1)
     point = nn.Parameter(torch.tensor([1.0, 0.0]))
-    optimizer, lagrangian = torch.optim.Adam([point], lr=0.02), AugmentedLagrangian(every=50, maximum=1e4)
+    optimizer, lagrangian = (
+        torch.optim.Adam([point], lr=0.02),
+        AugmentedLagrangian(every=50, maximum=1e4),
+    )
     for step in range(1, 2001):
         h = point[0].square()
         loss = (point - torch.tensor([2.0, 1.0])).square().sum() + lagrangian.weight(h) * h
@@ -208,7 +245,9 @@ def adjacency_of(weights, names="abc", **edges):
 def test_without_edges_it_is_pyros_bound(setting, particles):
     pair, adjacency = Pair(**setting), LearnedAdjacency(list("abc"))
     expected = loss_and_gradients(TraceMeanField_ELBO(**particles), pair)
-    for value, reference in zip(loss_and_gradients(AcyclicELBO(adjacency, **particles), pair), expected, strict=True):
+    for value, reference in zip(
+        loss_and_gradients(AcyclicELBO(adjacency, **particles), pair), expected, strict=True
+    ):
         torch.testing.assert_close(value, reference, rtol=2e-5, atol=2e-3)
 
 
@@ -259,7 +298,9 @@ def test_the_price_of_cycles_rises_with_steps_and_is_kept_with_the_objective():
     h = trace_polynomial(adjacency.weights()).item()
     for _ in range(4):
         elbo.loss_and_grads(pair.model, pair.guide)
-    assert elbo.lagrangian.multiplier.item() == pytest.approx(h + 1 * h)  # rho is 1 until h has stalled once
+    assert elbo.lagrangian.multiplier.item() == pytest.approx(
+        h + 1 * h
+    )  # rho is 1 until h has stalled once
     assert elbo.lagrangian.rho.item() == 3.0
     other = AcyclicELBO(LearnedAdjacency(list("abc")))
     other.load_state_dict(elbo.state_dict())
@@ -270,7 +311,9 @@ def test_the_price_of_cycles_rises_with_steps_and_is_kept_with_the_objective():
 
 
 def test_forbidden_edges_and_those_against_required_ones_have_no_weight_and_no_gradient():
-    adjacency = LearnedAdjacency(list("abc"), required=[("a", "b")], forbidden=[("c", "a")], width=4)
+    adjacency = LearnedAdjacency(
+        list("abc"), required=[("a", "b")], forbidden=[("c", "a")], width=4
+    )
     expected = torch.tensor([[0.0, 1, 1], [0, 0, 1], [0, 1, 0]])
     assert torch.equal(adjacency.allowed, expected)
     assert set(adjacency.candidates) == {("a", "b"), ("a", "c"), ("b", "c"), ("c", "b")}
@@ -306,7 +349,9 @@ def test_a_learned_graph_has_the_edges_above_the_threshold_and_those_required():
 
 def test_a_cycle_raises_the_threshold_to_where_it_breaks():
     weights = torch.tensor([[0.0, 0.9, 0.0], [0.0, 0.0, 0.8], [0.5, 0.0, 0.0]])
-    with pytest.warns(UserWarning, match="the edges above 0.3 have a cycle: the threshold was raised to 0.5"):
+    with pytest.warns(
+        UserWarning, match="the edges above 0.3 have a cycle: the threshold was raised to 0.5"
+    ):
         dag = learned_dag(adjacency_of(weights))
     assert set(dag.edges) == {("a", "b"), ("b", "c")}
     assert dag.graph["threshold"] == pytest.approx(0.5)
@@ -335,7 +380,11 @@ def test_a_learned_graph_becomes_a_program_of_its_nodes():
 
 BAD = {
     "a node twice": (lambda: LearnedAdjacency(["a", "a"]), ValueError, "'a' is named twice"),
-    "an edge of no node": (lambda: LearnedAdjacency(["a"], required=[("a", "b")]), ValueError, "'b'"),
+    "an edge of no node": (
+        lambda: LearnedAdjacency(["a"], required=[("a", "b")]),
+        ValueError,
+        "'b'",
+    ),
     "a forbidden edge of no node": (
         lambda: LearnedAdjacency(["a"], forbidden=[("a", "b")]),
         ValueError,
@@ -352,7 +401,9 @@ BAD = {
         "the edge a -> b is both required and forbidden",
     ),
     "restricted to what was forbidden": (
-        lambda: LearnedAdjacency(["a", "b"], forbidden=[("a", "b")]).restrict(nx.DiGraph([("a", "b")])),
+        lambda: LearnedAdjacency(["a", "b"], forbidden=[("a", "b")]).restrict(
+            nx.DiGraph([("a", "b")])
+        ),
         ValueError,
         "the edge a -> b was forbidden",
     ),
@@ -361,8 +412,16 @@ BAD = {
         ValueError,
         "the graph has a cycle",
     ),
-    "nothing learned": (lambda: learned_dag(nn.Linear(2, 2)), TypeError, "LearnedAdjacency as its adjacency, got Lin"),
-    "a negative threshold": (lambda: learned_dag(LearnedAdjacency(["a"]), -1.0), ValueError, "threshold >= 0, got -1"),
+    "nothing learned": (
+        lambda: learned_dag(nn.Linear(2, 2)),
+        TypeError,
+        "LearnedAdjacency as its adjacency, got Lin",
+    ),
+    "a negative threshold": (
+        lambda: learned_dag(LearnedAdjacency(["a"]), -1.0),
+        ValueError,
+        "threshold >= 0, got -1",
+    ),
     "weights that are not finite": (
         lambda: learned_dag(adjacency_of(torch.tensor([[0.0, math.nan], [0.0, 0.0]]), names="ab")),
         ValueError,

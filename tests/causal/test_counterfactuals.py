@@ -99,8 +99,12 @@ class LinearStory(GenerativeStory):
         mean, drawn = (x - self.offset) @ self.gain.T, []
         with self.data_plate(x):
             for i, name in enumerate(self.latents):
-                row = self.covariance[i, :i] @ torch.linalg.pinv(self.covariance[:i, :i], hermitian=True)
-                loc = mean[..., i] + sum(row[j] * (drawn[j][..., 0] - mean[..., j]) for j in range(i))
+                row = self.covariance[i, :i] @ torch.linalg.pinv(
+                    self.covariance[:i, :i], hermitian=True
+                )
+                loc = mean[..., i] + sum(
+                    row[j] * (drawn[j][..., 0] - mean[..., j]) for j in range(i)
+                )
                 variance = self.covariance[i, i] - row @ self.covariance[:i, i]
                 scale = variance.clamp(min=1e-20).sqrt()
                 drawn.append(pyro.sample(name, dist.Normal(loc[..., None], scale).to_event(1)))
@@ -121,14 +125,22 @@ def case(request):
 
 # chain: v0 -> v1 -> v2    confounded: v0 -> v1 -> v2, v0 -> v2    diamond: v0 -> v1 -> v3, v0 -> v2 -> v3
 def test_the_counterfactual_mean_of_a_linear_story_is_the_closed_form(case):
-    x, (node, value) = torch.tensor([list(case["evidence"].values())], dtype=torch.float64), case["do"]
+    x, (node, value) = (
+        torch.tensor([list(case["evidence"].values())], dtype=torch.float64),
+        case["do"],
+    )
     result = counterfactual(LinearStory(case), x, {f"v{node}": value}, num_samples=None)
     np.testing.assert_allclose(nodes_of(result, case)[0, 0, 0], case["mean"], atol=1e-12)
 
 
 def test_counterfactual_draws_of_a_linear_story_have_the_closed_forms_covariance(case):
-    x, (node, value) = torch.tensor([list(case["evidence"].values())], dtype=torch.float64), case["do"]
-    draws = nodes_of(counterfactual(LinearStory(case), x, {f"v{node}": value}, num_samples=20_000), case)[0, :, 0]
+    x, (node, value) = (
+        torch.tensor([list(case["evidence"].values())], dtype=torch.float64),
+        case["do"],
+    )
+    draws = nodes_of(
+        counterfactual(LinearStory(case), x, {f"v{node}": value}, num_samples=20_000), case
+    )[0, :, 0]
     np.testing.assert_allclose(draws.mean(0), case["mean"], atol=0.03)
     np.testing.assert_allclose(np.cov(draws.T, ddof=0), case["cov"], atol=0.04)
 
@@ -137,8 +149,12 @@ def test_with_all_nodes_known_the_counterfactual_is_the_point_of_the_closed_form
     story, (node, value) = LinearStory(case), case["do"]
     x = torch.zeros(1, len(case["evidence"]), dtype=torch.float64)
     evidence = {f"v{i}": torch.tensor([v], dtype=torch.float64) for i, v in enumerate(case["all"])}
-    values = nodes_of(counterfactual(story, x, {f"v{node}": value}, num_samples=3, evidence=evidence), case)
-    np.testing.assert_allclose(values, np.broadcast_to(case["all_changed"], values.shape), atol=1e-12)
+    values = nodes_of(
+        counterfactual(story, x, {f"v{node}": value}, num_samples=3, evidence=evidence), case
+    )
+    np.testing.assert_allclose(
+        values, np.broadcast_to(case["all_changed"], values.shape), atol=1e-12
+    )
 
 
 NODES, FEATURES, BATCH = ("angle", "light", "length", "position"), 6, 5
@@ -149,8 +165,12 @@ def network():
 
 
 def structural(decoder=None):
-    prior = StructuralPrior("angle, light -> length, position", {"length": LocationScale}, dims={"position": 2})
-    return CausalVAE(prior, Gaussian(nn.Linear(FEATURES, 10)), decoder or GaussianLearnedScale(network()))
+    prior = StructuralPrior(
+        "angle, light -> length, position", {"length": LocationScale}, dims={"position": 2}
+    )
+    return CausalVAE(
+        prior, Gaussian(nn.Linear(FEATURES, 10)), decoder or GaussianLearnedScale(network())
+    )
 
 
 @pytest.fixture
@@ -167,7 +187,9 @@ def x():
 def tensors(result, world):
     """Nodes of one world as the story has them, ``(draw, data, dim)``."""
     values = {name: torch.tensor(result[name].values[world]) for name in NODES}
-    return {name: value if name == "position" else value[..., None] for name, value in values.items()}
+    return {
+        name: value if name == "position" else value[..., None] for name, value in values.items()
+    }
 
 
 # angle   light
@@ -184,9 +206,13 @@ def test_the_factual_world_returns_the_data_bit_by_bit(story, x):
 def test_setting_a_node_to_its_own_value_changes_nothing_bit_by_bit(story, x):
     factual = counterfactual(story, x, {})
     own = torch.tensor(factual["light"].values[0])[..., None]
-    unchanged = counterfactual(story, x, [{"light": lambda natural: own}, {"angle": shift(0.0), "light": shift(0.0)}])
+    unchanged = counterfactual(
+        story, x, [{"light": lambda natural: own}, {"angle": shift(0.0), "light": shift(0.0)}]
+    )
     for name in (*NODES, "x"):
-        assert np.array_equal(unchanged[name].values, np.broadcast_to(factual[name].values, unchanged[name].shape))
+        assert np.array_equal(
+            unchanged[name].values, np.broadcast_to(factual[name].values, unchanged[name].shape)
+        )
 
 
 def test_what_does_not_descend_from_the_nodes_set_stays_bit_by_bit(story, x):
@@ -205,7 +231,9 @@ def test_it_is_pyro_do_on_the_model_with_the_noise_of_the_guide(story, x):
     values = {"light": torch.tensor([1.5]), "length": torch.tensor([-0.5])}
     trace = poutine.trace(pyro.do(conditioned, data=values)).get_trace(batch_size=BATCH)
     assert torch.equal(tensors(result, 0)["position"], site_values(trace)["position"])
-    np.testing.assert_allclose(result["x"].values[0], trace.nodes["x"]["fn"].mean.detach(), atol=1e-6)
+    np.testing.assert_allclose(
+        result["x"].values[0], trace.nodes["x"]["fn"].mean.detach(), atol=1e-6
+    )
 
 
 def test_draws_of_the_nodes_come_from_the_guide(story, x):
@@ -264,7 +292,9 @@ def test_there_and_back_again_is_the_unit(story, x):
     there = counterfactual(story, x, {"light": 2.0, "length": 0.5}, num_samples=1)
     known = {name: value[0] for name, value in tensors(there, 0).items()}
     home = {name: tensors(factual, 0)[name][0] for name in ("light", "length")}
-    back = counterfactual(story, torch.tensor(there["x"].values[0, 0]), home, num_samples=1, evidence=known)
+    back = counterfactual(
+        story, torch.tensor(there["x"].values[0, 0]), home, num_samples=1, evidence=known
+    )
     for name in (*NODES, "x"):
         np.testing.assert_allclose(back[name].values, factual[name].values, atol=1e-5)
     assert np.abs(there["x"].values - factual["x"].values).max() > 0.1
@@ -275,12 +305,18 @@ def test_evidence_takes_the_place_of_the_guides_draws_where_it_is_known(story, x
     light = torch.tensor([0.1, float("nan"), 0.3, 0.4, 0.5])
     result = counterfactual(story, x, {}, evidence={"light": light})
     known = ~light.isnan().numpy()
-    np.testing.assert_allclose(result["light"].values[0][:, known], np.broadcast_to(light[known], (20, 4)), atol=1e-6)
-    np.testing.assert_allclose(result["light"].values[0][:, ~known], plain["light"].values[0][:, ~known], atol=1e-6)
+    np.testing.assert_allclose(
+        result["light"].values[0][:, known], np.broadcast_to(light[known], (20, 4)), atol=1e-6
+    )
+    np.testing.assert_allclose(
+        result["light"].values[0][:, ~known], plain["light"].values[0][:, ~known], atol=1e-6
+    )
     for name in ("angle", "length", "position"):
         np.testing.assert_allclose(result[name].values, plain[name].values, atol=1e-6)
     assert np.array_equal(result["angle_noise"].values, plain["angle_noise"].values)
-    assert not np.isclose(result["length_noise"].values[..., known], plain["length_noise"].values[..., known]).any()
+    assert not np.isclose(
+        result["length_noise"].values[..., known], plain["length_noise"].values[..., known]
+    ).any()
     assert result.attrs["evidence"] == "light"
 
 
@@ -292,7 +328,9 @@ def test_evidence_changes_what_would_have_been(story, x):
     factual, changed = tensors(result, 0), tensors(result, 1)
     above = torch.cat([factual["angle"], light[:, None].expand(20, BATCH, 1)], -1)
     noise = prior.mechanisms["length"].abduct(factual["length"], above)
-    expected = prior.mechanisms["length"](noise, torch.cat([factual["angle"], torch.full_like(above[..., :1], 2)], -1))
+    expected = prior.mechanisms["length"](
+        noise, torch.cat([factual["angle"], torch.full_like(above[..., :1], 2)], -1)
+    )
     torch.testing.assert_close(changed["length"], expected.detach(), rtol=0, atol=1e-5)
 
 
@@ -328,18 +366,24 @@ def test_latents_that_are_sampled_given_others_follow_with_their_own_noise():
 
 
 def test_a_latent_without_noise_of_its_own_has_no_counterfactual():
-    with pytest.raises(ValueError, match="latent 'shape' has no counterfactual: .* VonMises .* give it noise"):
+    with pytest.raises(
+        ValueError, match="latent 'shape' has no counterfactual: .* VonMises .* give it noise"
+    ):
         counterfactual(Hierarchical(dist.VonMises), torch.zeros(2), [{"cause": 2.0}])
 
 
 def test_evidence_of_a_latent_is_its_value():
-    result = counterfactual(Hierarchical(), torch.zeros(2), {}, evidence={"cause": torch.tensor([1.0, 2.0])})
+    result = counterfactual(
+        Hierarchical(), torch.zeros(2), {}, evidence={"cause": torch.tensor([1.0, 2.0])}
+    )
     assert (result["cause"].values[0] == [1.0, 2.0]).all()
 
 
 def test_coordinates_of_an_isotropic_story_are_set_and_the_others_stay(x):
     torch.manual_seed(0)
-    story = BetaVAE(Gaussian(nn.Linear(FEATURES, 8)), GaussianLearnedScale(nn.Linear(4, FEATURES)), 4)
+    story = BetaVAE(
+        Gaussian(nn.Linear(FEATURES, 8)), GaussianLearnedScale(nn.Linear(4, FEATURES)), 4
+    )
     result = counterfactual(story, x, [{}, {"z[2]": 1.0}], num_samples=3)
     assert result["z"].dims == ("world", "draw", "data", "z_coordinate")
     factual, changed = result["z"].values
@@ -348,7 +392,9 @@ def test_coordinates_of_an_isotropic_story_are_set_and_the_others_stay(x):
 
 
 def test_values_may_differ_by_unit(story, x):
-    result = counterfactual(story, x, {"light": torch.arange(float(BATCH)), "position": torch.randn(BATCH, 2)})
+    result = counterfactual(
+        story, x, {"light": torch.arange(float(BATCH)), "position": torch.randn(BATCH, 2)}
+    )
     assert (result["light"].values == np.arange(BATCH)).all()
 
 
@@ -424,7 +470,9 @@ class Conditioned(GenerativeStory):
     def model(self, x=None, *, batch_size=1, context=None):
         with self.data_plate(x, batch_size):
             z = pyro.sample("z", dist.Normal(0.0, 1.0))
-            return pyro.sample("x", dist.Normal(z + (0.0 if context is None else context), 1.0), obs=x)
+            return pyro.sample(
+                "x", dist.Normal(z + (0.0 if context is None else context), 1.0), obs=x
+            )
 
     def guide(self, x, *, context):
         with self.data_plate(x):
@@ -441,12 +489,26 @@ def test_conditions_reach_guide_and_model():
 def test_the_result_is_labelled_and_survives_a_file(story, tmp_path):
     story.decoder.net.append(nn.Unflatten(-1, (1, 2, 3)))
     story.encoder.net = nn.Sequential(nn.Flatten(), story.encoder.net)
-    result = counterfactual(story, torch.rand(BATCH, 1, 2, 3), [{}, {"light": 1.0}], num_samples=2, seed=3)
-    assert dict(result["x"].sizes) == {"world": 2, "draw": 2, "data": BATCH, "channel": 1, "row": 2, "column": 3}
+    result = counterfactual(
+        story, torch.rand(BATCH, 1, 2, 3), [{}, {"light": 1.0}], num_samples=2, seed=3
+    )
+    assert dict(result["x"].sizes) == {
+        "world": 2,
+        "draw": 2,
+        "data": BATCH,
+        "channel": 1,
+        "row": 2,
+        "column": 3,
+    }
     assert result["light"].dims == ("world", "draw", "data")
     assert result["position_coordinate"].values.tolist() == ["position[0]", "position[1]"]
     assert result["world"].values.tolist() == ["factual", "light = 1"]
-    expected = {"rung": "counterfactual", "story": "CausalVAE", "actions": "factual; light = 1", "seed": 3}
+    expected = {
+        "rung": "counterfactual",
+        "story": "CausalVAE",
+        "actions": "factual; light = 1",
+        "seed": 3,
+    }
     assert result.attrs.items() >= expected.items()
     result.to_netcdf(tmp_path / "result.nc", engine="h5netcdf")
     xr.testing.assert_identical(xr.load_dataset(tmp_path / "result.nc", engine="h5netcdf"), result)
@@ -461,7 +523,9 @@ def test_only_the_worlds_that_were_asked_for_come_back(story, x):
 
 def test_a_seed_fixes_the_draws_and_nothing_else_is_touched(story, x):
     state = torch.get_rng_state()
-    first, again, other = (counterfactual(story, x, {"light": 1.0}, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (
+        counterfactual(story, x, {"light": 1.0}, seed=seed) for seed in (0, 0, 1)
+    )
     xr.testing.assert_identical(first, again)
     assert not np.isclose(first["angle"], other["angle"]).all()
     assert torch.equal(state, torch.get_rng_state())
@@ -481,7 +545,11 @@ BAD = {
         ValueError,
         r"evidence of 'light': expected shape \(5, 1\), got \(3,\)",
     ),
-    "a condition that nobody takes": ({"colour": torch.zeros(5)}, TypeError, "CausalVAE takes no 'colour'"),
+    "a condition that nobody takes": (
+        {"colour": torch.zeros(5)},
+        TypeError,
+        "CausalVAE takes no 'colour'",
+    ),
     "no such noise": ({"noise": "abducted"}, ValueError, "'abduct' or 'mean', got 'abducted'"),
     "evidence of units under interventions": (
         {"evidence": {"light": torch.zeros(5)}, "interventions": torch.full((5, 5), float("nan"))},

@@ -49,7 +49,9 @@ def test_values_take_the_latents_shape_and_dtype(story, value):
 
 @pytest.mark.parametrize("name", ["z[1]", "size"])
 def test_one_coordinate_is_set_and_the_others_keep_their_draws(story, name):
-    trace = poutine.trace(do(story, {name: torch.tensor([1.0, 2.0, 3.0])}).model).get_trace(batch_size=3)
+    trace = poutine.trace(do(story, {name: torch.tensor([1.0, 2.0, 3.0])}).model).get_trace(
+        batch_size=3
+    )
     natural, z = trace.nodes["z_natural"]["value"], trace.nodes["z"]["value"]
     assert z[:, 1].tolist() == [1.0, 2.0, 3.0]
     assert torch.equal(z[:, [0, 2, 3]], natural[:, [0, 2, 3]])
@@ -69,7 +71,9 @@ def test_every_coordinate_set_alone_is_the_latent_set_as_a_whole(story):
     pyro.set_rng_seed(1)
     whole = do(story, {"z": value}).model(batch_size=3)
     pyro.set_rng_seed(1)
-    assert torch.equal(whole, do(story, {f"z[{i}]": v for i, v in enumerate(value)}).model(batch_size=3))
+    assert torch.equal(
+        whole, do(story, {f"z[{i}]": v for i, v in enumerate(value)}).model(batch_size=3)
+    )
 
 
 def test_interventions_on_other_coordinates_compose(story):
@@ -82,7 +86,9 @@ def test_interventions_on_other_coordinates_compose(story):
 def test_the_factual_value_changes_nothing(story):
     x = torch.rand(5, 6)
     means = torch.tensor(encode(story, x)["mean"].values)
-    torch.testing.assert_close(reconstruct(do(story, {"z[2]": means[:, 2]}), x), reconstruct(story, x))
+    torch.testing.assert_close(
+        reconstruct(do(story, {"z[2]": means[:, 2]}), x), reconstruct(story, x)
+    )
 
 
 def test_the_intervened_pair_is_a_pair_for_any_elbo(story):
@@ -104,18 +110,38 @@ def test_do_uses_no_random_numbers_and_leaves_the_story_alone(story):
 
 
 BAD = {
-    "an unknown name": ({"zz": 1.0}, KeyError, "no latent named 'zz'; the story has .*; did you mean 'z'"),
+    "an unknown name": (
+        {"zz": 1.0},
+        KeyError,
+        "no latent named 'zz'; the story has .*; did you mean 'z'",
+    ),
     "no close name": (
         {"shape": 1.0},
         KeyError,
         r"no latent named 'shape'; the story has \['z', 'hue', 'size', 'x', 'y'\]",
     ),
-    "a coordinate too far": ({"z[4]": 1.0}, KeyError, r"no coordinate 'z\[4\]': latent 'z' has 4 coordinates"),
+    "a coordinate too far": (
+        {"z[4]": 1.0},
+        KeyError,
+        r"no coordinate 'z\[4\]': latent 'z' has 4 coordinates",
+    ),
     "not a number": ({"z": float("nan")}, ValueError, r"do\('z'\): the value is not finite"),
-    "a dimension too many": ({"z": torch.zeros(5, 1, 4)}, ValueError, r"broadcasts to .*, got shape \(5, 1, 4\)"),
-    "a wrong shape": ({"z": torch.zeros(3)}, ValueError, r"do\('z'\): .* broadcasts to .*, got shape \(3,\)"),
+    "a dimension too many": (
+        {"z": torch.zeros(5, 1, 4)},
+        ValueError,
+        r"broadcasts to .*, got shape \(5, 1, 4\)",
+    ),
+    "a wrong shape": (
+        {"z": torch.zeros(3)},
+        ValueError,
+        r"do\('z'\): .* broadcasts to .*, got shape \(3,\)",
+    ),
     "set twice": ({"z[1]": 1.0, "size": 2.0}, ValueError, "coordinate 1 of 'z' is set twice"),
-    "whole and part": ({"z": 1.0, "z[1]": 2.0}, ValueError, "'z' is set as a whole and in a coordinate"),
+    "whole and part": (
+        {"z": 1.0, "z[1]": 2.0},
+        ValueError,
+        "'z' is set as a whole and in a coordinate",
+    ),
     "no number at all": (
         {"z": "high"},
         TypeError,
@@ -131,9 +157,13 @@ def test_bad_interventions_say_what_is_wrong(story, values, error, message):
 
 
 def test_a_batch_that_does_not_fit_is_told_at_the_call(story):
-    with pytest.raises(ValueError, match=r"do\('z'\): expected a value that broadcasts to \(3, 4\), got \(5, 4\)"):
+    with pytest.raises(
+        ValueError, match=r"do\('z'\): expected a value that broadcasts to \(3, 4\), got \(5, 4\)"
+    ):
         do(story, {"z": torch.zeros(5, 4)}).model(batch_size=3)
-    with pytest.raises(ValueError, match=r"do\('z\[1\]'\): expected a value that broadcasts to \(3,\), got \(5,\)"):
+    with pytest.raises(
+        ValueError, match=r"do\('z\[1\]'\): expected a value that broadcasts to \(3,\), got \(5,\)"
+    ):
         do(story, {"z[1]": torch.zeros(5)}).model(batch_size=3)
 
 
@@ -189,7 +219,12 @@ ACTIONS = {
 def test_a_function_reads_the_natural_value(story, action, expected):
     trace = poutine.trace(do(story, {"z[2]": action}).model).get_trace(batch_size=3)
     natural, z = trace.nodes["z_natural"]["value"][:, 2], trace.nodes["z"]["value"][:, 2]
-    assert torch.equal(z, expected(natural) if action is not ACTIONS["a function to a number"][0] else 2 + 0 * natural)
+    assert torch.equal(
+        z,
+        expected(natural)
+        if action is not ACTIONS["a function to a number"][0]
+        else 2 + 0 * natural,
+    )
 
 
 @pytest.fixture
@@ -205,12 +240,16 @@ def test_a_node_of_one_coordinate_takes_one_number_for_each_datum(causal, value)
     values = site_values(poutine.trace(do(causal, {"light": value}).model).get_trace(batch_size=3))
     assert values["light"].tolist() == [[0.0], [1.0], [2.0]]
     above = torch.arange(3.0)[:, None]
-    torch.testing.assert_close(values["shadow"], causal.prior.mechanisms["shadow"](values["shadow_noise"], above))
+    torch.testing.assert_close(
+        values["shadow"], causal.prior.mechanisms["shadow"](values["shadow_noise"], above)
+    )
 
 
 def test_an_intervention_on_an_intervened_node_is_refused_rather_than_ignored(causal):
     for already_set in (1.0, shift(1.0)):
-        with pytest.raises(ValueError, match=r"do\('shadow'\): an intervention on this story has set it already"):
+        with pytest.raises(
+            ValueError, match=r"do\('shadow'\): an intervention on this story has set it already"
+        ):
             do(do(do(causal, {"shadow": already_set}), {"light": 1.0}), {"shadow": 2.0})
     nested = do(do(causal, {"shadow": torch.arange(3.0)}), {"light": 1.0})
     values = site_values(poutine.trace(nested.model).get_trace(batch_size=3))

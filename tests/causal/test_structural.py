@@ -62,7 +62,14 @@ SCMS = {
 @pytest.fixture(params=SCMS.values(), ids=list(SCMS))
 def scm(request):
     weights, offsets, scales, actions, evidence, expected = request.param
-    return np.array(weights, float), np.array(offsets), np.array(scales), actions, evidence, np.array(expected)
+    return (
+        np.array(weights, float),
+        np.array(offsets),
+        np.array(scales),
+        actions,
+        evidence,
+        np.array(expected),
+    )
 
 
 def law_of(weights, offsets, scales, actions):
@@ -104,8 +111,13 @@ def test_linear_models_have_the_closed_form_laws_of_all_three_rungs(scm):
     close(law("observational", *model, None, None), law_of(*model, {})[:2])
     close(law("do", *model, actions, None), law_of(*model, actions)[:2])
     close(law("abduction", *model, None, evidence), noise_given(*model, evidence))
-    close(law("counterfactual", *model, actions, evidence), counterfactual_law(*model, actions, evidence))
-    np.testing.assert_allclose(law("counterfactual", *model, actions, evidence)[0], expected, atol=1e-12)
+    close(
+        law("counterfactual", *model, actions, evidence),
+        counterfactual_law(*model, actions, evidence),
+    )
+    np.testing.assert_allclose(
+        law("counterfactual", *model, actions, evidence)[0], expected, atol=1e-12
+    )
 
 
 def test_a_program_with_its_noise_known_goes_the_way_of_the_mechanisms(scm):
@@ -182,7 +194,9 @@ def within_sampling_error(draws, mean, covariance):
 def test_draws_under_an_intervention_follow_the_closed_form(scm, way):
     *model, actions, _, _ = scm
     prior, size = linear_scm(*model), 20_000
-    values = way(prior, {f"x{i}": torch.full((size, 1), v, **DOUBLE) for i, v in actions.items()}, size)
+    values = way(
+        prior, {f"x{i}": torch.full((size, 1), v, **DOUBLE) for i, v in actions.items()}, size
+    )
     mean, covariance, _ = law_of(*model, actions)
     within_sampling_error(table(prior, values, size).numpy(), mean, covariance)
 
@@ -202,8 +216,12 @@ def test_draws_of_counterfactuals_follow_the_closed_form(scm, way):
     draws = np.random.default_rng(0).multivariate_normal(mean, covariance, size) / model[2]
     noise = {f"x{i}{NOISE}": torch.as_tensor(draws[:, [i]]) for i in range(len(mean))}
     with poutine.condition(data=noise):
-        values = way(prior, {f"x{i}": torch.full((size, 1), v, **DOUBLE) for i, v in actions.items()}, size)
-    within_sampling_error(table(prior, values, size).numpy(), *counterfactual_law(*model, actions, evidence))
+        values = way(
+            prior, {f"x{i}": torch.full((size, 1), v, **DOUBLE) for i, v in actions.items()}, size
+        )
+    within_sampling_error(
+        table(prior, values, size).numpy(), *counterfactual_law(*model, actions, evidence)
+    )
 
 
 # Every kind of mechanism, in the graph
@@ -242,7 +260,9 @@ def mixed():
     )
 
 
-PRIORS = {name: lambda kind=kind: diamond(kind, dims={"c": 2}) for name, kind in KINDS.items()} | {"mixed": mixed}
+PRIORS = {name: lambda kind=kind: diamond(kind, dims={"c": 2}) for name, kind in KINDS.items()} | {
+    "mixed": mixed
+}
 
 
 @pytest.fixture(params=PRIORS.values(), ids=list(PRIORS))
@@ -286,7 +306,9 @@ def test_doing_nothing_returns_the_factual_world_bit_by_bit(prior, way):
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=list(WAYS))
-def test_an_intervention_reaches_descendants_and_leaves_the_others_as_they_are_bit_by_bit(prior, way):
+def test_an_intervention_reaches_descendants_and_leaves_the_others_as_they_are_bit_by_bit(
+    prior, way
+):
     values, noise = drawn(prior)
     other = under(way, prior, noise, {"c": values["c"] + 1})
     assert torch.equal(other["c"], values["c"] + 1)
@@ -323,7 +345,9 @@ def test_chirhos_worlds_share_our_noise(prior):
         interventional.do(actions={"c": torch.zeros(500, 2)}),
     ):
         both = prior()
-        factual, other = (indexed.gather(both["d"], indexed.IndexSet(c={k}), event_dim=1) for k in (0, 1))
+        factual, other = (
+            indexed.gather(both["d"], indexed.IndexSet(c={k}), event_dim=1) for k in (0, 1)
+        )
     torch.testing.assert_close(factual.reshape(500, 1), values["d"])
     expected = under(by_pyro, prior, noise, {"c": torch.zeros(500, 2)})["d"]
     torch.testing.assert_close(other.reshape(500, 1), expected)
@@ -349,7 +373,9 @@ def discrete(prior):
     return [n for n, m in prior.mechanisms.items() if isinstance(m, Categorical)]
 
 
-@pytest.mark.parametrize("value", [2, 2.0, torch.tensor(2.0), torch.tensor([2]), torch.full((5, 1), 2.0)])
+@pytest.mark.parametrize(
+    "value", [2, 2.0, torch.tensor(2.0), torch.tensor([2]), torch.full((5, 1), 2.0)]
+)
 def test_pyros_do_takes_bare_numbers_in_any_precision(value):
     for prior in (diamond(LinearGaussian), diamond(LinearGaussian).double()):
         values, noise = drawn(prior, 5)
@@ -382,7 +408,9 @@ def test_the_likelihood_of_observed_nodes_is_exact(scm):
     observed = {f"x{i}": data[:, [i]] for i in range(len(mean))}
     with pyro.plate("data", 6):
         trace = poutine.trace(prior).get_trace(observed=observed)
-    expected = dist.MultivariateNormal(torch.as_tensor(mean), torch.as_tensor(covariance)).log_prob(data)
+    expected = dist.MultivariateNormal(torch.as_tensor(mean), torch.as_tensor(covariance)).log_prob(
+        data
+    )
     torch.testing.assert_close(trace.log_prob_sum(), expected.sum())
     assert not sampled_sites(trace)
 
@@ -445,7 +473,8 @@ def test_the_divergence_of_the_noise_is_that_of_the_nodes_point_by_point(kind):
 def test_the_nodes_of_a_guide_follow_their_posteriors(kind):
     prior, size = PRIORS[kind](), 4000
     posteriors = {
-        n: dist.Normal(torch.arange(d) - 0.5, 0.5 + torch.arange(d)).to_event(1) for n, d in prior.dims.items()
+        n: dist.Normal(torch.arange(d) - 0.5, 0.5 + torch.arange(d)).to_event(1)
+        for n, d in prior.dims.items()
     }
     with torch.no_grad(), pyro.plate("data", size):
         values = prior.pull_back(posteriors)
@@ -471,11 +500,16 @@ def test_the_divergence_of_a_linear_model_is_in_closed_form(scm):
     loss = TraceMeanField_ELBO(num_particles=2000, vectorize_particles=True, max_plate_nesting=1)
     found = loss.loss(lambda: pair(prior), guide) / 8
     q_mean, q_scale = (
-        torch.cat([getattr(posteriors[n], k) for n in sorted(posteriors)], -1) for k in ("mean", "stddev")
+        torch.cat([getattr(posteriors[n], k) for n in sorted(posteriors)], -1)
+        for k in ("mean", "stddev")
     )
     mean, covariance, _ = (torch.as_tensor(a) for a in law_of(*model, {}))
     posterior = dist.MultivariateNormal(q_mean, scale_tril=torch.diag_embed(q_scale))
-    expected = torch.distributions.kl_divergence(posterior, dist.MultivariateNormal(mean, covariance)).mean().item()
+    expected = (
+        torch.distributions.kl_divergence(posterior, dist.MultivariateNormal(mean, covariance))
+        .mean()
+        .item()
+    )
     assert found == pytest.approx(expected, rel=0.05)
 
 
@@ -489,7 +523,9 @@ def some_interventions(prior, size):
     for node, rows in (("a", slice(0, 4)), ("b", slice(2, 6)), ("d", slice(5, 8))):
         block = torch.full((size, prior.dims[node]), torch.nan)
         block[rows] = values[node][rows].flip(0)
-        columns = {n: torch.full((size, d), torch.nan) for n, d in prior.dims.items()} | {node: block}
+        columns = {n: torch.full((size, d), torch.nan) for n, d in prior.dims.items()} | {
+            node: block
+        }
         matrix = torch.where(prior.join(columns).isnan(), matrix, prior.join(columns))
     return matrix
 
@@ -497,7 +533,11 @@ def some_interventions(prior, size):
 def test_units_that_were_intervened_on_are_each_what_do_makes_of_them(prior):
     _, noise = drawn(prior, 10)
     matrix = some_interventions(prior, 10)
-    with torch.no_grad(), poutine.condition(data={f"{n}{NOISE}": v for n, v in noise.items()}), pyro.plate("data", 10):
+    with (
+        torch.no_grad(),
+        poutine.condition(data={f"{n}{NOISE}": v for n, v in noise.items()}),
+        pyro.plate("data", 10),
+    ):
         values = prior(interventions=matrix)
     for unit in range(10):
         actions = {n: v for n, v in prior.split(matrix[[unit]]).items() if not v.isnan().any()}
@@ -525,9 +565,9 @@ def test_nothing_is_learned_of_the_noise_of_a_node_that_was_set(kind):
         assert (ratios[was_set].abs() < 1e-6).all()
         assert torch.equal(values[node][was_set], prior.column_of(matrix, node)[was_set])
         above = prior.parents_of(node, values)
-        of_nodes = posteriors[node].log_prob(values[node]) - prior.mechanisms[node].conditional(above).log_prob(
-            values[node]
-        )
+        of_nodes = posteriors[node].log_prob(values[node]) - prior.mechanisms[node].conditional(
+            above
+        ).log_prob(values[node])
         torch.testing.assert_close(ratios[~was_set], of_nodes[~was_set], rtol=1e-4, atol=1e-4)
     assert list(free.nodes) == list(guide.nodes)
     elbo = Trace_ELBO()
@@ -564,7 +604,9 @@ def test_an_observation_of_a_node_that_was_set_says_nothing_of_its_mechanism():
     trace = poutine.trace(in_plate).get_trace(prior, size, observed=observed, interventions=matrix)
     site = observed_sites(trace)["b"]
     scored = site.total(site.log_prob())
-    torch.testing.assert_close(scored, prior.mechanisms["b"].conditional(observed["a"]).log_prob(observed["b"])[0])
+    torch.testing.assert_close(
+        scored, prior.mechanisms["b"].conditional(observed["a"]).log_prob(observed["b"])[0]
+    )
     noise = deterministic_sites(trace)["b_noise"].value[:, 0]
     assert noise[0] > 40
     assert noise[1:].mean().abs() < 4 / size**0.5
@@ -584,25 +626,36 @@ def test_all_mechanisms_train_under_the_plate_of_data(prior):
     size = 64
     target = drawn(mixed() if discrete(prior) else prior, size)[0]
     known = {n: target[n] for n in discrete(prior)}
-    loc = {n: torch.nn.Parameter(0.1 * torch.randn(size, d)) for n, d in prior.dims.items() if n not in known}
+    loc = {
+        n: torch.nn.Parameter(0.1 * torch.randn(size, d))
+        for n, d in prior.dims.items()
+        if n not in known
+    }
     parameters = [*prior.parameters(), *loc.values()]
     before = [p.detach().clone() for p in parameters]
 
     def model():
         with pyro.plate("data", size):
             values = prior(observed=known)
-            pyro.sample("x", dist.Normal(prior.join(values), 0.5).to_event(1), obs=prior.join(target))
+            pyro.sample(
+                "x", dist.Normal(prior.join(values), 0.5).to_event(1), obs=prior.join(target)
+            )
 
     def guide():
         with pyro.plate("data", size):
-            prior.pull_back({n: dist.Normal(m, 0.5).to_event(1) for n, m in loc.items()}, observed=known)
+            prior.pull_back(
+                {n: dist.Normal(m, 0.5).to_event(1) for n, m in loc.items()}, observed=known
+            )
 
     optimizer = torch.optim.Adam(parameters, lr=1e-3)
     for _ in range(2):
         optimizer.zero_grad()
         TraceMeanField_ELBO().differentiable_loss(model, guide).backward()
         optimizer.step()
-    assert all(torch.isfinite(p).all() and not torch.equal(p, b) for p, b in zip(parameters, before, strict=True))
+    assert all(
+        torch.isfinite(p).all() and not torch.equal(p, b)
+        for p, b in zip(parameters, before, strict=True)
+    )
 
 
 def test_a_prior_runs_on_another_device(prior):
@@ -613,7 +666,9 @@ def test_a_prior_runs_on_another_device(prior):
     known = {n: values[n] for n in discrete(prior)}
     narrow = StructuralPrior(DIAMOND, LinearGaussian).to("meta")
     posteriors = some_posteriors(narrow, 5, device="meta")
-    guided = in_plate(narrow.pull_back, 5, posteriors, interventions=torch.zeros(5, 5, device="meta"))
+    guided = in_plate(
+        narrow.pull_back, 5, posteriors, interventions=torch.zeros(5, 5, device="meta")
+    )
     again = in_plate(prior, 5, observed=known | {"a": values["a"]}, interventions=matrix)
     for value in (*values.values(), *guided.values(), *again.values()):
         assert value.is_meta
@@ -633,7 +688,10 @@ def test_a_class_is_set_to_a_one_hot_row_only():
     trace = poutine.trace(do(story, {"b": rainy}).model).get_trace(batch_size=4)
     assert torch.equal(deterministic_sites(trace)["b"].value, rainy.expand(4, 3))
     for name, value in (("b", 1.5), ("b", 2), ("b", [0.5, 0.5, 0.0]), ("b[1]", 1.0)):
-        with pytest.raises(ValueError, match=r"node 'b' is one of 3 classes: expected rows such as \[0.0, 0.0, 1.0\]"):
+        with pytest.raises(
+            ValueError,
+            match=r"node 'b' is one of 3 classes: expected rows such as \[0.0, 0.0, 1.0\]",
+        ):
             do(story, {name: torch.tensor(value)})
 
 
@@ -643,7 +701,11 @@ BAD = {
         KeyError,
         r"no node named 'c'; the graph has \['a', 'b'\]",
     ),
-    "an unknown dimension": (lambda: StructuralPrior("a -> b", dims={"c": 2}), KeyError, "no node named 'c'"),
+    "an unknown dimension": (
+        lambda: StructuralPrior("a -> b", dims={"c": 2}),
+        KeyError,
+        "no node named 'c'",
+    ),
     "a built mechanism that does not fit": (
         lambda: StructuralPrior("a -> b", {"b": LinearGaussian(1, 2)}),
         ValueError,
@@ -654,8 +716,16 @@ BAD = {
         ValueError,
         "node 'b' has 1 coordinates and 1 of parents, its mechanism GivenRoot 1 and 0",
     ),
-    "one class": (lambda: StructuralPrior("a -> b", {"b": Categorical}), ValueError, r"pass dims=\{node: classes\}"),
-    "a name that modules have": (lambda: StructuralPrior("type -> b"), ValueError, "node 'type' needs another name"),
+    "one class": (
+        lambda: StructuralPrior("a -> b", {"b": Categorical}),
+        ValueError,
+        r"pass dims=\{node: classes\}",
+    ),
+    "a name that modules have": (
+        lambda: StructuralPrior("type -> b"),
+        ValueError,
+        "node 'type' needs another name",
+    ),
     "an unknown observation": (
         lambda: StructuralPrior("a -> b")(observed={"c": torch.zeros(1)}),
         KeyError,
@@ -682,12 +752,16 @@ BAD = {
         r"expected the columns \['a', 'b'\], got 1",
     ),
     "no posterior": (
-        lambda: StructuralPrior("a -> b").pull_back({"a": dist.Normal(torch.zeros(1), 1.0).to_event(1)}),
+        lambda: StructuralPrior("a -> b").pull_back(
+            {"a": dist.Normal(torch.zeros(1), 1.0).to_event(1)}
+        ),
         KeyError,
         "node 'b' has neither a posterior nor an observation",
     ),
     "an unknown posterior": (
-        lambda: StructuralPrior("a -> b").pull_back({"c": dist.Normal(torch.zeros(1), 1.0).to_event(1)}),
+        lambda: StructuralPrior("a -> b").pull_back(
+            {"c": dist.Normal(torch.zeros(1), 1.0).to_event(1)}
+        ),
         KeyError,
         "no node named 'c'",
     ),

@@ -23,7 +23,9 @@ BATCH, FEATURES = 7, 6
 
 def structural(decoder=GaussianLearnedScale):
     prior = StructuralPrior(
-        "angle, light -> length, position", {"length": LocationScale, "position": LocationScale}, dims={"position": 2}
+        "angle, light -> length, position",
+        {"length": LocationScale, "position": LocationScale},
+        dims={"position": 2},
     )
     net = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, FEATURES))
     return CausalVAE(prior, Gaussian(nn.Linear(FEATURES, 10)), decoder(net))
@@ -36,12 +38,19 @@ class Hierarchical(GenerativeStory):
 
     def __init__(self, law=dist.Normal):
         super().__init__()
-        self.law, self.net, self.decoder = law, nn.Linear(2, 2), GaussianLearnedScale(nn.Linear(3, FEATURES))
+        self.law, self.net, self.decoder = (
+            law,
+            nn.Linear(2, 2),
+            GaussianLearnedScale(nn.Linear(3, FEATURES)),
+        )
 
     def model(self, x=None, *, batch_size=1):
         with self.data_plate(x, batch_size):
             hue = pyro.sample("hue", dist.Normal(torch.zeros(2), 1.0).to_event(1))
-            shape = pyro.sample("shape", self.law(self.net(hue), hue.square().sum(-1, keepdim=True) + 0.1).to_event(1))
+            shape = pyro.sample(
+                "shape",
+                self.law(self.net(hue), hue.square().sum(-1, keepdim=True) + 0.1).to_event(1),
+            )
             size = pyro.sample("size", dist.Normal(0.0, 1.0))
             together = torch.broadcast_tensors(shape[..., 0], shape[..., 1], size)
             return pyro.sample("x", self.decoder(torch.stack(together, -1)), obs=x)
@@ -90,7 +99,11 @@ def two_plates():
         latents = ("z", "part")
 
         def model(self, x=None, *, batch_size=1):
-            return model(x) if x is not None else poutine.uncondition(model)(torch.zeros(3, batch_size))
+            return (
+                model(x)
+                if x is not None
+                else poutine.uncondition(model)(torch.zeros(3, batch_size))
+            )
 
         def guide(self, x):
             guide(x)
@@ -104,16 +117,27 @@ SETS = [
     {"angle": shift(0.2)},
     {"length": torch.arange(float(BATCH)), "light": -1},
     {"position[1]": 2.0},
-    {"angle": torch.square, "position": torch.randn(BATCH, 2, generator=torch.Generator().manual_seed(0))},
+    {
+        "angle": torch.square,
+        "position": torch.randn(BATCH, 2, generator=torch.Generator().manual_seed(0)),
+    },
 ]
 STORIES = {
     "structural": (structural, SETS),
     "structural, Bernoulli pixels": (lambda: structural(Bernoulli), SETS),
     "isotropic": (
         lambda: BetaVAE(Gaussian(nn.Linear(FEATURES, 8)), Bernoulli(nn.Linear(4, FEATURES)), 4),
-        [{}, {"z": torch.randn(4)}, {"z[3]": 1.0, "z[0]": shift(-1.0)}, {"z[2]": torch.arange(float(BATCH))}],
+        [
+            {},
+            {"z": torch.randn(4)},
+            {"z[3]": 1.0, "z[0]": shift(-1.0)},
+            {"z[2]": torch.arange(float(BATCH))},
+        ],
     ),
-    "hierarchical": (Hierarchical, [{"hue": 1.0}, {}, {"hue[0]": shift(2.0)}, {"shape[1]": 3.0, "size": 1.0}]),
+    "hierarchical": (
+        Hierarchical,
+        [{"hue": 1.0}, {}, {"hue[0]": shift(2.0)}, {"shape[1]": 3.0, "size": 1.0}],
+    ),
     "two plates": (two_plates, [{}, {"z": 1.0}, {"part": shift(1.0)}]),
     "a pair of functions": (plain_pair, [{"z": 1.0}, {"double[0]": 2.0}, {}]),
 }
@@ -151,7 +175,9 @@ def test_every_world_is_the_single_intervention_at_the_same_noise(case):
         single = alone(story, world)
         for name, value in together.items():
             # not bit for bit: on some processors a matrix product of several worlds rounds otherwise than that of one
-            torch.testing.assert_close(value[k], single[name].expand_as(value[k]), rtol=0, atol=5e-7)
+            torch.testing.assert_close(
+                value[k], single[name].expand_as(value[k]), rtol=0, atol=5e-7
+            )
 
 
 def test_values_of_every_site_have_worlds_then_units(case):
@@ -200,7 +226,9 @@ def test_brighter_worlds_light_more_pixels_and_darken_none():
 
 
 def test_a_draw_is_made_for_each_unit_of_each_world(story):
-    values = worlds(story, [{"light": dist.Normal(5.0, 0.1)}, {"light": dist.Normal(5.0, 0.1)}]).values(batch_size=500)
+    values = worlds(
+        story, [{"light": dist.Normal(5.0, 0.1)}, {"light": dist.Normal(5.0, 0.1)}]
+    ).values(batch_size=500)
     light = values["light"]
     assert (light.mean((1, 2)) - 5).abs().max() < 0.03
     assert (light.std((1, 2)) - 0.1).abs().max() < 0.02
@@ -228,12 +256,16 @@ def test_worlds_of_an_intervened_story_keep_its_intervention(story):
     assert (values["light"][1] == 1).all()
     pyro.set_rng_seed(3)
     nested = worlds(do(story, {"angle": 2.0}), [{"light": 1.0}]).values(batch_size=BATCH)["x"][0]
-    torch.testing.assert_close(nested, alone(story, {"angle": 2.0, "light": 1.0})["x"], rtol=0, atol=5e-7)
+    torch.testing.assert_close(
+        nested, alone(story, {"angle": 2.0, "light": 1.0})["x"], rtol=0, atol=5e-7
+    )
 
 
 def test_gradients_pass_through_values_that_are_set(story):
     value = torch.tensor([1.0, 2.0], requires_grad=True)
-    worlds(story, [{"light": value[0]}, {"light": value[1]}]).values(batch_size=3)["length"].sum().backward()
+    worlds(story, [{"light": value[0]}, {"light": value[1]}]).values(batch_size=3)[
+        "length"
+    ].sum().backward()
     assert (value.grad != 0).all()
 
 
@@ -245,7 +277,11 @@ def test_making_worlds_uses_no_random_numbers(story):
 
 def test_worlds_are_named_by_what_is_done():
     torch.manual_seed(0)
-    actions = [*SETS, {"light": dist.Normal(torch.zeros(1), 1.0).to_event(1)}, {"angle": lambda natural: natural}]
+    actions = [
+        *SETS,
+        {"light": dist.Normal(torch.zeros(1), 1.0).to_event(1)},
+        {"angle": lambda natural: natural},
+    ]
     assert worlds(structural(), actions).names == (
         "factual",
         "light = 1",
@@ -259,7 +295,11 @@ def test_worlds_are_named_by_what_is_done():
 
 
 BAD = {
-    "an unknown name": ([{}, {"lihgt": 1.0}], KeyError, "no latent named 'lihgt'; .* did you mean 'light'"),
+    "an unknown name": (
+        [{}, {"lihgt": 1.0}],
+        KeyError,
+        "no latent named 'lihgt'; .* did you mean 'light'",
+    ),
     "no world": ([], ValueError, "at least one world; {} is the factual one"),
     "one mapping": ({"light": 1.0}, TypeError, "expected a list of worlds"),
     "a coordinate too far": ([{"position[2]": 1.0}], KeyError, "'position' has 2 coordinates"),
@@ -273,13 +313,18 @@ def test_bad_worlds_say_what_is_wrong(story, actions, error, message):
 
 
 def test_a_value_of_another_batch_is_told_at_the_call(story):
-    with pytest.raises(ValueError, match=r"do\('light'\): expected a value that broadcasts to \(3, 1\), got \(5, 1\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"do\('light'\): expected a value that broadcasts to \(3, 1\), got \(5, 1\)",
+    ):
         worlds(story, [{}, {"light": torch.zeros(5)}]).values(batch_size=3)
 
 
 def test_a_latent_whose_noise_cannot_be_shared_is_refused():
     story = Hierarchical(dist.VonMises)
-    with pytest.raises(ValueError, match="site 'shape' follows from an intervention: VonMises has no noise"):
+    with pytest.raises(
+        ValueError, match="site 'shape' follows from an intervention: VonMises has no noise"
+    ):
         worlds(story, [{}, {"hue": 1.0}]).values(batch_size=2)
     assert worlds(story, [{}, {"size": 1.0}]).values(batch_size=2)["size"].shape == (2, 2)
 
@@ -288,7 +333,9 @@ LOC, SCALE = torch.tensor([[0.0], [3.0]]), torch.tensor([[1.0], [2.0]])
 LAWS = {
     "normal": lambda loc, scale: dist.Normal(loc, scale),
     "Laplace": lambda loc, scale: dist.Laplace(loc, scale),
-    "several coordinates": lambda loc, scale: dist.Normal(loc[..., None].expand(*loc.shape, 3), 2.0).to_event(1),
+    "several coordinates": lambda loc, scale: dist.Normal(
+        loc[..., None].expand(*loc.shape, 3), 2.0
+    ).to_event(1),
     "log-normal": lambda loc, scale: dist.LogNormal(loc, scale),
     "continuous Bernoulli": lambda loc, scale: dist.ContinuousBernoulli(logits=loc),
     "uniform": lambda loc, scale: dist.Uniform(loc, loc + scale),
@@ -303,7 +350,9 @@ def test_a_draw_in_common_is_each_worlds_own_draw_from_the_same_random_state(law
     together = draw_in_common(law(LOC.expand(2, 5), SCALE.expand(2, 5)))
     for k in range(2):
         torch.manual_seed(1)
-        torch.testing.assert_close(together[k], law(LOC[k].expand(5), SCALE[k].expand(5))(), rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(
+            together[k], law(LOC[k].expand(5), SCALE[k].expand(5))(), rtol=1e-6, atol=1e-6
+        )
 
 
 def test_worlds_that_are_alike_without_copies_have_a_row_each():
@@ -337,13 +386,17 @@ def test_an_observed_value_of_a_transformed_law_keeps_the_noise_of_its_base():
 def test_an_observed_value_goes_through_the_transform_of_each_world():
     value, law = torch.tensor([0.5, 1.0, 2.0]), dist.Normal(torch.zeros(3), 1.0)
     affine = dist.transforms.AffineTransform(LOC.expand(2, 3), SCALE.expand(2, 3))
-    moved = transport(dist.TransformedDistribution(law, [affine, dist.transforms.ExpTransform()]), value, 1)
+    moved = transport(
+        dist.TransformedDistribution(law, [affine, dist.transforms.ExpTransform()]), value, 1
+    )
     torch.testing.assert_close(moved[1], (3 + 2 * value.log()).exp())
     assert torch.equal(moved[0], value)
 
 
 def test_a_value_whose_noise_is_not_known_is_refused():
-    with pytest.raises(NotImplementedError, match="the noise behind a draw from Bernoulli is not known"):
+    with pytest.raises(
+        NotImplementedError, match="the noise behind a draw from Bernoulli is not known"
+    ):
         transport(dist.Bernoulli(torch.rand(2, 3)), torch.ones(3), 1)
 
 

@@ -28,7 +28,12 @@ def test_the_list_has_every_data_set_with_its_size_factors_licence_and_source(ca
         assert f"{entry.licence}. {entry.source}" in words
         if entry.factors:
             assert f"factors: {entry.factors[0]}" in words
-    assert text.index("at hand") < text.index("  room") < text.index("read from your disk") < text.index("  CelebA")
+    assert (
+        text.index("at hand")
+        < text.index("  room")
+        < text.index("read from your disk")
+        < text.index("  CelebA")
+    )
     assert max(map(len, text.splitlines())) <= 120
 
 
@@ -41,12 +46,19 @@ def test_each_can_be_told_alone(name, capsys):
     if entry.at_hand:
         data = load_data(name)
         assert f"{len(data):,} observations of shape {data.observation_shape}" in text
-        assert all(re.search(rf"^    {f.name} +{f.size} {f.kind}", text, re.MULTILINE) for f in data.space)
+        assert all(
+            re.search(rf"^    {f.name} +{f.size} {f.kind}", text, re.MULTILINE) for f in data.space
+        )
 
 
 def test_a_name_is_found_whatever_its_case_and_a_path_is_described(tmp_path, capsys):
     assert "a folder of MATLAB files" in told(capsys, "cars3d")
-    np.savez(tmp_path / "mine.npz", x=np.zeros((5, 7, 7), np.uint8), factors=np.arange(5), factor_names=["age"])
+    np.savez(
+        tmp_path / "mine.npz",
+        x=np.zeros((5, 7, 7), np.uint8),
+        factors=np.arange(5),
+        factor_names=["age"],
+    )
     text = told(capsys, tmp_path / "mine.npz")
     assert text.splitlines()[0] == "mine"
     assert "5 observations of shape (1, 7, 7)" in text
@@ -57,7 +69,10 @@ def tiles(image):
     pixels = np.asarray(image)
     rows, columns = pixels.shape[0] // (TILE + GAP), (pixels.shape[1] - LABEL) // (TILE + GAP)
     return [
-        [pixels[r * (TILE + GAP) :, LABEL + c * (TILE + GAP) :][:TILE, :TILE] for c in range(columns)]
+        [
+            pixels[r * (TILE + GAP) :, LABEL + c * (TILE + GAP) :][:TILE, :TILE]
+            for c in range(columns)
+        ]
         for r in range(rows)
     ]
 
@@ -108,6 +123,7 @@ def test_what_is_wrong_is_said(arguments, message, capsys, tmp_path, monkeypatch
 
 def test_what_is_no_image_has_no_sheet():
     with pytest.raises(
-        ValueError, match=r"expected images, got observations of shape \(2, 1, 8, 8\) of 'digits_pairs'"
+        ValueError,
+        match=r"expected images, got observations of shape \(2, 1, 8, 8\) of 'digits_pairs'",
     ):
         data_sheet(pairs(digits(), num=4))

@@ -23,13 +23,30 @@ QUICK = ["--data", "digits", "--steps", "60", "--batch-size", "32", "--quiet", "
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "digits"
-    assert main(["train", "beta_tcvae", *QUICK, "--set", "beta=2", "--out", str(folder), "--no-evaluate"]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "beta_tcvae",
+                *QUICK,
+                "--set",
+                "beta=2",
+                "--out",
+                str(folder),
+                "--no-evaluate",
+            ]
+        )
+        == 0
+    )
     return folder
 
 
 def test_train_writes_a_run_that_holds_what_was_asked_for(run_folder):
     config = json.loads((run_folder / "config.json").read_text())
-    assert config["story"]["options"] == {"beta": 2, "warm_up": 1000}  # as asked for; as in the recipe
+    assert config["story"]["options"] == {
+        "beta": 2,
+        "warm_up": 1000,
+    }  # as asked for; as in the recipe
     assert config["data"]["num_data"] == 1797
     assert config["training"]["steps"] == 60
     environment = json.loads((run_folder / "environment.json").read_text())
@@ -42,8 +59,24 @@ def test_train_writes_a_run_that_holds_what_was_asked_for(run_folder):
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
 def test_train_compiles_the_step_where_that_is_asked_for(run_folder, tmp_path):
-    assert main(["train", "beta_vae", *QUICK, "--compile", "--out", str(tmp_path / "run"), "--no-evaluate"]) == 0
-    taken = [Run.open(folder).read_tree()["fit"].attrs["captured"] for folder in (tmp_path / "run", run_folder)]
+    assert (
+        main(
+            [
+                "train",
+                "beta_vae",
+                *QUICK,
+                "--compile",
+                "--out",
+                str(tmp_path / "run"),
+                "--no-evaluate",
+            ]
+        )
+        == 0
+    )
+    taken = [
+        Run.open(folder).read_tree()["fit"].attrs["captured"]
+        for folder in (tmp_path / "run", run_folder)
+    ]
     assert taken == ["compiled", "no"]
 
 
@@ -98,12 +131,16 @@ def test_new_runs_get_free_names(tmp_path):
     assert free_folder(tmp_path / "demo") == tmp_path / "demo-2"
 
 
-def test_ctrl_c_saves_says_how_to_go_on_and_going_on_gives_the_uninterrupted_weights(tmp_path, run_folder):
+def test_ctrl_c_saves_says_how_to_go_on_and_going_on_gives_the_uninterrupted_weights(
+    tmp_path, run_folder
+):
     folder = tmp_path / "stopped"
     command = [sys.executable, "-m", "ppl_disentangle", "train"]
     arguments = [*QUICK, "--set", "beta=2", "--no-evaluate"]
     many = [a if a != "60" else "100000" for a in arguments]
-    process = subprocess.Popen([*command, "beta_tcvae", *many, "--out", str(folder)], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*command, "beta_tcvae", *many, "--out", str(folder)], stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 120
     while not (folder / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -117,21 +154,45 @@ def test_ctrl_c_saves_says_how_to_go_on_and_going_on_gives_the_uninterrupted_wei
             config = json.loads((folder / "config.json").read_text())
             config["training"]["steps"] = steps
             (folder / "config.json").write_text(json.dumps(config))
-            assert subprocess.run([*command, "--resume", str(folder), "--no-evaluate", "--quiet"]).returncode == 0
+            assert (
+                subprocess.run(
+                    [*command, "--resume", str(folder), "--no-evaluate", "--quiet"]
+                ).returncode
+                == 0
+            )
         else:
             some = [a if a != "60" else str(steps) for a in arguments]
-            assert subprocess.run([*command, "beta_tcvae", *some, "--out", str(path)]).returncode == 0
-    assert (folder / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+            assert (
+                subprocess.run([*command, "beta_tcvae", *some, "--out", str(path)]).returncode == 0
+            )
+    assert (folder / "model.safetensors").read_bytes() == (
+        tmp_path / "whole" / "model.safetensors"
+    ).read_bytes()
 
 
 ERRORS = {
-    "a story": (["train", "beta_tcvea", *QUICK], "no story named 'beta_tcvea'; .* did you mean 'beta_tcvae'"),
-    "an option": (["train", "beta_vae", *QUICK, "--set", "bet=2"], "no option of beta_vae named 'bet'; .* mean 'beta'"),
+    "a story": (
+        ["train", "beta_tcvea", *QUICK],
+        "no story named 'beta_tcvea'; .* did you mean 'beta_tcvae'",
+    ),
+    "an option": (
+        ["train", "beta_vae", *QUICK, "--set", "bet=2"],
+        "no option of beta_vae named 'bet'; .* mean 'beta'",
+    ),
     "data": (["train", "beta_vae", "--data", "sprite"], "sprites"),
-    "a network": (["train", "beta_vae", *QUICK, "--network", "study"], r"takes images of shape \(channels, 64, 64\)"),
-    "a likelihood": (["train", "beta_vae", *QUICK, "--likelihood", "gausian"], "did you mean 'gaussian'"),
+    "a network": (
+        ["train", "beta_vae", *QUICK, "--network", "study"],
+        r"takes images of shape \(channels, 64, 64\)",
+    ),
+    "a likelihood": (
+        ["train", "beta_vae", *QUICK, "--likelihood", "gausian"],
+        "did you mean 'gaussian'",
+    ),
     "nothing to train": (["train"], "expected STORY"),
-    "a setting": (["train", "beta_vae", *QUICK, "--set", "beta"], "expected NAME=VALUE, got 'beta'"),
+    "a setting": (
+        ["train", "beta_vae", *QUICK, "--set", "beta"],
+        "expected NAME=VALUE, got 'beta'",
+    ),
     "a run": (["evaluate", "nowhere"], "no run in nowhere"),
     "a run to resume": (["train", "--resume", "nowhere"], "no run in nowhere"),
     "a file of one's own": (["train", "absent.py:make", *QUICK], "no file 'absent.py'"),
@@ -173,15 +234,26 @@ def test_every_command_has_help_with_an_example(command, capsys):
 
 def test_help_imports_no_torch():
     program = (
-        "import sys; from ppl_disentangle.cli.main import parser; parser().format_help(); print('torch' in sys.modules)"
+        "import sys; from ppl_disentangle.cli.main import parser; parser().format_help();"
+        " print('torch' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "False"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True
+        ).stdout.strip()
+        == "False"
+    )
 
 
 def test_scores_are_those_asked_for_by_name(run_folder, capsys):
     assert main(["evaluate", str(run_folder), "--metrics", "mig", "mcc_pearson"]) == 0
     shown = capsys.readouterr().out
-    assert [line.split()[0] for line in shown.splitlines()[1:]] == ["mig", "mcc_pearson", "log_likelihood", "elbo"]
+    assert [line.split()[0] for line in shown.splitlines()[1:]] == [
+        "mig",
+        "mcc_pearson",
+        "log_likelihood",
+        "elbo",
+    ]
     assert main(["evaluate", str(run_folder), "--metrics", "mgi"]) == 1
     assert "no metric named 'mgi'" in capsys.readouterr().err
 
@@ -224,14 +296,27 @@ def make(data, size=3):
 def test_a_story_of_ones_own_gets_metrics_traversals_plots_and_interventions(tmp_path, capsys):
     (tmp_path / "mine.py").write_text(OWN)
     out = tmp_path / "run"
-    arguments = ["--data", "digits", "--steps", "30", "--quiet", "--out", str(out), "--set", "size=2", "--no-evaluate"]
+    arguments = [
+        "--data",
+        "digits",
+        "--steps",
+        "30",
+        "--quiet",
+        "--out",
+        str(out),
+        "--set",
+        "size=2",
+        "--no-evaluate",
+    ]
     assert main(["train", f"{tmp_path}/mine.py:make", *arguments]) == 0
     assert main(["evaluate", str(out), "--dci-predictor", "forest"]) == 0
     assert main(["traverse", str(out)]) == 0
     assert main(["intervene", str(out), "--do", "code[1]=2"]) == 0
     assert main(["report", str(out)]) == 0
     with xr.open_datatree(out / "results.nc", engine="h5netcdf") as tree:
-        assert {"fit", "metrics", "traversals", "posterior", "intervention_code[1]=2"} <= set(tree.children)
+        assert {"fit", "metrics", "traversals", "posterior", "intervention_code[1]=2"} <= set(
+            tree.children
+        )
         assert {"log_likelihood", "kl"} <= set(tree["fit"].data_vars)
         assert tree["posterior/code"].sizes["code_coordinate"] == 2
 

@@ -44,7 +44,18 @@ def weather(data):
 def only_weather(data):
     return CausalVAE(StructuralPrior("weather", Categorical, dims={"weather": 3}), *networks(3), posterior="noise")
 """
-QUICK = ["--data", "pendulum", "--steps", "20", "--batch-size", "16", "--held-out", "50", "--quiet", "--no-evaluate"]
+QUICK = [
+    "--data",
+    "pendulum",
+    "--steps",
+    "20",
+    "--batch-size",
+    "16",
+    "--held-out",
+    "50",
+    "--quiet",
+    "--no-evaluate",
+]
 
 
 @pytest.fixture(scope="module")
@@ -56,19 +67,43 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def nodes(folder):
-    assert main(["train", f"{folder}/mine.py:make", *QUICK, "--labels", "0.5", "--out", str(folder / "nodes")]) == 0
+    assert (
+        main(
+            [
+                "train",
+                f"{folder}/mine.py:make",
+                *QUICK,
+                "--labels",
+                "0.5",
+                "--out",
+                str(folder / "nodes"),
+            ]
+        )
+        == 0
+    )
     return folder / "nodes"
 
 
 @pytest.fixture(scope="module")
 def classes(folder):
-    assert main(["train", f"{folder}/mine.py:weather", *QUICK, "--out", str(folder / "classes")]) == 0
+    assert (
+        main(["train", f"{folder}/mine.py:weather", *QUICK, "--out", str(folder / "classes")]) == 0
+    )
     return folder / "classes"
 
 
 @pytest.fixture(scope="module")
 def codes(folder):
-    arguments = ["--data", "digits", "--steps", "5", "--latent-dim", "2", "--quiet", "--no-evaluate"]
+    arguments = [
+        "--data",
+        "digits",
+        "--steps",
+        "5",
+        "--latent-dim",
+        "2",
+        "--quiet",
+        "--no-evaluate",
+    ]
     assert main(["train", "beta_vae", *arguments, "--out", str(folder / "codes")]) == 0
     return folder / "codes"
 
@@ -107,7 +142,9 @@ def test_labels_of_nodes_that_the_data_lack_are_unknown_and_the_others_in_their_
     assert set(units.mean) == {"light"}
 
 
-def test_an_intervention_moves_what_descends_from_it_and_nothing_else_in_units_that_the_model_draws(nodes, capsys):
+def test_an_intervention_moves_what_descends_from_it_and_nothing_else_in_units_that_the_model_draws(
+    nodes, capsys
+):
     assert main(["intervene", str(nodes), "--do", "light=0.5", "--num", "3"]) == 0
     shown = capsys.readouterr().out
     assert "intervention do(light=0.5): 200 units drawn from the model" in shown
@@ -121,12 +158,16 @@ def test_an_intervention_moves_what_descends_from_it_and_nothing_else_in_units_t
     assert kept.attrs["rung"] == "intervention"
     assert kept.sizes["data"] == 3
     assert (kept["nodes_after"].sel(node="light") == 0.5).all()
-    np.testing.assert_array_equal(kept["nodes_after"].sel(node="angle"), kept["nodes_before"].sel(node="angle"))
+    np.testing.assert_array_equal(
+        kept["nodes_after"].sel(node="angle"), kept["nodes_before"].sel(node="angle")
+    )
     assert dict(zip(kept["node"].values, kept["moved"].values, strict=True))["angle"] == 0
 
 
 def test_a_counterfactual_stands_beside_the_truth_of_the_same_units(nodes, capsys):
-    result = Run.open(nodes, progress=False).intervene({"light": 0.5, "angle": shift(-0.25)}, counterfactual=True)
+    result = Run.open(nodes, progress=False).intervene(
+        {"light": 0.5, "angle": shift(-0.25)}, counterfactual=True
+    )
     run = Run.open(nodes)
     data = run.data()
     training, held_out = run.split(data)
@@ -137,14 +178,36 @@ def test_a_counterfactual_stands_beside_the_truth_of_the_same_units(nodes, capsy
     angle = was[:, 0] - 0.25 * units.scale["angle"]
     values, images = held_out.counterfactual(index, {"light": light, "angle": angle})
     np.testing.assert_allclose(result["truth"], held_out.to_float(images)[:8], atol=1e-6)
-    np.testing.assert_array_equal(result["observed"], held_out.to_float(held_out.observations(index[:8])))
+    np.testing.assert_array_equal(
+        result["observed"], held_out.to_float(held_out.observations(index[:8]))
+    )
     moved = (values - was)[:, 2].mean() / units.scale["shadow_length"]
-    assert result["true_change"].sel(node="shadow_length").item() == pytest.approx(moved.item(), abs=1e-4)
+    assert result["true_change"].sel(node="shadow_length").item() == pytest.approx(
+        moved.item(), abs=1e-4
+    )
     assert result["true_change"].sel(node="angle").item() == pytest.approx(-0.25, abs=1e-4)
-    alone = (held_out.to_float(images) - held_out.to_float(held_out.observations(index))).square().mean().item()
+    alone = (
+        (held_out.to_float(images) - held_out.to_float(held_out.observations(index)))
+        .square()
+        .mean()
+        .item()
+    )
     assert result.attrs["error_of_doing_nothing"] == pytest.approx(alone, rel=1e-4)
     assert result.attrs["do"] == "light=0.5, angle+=-0.25"
-    assert main(["intervene", str(nodes), "--do", "light=0.5", "--do", "angle-=0.25", "--counterfactual"]) == 0
+    assert (
+        main(
+            [
+                "intervene",
+                str(nodes),
+                "--do",
+                "light=0.5",
+                "--do",
+                "angle-=0.25",
+                "--counterfactual",
+            ]
+        )
+        == 0
+    )
     shown = capsys.readouterr().out
     assert (
         f"Mean squared error of the images {result.attrs['error']:.5f}, of leaving them as they are {alone:.5f}"
@@ -164,10 +227,15 @@ def test_the_counterfactual_is_that_of_the_library(nodes):
     np.testing.assert_allclose(result["nodes_after"].sel(node="shadow_length"), expected, atol=1e-5)
 
 
-def test_what_leaves_the_data_is_said_on_the_terminal_in_the_arrays_and_in_the_report(nodes, capsys):
+def test_what_leaves_the_data_is_said_on_the_terminal_in_the_arrays_and_in_the_report(
+    nodes, capsys
+):
     assert main(["intervene", str(nodes), "--do", "light=40"]) == 0
     assert "warning: outside of the data: light = 40: 'light' is between" in capsys.readouterr().err
-    assert "'light' is between" in Run.open(nodes).read_tree()["intervention_light=40"].attrs["outside_data_range"]
+    assert (
+        "'light' is between"
+        in Run.open(nodes).read_tree()["intervention_light=40"].attrs["outside_data_range"]
+    )
     assert main(["intervene", str(nodes), "--do", "light=0", "--counterfactual"]) == 0
     assert main(["report", str(nodes)]) == 0
     page = (nodes / "report.html").read_text()
@@ -179,13 +247,18 @@ def test_what_leaves_the_data_is_said_on_the_terminal_in_the_arrays_and_in_the_r
 def test_a_truth_that_cannot_be_drawn_is_said_to_be_none(nodes, capsys):
     assert main(["intervene", str(nodes), "--do", "light=30", "--counterfactual"]) == 0
     shown = capsys.readouterr().out
-    assert "The true counterfactuals are not known: in the units of the data, do('light'): expected finite" in shown
+    assert (
+        "The true counterfactuals are not known: in the units of the data, do('light'): expected finite"
+        in shown
+    )
 
 
 def test_a_node_of_classes_takes_a_row(classes, capsys):
     assert main(["intervene", str(classes), "--do", "weather=[0,0,1]"]) == 0
     shown = capsys.readouterr().out
-    weather, light = (re.search(rf"{row} +(\d+)%", shown) for row in ("weather +set", "light +descendant"))
+    weather, light = (
+        re.search(rf"{row} +(\d+)%", shown) for row in ("weather +set", "light +descendant")
+    )
     assert 50 < int(weather[1]) < 80  # a third has this weather in any case
     assert light[1] == weather[1]
     assert (classes / "figures" / "intervention_weather=[0,0,1].png").exists()
@@ -201,7 +274,9 @@ def test_what_is_shown_unasked_leaves_nodes_of_classes_out(classes, folder):
         "counterfactual_light",
     }
     arguments = [*QUICK, "--out", str(folder / "only"), "--labels", "0"]
-    assert main(["train", f"{folder}/mine.py:only_weather", *arguments]) == 1  # data and graph share no node
+    assert (
+        main(["train", f"{folder}/mine.py:only_weather", *arguments]) == 1
+    )  # data and graph share no node
     assert main(["train", f"{folder}/mine.py:only_weather", *arguments[:-2]]) == 0
     only = Run.open(folder / "only", progress=False)
     only.draw()
@@ -222,9 +297,26 @@ def test_resumed_training_with_labels_gives_the_uninterrupted_weights(folder, no
 
 
 def test_labels_change_what_is_learned(folder, nodes):
-    assert main(["train", f"{folder}/mine.py:make", *QUICK, "--labels", "0", "--out", str(folder / "none")]) == 0
-    assert (nodes / "model.safetensors").read_bytes() != (folder / "none" / "model.safetensors").read_bytes()
-    result = Run.open(folder / "none", progress=False).intervene({"light": 0.5}, counterfactual=True)
+    assert (
+        main(
+            [
+                "train",
+                f"{folder}/mine.py:make",
+                *QUICK,
+                "--labels",
+                "0",
+                "--out",
+                str(folder / "none"),
+            ]
+        )
+        == 0
+    )
+    assert (nodes / "model.safetensors").read_bytes() != (
+        folder / "none" / "model.safetensors"
+    ).read_bytes()
+    result = Run.open(folder / "none", progress=False).intervene(
+        {"light": 0.5}, counterfactual=True
+    )
     assert result["scale"].isnull().all()
     assert result.attrs["truth"].startswith("not known, as no labels tie")
 
@@ -252,8 +344,14 @@ ERRORS = {
     "not a number": (["light=NaN"], r"do\('light'\): the value is not finite"),
     "a word": (["light=bright"], "expected a number for 'light', got 'bright'"),
     "a truth value": (["light=true"], "expected a number for 'light', got 'true'"),
-    "a sign": (["light=+0.2"], r"expected a number for 'light', got '\+0.2'; to add to its value write light\+=0.2"),
-    "a row": (["light=[1,2]"], r"do\('light'\): expected a value that broadcasts to \(200, 1\), got \(2, 1\)$"),
+    "a sign": (
+        ["light=+0.2"],
+        r"expected a number for 'light', got '\+0.2'; to add to its value write light\+=0.2",
+    ),
+    "a row": (
+        ["light=[1,2]"],
+        r"do\('light'\): expected a value that broadcasts to \(200, 1\), got \(2, 1\)$",
+    ),
     "no value": (["light"], r"expected NAME=VALUE or NAME\+=VALUE, got 'light'"),
     "twice": (["light=1", "light=2"], "'light' is set twice"),
     "an infinite shift": (["light+=Infinity"], "expected a finite amount to add, got inf"),
@@ -261,7 +359,9 @@ ERRORS = {
 
 
 @pytest.mark.parametrize(("statements", "message"), ERRORS.values(), ids=list(ERRORS))
-def test_a_wrong_intervention_is_one_line_that_says_what_is_wrong(statements, message, nodes, capsys):
+def test_a_wrong_intervention_is_one_line_that_says_what_is_wrong(
+    statements, message, nodes, capsys
+):
     assert main(["intervene", str(nodes), *(part for s in statements for part in ("--do", s))]) == 1
     error = capsys.readouterr().err.strip()
     assert re.search(message, error)
@@ -270,29 +370,43 @@ def test_a_wrong_intervention_is_one_line_that_says_what_is_wrong(statements, me
 
 def test_a_class_is_no_number(classes, capsys):
     assert main(["intervene", str(classes), "--do", "weather=1.5"]) == 1
-    assert "node 'weather' is one of 3 classes: expected rows such as [0.0, 0.0, 1.0]" in capsys.readouterr().err
+    assert (
+        "node 'weather' is one of 3 classes: expected rows such as [0.0, 0.0, 1.0]"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_run_without_nodes_has_interventions_but_no_counterfactuals(codes, capsys):
     assert main(["intervene", str(codes), "--do", "z[0]+=1"]) == 0
     assert "do(z[0]+=1): mean shift of the codes" in capsys.readouterr().out
     assert main(["intervene", str(codes), "--do", "z[0]=1", "--counterfactual"]) == 1
-    assert "codes has no nodes: the codes of BetaVAE follow from no graph" in capsys.readouterr().err
+    assert (
+        "codes has no nodes: the codes of BetaVAE follow from no graph" in capsys.readouterr().err
+    )
 
 
 LABELS = {
-    "beyond all": (["causal_vae", "--data", "pendulum", "--labels", "1.5"], "between 0 and 1, got 1.5"),
+    "beyond all": (
+        ["causal_vae", "--data", "pendulum", "--labels", "1.5"],
+        "between 0 and 1, got 1.5",
+    ),
     "data without nodes": (
         ["causal_vae", "--data", "digits", "--set", "graph=a->b", "--labels", "1"],
         "digits has no nodes",
     ),
-    "a story without labels": (["beta_vae", "--data", "pendulum", "--labels", "1"], "BetaVAE takes no labels of"),
+    "a story without labels": (
+        ["beta_vae", "--data", "pendulum", "--labels", "1"],
+        "BetaVAE takes no labels of",
+    ),
     "a graph of other nodes": (
         ["causal_vae", "--data", "pendulum", "--set", "graph=a->b", "--labels", "1"],
         "CausalVAE takes no labels of",
     ),
     "no graph": (["dear", "--data", "digits"], "DEAR needs a graph of its nodes"),
-    "a cycle": (["causal_vae", "--data", "digits", "--set", "graph=a->b->a"], "the graph has a cycle: a -> b -> a"),
+    "a cycle": (
+        ["causal_vae", "--data", "digits", "--set", "graph=a->b->a"],
+        "the graph has a cycle: a -> b -> a",
+    ),
 }
 
 

@@ -187,7 +187,8 @@ def test_dsprites_holds_the_images_and_factors_of_its_file(dsprites, dsprites_fi
         assert np.array_equal(dsprites.observations(index)[:, 0], file["imgs"])
         levels = [dict(enumerate(values)) for values in dsprites.factor_values[1:]]
         found = [
-            [level[c] for level, c in zip(levels, row[1:], strict=True)] for row in dsprites.factors(index).tolist()
+            [level[c] for level, c in zip(levels, row[1:], strict=True)]
+            for row in dsprites.factors(index).tolist()
         ]
         assert np.array_equal(found, file["latents_values"][:, 2:])
         assert np.array_equal(dsprites.factors(index)[:, 0], file["latents_classes"][:, 1])
@@ -265,16 +266,37 @@ def _two_colours(arrays):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_without("imgs"), r"expected an array 'imgs', got \['latents_values.npy', 'latents_classes.npy'\]"),
+        (
+            _without("imgs"),
+            r"expected an array 'imgs', got \['latents_values.npy', 'latents_classes.npy'\]",
+        ),
         (_without("latents_classes"), "expected an array 'latents_classes'"),
-        (_with("imgs", np.float32), r"expected imgs of uint8 in C order, got float32 \(360, 64, 64\)"),
+        (
+            _with("imgs", np.float32),
+            r"expected imgs of uint8 in C order, got float32 \(360, 64, 64\)",
+        ),
         (_with("imgs", np.asfortranarray), "in C order, got uint8 .* fortran=True"),
-        (_with("imgs", lambda x: x[1:]), r"expected imgs of uint8 \(360, .* got uint8 \(359, 64, 64\)"),
+        (
+            _with("imgs", lambda x: x[1:]),
+            r"expected imgs of uint8 \(360, .* got uint8 \(359, 64, 64\)",
+        ),
         (_with("imgs", lambda x: x * 255), "expected imgs of 0 and 1, got 255 in rows 0 to 360"),
-        (_with("latents_values", np.float32), r"expected latents_values of float64 \(rows, 6\), got float32"),
-        (_with("latents_classes", lambda x: x[:, 1:]), r"latents_classes of int64 .* got int64 \(360, 5\)"),
-        (_with("latents_classes", lambda x: x[1:]), "latents_values has 360 rows, latents_classes 359"),
-        (_with("latents_values", _swapped), "row-major order with posY fastest, latents_values has another"),
+        (
+            _with("latents_values", np.float32),
+            r"expected latents_values of float64 \(rows, 6\), got float32",
+        ),
+        (
+            _with("latents_classes", lambda x: x[:, 1:]),
+            r"latents_classes of int64 .* got int64 \(360, 5\)",
+        ),
+        (
+            _with("latents_classes", lambda x: x[1:]),
+            "latents_values has 360 rows, latents_classes 359",
+        ),
+        (
+            _with("latents_values", _swapped),
+            "row-major order with posY fastest, latents_values has another",
+        ),
         (
             _with("latents_classes", _swapped),
             "row-major order with posY fastest, latents_classes has another",
@@ -305,25 +327,38 @@ def test_dsprites_says_where_a_file_ends_is_damaged_or_is_none(tmp_path):
     np.savez(path, **arrays)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("imgs.npy", imgs.getvalue()[: 128 + 100 * 4096 + 1])
-    with pytest.raises(ValueError, match=r"short.npz is not a dSprites file: imgs ends in row 100 of 360"):
+    with pytest.raises(
+        ValueError, match=r"short.npz is not a dSprites file: imgs ends in row 100 of 360"
+    ):
         DSprites(path)
     np.savez(path, **sprites_arrays())
     path.write_bytes(path.read_bytes().replace(bytes([0, 1, 1, 1]), bytes([1, 1, 1, 1]), 1))
-    with pytest.raises(ValueError, match=r"short.npz is not a dSprites file: Bad CRC-32 for file 'imgs.npy'"):
+    with pytest.raises(
+        ValueError, match=r"short.npz is not a dSprites file: Bad CRC-32 for file 'imgs.npy'"
+    ):
         DSprites(path)
     path.write_bytes(b"no zip")
-    with pytest.raises(ValueError, match=r"short.npz is not a dSprites file: File is not a zip file"):
+    with pytest.raises(
+        ValueError, match=r"short.npz is not a dSprites file: File is not a zip file"
+    ):
         DSprites(path)
     with pytest.raises(FileNotFoundError, match=r"absent.npz"):
         DSprites(tmp_path / "absent.npz")
 
 
 @settings(max_examples=40, deadline=None)
-@given(hnp.arrays(np.int64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.integers(-5, 5)))
+@given(
+    hnp.arrays(
+        np.int64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.integers(-5, 5)
+    )
+)
 def test_the_values_of_the_classes_are_the_factors_given(table):
     data = from_arrays(torch.zeros(len(table), 2), table)
     classes = data.factors(torch.arange(len(table)))
-    found = [[values[c] for values, c in zip(data.factor_values, row, strict=True)] for row in classes.tolist()]
+    found = [
+        [values[c] for values, c in zip(data.factor_values, row, strict=True)]
+        for row in classes.tolist()
+    ]
     assert found == table.tolist()
     assert all(values == tuple(sorted(set(values))) for values in data.factor_values)
 
@@ -368,7 +403,9 @@ def test_images_get_their_channels_first_only_when_told():
     assert np.array_equal(data.observations(torch.arange(2)), np.moveaxis(images, -1, 1))
     assert from_arrays(images[..., 0]).observation_shape == (1, 5, 6)
     assert from_arrays(images[0]).observation_shape == (1, 6, 3)
-    with pytest.raises(ValueError, match=r"expected \(num, height, width, channels\), got \(2, 5, 6\)"):
+    with pytest.raises(
+        ValueError, match=r"expected \(num, height, width, channels\), got \(2, 5, 6\)"
+    ):
         from_arrays(images[..., 0], channels_last=True)
 
 
@@ -385,18 +422,58 @@ ROWS = np.zeros((3, 4), np.float32)
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"observations": np.zeros((2, 3), np.int64)}, TypeError, "uint8, bool or floats, got torch.int64"),
-        ({"observations": np.zeros(())}, ValueError, r"shape \(num, …\) without empty axes, got \(\)"),
+        (
+            {"observations": np.zeros((2, 3), np.int64)},
+            TypeError,
+            "uint8, bool or floats, got torch.int64",
+        ),
+        (
+            {"observations": np.zeros(())},
+            ValueError,
+            r"shape \(num, …\) without empty axes, got \(\)",
+        ),
         ({"observations": np.zeros((0, 3))}, ValueError, r"without empty axes, got \(0, 3\)"),
-        ({"observations": np.array([[0], [1], [np.nan], [np.inf]])}, ValueError, "nan or inf at index 2"),
-        ({"observations": np.array([[3]], np.uint8), "maximum": 2}, ValueError, "got maximum=2 and 3"),
+        (
+            {"observations": np.array([[0], [1], [np.nan], [np.inf]])},
+            ValueError,
+            "nan or inf at index 2",
+        ),
+        (
+            {"observations": np.array([[3]], np.uint8), "maximum": 2},
+            ValueError,
+            "got maximum=2 and 3",
+        ),
         ({"observations": ROWS, "maximum": 0}, ValueError, "expected maximum > 0 .* got maximum=0"),
-        ({"factors": np.zeros(2)}, ValueError, r"expected 3 values of factor 'factor0', got shape \(2,\)"),
-        ({"factors": np.zeros((3, 1, 1))}, ValueError, r"\(num,\) or \(num, factors\), got \(3, 1, 1\)"),
-        ({"factors": {"a": [1.0, np.nan, 2.0]}}, ValueError, "finite factor 'a', got nan or inf at index 1"),
-        ({"factors": {"a": [None, 1, 2]}}, TypeError, "numbers or strings for factor 'a', got object"),
-        ({"factors": np.zeros((3, 2)), "factor_names": ["a"]}, ValueError, "2 different factor_names, got"),
-        ({"factors": np.zeros((3, 2)), "factor_names": ["a", "a"]}, ValueError, "2 different factor_names"),
+        (
+            {"factors": np.zeros(2)},
+            ValueError,
+            r"expected 3 values of factor 'factor0', got shape \(2,\)",
+        ),
+        (
+            {"factors": np.zeros((3, 1, 1))},
+            ValueError,
+            r"\(num,\) or \(num, factors\), got \(3, 1, 1\)",
+        ),
+        (
+            {"factors": {"a": [1.0, np.nan, 2.0]}},
+            ValueError,
+            "finite factor 'a', got nan or inf at index 1",
+        ),
+        (
+            {"factors": {"a": [None, 1, 2]}},
+            TypeError,
+            "numbers or strings for factor 'a', got object",
+        ),
+        (
+            {"factors": np.zeros((3, 2)), "factor_names": ["a"]},
+            ValueError,
+            "2 different factor_names, got",
+        ),
+        (
+            {"factors": np.zeros((3, 2)), "factor_names": ["a", "a"]},
+            ValueError,
+            "2 different factor_names",
+        ),
         ({"factor_names": ["a"]}, ValueError, r"only beside an array of factors, got \['a'\]"),
         (
             {"factors": {"a": ROWS[:, 0]}, "factor_names": ["b"]},
@@ -438,12 +515,18 @@ def test_from_torch_says_what_is_wrong(items, error, message):
 
 def test_an_npz_file_holds_observations_and_factors(tmp_path):
     x = np.arange(3 * 4 * 4, dtype=np.uint8).reshape(3, 4, 4)
-    np.savez(tmp_path / "mine.npz", images=x, factors=np.eye(3)[:, :2], factor_names=np.array(["a", "b"]))
+    np.savez(
+        tmp_path / "mine.npz", images=x, factors=np.eye(3)[:, :2], factor_names=np.array(["a", "b"])
+    )
     data = from_npz(tmp_path / "mine.npz")
     assert (data.name, data.factor_names, data.maximum) == ("mine", ("a", "b"), 255)
     assert np.array_equal(data.observations(torch.arange(3))[:, 0], x)
     np.savez(tmp_path / "plain.npz", x=x[..., None])
-    assert from_npz(tmp_path / "plain.npz", channels_last=True, maximum=47).observation_shape == (1, 4, 4)
+    assert from_npz(tmp_path / "plain.npz", channels_last=True, maximum=47).observation_shape == (
+        1,
+        4,
+        4,
+    )
 
 
 @pytest.mark.parametrize(
@@ -451,7 +534,10 @@ def test_an_npz_file_holds_observations_and_factors(tmp_path):
     [
         ({"y": ROWS}, r"bad.npz: expected one of \['x', .* got \['y'\]"),
         ({"x": ROWS, "imgs": ROWS}, r"got \['x', 'imgs'\]"),
-        ({"x": ROWS, "labels": ROWS}, r"at most factors and factor_names beside it, got \['x', 'labels'\]"),
+        (
+            {"x": ROWS, "labels": ROWS},
+            r"at most factors and factor_names beside it, got \['x', 'labels'\]",
+        ),
         ({"x": ROWS * np.nan}, "bad.npz: expected finite observations"),
         ({"x": ROWS.astype(object)}, "bad.npz: Object arrays cannot be loaded"),
         ({"x": ROWS, "factor_names": np.array("a")}, "bad.npz: expected factor_names only beside"),
@@ -487,7 +573,9 @@ def test_a_folder_gives_its_images_in_the_order_of_their_names(folder):
     assert (len(data), data.name, data.maximum, data.space) == (3, "faces", 255, ())
     assert data.observation_shape == (3, 8, 8)
     means = data.observations(torch.arange(3)).float().mean((2, 3))
-    torch.testing.assert_close(means, torch.tensor([[10, 100, 200], [0, 100, 200], [20.0, 100, 200]]), atol=2, rtol=0)
+    torch.testing.assert_close(
+        means, torch.tensor([[10, 100, 200], [0, 100, 200], [20.0, 100, 200]]), atol=2, rtol=0
+    )
     assert from_folder(folder, channels=1).observation_shape == (1, 64, 64)
     assert from_folder(folder, channels=4).observations(torch.tensor([0]))[0, 3].unique() == 255
 
@@ -505,13 +593,17 @@ def test_images_stand_as_their_viewers_show_them(tmp_path):
     turned[0x0112] = 6  # the EXIF tag of orientation: show it turned clockwise by a quarter
     Image.fromarray(pixels).save(tmp_path / "a.png")
     Image.fromarray(pixels).save(tmp_path / "b.png", exif=turned)
-    plain, clockwise = from_folder(tmp_path, size=12, channels=1).observations(torch.arange(2))[:, 0].numpy()
+    plain, clockwise = (
+        from_folder(tmp_path, size=12, channels=1).observations(torch.arange(2))[:, 0].numpy()
+    )
     assert np.array_equal(plain, pixels)
     assert np.array_equal(clockwise, np.rot90(pixels, -1))
 
 
 def test_a_table_in_the_folder_gives_the_factors(folder):
-    (folder / "factors.csv").write_text("file,person,age,light\nc.JPG,Ada,36,0.5\na.png,Bo,7,1\nb.png,Ada,7,2.5\n")
+    (folder / "factors.csv").write_text(
+        "file,person,age,light\nc.JPG,Ada,36,0.5\na.png,Bo,7,1\nb.png,Ada,7,2.5\n"
+    )
     data = from_folder(folder, size=8)
     assert data.factor_names == ("person", "age", "light")
     assert data.factor_values == (("Ada", "Bo"), (7, 36), (0.5, 1.0, 2.5))
@@ -531,10 +623,16 @@ def test_a_table_in_the_folder_gives_the_factors(folder):
         ("file,k,k\n", "without repeats, got file,k,k"),
         ("file,k\na.png,1\nb.png,\nc.JPG,3\n", "expected 2 values in each row, got b.png,$"),
         ("file,k\na.png,1,2\n", "expected 2 values in each row, got a.png,1,2"),
-        ("file,k\na.png,1\na.png,2\nb.png,3\n", "expected one row for each image, got 3 for 2 names"),
+        (
+            "file,k\na.png,1\na.png,2\nb.png,3\n",
+            "expected one row for each image, got 3 for 2 names",
+        ),
         ("file,k\na.png,1\nb.png,2\n", "a row for each image and no other, c.JPG has no partner"),
         ("file,k\na.png,1\nb.png,2\nc.JPG,3\nd.png,4\n", "d.png has no partner"),
-        ("file,k\na.png,1\nb.png,nan\nc.JPG,3\n", "expected finite factor 'k', got nan or inf at index 1"),
+        (
+            "file,k\na.png,1\nb.png,nan\nc.JPG,3\n",
+            "expected finite factor 'k', got nan or inf at index 1",
+        ),
     ],
 )
 def test_from_folder_says_what_is_wrong_with_the_table(folder, table, message):
@@ -544,14 +642,21 @@ def test_from_folder_says_what_is_wrong_with_the_table(folder, table, message):
 
 
 def test_from_folder_says_what_is_wrong(folder, tmp_path):
-    with pytest.raises(ValueError, match=r"expected size > 0 and channels among \[1, 3, 4\], got size=8, channels=2"):
+    with pytest.raises(
+        ValueError,
+        match=r"expected size > 0 and channels among \[1, 3, 4\], got size=8, channels=2",
+    ):
         from_folder(folder, size=8, channels=2)
-    with pytest.raises(ValueError, match=r"inner: expected images with a suffix among .bmp, .* got none"):
+    with pytest.raises(
+        ValueError, match=r"inner: expected images with a suffix among .bmp, .* got none"
+    ):
         from_folder(folder / "inner")
     with pytest.raises(FileNotFoundError, match=r"absent.csv"):
         from_folder(folder, factors=tmp_path / "absent.csv")
     Image.fromarray(np.zeros((9, 9), np.uint16)).save(folder / "deep.png")
-    with pytest.raises(ValueError, match=r"deep.png cannot be read: expected 8 bits a channel, got mode I;16"):
+    with pytest.raises(
+        ValueError, match=r"deep.png cannot be read: expected 8 bits a channel, got mode I;16"
+    ):
         from_folder(folder)
     (folder / "a.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"a.png cannot be read: cannot identify image file"):
@@ -595,11 +700,17 @@ def test_load_data_finds_data_by_name_and_path(folder, dsprites_file, monkeypatc
 
 
 def test_load_data_says_what_it_knows(folder):
-    with pytest.raises(ValueError, match=r"'sprits'; expected one of \['sprites', .* did you mean 'sprites'\?"):
+    with pytest.raises(
+        ValueError, match=r"'sprits'; expected one of \['sprites', .* did you mean 'sprites'\?"
+    ):
         load_data("sprits")
-    with pytest.raises(ValueError, match=r"no data set or path 'zzz'; expected one of .* or a path$"):
+    with pytest.raises(
+        ValueError, match=r"no data set or path 'zzz'; expected one of .* or a path$"
+    ):
         load_data("zzz")
-    with pytest.raises(ValueError, match=r"notes.txt: expected a .npz, HDF5 or IDX file .* got a file .txt"):
+    with pytest.raises(
+        ValueError, match=r"notes.txt: expected a .npz, HDF5 or IDX file .* got a file .txt"
+    ):
         load_data(folder / "notes.txt")
     (folder / "text.npz").write_text("x")
     with pytest.raises(ValueError, match=r"text.npz: expected an npz file"):
@@ -614,7 +725,9 @@ def test_importing_the_data_imports_no_optional_library():
         "import ppl_disentangle.data;"
         "print(sorted({'sklearn', 'PIL', 'matplotlib', 'pandas', 'pyro'} & set(sys.modules)))"
     )
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert found.stdout == "[]\n"
 
 
@@ -624,7 +737,9 @@ def test_data_are_made_by_a_function_of_a_file(tmp_path):
     assert load_data(f"{path}:digits").name == "digits"
     with pytest.raises(ValueError, match="expected a function that returns a data set, got list"):
         load_data(f"{path}:wrong")
-    with pytest.raises(ValueError, match=r"named 'digit'; there are digits, wrong; did you mean 'digits'\?"):
+    with pytest.raises(
+        ValueError, match=r"named 'digit'; there are digits, wrong; did you mean 'digits'\?"
+    ):
         load_data(f"{path}:digit")
     with pytest.raises(ValueError, match="no file 'nowhere.py' to take 'digits' from"):
         load_data("nowhere.py:digits")

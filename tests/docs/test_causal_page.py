@@ -53,7 +53,12 @@ def test_answers_say_which_rung_they_are_on_and_worlds_have_what_is_set(ran):
     assert names["effect"].attrs["rung"] == "intervention"
     assert (names["drawn"]["light"][1] == 1.0).all()
     assert (names["drawn"]["light"][0] != 1.0).all()
-    assert names["several"].names == ("factual", "light = 1", "angle + 0.2", "light ~ Normal, angle = 0")
+    assert names["several"].names == (
+        "factual",
+        "light = 1",
+        "angle + 0.2",
+        "light ~ Normal, angle = 0",
+    )
 
 
 def test_the_kept_figures_say_what_the_text_says():
@@ -64,7 +69,11 @@ def test_the_kept_figures_say_what_the_text_says():
     assert np.abs(np.subtract(rungs, truth)).max() < 0.25
     assert rungs[0] > 0.7
     assert abs(rungs[1]) < 0.2
-    ink = {line.split()[1]: float(line.split()[2]) for line in kept[9].splitlines() if line.startswith("ink")}
+    ink = {
+        line.split()[1]: float(line.split()[2])
+        for line in kept[9].splitlines()
+        if line.startswith("ink")
+    }
     assert min(ink["total"], ink["indirect"]) > 0.005  # a longer shadow is more ink
     errors = [float(line.split()[-1]) for line in kept[7].splitlines() if "image" in line]
     assert errors[0] < errors[1] / 10
@@ -73,14 +82,18 @@ def test_the_kept_figures_say_what_the_text_says():
 def test_every_mechanism_that_can_be_built_is_in_the_table():
     table = write_causal.mechanism_table()
     abstract = {"Mechanism", "InvertibleMechanism", "AffineMechanism"}
-    assert set(mechanisms.__all__) - abstract == {row.split("`")[1] for row in table.splitlines()[2:]}
+    assert set(mechanisms.__all__) - abstract == {
+        row.split("`")[1] for row in table.splitlines()[2:]
+    }
     assert issubclass(mechanisms.Categorical, nn.Module)
     assert "| `Categorical` |" in table
     assert "a draw of many" in next(row for row in table.splitlines() if "Categorical" in row)
 
 
 def test_the_page_is_as_its_script_writes_it():
-    assert write_causal.page() == write_causal.PAGE.read_text(), "run python docs/templates/write_causal.py"
+    assert write_causal.page() == write_causal.PAGE.read_text(), (
+        "run python docs/templates/write_causal.py"
+    )
 
 
 def test_every_picture_and_file_that_the_page_names_is_there():

@@ -15,13 +15,24 @@ import write_data  # noqa: E402
 from ppl_disentangle import data  # noqa: E402
 
 PARTS = {  # of data sets, or what is on the page without a chapter
-    *("ArrayDataset", "CausalDataset", "Factor", "FactorDataset", "FactorGrid", "Labels", "Subset", "SyntheticSCM"),
+    *(
+        "ArrayDataset",
+        "CausalDataset",
+        "Factor",
+        "FactorDataset",
+        "FactorGrid",
+        "Labels",
+        "Subset",
+        "SyntheticSCM",
+    ),
     *("Entry", "PUBLISHED_SCMS", "Tuples", "catalogue"),
 }
 
 
 def test_the_page_of_data_is_as_its_docstrings_have_it():
-    assert write_data.page() == write_data.PAGE.read_text(), "run python docs/templates/write_data.py"
+    assert write_data.page() == write_data.PAGE.read_text(), (
+        "run python docs/templates/write_data.py"
+    )
 
 
 def test_all_data_of_the_package_are_on_the_page():

@@ -16,22 +16,45 @@ from ppl_disentangle import inference, metrics  # noqa: E402
 from ppl_disentangle.studies.study import read_grid, trials  # noqa: E402
 
 PARTS = {  # of measures that are on the page, or what is no measure of codes
-    *("DCI", "Centrality", "UDR", "Unfairness", "entropies", "mig_per_factor", "mutual_information", "total_variation"),
+    *(
+        "DCI",
+        "Centrality",
+        "UDR",
+        "Unfairness",
+        "entropies",
+        "mig_per_factor",
+        "mutual_information",
+        "total_variation",
+    ),
     *("completeness", "completeness_per_factor", "disentanglement", "disentanglement_per_code"),
     *("evaluate", "LinearCode", "ica", "pca", "best_log_likelihood", "linear_log_likelihood"),
-    *("marginal_log_likelihood", "InfoMEC", "modularity_per_code", "neighbour_information", "posterior_information"),
+    *(
+        "marginal_log_likelihood",
+        "InfoMEC",
+        "modularity_per_code",
+        "neighbour_information",
+        "posterior_information",
+    ),
 }
 
 
 def test_the_page_of_objectives_is_as_its_docstrings_have_it():
-    assert write_objectives.page() == write_objectives.PAGE.read_text(), "run python docs/templates/write_objectives.py"
+    assert write_objectives.page() == write_objectives.PAGE.read_text(), (
+        "run python docs/templates/write_objectives.py"
+    )
 
 
 def test_every_objective_tells_its_formula_terms_defaults_source_and_what_it_avoids():
     for cls in write_objectives.objectives():
         chapter = write_objectives.chapter(cls)
         assert all(
-            piece in chapter for piece in ("```math", "| argument | default |", "Sources: [1]", "**What it avoids.** ")
+            piece in chapter
+            for piece in (
+                "```math",
+                "| argument | default |",
+                "Sources: [1]",
+                "**What it avoids.** ",
+            )
         ), cls.__name__
         assert '`"' in chapter, f"{cls.__name__} names no terms"
 
@@ -45,11 +68,15 @@ def test_every_objective_of_the_package_is_on_the_page():
 
 
 def test_the_page_of_measures_is_as_their_docstrings_have_it():
-    assert write_metrics.page() == write_metrics.PAGE.read_text(), "run python docs/templates/write_metrics.py"
+    assert write_metrics.page() == write_metrics.PAGE.read_text(), (
+        "run python docs/templates/write_metrics.py"
+    )
 
 
 def test_the_page_of_results_is_what_was_measured():
-    assert write_results.page() == write_results.PAGE.read_text(), "run python docs/templates/write_results.py"
+    assert write_results.page() == write_results.PAGE.read_text(), (
+        "run python docs/templates/write_results.py"
+    )
     runs = json.loads(write_results.RESULTS.read_text())["runs"]
     planned = {(t.model, t.data, t.seed) for t in trials(read_grid(write_results.GRID))}
     assert {(run["model"], run["data"], run["seed"]) for run in runs} <= planned
@@ -57,7 +84,9 @@ def test_the_page_of_results_is_what_was_measured():
 
 def test_the_pages_of_performance_and_scaling_are_what_was_measured():
     for name, (_, path) in write_performance.PAGES.items():
-        assert write_performance.page(name) == path.read_text(), "run python docs/templates/write_performance.py"
+        assert write_performance.page(name) == path.read_text(), (
+            "run python docs/templates/write_performance.py"
+        )
         assert "@" not in path.read_text()
 
 
@@ -82,11 +111,17 @@ def test_the_table_of_codes_has_a_row_for_every_metric_of_evaluate():
     from ppl_disentangle.metrics.evaluation.measures import METRICS
 
     text = write_metrics.PAGE.read_text()
-    assert [name for name in METRICS if f"| {name} |" not in text] == ["mig_exact"]  # codes have no posterior
+    assert [name for name in METRICS if f"| {name} |" not in text] == [
+        "mig_exact"
+    ]  # codes have no posterior
 
 
 def test_the_table_says_what_a_rotation_costs():
-    scores = {"perfect": {"a": 1.0, "b": 0.9}, "rotated": {"a": 0.2, "b": 0.89}, "permuted": {"a": 0.0, "b": 0.88}}
+    scores = {
+        "perfect": {"a": 1.0, "b": 0.9},
+        "rotated": {"a": 0.2, "b": 0.89},
+        "permuted": {"a": 0.0, "b": 0.88},
+    }
     rows = write_metrics.table(scores, {"a": 0.01, "b": float("nan")}).splitlines()
     assert rows[0] == "| | perfect | rotated | permuted | rotation costs |"
     assert rows[2] == "| a | 1.000 | 0.200 ± 0.010 | 0.000 | 80% |"

@@ -13,7 +13,11 @@ from ppl_disentangle.causal.structural import NOISE, StructuralPrior
 from ppl_disentangle.graphs import as_dag
 from ppl_disentangle.inference.bounds.decomposition import decompose
 from ppl_disentangle.inference.bounds.per_datum import elbo_per_datum
-from ppl_disentangle.inference.elbo.aggregate import log_mixture, minibatch_log_weights, pairwise_log_prob
+from ppl_disentangle.inference.elbo.aggregate import (
+    log_mixture,
+    minibatch_log_weights,
+    pairwise_log_prob,
+)
 from ppl_disentangle.metrics import (
     completeness,
     completeness_per_factor,
@@ -101,7 +105,10 @@ def _infomec_discrete(z, v):
 
 
 def _explicitness(z, v, *test):
-    return {"explicitness_train": explicitness(z, v, z, v), "explicitness_test": explicitness(z, v, *test)}
+    return {
+        "explicitness_train": explicitness(z, v, z, v),
+        "explicitness_test": explicitness(z, v, *test),
+    }
 
 
 def _with_binned_factors(score):
@@ -144,13 +151,19 @@ def _gauss(covariance):
 def _minibatch(z, mu, log_std, num_data):
     z, mu, log_std = (torch.as_tensor(a) for a in (z, mu, log_std))
     plate = Plate("data", -1, len(z), num_data)
-    pairs = pairwise_log_prob(Site("z", dist.Normal(mu, log_std.exp()).to_event(1), z, 1.0, None, (plate,)), plate)
+    pairs = pairwise_log_prob(
+        Site("z", dist.Normal(mu, log_std.exp()).to_event(1), z, 1.0, None, (plate,)), plate
+    )
     values = {}
     for key, estimator in (("mws", "weighted"), ("mss", "stratified")):
         weights = minibatch_log_weights(len(z), num_data, estimator, like=z)
         joint = log_mixture(pairs.sum(-1, keepdim=True), weights).sum(-1)
         factored = log_mixture(pairs, weights).sum(-1)
-        values |= {f"{key}_log_qz": joint, f"{key}_log_prod_qzj": factored, f"{key}_tc_mean": (joint - factored).mean()}
+        values |= {
+            f"{key}_log_qz": joint,
+            f"{key}_log_prod_qzj": factored,
+            f"{key}_tc_mean": (joint - factored).mean(),
+        }
     return {name: value.numpy() for name, value in values.items()}
 
 
@@ -161,20 +174,26 @@ class LinearGaussian(GenerativeStory):
 
     def __init__(self, params):
         super().__init__()
-        self.params = {name: torch.as_tensor(value, dtype=torch.float64) for name, value in params.items()}
+        self.params = {
+            name: torch.as_tensor(value, dtype=torch.float64) for name, value in params.items()
+        }
 
     def model(self, x=None, *, batch_size=1):
         p = self.params
         with self.data_plate(x, batch_size):
             z = pyro.sample("z", dist.Normal(torch.zeros_like(p["s"]), 1.0).to_event(1))
-            return pyro.sample("x", dist.Normal(z @ p["W"].T + p["b"], p["sigma"]).to_event(1), obs=x)
+            return pyro.sample(
+                "x", dist.Normal(z @ p["W"].T + p["b"], p["sigma"]).to_event(1), obs=x
+            )
 
     def guide(self, x):
         with self.data_plate(x):
             pyro.sample("z", self.posterior(x))
 
     def posterior(self, x):
-        return dist.Normal(x @ self.params["M"].T + self.params["c"], self.params["s"].expand(len(x), -1)).to_event(1)
+        return dist.Normal(
+            x @ self.params["M"].T + self.params["c"], self.params["s"].expand(len(x), -1)
+        ).to_event(1)
 
 
 class AtSigmaPoints(LinearGaussian):
@@ -183,7 +202,11 @@ class AtSigmaPoints(LinearGaussian):
     def guide(self, x):
         q = self.posterior(x)
         size = q.event_shape.numel()
-        offsets = math.sqrt(size) * torch.cat([torch.eye(size), -torch.eye(size)]).double() * self.params["s"]
+        offsets = (
+            math.sqrt(size)
+            * torch.cat([torch.eye(size), -torch.eye(size)]).double()
+            * self.params["s"]
+        )
         with self.data_plate(x):
             points = q.mean + offsets.repeat(len(x) // len(offsets), 1)
             pyro.sample("z", dist.Delta(points).to_event(1))
@@ -194,9 +217,9 @@ def _vae(params):
     x = story.params["X"]
     codes, kl = encode(story, x), elbo_per_datum(story, x)["kl"]
     per_datum, points = kl.sum("code"), 2 * kl.sizes["code"]
-    at_points = elbo_per_datum(AtSigmaPoints(params), x.repeat_interleave(points, 0), batch_size=points)[
-        "log_likelihood"
-    ]
+    at_points = elbo_per_datum(
+        AtSigmaPoints(params), x.repeat_interleave(points, 0), batch_size=points
+    )["log_likelihood"]
     likelihood = at_points.to_numpy().reshape(len(x), points).mean(1)
     mean = codes["mean"].to_numpy()
     covariance = ((mean - mean.mean(0)).T @ (mean - mean.mean(0))) / len(x)
@@ -212,7 +235,8 @@ def _vae(params):
         "elbo_mean": likelihood.mean() - per_datum.mean(),
         "beta4_objective_mean": likelihood.mean() - 4 * per_datum.mean(),
         "agg_mean": mean.mean(0),
-        "agg_cov": covariance + (codes["scale"].to_numpy() ** 2).mean(0) * torch.eye(len(covariance)).numpy(),
+        "agg_cov": covariance
+        + (codes["scale"].to_numpy() ** 2).mean(0) * torch.eye(len(covariance)).numpy(),
         "cov_of_means": covariance,
         "index_code_mi": parts["mutual_information"],
         "total_correlation": parts["total_correlation"],
@@ -277,7 +301,9 @@ ADAPTERS = {
     "irs_static": _irs_static,
     "infomec": _infomec,
     "infomec_discrete": _infomec_discrete,
-    "mcc": lambda z, v: {f"mcc_{method}": mcc(z, v, method=method) for method in ("pearson", "spearman")},
+    "mcc": lambda z, v: {
+        f"mcc_{method}": mcc(z, v, method=method) for method in ("pearson", "spearman")
+    },
     "betavae": _beta_vae,
     "dci": _dci,
     "factorvae": _factor_vae,

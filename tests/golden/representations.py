@@ -63,13 +63,17 @@ class Representation:
         num_codes = len(matrix)
         scale = rng.uniform(0.5, 3.0, size=num_codes) if self.scale is None else self.scale
         offset = rng.uniform(-2.0, 2.0, size=num_codes) if self.offset is None else self.offset
-        table = np.random.Generator(np.random.PCG64(self.seed + 2000)).standard_normal((_NOISE_ROWS, num_codes))
+        table = np.random.Generator(np.random.PCG64(self.seed + 2000)).standard_normal(
+            (_NOISE_ROWS, num_codes)
+        )
         first = num_codes - self.dead - len(self.duplicates)
         for i, (source, sign) in enumerate(self.duplicates):
             table[:, first + i] = sign * table[:, source]
 
         def encode(factors):
-            features = np.stack([_feature(kind, SIZES[k])[factors[:, k]] for k, kind in self.features], axis=1)
+            features = np.stack(
+                [_feature(kind, SIZES[k])[factors[:, k]] for k, kind in self.features], axis=1
+            )
             codes = features @ matrix.T
             for d, warp in enumerate(self.warps):
                 codes[:, d] = _WARPS[warp](codes[:, d])
@@ -105,7 +109,9 @@ def _feature(kind, size):
 REPRESENTATIONS = {
     "perfect": Representation(101),
     "rotated": Representation(102, "rotation", scale=1.0, offset=0.0),
-    "noisy_dead": Representation(103, noise=np.array([0.5] * 5 + [0, 0, 1e-3, 1e-3, 1.0]), dead=5, scale=1.0),
+    "noisy_dead": Representation(
+        103, noise=np.array([0.5] * 5 + [0, 0, 1e-3, 1e-3, 1.0]), dead=5, scale=1.0
+    ),
     "split_merge": Representation(
         104,
         mixing=(
@@ -115,7 +121,14 @@ REPRESENTATIONS = {
             (0, 0, 0, 0, 1, 0.3),
             (0, 0, 0, 0, 0.2, -1),
         ),
-        features=((0, "linear"), (1, "linear"), (2, "sin"), (2, "cos"), (3, "linear"), (4, "linear")),
+        features=(
+            (0, "linear"),
+            (1, "linear"),
+            (2, "sin"),
+            (2, "cos"),
+            (3, "linear"),
+            (4, "linear"),
+        ),
         noise=0.1,
     ),
     "corr_warp": Representation(

@@ -17,7 +17,9 @@ class Pair:
 
     def __init__(self, split=(DIM,), scale=1.0, mask=None, num_data=NUM_DATA, dtype=torch.float32):
         generator = torch.Generator().manual_seed(1)
-        self.loc, self.log_scale = (torch.randn(BATCH, DIM, generator=generator, dtype=dtype) for _ in range(2))
+        self.loc, self.log_scale = (
+            torch.randn(BATCH, DIM, generator=generator, dtype=dtype) for _ in range(2)
+        )
         self.shift = torch.zeros(DIM, dtype=dtype)
         self.x = torch.randn(BATCH, DIM, generator=generator, dtype=dtype)
         self.split, self.scale, self.mask, self.num_data = split, scale, mask, num_data
@@ -27,10 +29,14 @@ class Pair:
         return pyro.plate("data", self.num_data or BATCH, subsample=range(BATCH))
 
     def parts(self):
-        return zip(*(t.split(self.split, -1) for t in (self.loc, self.log_scale.exp())), strict=True)
+        return zip(
+            *(t.split(self.split, -1) for t in (self.loc, self.log_scale.exp())), strict=True
+        )
 
     def around(self):
-        return poutine.scale(scale=self.scale), poutine.mask(mask=True if self.mask is None else self.mask)
+        return poutine.scale(scale=self.scale), poutine.mask(
+            mask=True if self.mask is None else self.mask
+        )
 
     def model(self):
         scale, mask = self.around()
@@ -38,21 +44,30 @@ class Pair:
             with scale, mask:
                 z = [pyro.sample(f"z{i}", self.prior(n)) for i, n in enumerate(self.split)]
             z = torch.cat(
-                [part.reshape(*part.shape[: part.dim() - (n > 1)], n) for part, n in zip(z, self.split, strict=True)],
+                [
+                    part.reshape(*part.shape[: part.dim() - (n > 1)], n)
+                    for part, n in zip(z, self.split, strict=True)
+                ],
                 -1,
             )
             pyro.sample("x", dist.Normal(z + self.shift, 1.0).to_event(1), obs=self.x)
 
     def prior(self, size):
         return (
-            dist.Normal(self.x.new_zeros(size), 1.0).to_event(1) if size > 1 else dist.Normal(self.x.new_zeros(()), 1.0)
+            dist.Normal(self.x.new_zeros(size), 1.0).to_event(1)
+            if size > 1
+            else dist.Normal(self.x.new_zeros(()), 1.0)
         )
 
     def guide(self):
         scale, mask = self.around()
         with self.plate(), scale, mask:
             for i, (loc, scale) in enumerate(self.parts()):
-                q = dist.Normal(loc, scale).to_event(1) if self.split[i] > 1 else dist.Normal(loc[:, 0], scale[:, 0])
+                q = (
+                    dist.Normal(loc, scale).to_event(1)
+                    if self.split[i] > 1
+                    else dist.Normal(loc[:, 0], scale[:, 0])
+                )
                 pyro.sample(f"z{i}", q)
 
 
@@ -98,6 +113,8 @@ def linear_gaussian(case):
 
     def guide(x):
         with plate(x):
-            pyro.sample("z", dist.Normal(x @ p["M"].T + p["c"], p["s"].expand(len(x), -1)).to_event(1))
+            pyro.sample(
+                "z", dist.Normal(x @ p["M"].T + p["c"], p["s"].expand(len(x), -1)).to_event(1)
+            )
 
     return model, guide, p["X"], {k: torch.tensor(v) for k, v in reference["exact"].items()}

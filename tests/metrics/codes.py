@@ -49,7 +49,9 @@ def standardised(factors):
 
 
 def noisy(factors, noise=0.4, seed=1):
-    return standardised(factors) + noise * np.random.default_rng(seed).standard_normal(factors.shape)
+    return standardised(factors) + noise * np.random.default_rng(seed).standard_normal(
+        factors.shape
+    )
 
 
 def rotation(size):

@@ -27,7 +27,9 @@ def test_beta_vae_score_is_the_reference_value(name):
 
 def test_a_perfect_code_scores_one_and_one_that_tells_nothing_as_chance():
     assert beta_vae_score(Factors(3, 4, 5), lambda x: -2 * x + 1, seed=0, **FEW) == 1
-    assert beta_vae_score(Factors(3, 4, 5), torch.zeros_like, seed=0, **FEW) == pytest.approx(1 / 3, abs=0.08)
+    assert beta_vae_score(Factors(3, 4, 5), torch.zeros_like, seed=0, **FEW) == pytest.approx(
+        1 / 3, abs=0.08
+    )
 
 
 def test_the_factor_that_no_code_holds_is_found_by_exclusion():
@@ -42,29 +44,38 @@ def test_every_pair_shares_one_varying_factor_and_its_features_are_mean_distance
         points.append(x)
         return x
 
-    train, held_out = beta_vae_accuracies(grid, encode, seed=0, num_train=20, num_eval=4, batch_size=25)
+    train, held_out = beta_vae_accuracies(
+        grid, encode, seed=0, num_train=20, num_eval=4, batch_size=25
+    )
     assert (train, held_out) == (1, 1)
     first, second = torch.cat(points).view(24, 2, 25, 3).unbind(1)
     shared = (first == second).all(1)[:, [0, 2]]
     assert (shared.sum(1) == 1).all()
     assert shared[:, 0].any()
     assert shared[:, 1].any()
-    assert (first != first[:, :1]).any(1)[:, [0, 2]].all()  # the shared value differs from pair to pair
+    assert (
+        (first != first[:, :1]).any(1)[:, [0, 2]].all()
+    )  # the shared value differs from pair to pair
 
 
 def test_small_codes_lose_to_the_penalty_and_a_shift_does_not_matter():
     mixed = torch.tensor(rotation(3)).float() + 1.5 * torch.eye(3)
     settings = {"seed": 0, **FEW}
     scores = [
-        beta_vae_score(Factors(3, 4, 5), lambda x, s=scale: s * x @ mixed + 100, **settings) for scale in (1.0, 1e-4)
+        beta_vae_score(Factors(3, 4, 5), lambda x, s=scale: s * x @ mixed + 100, **settings)
+        for scale in (1.0, 1e-4)
     ]
     assert scores[0] > 0.9 > scores[1] + 0.1
-    assert beta_vae_score(Factors(3, 4, 5), lambda x: x @ mixed, **settings) == pytest.approx(scores[0], abs=0.01)
+    assert beta_vae_score(Factors(3, 4, 5), lambda x: x @ mixed, **settings) == pytest.approx(
+        scores[0], abs=0.01
+    )
 
 
 def test_beta_vae_score_follows_its_seed_and_leaves_the_global_one_alone():
     state, mixed = torch.get_rng_state(), torch.tensor(rotation(4)).float()
-    scores = [beta_vae_score(Factors(3, 4, 5, 6), lambda x: x @ mixed, seed=s, **FEW) for s in (0, 0, 1)]
+    scores = [
+        beta_vae_score(Factors(3, 4, 5, 6), lambda x: x @ mixed, seed=s, **FEW) for s in (0, 0, 1)
+    ]
     assert scores[0] == scores[1] != scores[2]
     assert torch.equal(state, torch.get_rng_state())
 
@@ -79,7 +90,9 @@ def test_a_small_grid_is_encoded_once(score):
 
 def test_codes_that_are_looked_up_are_those_that_are_encoded():
     mixed = torch.tensor(rotation(3)).double()
-    one, other = (Drawn(Factors(3, 4, 5), lambda x: x.double() @ mixed, seed=3, num_draws=n) for n in (59, 60))
+    one, other = (
+        Drawn(Factors(3, 4, 5), lambda x: x.double() @ mixed, seed=3, num_draws=n) for n in (59, 60)
+    )
     assert (one.whole, other.whole) == (False, True)
     factors = one.uniform(5000)
     assert torch.equal(factors, other.uniform(5000))
@@ -102,8 +115,15 @@ def test_encoders_are_called_without_gradients_and_their_codes_checked():
 
 
 def test_settings_and_grids_are_checked():
-    with pytest.raises(ValueError, match="expected num_train >= 2, num_eval >= 1 and batch_size >= 1, got 1, 5000 and"):
+    with pytest.raises(
+        ValueError,
+        match="expected num_train >= 2, num_eval >= 1 and batch_size >= 1, got 1, 5000 and",
+    ):
         beta_vae_score(Factors(3, 4), lambda x: x, seed=0, num_train=1)
-    with pytest.raises(ValueError, match=r"expected a factor with at least two values, got sizes \(1, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"expected a factor with at least two values, got sizes \(1, 1\)"
+    ):
         beta_vae_score(Factors(1, 1), lambda x: x, seed=0)
-    assert beta_vae_score(Factors(1, 4), lambda x: x, seed=0, **FEW) == 1  # there is nothing to tell
+    assert (
+        beta_vae_score(Factors(1, 4), lambda x: x, seed=0, **FEW) == 1
+    )  # there is nothing to tell

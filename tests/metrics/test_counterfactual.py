@@ -18,7 +18,10 @@ from ppl_disentangle.metrics.counterfactual import (
     minimality,
     reversibility,
 )
-from ppl_disentangle.metrics.estimators.maximal_information import concept_information, maximal_information
+from ppl_disentangle.metrics.estimators.maximal_information import (
+    concept_information,
+    maximal_information,
+)
 from ppl_disentangle.models import CausalVAE
 
 RNG = np.random.default_rng(0)
@@ -53,8 +56,16 @@ def minimality_by_loops(features, changed, old, new, weights):
     scores = []
     for u in range(len(features)):
         moved = np.abs(changed[u] - features[u]).mean()
-        new_class = [np.abs(features[v] - features[u]).mean() for v in range(len(features)) if old[v] == new[u]]
-        own_class = [np.abs(features[v] - features[u]).mean() for v in range(len(features)) if old[v] == old[u]]
+        new_class = [
+            np.abs(features[v] - features[u]).mean()
+            for v in range(len(features))
+            if old[v] == new[u]
+        ]
+        own_class = [
+            np.abs(features[v] - features[u]).mean()
+            for v in range(len(features))
+            if old[v] == old[u]
+        ]
         if new_class:
             p = sum(d <= moved for d in new_class) / len(new_class)
             q = sum(d >= moved for d in own_class) / len(own_class)
@@ -136,7 +147,9 @@ def test_coefficients_are_those_of_minepy(number, name):
 
 def information(columns, rows):
     """Mutual information in nats of two partitions."""
-    joint = np.histogram2d(columns, rows, bins=(np.arange(columns.max() + 2), np.arange(rows.max() + 2)))[0]
+    joint = np.histogram2d(
+        columns, rows, bins=(np.arange(columns.max() + 2), np.arange(rows.max() + 2))
+    )[0]
     joint /= joint.sum()
     outer = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
     return (joint[joint > 0] * np.log(joint[joint > 0] / outer[joint > 0])).sum()
@@ -150,10 +163,14 @@ def test_the_cuts_that_are_found_are_the_best_of_all():
     def best(free, equal, parts):
         rows = np.argsort(np.argsort(equal)) * parts // 12
         ranks = np.argsort(np.argsort(free))
-        return max(information((ranks >= cut).astype(int), rows) for cut in range(1, 12)) / np.log(2)
+        return max(information((ranks >= cut).astype(int), rows) for cut in range(1, 12)) / np.log(
+            2
+        )
 
     entries = [best(x, y, 3), best(y, x, 3), best(y, x, 2)]
-    mic, tic = maximal_information(x[:, None], y[:, None], exponent=np.log(6.5) / np.log(12), clumps=12)
+    mic, tic = maximal_information(
+        x[:, None], y[:, None], exponent=np.log(6.5) / np.log(12), clumps=12
+    )
     assert mic.item() == pytest.approx(max(entries))
     assert tic.item() == pytest.approx(np.mean(entries))
 
@@ -191,8 +208,14 @@ def test_a_concept_is_compared_with_its_own_label_by_the_mean_of_its_coordinates
 
 
 BAD = {
-    "other rows": ({"labels": np.zeros((3, 1))}, "a code for each row of the labels, got 4 and 3 rows"),
-    "an exponent too large": ({"exponent": 1.5}, "0 < exponent <= 1 and clumps >= 1, got 1.5 and 15"),
+    "other rows": (
+        {"labels": np.zeros((3, 1))},
+        "a code for each row of the labels, got 4 and 3 rows",
+    ),
+    "an exponent too large": (
+        {"exponent": 1.5},
+        "0 < exponent <= 1 and clumps >= 1, got 1.5 and 15",
+    ),
     "no clumps": ({"clumps": 0}, "0 < exponent <= 1 and clumps >= 1, got 0.6 and 0"),
 }
 

@@ -24,7 +24,8 @@ every_predictor = pytest.mark.parametrize("predictor", ["gbt", "lightgbm", "fore
 
 
 @pytest.mark.parametrize(
-    "name", [n if n in QUICK_DCI else pytest.param(n, marks=pytest.mark.slow) for n in REPRESENTATIONS]
+    "name",
+    [n if n in QUICK_DCI else pytest.param(n, marks=pytest.mark.slow) for n in REPRESENTATIONS],
 )
 def test_dci_by_boosted_trees_is_the_reference_value(name):
     factors = REPRESENTATIONS[name].factors()
@@ -42,8 +43,12 @@ def test_formulas_on_a_fixed_matrix_are_the_reference_values(matrix):
     importances = np.array(matrix["matrix"])
     assert disentanglement(importances) == pytest.approx(matrix["dci_disentanglement"], abs=1e-9)
     assert completeness(importances) == pytest.approx(matrix["dci_completeness"], abs=1e-9)
-    np.testing.assert_allclose(disentanglement_per_code(importances), matrix["dci_disentanglement_per_code"], atol=1e-9)
-    np.testing.assert_allclose(completeness_per_factor(importances), matrix["dci_completeness_per_factor"], atol=1e-9)
+    np.testing.assert_allclose(
+        disentanglement_per_code(importances), matrix["dci_disentanglement_per_code"], atol=1e-9
+    )
+    np.testing.assert_allclose(
+        completeness_per_factor(importances), matrix["dci_completeness_per_factor"], atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("warp", [np.exp, lambda z: z**3, np.arctan], ids=["exp", "cube", "arctan"])
@@ -76,15 +81,23 @@ def test_dci_checks_both_halves():
     z, v = noisy(rows(50)), rows(50)
     with pytest.raises(ValueError, match=r"as many num_codes in test as in training, got \[3, 2\]"):
         dci(z, v, z[:, :2], v)
-    with pytest.raises(ValueError, match="a code for each row of the factors, in training and test"):
+    with pytest.raises(
+        ValueError, match="a code for each row of the factors, in training and test"
+    ):
         dci(z[:40], v, z, v[:40])
-    with pytest.raises(KeyError, match=r"no predictor named 'tree'; there are \['forest', 'gbt', 'lightgbm'\]"):
+    with pytest.raises(
+        KeyError, match=r"no predictor named 'tree'; there are \['forest', 'gbt', 'lightgbm'\]"
+    ):
         dci(z, v, z, v, predictor="tree")
 
 
 @pytest.mark.parametrize(
     ("importances", "message"),
-    [([0.5, 0.5], r"got \(2,\)"), ([[-0.1, 1.0]], "not negative"), ([[0.1, np.nan], [0.2, 0.3]], "finite")],
+    [
+        ([0.5, 0.5], r"got \(2,\)"),
+        ([[-0.1, 1.0]], "not negative"),
+        ([[0.1, np.nan], [0.2, 0.3]], "finite"),
+    ],
 )
 def test_importances_are_checked(importances, message):
     with pytest.raises(ValueError, match=message):

@@ -15,7 +15,8 @@ REFERENCE = json.loads((GOLDEN / "metrics.json").read_text())["cases"]
 
 
 @pytest.mark.parametrize(
-    "name", [n if n == "noisy_dead" else pytest.param(n, marks=pytest.mark.slow) for n in REPRESENTATIONS]
+    "name",
+    [n if n == "noisy_dead" else pytest.param(n, marks=pytest.mark.slow) for n in REPRESENTATIONS],
 )
 def test_explicitness_is_the_reference_value(name):
     factors = REPRESENTATIONS[name].factors()
@@ -31,7 +32,9 @@ def test_two_normal_classes_have_the_area_of_their_distance():
     codes = 1.5 * v + np.random.default_rng(1).standard_normal(v.shape)
     area = (1 + math.erf(1.5 / 2)) / 2  # of a difference with variance 2
     assert explicitness(*halves(codes, v)) == pytest.approx(area, abs=0.003)
-    assert explicitness(*halves(-7 * codes + 3, v)) == pytest.approx(explicitness(*halves(codes, v)), abs=1e-6)
+    assert explicitness(*halves(-7 * codes + 3, v)) == pytest.approx(
+        explicitness(*halves(codes, v)), abs=1e-6
+    )
 
 
 def test_the_areas_are_scikit_learns():
@@ -53,7 +56,9 @@ def test_an_invertible_map_of_the_codes_hardly_matters():
     factors = rows()
     codes = noisy(factors)
     mixed = codes @ (rotation(3) + 0.3 * np.eye(3))
-    assert explicitness(*halves(mixed, factors)) == pytest.approx(explicitness(*halves(codes, factors)), abs=0.005)
+    assert explicitness(*halves(mixed, factors)) == pytest.approx(
+        explicitness(*halves(codes, factors)), abs=0.005
+    )
 
 
 def test_neighbouring_values_that_cannot_be_told_apart_still_score_high():
@@ -74,7 +79,11 @@ def test_a_test_half_of_one_value_is_an_error_unless_another_factor_has_more():
     factors = rows(100, (2, 3))
     codes = noisy(factors)
     same = factors[:, 0] == 1
-    with pytest.raises(ValueError, match="expected a factor with at least two values in the test rows"):
+    with pytest.raises(
+        ValueError, match="expected a factor with at least two values in the test rows"
+    ):
         explicitness(codes, factors[:, :1], codes[same], factors[same, :1])
     both = explicitness(codes, factors, codes[same], factors[same])
-    assert both == pytest.approx(explicitness(codes, factors[:, 1:], codes[same], factors[same, 1:]))
+    assert both == pytest.approx(
+        explicitness(codes, factors[:, 1:], codes[same], factors[same, 1:])
+    )

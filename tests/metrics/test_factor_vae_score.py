@@ -35,7 +35,9 @@ def test_factor_vae_score_of_given_rows_is_that_of_the_grid(name):
 
 def test_every_vote_holds_one_varying_factor_fixed_and_the_others_uniform():
     grid = Factors(200, 1, 150)
-    score = factor_vae_score(grid, lambda x: x, seed=0, num_train=300, num_eval=100, batch_size=50, num_variance=500)
+    score = factor_vae_score(
+        grid, lambda x: x, seed=0, num_train=300, num_eval=100, batch_size=50, num_variance=500
+    )
     assert score == 1
     assert max(map(len, grid.rendered)) <= 4096
     variance_rows, drawn = torch.cat(grid.rendered).split([500, 20_000])
@@ -52,7 +54,12 @@ def test_factor_vae_score_follows_its_seed_and_leaves_the_global_one_alone():
 
     def score(seed):
         return factor_vae_score(
-            Factors(3, 4, 5), lambda x: x @ mixed, seed=seed, num_train=300, num_eval=301, num_variance=500
+            Factors(3, 4, 5),
+            lambda x: x @ mixed,
+            seed=seed,
+            num_train=300,
+            num_eval=301,
+            num_variance=500,
         )
 
     assert score(0) == score(0) != score(1)
@@ -71,7 +78,9 @@ def test_codes_below_the_threshold_do_not_vote():
 
 def test_a_row_alone_with_its_value_leads_no_vote():
     factors = np.stack([np.arange(400), np.arange(400) % 4], 1)
-    lonely = factor_vae_score_from_codes(standardised(factors), factors, seed=0, num_train=200, num_eval=200)
+    lonely = factor_vae_score_from_codes(
+        standardised(factors), factors, seed=0, num_train=200, num_eval=200
+    )
     assert lonely == 1
     with pytest.raises(ValueError, match="a value that two rows share"):
         votes(standardised(factors), factors[:, :1])

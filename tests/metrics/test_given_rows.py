@@ -22,7 +22,9 @@ def test_beta_vae_score_of_given_rows_is_that_of_the_grid(name):
 
 
 def test_pairs_share_one_factor_and_its_value_differs_from_pair_to_pair():
-    factors = np.stack([np.random.default_rng(k).integers(n, size=3000) for k, n in enumerate((30, 40))], 1)
+    factors = np.stack(
+        [np.random.default_rng(k).integers(n, size=3000) for k, n in enumerate((30, 40))], 1
+    )
     fixed, pairs = Given(factors.astype(float), factors, 0).draw_pairs(50, 20)
     assert pairs.shape == (50, 20, 2, 2)
     alike = (pairs[:, :, 0] == pairs[:, :, 1]).all(1)
@@ -36,8 +38,12 @@ def test_pairs_share_one_factor_and_its_value_differs_from_pair_to_pair():
 def test_chance_and_small_data():
     factors = np.stack([np.arange(60) % 3, np.arange(60) // 3 % 4], 1)
     few = {"seed": 0, "num_train": 200, "num_eval": 200}
-    assert beta_vae_score_from_codes(np.ones((60, 2)), factors, **few) == pytest.approx(0.5, abs=0.1)
+    assert beta_vae_score_from_codes(np.ones((60, 2)), factors, **few) == pytest.approx(
+        0.5, abs=0.1
+    )
     assert beta_vae_score_from_codes(factors, factors, **few) == 1
-    assert beta_vae_score_from_codes(factors, factors, **few) == beta_vae_score_from_codes(factors - 7, factors, **few)
+    assert beta_vae_score_from_codes(factors, factors, **few) == beta_vae_score_from_codes(
+        factors - 7, factors, **few
+    )
     with pytest.raises(ValueError, match="a factor with a value that two rows share"):
         beta_vae_score_from_codes(np.ones((4, 1)), np.arange(4)[:, None], **few)

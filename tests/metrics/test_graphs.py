@@ -30,22 +30,33 @@ def test_scores_are_those_of_other_libraries(case):
     scores = graph_scores(np.array(case["estimated"]), np.array(case["true"]))
     assert scores.keys() == case["scores"].keys()
     for name, value in case["scores"].items():
-        assert scores[name] == pytest.approx(value, abs=TOLERANCE.get(name.split("_")[0], 5e-5)), name
+        assert scores[name] == pytest.approx(value, abs=TOLERANCE.get(name.split("_")[0], 5e-5)), (
+            name
+        )
 
 
 @settings(max_examples=100, deadline=None)
 @given(GRAPHS, GRAPHS)
 def test_distances_are_counted_by_hand(ours, theirs):
-    pairs = [((ours[i, j], ours[j, i]), (theirs[i, j], theirs[j, i])) for i, j in itertools.combinations(range(5), 2)]
+    pairs = [
+        ((ours[i, j], ours[j, i]), (theirs[i, j], theirs[j, i]))
+        for i, j in itertools.combinations(range(5), 2)
+    ]
     assert shd(ours, theirs) == sum(a != b for a, b in pairs)
-    assert shd(ours, theirs, reversal=2) == sum(int(a[0] != b[0]) + int(a[1] != b[1]) for a, b in pairs)
+    assert shd(ours, theirs, reversal=2) == sum(
+        int(a[0] != b[0]) + int(a[1] != b[1]) for a, b in pairs
+    )
     both = [(a, b) for a, b in pairs if any(a) and any(b)]
     scores = graph_scores(ours, theirs)
     joined = sum(any(a) for a, _ in pairs), sum(any(b) for _, b in pairs)
     assert scores["adjacency_precision"] == pytest.approx(len(both) / max(joined[0], 1))
     assert scores["adjacency_recall"] == pytest.approx(len(both) / max(joined[1], 1))
-    assert scores["orientation_precision"] == pytest.approx(sum(a == b for a, b in both) / max(joined[0], 1))
-    assert scores["orientation_recall"] == pytest.approx(sum(a == b for a, b in both) / max(joined[1], 1))
+    assert scores["orientation_precision"] == pytest.approx(
+        sum(a == b for a, b in both) / max(joined[0], 1)
+    )
+    assert scores["orientation_recall"] == pytest.approx(
+        sum(a == b for a, b in both) / max(joined[1], 1)
+    )
 
 
 @settings(max_examples=100, deadline=None)
@@ -69,7 +80,9 @@ ESTIMATED = nx.DiGraph([("shadow", "light"), ("angle", "shadow"), ("angle", "lig
 def test_graphs_are_matched_by_name_and_not_by_order():
     scores = graph_scores(ESTIMATED, TRUE)
     assert (scores["shd"], scores["shd_reversal_counts_two"]) == (2, 3)
-    assert (scores["precision"], scores["recall"], scores["f1"]) == pytest.approx((1 / 3, 1 / 2, 2 / 5))
+    assert (scores["precision"], scores["recall"], scores["f1"]) == pytest.approx(
+        (1 / 3, 1 / 2, 2 / 5)
+    )
     assert scores["fpr"] == 2
     names = ["angle", "light", "shadow"]
     matrices = (nx.to_numpy_array(graph, nodelist=names) for graph in (ESTIMATED, TRUE))
@@ -92,14 +105,20 @@ def test_a_rate_of_nothing_is_zero_and_so_is_one_without_hits():
         k for k, v in scores.items() if v == 0
     }
     reversed_scores = graph_scores(full.T, full)
-    assert (reversed_scores["f1"], reversed_scores["fdr"], reversed_scores["adjacency_f1"]) == (0, 1, 1)
+    assert (reversed_scores["f1"], reversed_scores["fdr"], reversed_scores["adjacency_f1"]) == (
+        0,
+        1,
+        1,
+    )
     assert set(graph_scores(empty, empty).values()) == {0}
 
 
 def test_bad_graphs_are_refused():
     with pytest.raises(ValueError, match="reversal to be 1 or 2, got 0"):
         shd(TRUE, TRUE, reversal=0)
-    with pytest.raises(ValueError, match=r"the same nodes in both graphs, got \['a', 'b'\] and \['light', 'shadow'"):
+    with pytest.raises(
+        ValueError, match=r"the same nodes in both graphs, got \['a', 'b'\] and \['light', 'shadow'"
+    ):
         shd(nx.DiGraph([("a", "b")]), TRUE)
     with pytest.raises(TypeError, match="one of each"):
         shd(np.zeros((3, 3)), TRUE)

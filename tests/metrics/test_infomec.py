@@ -39,7 +39,9 @@ def test_neighbour_information_is_scikit_learns(neighbours):
     factors = rows(300, (2, 7, 3))
     codes = noisy(factors)
     factors[:20, 2] = np.arange(3, 23)  # values of a single row each
-    pairs = [mutual_info_classif(codes, v, n_neighbors=neighbours, random_state=0) for v in factors.T]
+    pairs = [
+        mutual_info_classif(codes, v, n_neighbors=neighbours, random_state=0) for v in factors.T
+    ]
     information = neighbour_information(codes, factors, neighbours=neighbours)
     np.testing.assert_allclose(information, np.stack(pairs, 1), atol=1e-9)
     assert (information.diagonal() > 0.1).all()
@@ -71,19 +73,28 @@ def test_neighbour_information_follows_its_seed_only_through_ties():
 
 
 def test_values_of_a_single_row_each_tell_nothing():
-    assert neighbour_information(noisy(rows(20)), np.arange(20)[:, None]).tolist() == [[0], [0], [0]]
+    assert neighbour_information(noisy(rows(20)), np.arange(20)[:, None]).tolist() == [
+        [0],
+        [0],
+        [0],
+    ]
 
 
 def test_concentration_runs_from_an_even_share_to_one():
     assert concentration(np.array([[0.0, 3.0, 0.0], [1.0, 0.0, 0.0]])) == 1
     assert concentration(np.full((2, 4), 0.7)) == concentration(np.zeros((2, 4))) == 0
-    assert concentration(np.array([[2.0, 1.0, 1.0]])) == pytest.approx((1 / 2 - 1 / 3) / (1 - 1 / 3))
+    assert concentration(np.array([[2.0, 1.0, 1.0]])) == pytest.approx(
+        (1 / 2 - 1 / 3) / (1 - 1 / 3)
+    )
     assert concentration(np.array([[0.2], [0.5]])) == 1
 
 
 def test_discrete_codes_have_the_closed_form():
     v = grid(2, 4, 5)[:, :2]
-    both, second = v @ [[4], [1]], v[:, [1]]  # the first code tells log 2 and log 4, the second log 4
+    both, second = (
+        v @ [[4], [1]],
+        v[:, [1]],
+    )  # the first code tells log 2 and log 4, the second log 4
     scores = infomec(np.hstack([both, second]), v, discrete=True)
     assert scores.modularity == pytest.approx((np.mean([1 / 2, 1]) - 1 / 2) / (1 / 2), abs=1e-9)
     assert scores.compactness == pytest.approx((np.mean([1, 1 / 2]) - 1 / 2) / (1 / 2), abs=1e-9)
@@ -92,7 +103,9 @@ def test_discrete_codes_have_the_closed_form():
 
 def test_explicitness_of_codes_that_tell_nothing_is_zero_and_of_one_factor_its_share():
     v = np.tile(grid(3, 4), (50, 1))
-    alone = infomec(np.hstack([v[:, :1], np.random.default_rng(0).permutation(v[:, :1])]), v, discrete=True)
+    alone = infomec(
+        np.hstack([v[:, :1], np.random.default_rng(0).permutation(v[:, :1])]), v, discrete=True
+    )
     assert alone.explicitness == pytest.approx(0.5, abs=0.02)
 
 
@@ -104,7 +117,9 @@ def test_codes_of_a_small_range_are_idle_unless_discrete():
     wide = np.hstack([codes, np.random.default_rng(4).random((800, 1))])
     assert infomec(wide, factors)[::2] != infomec(codes, factors)[::2]
     levels = np.hstack([factors, 0.01 * factors[:, :1]])
-    assert infomec(levels, factors, discrete=True).compactness == pytest.approx((0.75 - 1 / 3) / (2 / 3), abs=0.02)
+    assert infomec(levels, factors, discrete=True).compactness == pytest.approx(
+        (0.75 - 1 / 3) / (2 / 3), abs=0.02
+    )
 
 
 def test_a_code_of_noise_may_look_modular():

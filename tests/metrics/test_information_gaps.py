@@ -65,7 +65,9 @@ def test_scores_are_their_definitions_in_loops(bins):
         low, high = sorted(row)[-2:]
         k = int(np.argmax(row))
         best[k] = max(best[k], high - low)
-    assert dcimig(codes, factors, bins=bins) == pytest.approx(sum(best) / sum(of_factors), abs=1e-12)
+    assert dcimig(codes, factors, bins=bins) == pytest.approx(
+        sum(best) / sum(of_factors), abs=1e-12
+    )
 
     scores = []
     for column, entropy in zip(information.T, of_factors, strict=True):

@@ -32,7 +32,9 @@ def test_irs_is_the_reference_value(name, key):
 def test_irs_of_draws_from_a_grid_is_the_reference_value(name):
     encode = REPRESENTATIONS[name].encoder()
     value, tolerance = REFERENCE[name]["irs"]
-    score = irs_of_grid(Factors(*SIZES), lambda x: encode(x.long().numpy()), seed=0, quantile=0.99, bins=20)
+    score = irs_of_grid(
+        Factors(*SIZES), lambda x: encode(x.long().numpy()), seed=0, quantile=0.99, bins=20
+    )
     assert score == pytest.approx(value, abs=tolerance)
 
 
@@ -53,11 +55,15 @@ def test_irs_is_its_definition_in_loops(quantile):
         largest = np.abs(z - z.mean()).max()
         by_factor = []
         for v in factors.T:
-            moves = [np.quantile(np.abs(z[v == c] - z[v == c].mean()), quantile) for c in np.unique(v)]
+            moves = [
+                np.quantile(np.abs(z[v == c] - z[v == c].mean()), quantile) for c in np.unique(v)
+            ]
             by_factor.append(1 - np.mean(moves) / largest)
         scores.append(max(by_factor))
         weights.append(largest)
-    assert irs(codes, factors, quantile=quantile) == pytest.approx(np.average(scores, weights=weights), abs=1e-12)
+    assert irs(codes, factors, quantile=quantile) == pytest.approx(
+        np.average(scores, weights=weights), abs=1e-12
+    )
 
 
 def test_a_common_scale_does_not_matter_and_another_weighs_its_code():
@@ -76,12 +82,16 @@ def test_a_factor_that_differs_in_every_row_makes_any_code_robust_but_not_in_bin
 
 def test_draws_follow_their_seed_and_leave_the_global_one_alone():
     state, mixed = torch.get_rng_state(), torch.tensor([[1.0, 0.5], [0.0, 1.0]])
-    scores = [irs_of_grid(Factors(6, 7), lambda x: x @ mixed, seed=s, num_data=20) for s in (0, 0, 1)]
+    scores = [
+        irs_of_grid(Factors(6, 7), lambda x: x @ mixed, seed=s, num_data=20) for s in (0, 0, 1)
+    ]
     assert scores[0] == scores[1] != scores[2]
     assert torch.equal(state, torch.get_rng_state())
 
 
 @pytest.mark.parametrize(("quantile", "bins"), [(0.0, None), (1.1, None), (1.0, 1)])
 def test_settings_are_checked(quantile, bins):
-    with pytest.raises(ValueError, match=f"expected 0 < quantile <= 1 and bins >= 2, got {quantile} and {bins}"):
+    with pytest.raises(
+        ValueError, match=f"expected 0 < quantile <= 1 and bins >= 2, got {quantile} and {bins}"
+    ):
         irs(np.ones((4, 1)), np.ones((4, 1)), quantile=quantile, bins=bins)

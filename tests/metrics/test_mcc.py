@@ -29,7 +29,9 @@ def independent(num=20_000, size=3, seed=0):
 def test_mcc_is_the_reference_value(name, method):
     factors = REPRESENTATIONS[name].factors()[:NUM_TRAIN]
     value, tolerance = REFERENCE[name][f"mcc_{method}"]
-    assert mcc(REPRESENTATIONS[name].encoder()(factors), factors, method=method) == pytest.approx(value, abs=tolerance)
+    assert mcc(REPRESENTATIONS[name].encoder()(factors), factors, method=method) == pytest.approx(
+        value, abs=tolerance
+    )
 
 
 @both_methods
@@ -82,7 +84,11 @@ def test_order_sign_shift_and_scale_do_not_matter_and_monotone_maps_not_to_spear
     assert mcc(changed, v, method=method) == pytest.approx(expected, abs=1e-9)
     assert mcc(codes, 4 - 2 * v[:, [1, 2, 0]], method=method) == pytest.approx(expected, abs=1e-9)
     warped = mcc(np.exp(codes), v, method=method)
-    assert warped == pytest.approx(expected, abs=1e-12) if method == "spearman" else warped < expected - 0.05
+    assert (
+        warped == pytest.approx(expected, abs=1e-12)
+        if method == "spearman"
+        else warped < expected - 0.05
+    )
 
 
 @both_methods
@@ -91,7 +97,9 @@ def test_ties_share_their_rank_and_independent_codes_have_little(method):
     shuffled = np.random.default_rng(1).permutation(v)
     assert mcc(shuffled, v, method=method) < 0.05
     assert mcc(v[np.random.default_rng(2).permutation(5000)], v, method=method) == mcc(
-        torch.tensor(v)[torch.tensor(np.random.default_rng(2).permutation(5000))], torch.tensor(v), method=method
+        torch.tensor(v)[torch.tensor(np.random.default_rng(2).permutation(5000))],
+        torch.tensor(v),
+        method=method,
     )
 
 
@@ -111,7 +119,9 @@ def test_codes_far_from_zero_and_of_any_scale_are_correlated(method):
 
 def test_bad_input_is_named():
     v = independent(10)
-    with pytest.raises(KeyError, match=r"no method named 'kendall'; there are \['pearson', 'spearman'\]"):
+    with pytest.raises(
+        KeyError, match=r"no method named 'kendall'; there are \['pearson', 'spearman'\]"
+    ):
         mcc(v, v, method="kendall")
     with pytest.raises(ValueError, match="expected a factor with at least two values"):
         mcc(v, np.ones((10, 2)))

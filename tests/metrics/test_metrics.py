@@ -13,7 +13,9 @@ from ppl_disentangle.metrics import active_units, mig, mig_per_factor, mutual_in
 from tests.metrics.codes import SCORES, grid, half_dci, noisy, rotation, rows, standardised, votes
 
 TRAINED = ("explicitness", "sap", "disentanglement", "completeness", "informativeness")
-ON_ALL_ROWS = {n: f for n, f in SCORES.items() if n not in TRAINED} | {"mutual_information": mutual_information}
+ON_ALL_ROWS = {n: f for n, f in SCORES.items() if n not in TRAINED} | {
+    "mutual_information": mutual_information
+}
 READ_LINEARLY = ("explicitness", "infomec_explicitness", "informativeness")  # by all codes together
 IDLE = ("mig_sup", "modularity")  # where a code that tells nothing counts as 0
 CHANCE = {  # between these, for 3, 4 and 5 values
@@ -73,14 +75,18 @@ def test_rotated_codes_score_below_aligned_ones(name):
 def test_what_is_read_from_all_codes_together_hardly_changes_when_they_are_rotated(name):
     factors = rows()
     codes = noisy(factors)
-    assert SCORES[name](codes @ rotation(3), factors) == pytest.approx(SCORES[name](codes, factors), abs=0.04)
+    assert SCORES[name](codes @ rotation(3), factors) == pytest.approx(
+        SCORES[name](codes, factors), abs=0.04
+    )
 
 
 @every_score
 def test_codes_in_random_order_score_as_chance(name):
     factors = rows()
     low, high = CHANCE[name]
-    assert low <= SCORES[name](np.random.default_rng(3).permutation(noisy(factors)), factors) <= high
+    assert (
+        low <= SCORES[name](np.random.default_rng(3).permutation(noisy(factors)), factors) <= high
+    )
 
 
 @scores_except(*READ_LINEARLY)
@@ -93,7 +99,9 @@ def test_constant_codes_change_a_score_only_by_their_number(name):
         expected = 1 - (1 - expected) * math.log(3) / math.log(5)
     elif name in IDLE:
         expected *= 3 / 5
-    tolerance = 1e-3 if name == "sap" else 1e-6  # a machine without a code may do better than a poor runner-up
+    tolerance = (
+        1e-3 if name == "sap" else 1e-6
+    )  # a machine without a code may do better than a poor runner-up
     assert SCORES[name](padded, factors) == pytest.approx(expected, abs=tolerance)
 
 
@@ -177,8 +185,16 @@ def test_factors_of_one_value_alone_are_an_error(name):
         (np.ones((9, 2)) * [1, np.inf], rows(9), "NaN or infinity in code column 1"),
         (np.ones((9, 2)), rows(9) + [0, np.nan, 0], "NaN or infinity in factor column 1"),
         (np.ones(9), rows(9), r"expected codes of shape \(num_data, num_codes\), got \(9,\)"),
-        (np.ones((9, 0)), rows(9), r"expected codes of shape \(num_data, num_codes\), got \(9, 0\)"),
-        (np.ones((9, 2)), np.ones(9), r"expected factors of shape \(num_data, num_factors\), got \(9,\)"),
+        (
+            np.ones((9, 0)),
+            rows(9),
+            r"expected codes of shape \(num_data, num_codes\), got \(9, 0\)",
+        ),
+        (
+            np.ones((9, 2)),
+            np.ones(9),
+            r"expected factors of shape \(num_data, num_factors\), got \(9,\)",
+        ),
         (np.ones((8, 2)), rows(9), "got 8 and 9 rows"),
         (np.ones((1, 2)), rows(1), "expected codes of at least 2 rows, got 1"),
     ],
@@ -222,7 +238,9 @@ def test_codes_of_any_array_library_score_the_same(convert):
     factors = rows()
     codes = noisy(factors)
     for score in SCORES.values():
-        assert score(convert(codes), convert(factors)) == pytest.approx(score(codes, factors), abs=1e-12)
+        assert score(convert(codes), convert(factors)) == pytest.approx(
+            score(codes, factors), abs=1e-12
+        )
     assert active_units(convert(codes)) == 3
 
 

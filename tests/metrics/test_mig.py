@@ -23,13 +23,17 @@ REFERENCE = json.loads((GOLDEN / "metrics.json").read_text())["cases"]
 def test_mig_is_the_reference_value(name):
     factors = REPRESENTATIONS[name].factors()[:NUM_TRAIN]
     value, tolerance = REFERENCE[name]["mig"]
-    assert mig(REPRESENTATIONS[name].encoder()(factors), factors) == pytest.approx(value, abs=tolerance)
+    assert mig(REPRESENTATIONS[name].encoder()(factors), factors) == pytest.approx(
+        value, abs=tolerance
+    )
 
 
 def test_mig_is_the_gap_at_its_number_of_bins():
     factors = rows()
     low, middle, high = np.sort(mutual_information(noisy(factors), factors, bins=5), axis=0)
-    assert mig(noisy(factors), factors, bins=5) == pytest.approx(((high - middle) / entropies(factors)).mean())
+    assert mig(noisy(factors), factors, bins=5) == pytest.approx(
+        ((high - middle) / entropies(factors)).mean()
+    )
     assert (low < middle).all()
     with pytest.raises(ValueError, match="expected bins >= 1, got 0"):
         mig(noisy(factors), factors, bins=0)

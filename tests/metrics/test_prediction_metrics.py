@@ -51,7 +51,9 @@ every_predictor = pytest.mark.parametrize("predictor", ["linear", "gbt", "lightg
 def test_copied_factors_are_predicted_without_error_and_noise_by_chance(predictor):
     factors = rows(600)
     codes = np.hstack([factors[:, :2], noise(600, 1)])
-    found = downstream_accuracy(*halves(codes, factors), predictor=predictor, num_labels=[300])["accuracy"]
+    found = downstream_accuracy(*halves(codes, factors), predictor=predictor, num_labels=[300])[
+        "accuracy"
+    ]
     assert found.dims == ("num_labels", "factor")
     assert found.values[0, :2] == pytest.approx(1)
     assert found.values[0, 2] == pytest.approx(1 / 5, abs=4 * math.sqrt(0.2 * 0.8 / 300))
@@ -60,7 +62,9 @@ def test_copied_factors_are_predicted_without_error_and_noise_by_chance(predicto
 def test_accuracy_is_that_of_the_best_rule_where_labels_are_noisy():
     v = rows(20_000, sizes=(2,))
     flipped = np.random.default_rng(1).random((20_000, 1)) < 0.2
-    found = downstream_accuracy(*halves(np.where(flipped, 1 - v, v), v), num_labels=[20, 10_000], repeats=30)
+    found = downstream_accuracy(
+        *halves(np.where(flipped, 1 - v, v), v), num_labels=[20, 10_000], repeats=30
+    )
     assert found["accuracy"].values[1] == pytest.approx(0.8, abs=4 * math.sqrt(0.16 / 10_000))
     assert found["accuracy"].values[0] <= 0.8 + 0.01
     assert np.isnan(found["accuracy_standard_error"].values[1, 0])
@@ -72,7 +76,9 @@ def test_a_linear_probe_does_not_tell_a_rotated_code_from_a_perfect_one_and_tree
     rotated = codes @ (np.eye(3) - 2 / 3)
 
     def accuracy(z, predictor):
-        found = downstream_accuracy(*halves(z, factors), predictor=predictor, num_labels=[100], repeats=4)
+        found = downstream_accuracy(
+            *halves(z, factors), predictor=predictor, num_labels=[100], repeats=4
+        )
         return found["accuracy"].mean().item()
 
     assert accuracy(rotated, "linear") == pytest.approx(accuracy(codes, "linear"), abs=0.01)
@@ -85,30 +91,46 @@ def test_the_standard_error_is_the_spread_of_the_mean_over_draws():
     runs = [downstream_accuracy(*split, num_labels=[20], repeats=8, seed=s) for s in range(40)]
     spread = xr.concat([r["accuracy"] for r in runs], "run").std("run", ddof=1)
     expected = np.sqrt(np.mean([r["accuracy_standard_error"].values ** 2 for r in runs], axis=0))
-    np.testing.assert_allclose(expected, spread.values, rtol=0.35)  # 3 standard deviations of a spread of 40
+    np.testing.assert_allclose(
+        expected, spread.values, rtol=0.35
+    )  # 3 standard deviations of a spread of 40
 
 
 def test_few_labels_do_not_break_a_predictor_and_absent_classes_are_never_predicted():
     factors = rows(400, sizes=(30,))
     split = halves(factors + 0.01 * noise(400, 1), factors)
     for predictor in ("linear", "gbt", "lightgbm"):
-        accuracy = downstream_accuracy(*split, predictor=predictor, num_labels=[2, 10], repeats=3)["accuracy"]
+        accuracy = downstream_accuracy(*split, predictor=predictor, num_labels=[2, 10], repeats=3)[
+            "accuracy"
+        ]
         assert (accuracy.values <= [[2 / 30 + 0.1], [10 / 30 + 0.1]]).all()
-        assert accuracy.values[1, 0] > (0.05 if predictor == "linear" else 0.15)  # a line orders few of 30 values
+        assert accuracy.values[1, 0] > (
+            0.05 if predictor == "linear" else 0.15
+        )  # a line orders few of 30 values
     one = np.zeros((200, 1))
     one[0] = 1
-    assert downstream_accuracy(one, one, one, one, num_labels=[2], repeats=2)["accuracy"].values >= 0.99
+    assert (
+        downstream_accuracy(one, one, one, one, num_labels=[2], repeats=2)["accuracy"].values
+        >= 0.99
+    )
 
 
 def test_a_factor_with_one_value_has_no_accuracy():
     factors = np.insert(rows(200), 1, 3, axis=1)
     found = downstream_accuracy(*halves(factors, factors), predictor="forest", num_labels=[50, 100])
-    assert np.isnan(found["accuracy"]).all("num_labels").values.tolist() == [False, True, False, False]
+    assert np.isnan(found["accuracy"]).all("num_labels").values.tolist() == [
+        False,
+        True,
+        False,
+        False,
+    ]
     assert sample_efficiency(found["accuracy"], few=50, many=100) == pytest.approx(1, abs=0.05)
 
 
 def test_sample_efficiency_is_the_ratio_of_mean_accuracies():
-    accuracy = xr.DataArray([[0.2, 0.4], [0.5, 1.0]], {"num_labels": [100, 10_000]}, ("num_labels", "factor"))
+    accuracy = xr.DataArray(
+        [[0.2, 0.4], [0.5, 1.0]], {"num_labels": [100, 10_000]}, ("num_labels", "factor")
+    )
     assert sample_efficiency(accuracy) == pytest.approx(0.3 / 0.75)
     with pytest.raises(KeyError, match=r"no accuracy with 10 labels; there are \[100, 10000\]"):
         sample_efficiency(accuracy, few=10)
@@ -129,7 +151,11 @@ def test_a_copied_factor_leaks_in_full_and_an_independent_one_not_at_all(predict
     assert found["whole"] == found["alone"][0] == pytest.approx(1)
     assert found["whole_standard_error"] == 0
     none = [found["alone"][1], found["alone"][2], found["without"][0]]
-    errors = [found["alone_standard_error"][1], found["alone_standard_error"][2], found["without_standard_error"][0]]
+    errors = [
+        found["alone_standard_error"][1],
+        found["alone_standard_error"][2],
+        found["without_standard_error"][0],
+    ]
     for value, error in zip(none, errors, strict=True):
         assert 0.01 < error < 0.05
         assert abs(value) < 4 * error
@@ -146,7 +172,9 @@ def test_a_factor_spread_over_two_codes_leaks_without_either():
     miss = math.erfc(0.5 / 0.3 / math.sqrt(2))
     recall = (1 - miss + 2 * (1 - miss / 2)) / 3
     expected = (recall - 1 / 3) / (2 / 3)
-    np.testing.assert_allclose(found["alone"], expected, atol=4 * found["alone_standard_error"].values.max() + 0.01)
+    np.testing.assert_allclose(
+        found["alone"], expected, atol=4 * found["alone_standard_error"].values.max() + 0.01
+    )
     assert found["whole"] > found["alone"].max() + 0.02
 
 
@@ -155,7 +183,9 @@ def test_leakage_of_an_independent_factor_is_zero_on_average_however_rare_its_va
     for seed in range(60):
         rng = np.random.default_rng(seed)
         factors = (rng.random((800, 1)) < 0.1).astype(int)
-        found = leakage(*halves(rng.standard_normal((800, 1)), factors), sensitive=0, predictor="linear")
+        found = leakage(
+            *halves(rng.standard_normal((800, 1)), factors), sensitive=0, predictor="linear"
+        )
         scores.append(found["whole"].item())
         errors.append(found["whole_standard_error"].item())
     assert abs(np.mean(scores)) < 4 * np.std(scores) / math.sqrt(60)
@@ -164,7 +194,9 @@ def test_leakage_of_an_independent_factor_is_zero_on_average_however_rare_its_va
 
 def test_a_rare_value_that_is_copied_leaks_in_full():
     factors = (np.arange(1000) % 50 == 0).astype(int)[:, None]
-    found = leakage(*halves(factors + 0.1 * noise(1000, 1), factors), sensitive=0, predictor="linear")
+    found = leakage(
+        *halves(factors + 0.1 * noise(1000, 1), factors), sensitive=0, predictor="linear"
+    )
     assert found["whole"] == pytest.approx(1, abs=0.02)
     assert found["without"].item() == 0
 
@@ -182,7 +214,9 @@ def test_leakage_checks_the_sensitive_factor():
 def test_total_variation_is_its_definition_in_loops():
     rng = np.random.default_rng(0)
     predictions, sensitive = rng.integers(4, size=300), rng.integers(3, size=300)
-    given = np.array([[np.mean(predictions[sensitive == c] == y) for y in range(4)] for c in range(3)])
+    given = np.array(
+        [[np.mean(predictions[sensitive == c] == y) for y in range(4)] for c in range(3)]
+    )
     expected = np.mean([0.5 * np.abs(given[c] - given.mean(0)).sum() for c in range(3)])
     assert total_variation(predictions, sensitive) == pytest.approx(expected, abs=1e-12)
     assert total_variation(sensitive, sensitive) == pytest.approx(2 / 3)
@@ -195,13 +229,17 @@ def test_predictions_from_codes_without_the_sensitive_factor_are_fair(predictor)
     assert fair.mean == pytest.approx(0, abs=1e-12)
     assert np.isnan(fair.pairs).tolist() == np.eye(2, dtype=bool).tolist()
     every = np.array(list(itertools.product(range(3), range(4)))).repeat(10, 0)
-    assert unfairness_from_codes(every, every, every, every, predictor=predictor).mean == pytest.approx(0, abs=1e-12)
+    assert unfairness_from_codes(
+        every, every, every, every, predictor=predictor
+    ).mean == pytest.approx(0, abs=1e-12)
 
 
 def test_predictions_that_follow_the_sensitive_factor_are_as_unfair_as_its_values_are_many():
     # The only code is s; the best guess of the target, which it does not tell, is some function of s.
     grid = Grid(2, 2)
-    found = unfairness(grid, lambda x: x.sum(1, keepdim=True), seed=0, predictor="gbt", num_train=4001)
+    found = unfairness(
+        grid, lambda x: x.sum(1, keepdim=True), seed=0, predictor="gbt", num_train=4001
+    )
     # 0 and 2 give both factors away, 1 gives one guess g to both: p(1 | s) is 1/2 g or 1/2 + 1/2 g.
     assert found.pairs[0, 1] == pytest.approx(0.25, abs=0.04)
     assert found.pairs[1, 0] == pytest.approx(0.25, abs=0.04)
@@ -231,7 +269,9 @@ def test_the_floor_is_the_unfairness_of_fair_predictions_of_few_rows():
 
 
 def test_a_factor_with_one_value_is_neither_target_nor_sensitive():
-    found = unfairness(Grid(3, 1, 2), lambda x: x, seed=0, predictor="linear", num_train=200, num_test=20)
+    found = unfairness(
+        Grid(3, 1, 2), lambda x: x, seed=0, predictor="linear", num_train=200, num_test=20
+    )
     assert np.isnan(found.pairs[1]).all()
     assert np.isnan(found.pairs[:, 1]).all()
     assert found.mean == pytest.approx(0, abs=1e-12)
@@ -241,5 +281,7 @@ def test_a_linear_probe_ignores_order_sign_shift_and_scale_of_the_codes():
     factors = rows(600)
     codes = factors + 0.3 * noise(600, 3)
     changed = 1e-3 * codes[:, [2, 0, 1]] * [1, -1, 50] + 7
-    first, second = (downstream_accuracy(*halves(z, factors), num_labels=[100, 300]) for z in (codes, changed))
+    first, second = (
+        downstream_accuracy(*halves(z, factors), num_labels=[100, 300]) for z in (codes, changed)
+    )
     np.testing.assert_allclose(first["accuracy"], second["accuracy"], atol=0.01)

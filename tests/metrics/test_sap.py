@@ -63,7 +63,10 @@ def test_few_values_in_a_code_of_their_own_are_told_apart_and_in_others_guessed(
 def test_kinds_may_differ_by_factor():
     factors = rows(sizes=(3, 5))
     split = halves(noisy(factors), factors)
-    alone = [sap(split[0], split[1][:, [k]], split[2], split[3][:, [k]], continuous=k == 1) for k in (0, 1)]
+    alone = [
+        sap(split[0], split[1][:, [k]], split[2], split[3][:, [k]], continuous=k == 1)
+        for k in (0, 1)
+    ]
     assert sap(*split, continuous=[False, True]) == pytest.approx(np.mean(alone))
     assert sap(*split, continuous=(False, True)) != sap(*split, continuous=True)
 
@@ -71,12 +74,17 @@ def test_kinds_may_differ_by_factor():
 def test_what_kinds_need_is_said():
     factors = rows(100)
     codes = noisy(factors)
-    with pytest.raises(ValueError, match="expected codes_test and factors_test, since not all factors are continuous"):
+    with pytest.raises(
+        ValueError,
+        match="expected codes_test and factors_test, since not all factors are continuous",
+    ):
         sap(codes, factors, continuous=[True, False, True])
     with pytest.raises(ValueError, match="expected continuous as one bool or 3, got 2"):
         sap(codes, factors, continuous=[True, False])
-    with pytest.raises(ValueError, match=r"expected factors of shape \(num_data, num_factors\), got \(100,\)"):
+    with pytest.raises(
+        ValueError, match=r"expected factors of shape \(num_data, num_factors\), got \(100,\)"
+    ):
         sap(codes, factors[:, 0], continuous=True)
-    assert sap(codes, np.insert(factors, 0, 1, axis=1), continuous=[False, True, True, True]) == pytest.approx(
-        sap(codes, factors, continuous=True)
-    )
+    assert sap(
+        codes, np.insert(factors, 0, 1, axis=1), continuous=[False, True, True, True]
+    ) == pytest.approx(sap(codes, factors, continuous=True))

@@ -48,7 +48,9 @@ def reordered(codes, seed=0):
     """The same codes in another order, with other signs, scales and shifts."""
     rng = np.random.default_rng(seed)
     size = codes.shape[1]
-    return codes[:, rng.permutation(size)] * rng.choice([-1, 1], size) * rng.uniform(0.5, 2, size) + rng.normal(size)
+    return codes[:, rng.permutation(size)] * rng.choice([-1, 1], size) * rng.uniform(
+        0.5, 2, size
+    ) + rng.normal(size)
 
 
 @pytest.mark.parametrize("name", REPRESENTATIONS)
@@ -56,17 +58,23 @@ def reordered(codes, seed=0):
 def test_measures_without_factors_are_the_reference_values(name, measure):
     codes = REPRESENTATIONS[name].encoder()(REPRESENTATIONS[name].factors()[:NUM_TRAIN])
     value = REFERENCE[name][measure]
-    assert MEASURES[measure](codes) == (math.inf if value is None else pytest.approx(value, abs=1e-6))
+    assert MEASURES[measure](codes) == (
+        math.inf if value is None else pytest.approx(value, abs=1e-6)
+    )
 
 
 @pytest.mark.parametrize("rho", [-0.9, 0.0, 0.3, 0.99])
 def test_two_correlated_codes_have_the_closed_forms(rho):
     a, b = 2.0, 0.5
     codes = with_covariance(np.array([[a * a, rho * a * b], [rho * a * b, b * b]]))
-    assert gaussian_total_correlation(codes) == pytest.approx(-0.5 * math.log(1 - rho**2), abs=1e-12)
+    assert gaussian_total_correlation(codes) == pytest.approx(
+        -0.5 * math.log(1 - rho**2), abs=1e-12
+    )
     # The square root of a 2 x 2 matrix has trace sqrt(trace + 2 sqrt(det)); here of D^(1/2) S D^(1/2).
     trace = math.sqrt(a**4 + b**4 + 2 * a * a * b * b * math.sqrt(1 - rho**2))
-    assert wasserstein_correlation(codes) == pytest.approx(2 * (a * a + b * b) - 2 * trace, abs=1e-9)
+    assert wasserstein_correlation(codes) == pytest.approx(
+        2 * (a * a + b * b) - 2 * trace, abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("size", [3, 8])
@@ -129,7 +137,12 @@ def test_constant_codes_do_no_harm(measure):
 def test_collapsed_coordinates_are_those_whose_mean_divergence_is_below_the_threshold():
     kls = np.array([[0.0, 0.015, 5.0, 0.019], [0.0, 0.0, 3.0, 0.003]])
     assert collapsed(kls).tolist() == [True, True, False, False]
-    assert collapsed(torch.tensor(kls.mean(0)), threshold=0.012).tolist() == [True, True, False, True]
+    assert collapsed(torch.tensor(kls.mean(0)), threshold=0.012).tolist() == [
+        True,
+        True,
+        False,
+        True,
+    ]
     with pytest.raises(ValueError, match=r"expected kls of shape .*, got \(\)"):
         collapsed(3.0)
     with pytest.raises(ValueError, match="got NaN"):
@@ -179,7 +192,9 @@ def test_spearman_udr_ignores_monotone_maps():
     codes = normal()
     models = [codes, reordered(codes) + 0.3 * normal(seed=1), normal(seed=2)]
     warped = [np.exp(models[0]), models[1] ** 3, np.arctan(models[2])]
-    np.testing.assert_allclose(udr(warped, method="spearman").scores, udr(models, method="spearman").scores, atol=1e-12)
+    np.testing.assert_allclose(
+        udr(warped, method="spearman").scores, udr(models, method="spearman").scores, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("score", [udr, model_centrality])
@@ -188,7 +203,9 @@ def test_collapsed_and_constant_codes_are_left_out(score):
     padded = np.hstack([codes, normal(size=2, seed=2), np.full((2000, 1), 0.1)])
     kls = [[1.0] * 4, [1, 1, 1, 1, 0.0, 0.009, 5.0], [1.0] * 4]
     found = score([codes, padded, codes + 0.5 * other], kls)
-    np.testing.assert_allclose(found.scores, score([codes, codes, codes + 0.5 * other]).scores, atol=1e-12)
+    np.testing.assert_allclose(
+        found.scores, score([codes, codes, codes + 0.5 * other]).scores, atol=1e-12
+    )
     with_all = score([codes, padded, codes + 0.5 * other])
     assert with_all.scores[0] < found.scores[0] - 0.05
     none = score([codes, codes, codes], [[1.0] * 4, [1.0] * 4, [0.0] * 4])
@@ -209,7 +226,9 @@ def test_models_are_checked(score):
 
 
 def test_udr_has_two_methods():
-    with pytest.raises(KeyError, match=r"no method named 'pearson'; there are \['lasso', 'spearman'\]"):
+    with pytest.raises(
+        KeyError, match=r"no method named 'pearson'; there are \['lasso', 'spearman'\]"
+    ):
         udr([normal(50), normal(50)], method="pearson")
 
 

@@ -30,13 +30,17 @@ def two_layers(inputs, outputs, hidden=64):
 
 def visible(nodes, features=16):
     torch.manual_seed(0)
-    return Gaussian(two_layers(features, 2 * nodes)), GaussianLearnedScale(two_layers(nodes, features), scale=0.3)
+    return Gaussian(two_layers(features, 2 * nodes)), GaussianLearnedScale(
+        two_layers(nodes, features), scale=0.3
+    )
 
 
 def test_dear_tells_which_edges_of_its_super_graph_are_real():
     # a -> b, a -> c -> d among all six edges along the order a, b, c, d
     weights = {("a", "b"): 1.2, ("a", "c"): -0.8, ("c", "d"): 1.0}
-    x, labels = seen(LinearSCM("a -> b; a -> c -> d", num_data=2000, weights=weights, observation_shape=(16,)))
+    x, labels = seen(
+        LinearSCM("a -> b; a -> c -> d", num_data=2000, weights=weights, observation_shape=(16,))
+    )
     story = DEAR(list("abcd"), *visible(4))
     data = with_conditions(from_arrays(x), labels=with_labels_of(labels, 0.5))
     fit(story, data, steps=600, batch_size=64, lr=1e-2, progress=False)
@@ -83,14 +87,26 @@ def test_auxiliary_variables_identify_the_nodes_of_a_graph():
     encoder, decoder = visible(2, features=8)
     prior = StructuralPrior("a -> b", LinearGaussian)
     story = StructuralIVAE(prior, encoder, decoder, Gaussian(nn.Linear(10, 4)), 10)
-    fit(story, with_conditions(from_arrays(x), u=u), steps=1000, batch_size=64, lr=1e-2, progress=False)
+    fit(
+        story,
+        with_conditions(from_arrays(x), u=u),
+        steps=1000,
+        batch_size=64,
+        lr=1e-2,
+        progress=False,
+    )
     means = {name.removesuffix("_noise"): value for name, value in story.latent_means(x).items()}
     assert mcc(torch.cat(list(means.values()), -1).detach().numpy(), noise.numpy()) > 0.9
 
 
 def labelled(labels_from):
     """Error of the posterior means on fresh data, for a story told ``labels_from(labels)``."""
-    scm = LinearSCM("a -> b -> c", num_data=3000, weights={("a", "b"): 1.0, ("b", "c"): -1.0}, observation_shape=(16,))
+    scm = LinearSCM(
+        "a -> b -> c",
+        num_data=3000,
+        weights={("a", "b"): 1.0, ("b", "c"): -1.0},
+        observation_shape=(16,),
+    )
     x, labels = seen(scm, 3000)
     story = CausalVAE(StructuralPrior("a -> b -> c", LinearGaussian), *visible(3))
     told_of = labels_from(labels[:2000])

@@ -50,13 +50,17 @@ def networks(inputs, latents=5):
 
 def structural(story, **options):
     return {
-        name: lambda mechanism=mechanism: story(StructuralPrior(DIAMOND, mechanism), *networks(5), **options)
+        name: lambda mechanism=mechanism: story(
+            StructuralPrior(DIAMOND, mechanism), *networks(5), **options
+        )
         for name, mechanism in MECHANISMS.items()
     }
 
 
 def by_story(stories):
-    return {f"{story}, {name}": make for story, named in stories.items() for name, make in named.items()}
+    return {
+        f"{story}, {name}": make for story, named in stories.items() for name, make in named.items()
+    }
 
 
 CLASSES = {"b": Categorical}
@@ -73,11 +77,15 @@ STORIES = by_story(
         "DEAR": {"post-nonlinear": lambda: DEAR(DIAMOND, *networks(5))},
         "CausalVAEPaper": {"mask layer": lambda: CausalVAEPaper(DIAMOND, *networks(5), dim=1)},
         "DeepSCM": {
-            name: lambda mechanism=mechanism: DeepSCM(StructuralPrior(DIAMOND, mechanism), *networks(7, 2), 2)
+            name: lambda mechanism=mechanism: DeepSCM(
+                StructuralPrior(DIAMOND, mechanism), *networks(7, 2), 2
+            )
             for name, mechanism in MECHANISMS.items()
         }
         | {
-            "classes": lambda: DeepSCM(StructuralPrior(DIAMOND, CLASSES, dims={"b": 3}), *networks(9, 2), 2),
+            "classes": lambda: DeepSCM(
+                StructuralPrior(DIAMOND, CLASSES, dims={"b": 3}), *networks(9, 2), 2
+            ),
             "half measured": lambda: DeepSCM(
                 StructuralPrior(DIAMOND, LocationScale), *networks(7, 5), 2, observed=["a", "d"]
             ),
@@ -121,7 +129,9 @@ def close(actual, expected, tolerance=1e-5):
 
 def test_doing_nothing_is_the_unit_itself_bit_by_bit(story, x):
     conditions = told(story)
-    result = counterfactual(story, x, [{}, {"a": shift(0.0)}, {"c": shift(0.0), "e": shift(0.0)}], **conditions)
+    result = counterfactual(
+        story, x, [{}, {"a": shift(0.0)}, {"c": shift(0.0), "e": shift(0.0)}], **conditions
+    )
     for node in NODES:
         assert (result[node].values == result[node].values[0]).all()
     assert np.array_equal(result["x"].values[0], np.broadcast_to(x, result["x"].shape[1:]))
@@ -149,7 +159,9 @@ def test_an_intervention_that_is_taken_back_returns_to_the_unit(story, x, node):
     conditions = told(story)
     there = counterfactual(story, x, [{}, {node: shift(0.5)}], num_samples=1, **conditions)
     factual, changed = (tensors(there, world, NODES) for world in (0, 1))
-    known = {name: torch.from_numpy(there[name].values[1, 0]) for name in ("z", "noise") if name in there}
+    known = {
+        name: torch.from_numpy(there[name].values[1, 0]) for name in ("z", "noise") if name in there
+    }
     if isinstance(story, CausalVAEPaper):
         stacked = torch.cat([changed[n] for n in story.names], -1)[..., None]
         with torch.no_grad():
@@ -163,15 +175,25 @@ def test_an_intervention_that_is_taken_back_returns_to_the_unit(story, x, node):
     else:
         known |= changed
     image = torch.from_numpy(there["x"].values[1, 0])
-    back = counterfactual(story, image, {node: factual[node]}, num_samples=1, evidence=known, **conditions)
-    drawn = set("bd") if classes(story) and node == "a" else set()  # noise of a class is drawn: other ways lead back
+    back = counterfactual(
+        story, image, {node: factual[node]}, num_samples=1, evidence=known, **conditions
+    )
+    drawn = (
+        set("bd") if classes(story) and node == "a" else set()
+    )  # noise of a class is drawn: other ways lead back
     for name, value in tensors(back, 0, sorted(set(NODES) - drawn)).items():
-        assert close(value, factual[name], 5e-5), name  # there and back through the inverse of a steep spline
+        assert close(value, factual[name], 5e-5), (
+            name
+        )  # there and back through the inverse of a steep spline
     assert drawn or close(torch.from_numpy(back["x"].values[0, 0]), x, 5e-5)
 
 
 def classes(story):
-    return [n for n, m in story.prior.by_name() if isinstance(m, Categorical)] if hasattr(story, "prior") else []
+    return (
+        [n for n, m in story.prior.by_name() if isinstance(m, Categorical)]
+        if hasattr(story, "prior")
+        else []
+    )
 
 
 def test_a_measured_class_would_have_been_another_as_often_as_its_law_says():
@@ -180,7 +202,9 @@ def test_a_measured_class_would_have_been_another_as_often_as_its_law_says():
     factual, moved = transport(dist.OneHotCategorical(logits=logits), value, 1)
     assert torch.equal(factual, value)
     assert ((moved.mean(0) - logits[1, 0].softmax(-1)).abs() < 4 * 0.5 / 20_000**0.5).all()
-    changed = (moved.argmax(-1) != value.argmax(-1)) & (value[:, 2] == 1)  # its odds rose more than all others
+    changed = (moved.argmax(-1) != value.argmax(-1)) & (
+        value[:, 2] == 1
+    )  # its odds rose more than all others
     assert not changed.any()
 
 
@@ -206,20 +230,27 @@ def test_a_piecewise_linear_function_is_inverted_and_knows_its_slope():
 def strokes(num=500):
     """The story of the data's own equations: log p is that of the oracle."""
     units = ComposeTransform([SigmoidTransform(), AffineTransform(64.0, 191.0)])
-    prior = StructuralPrior("thickness -> intensity", {"intensity": lambda d, p: InUnits(LinearGaussian(d, p), units)})
+    prior = StructuralPrior(
+        "thickness -> intensity", {"intensity": lambda d, p: InUnits(LinearGaussian(d, p), units)}
+    )
     mechanism = prior.mechanisms["intensity"].mechanism
     with torch.no_grad():
         mechanism.weight.fill_(2.0)
         mechanism.bias.fill_(-5.0)
         mechanism.log_scale.fill_(math.log(0.5))
-    encoder, decoder = Gaussian(nn.Linear(FEATURES, 4)), GaussianLearnedScale(nn.Linear(4, FEATURES))
+    encoder, decoder = (
+        Gaussian(nn.Linear(FEATURES, 4)),
+        GaussianLearnedScale(nn.Linear(4, FEATURES)),
+    )
     return DeepSCM(prior, encoder, decoder, 2), ThicknessIntensity(num)
 
 
 def test_measured_nodes_have_their_exact_density_in_their_own_units():
     story, data = strokes()
     values = data.values.float()
-    torch.testing.assert_close(story.log_prob(values)[:, 1], data.log_prob(values)[:, 1], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        story.log_prob(values)[:, 1], data.log_prob(values)[:, 1], rtol=1e-3, atol=1e-3
+    )
     with torch.no_grad():
         trace = poutine.trace(story.model).get_trace(torch.zeros(500, FEATURES), labels=values)
         trace.compute_log_prob()
@@ -234,18 +265,24 @@ def test_the_density_of_linear_nodes_is_that_of_the_normal():
     with torch.no_grad():
         for parameter in story.prior.parameters():
             parameter.normal_()
-        draws = story.prior.values_of({n: e[:, None] for n, e in zip(NODES, torch.eye(5), strict=True)})
+        draws = story.prior.values_of(
+            {n: e[:, None] for n, e in zip(NODES, torch.eye(5), strict=True)}
+        )
         mean = story.prior.join(story.prior.values_of({n: torch.zeros(1) for n in NODES}))
         factor = (story.prior.join(draws) - mean).T
         law = dist.MultivariateNormal(mean, factor @ factor.T)
-        torch.testing.assert_close(story.log_prob(values).sum(-1), law.log_prob(values), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(
+            story.log_prob(values).sum(-1), law.log_prob(values), rtol=1e-3, atol=1e-3
+        )
 
 
 def test_what_measured_units_would_have_been_is_as_in_truth():
     story, data = strokes(100)
     values = data.values.float()
     what_if = {"thickness": shift(0.7)}
-    result = counterfactual(story, torch.zeros(100, FEATURES), what_if, num_samples=2, labels=values)
+    result = counterfactual(
+        story, torch.zeros(100, FEATURES), what_if, num_samples=2, labels=values
+    )
     truth, _ = data.counterfactual(torch.arange(100), {"thickness": data.values[:, 0] + 0.7})
     for i, node in enumerate(("thickness", "intensity")):
         np.testing.assert_allclose(result[node].values[0, 0], truth[:, i], rtol=1e-3)
@@ -320,20 +357,36 @@ BAD = {
         ValueError,
         "node 'intensity': expected values that it can have, got",
     ),
-    "a value that is not finite": (lambda: do(structural_story(), {"a": math.nan}), ValueError, "not finite"),
-    "a node that is none": (lambda: do(structural_story(), {"f": 1.0}), KeyError, "no latent named 'f'"),
+    "a value that is not finite": (
+        lambda: do(structural_story(), {"a": math.nan}),
+        ValueError,
+        "not finite",
+    ),
+    "a node that is none": (
+        lambda: do(structural_story(), {"f": 1.0}),
+        KeyError,
+        "no latent named 'f'",
+    ),
     "a measured node that is none": (
         lambda: DeepSCM(StructuralPrior("a -> b"), *networks(4, 2), 2, observed=["c"]),
         KeyError,
         r"no node named 'c'; the graph has \['a', 'b'\]",
     ),
-    "a cycle": (lambda: DEAR("a -> b -> a", *networks(2, 2)), ValueError, "the graph has a cycle: a -> b -> a"),
+    "a cycle": (
+        lambda: DEAR("a -> b -> a", *networks(2, 2)),
+        ValueError,
+        "the graph has a cycle: a -> b -> a",
+    ),
     "a posterior of something else": (
         lambda: structural_story(posterior="labels"),
         ValueError,
         "expected posterior 'nodes' or 'noise', got 'labels'",
     ),
-    "a label scale of zero": (lambda: structural_story(label_scale=0.0), ValueError, "label_scale > 0, got 0"),
+    "a label scale of zero": (
+        lambda: structural_story(label_scale=0.0),
+        ValueError,
+        "label_scale > 0, got 0",
+    ),
     "a label scale of zero in DEAR": (
         lambda: DEAR("a -> b", *networks(2, 2), label_scale=0.0),
         ValueError,
@@ -354,7 +407,11 @@ BAD = {
         ValueError,
         "node 'noise' needs",
     ),
-    "too few pieces": (lambda: DEAR("a -> b", *networks(2, 2), pieces=1), ValueError, "at least 2 pieces, got 1"),
+    "too few pieces": (
+        lambda: DEAR("a -> b", *networks(2, 2), pieces=1),
+        ValueError,
+        "at least 2 pieces, got 1",
+    ),
     "no auxiliary variables": (
         lambda: IVAE(*networks(2, 2), Gaussian(nn.Linear(3, 4)), 3).guide(X),
         ValueError,

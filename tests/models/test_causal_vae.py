@@ -33,7 +33,11 @@ def story(mechanism=AdditiveNoise):
     torch.manual_seed(0)
     encoder = nn.Sequential(nn.Linear(12, 64), nn.Tanh(), nn.Linear(64, 6))
     decoder = nn.Sequential(nn.Linear(3, 64), nn.Tanh(), nn.Linear(64, 12))
-    return CausalVAE(StructuralPrior(GRAPH, mechanism), Gaussian(encoder), GaussianLearnedScale(decoder, scale=0.3))
+    return CausalVAE(
+        StructuralPrior(GRAPH, mechanism),
+        Gaussian(encoder),
+        GaussianLearnedScale(decoder, scale=0.3),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -55,16 +59,27 @@ def test_labels_tie_the_codes_to_the_nodes(fitted):
     codes = encode(fitted, x)
     assert codes["code"].values.tolist() == ["a", "b", "c"]
     for i in range(3):
-        assert torch.corrcoef(torch.stack([nodes[:, i], torch.tensor(codes["mean"].values[:, i])]))[0, 1] > 0.95
+        assert (
+            torch.corrcoef(torch.stack([nodes[:, i], torch.tensor(codes["mean"].values[:, i])]))[
+                0, 1
+            ]
+            > 0.95
+        )
 
 
 def test_doing_a_cause_moves_its_effect_as_in_truth_and_nothing_else(fitted):
     nodes, x = units(500, seed=2)
     with torch.no_grad():
         noise = fitted.latent_means(x)
-        trace = poutine.trace(poutine.condition(do(fitted, {"a": 1.5}).model, noise)).get_trace(batch_size=500)
+        trace = poutine.trace(poutine.condition(do(fitted, {"a": 1.5}).model, noise)).get_trace(
+            batch_size=500
+        )
         factual = poutine.trace(poutine.condition(fitted.model, noise)).get_trace(batch_size=500)
-    truth = torch.tanh(torch.tensor(1.5)) * nodes[:, 1] + 1.5 + (nodes[:, 2] - torch.tanh(nodes[:, 0]) * nodes[:, 1])
+    truth = (
+        torch.tanh(torch.tensor(1.5)) * nodes[:, 1]
+        + 1.5
+        + (nodes[:, 2] - torch.tanh(nodes[:, 0]) * nodes[:, 1])
+    )
     truth = truth - nodes[:, 0]
     error = (trace.nodes["c"]["value"][:, 0] - truth).square().mean().sqrt()
     nothing_done = (nodes[:, 2] - truth).square().mean().sqrt()

@@ -29,7 +29,10 @@ BATCH, DIM, FEATURES, TAU, SIGMA = 5, 2, 6, 0.7, 0.4
 def story():
     """One whose mask layer is linear, so that everything is normal."""
     torch.manual_seed(0)
-    encoder, decoder = Gaussian(nn.Linear(FEATURES, 16)), GaussianLearnedScale(nn.Linear(8, FEATURES), scale=SIGMA)
+    encoder, decoder = (
+        Gaussian(nn.Linear(FEATURES, 16)),
+        GaussianLearnedScale(nn.Linear(8, FEATURES), scale=SIGMA),
+    )
     story = CausalVAEPaper(GRAPH, encoder, decoder, dim=DIM, label_scale=TAU)
     for node in story.mask_layer:
         story.mask_layer[node] = nn.Linear(8, DIM)
@@ -48,14 +51,19 @@ def data():
 def maps(story):
     """Matrix of z-bar, and matrices and offsets of what the mask layer says of it and of z, for the noise."""
     weights = story.adjacency.weights().detach()
-    assert {n: "".join(m for m in NAMES if weights[NAMES.index(m), NAMES.index(n)] != 0) for n in NAMES} == CAUSES
+    assert {
+        n: "".join(m for m in NAMES if weights[NAMES.index(m), NAMES.index(n)] != 0) for n in NAMES
+    } == CAUSES
     identity = torch.eye(4 * DIM, dtype=torch.float64)
     bar = (
         torch.linalg.inv(torch.eye(4, dtype=torch.float64) - weights.T)
         .contiguous()
         .kron(torch.eye(DIM, dtype=torch.float64))
     )
-    said, z = ((torch.zeros(8, 8, dtype=torch.float64), torch.zeros(8, dtype=torch.float64)) for _ in range(2))
+    said, z = (
+        (torch.zeros(8, 8, dtype=torch.float64), torch.zeros(8, dtype=torch.float64))
+        for _ in range(2)
+    )
     for i, node in enumerate(NAMES):
         rows = slice(DIM * i, DIM * (i + 1))
         z[0][rows] += identity[rows]
@@ -102,7 +110,9 @@ def closed_form(story, x, labels):
 @pytest.mark.parametrize("known", ["all", "some"])
 def test_every_term_is_its_closed_form(story, data, known):
     x, labels = data
-    expected = {name: values.detach().clone() for name, values in closed_form(story, x, labels).items()}
+    expected = {
+        name: values.detach().clone() for name, values in closed_form(story, x, labels).items()
+    }
     if known == "some":
         labels = labels.clone()
         labels[1, 2] = labels[3] = math.nan
@@ -115,13 +125,17 @@ def test_every_term_is_its_closed_form(story, data, known):
     for name, values in expected.items():
         exact = name in ("kl", "label_loss", "acyclicity", "sparsity")
         total = values.sum().item()
-        assert objective.last_terms[name].item() == pytest.approx(total, rel=1e-9 if exact else 0.01, abs=1e-12), name
+        assert objective.last_terms[name].item() == pytest.approx(
+            total, rel=1e-9 if exact else 0.01, abs=1e-12
+        ), name
 
 
 def test_the_entropy_of_the_concepts_is_that_of_the_noise_less_the_determinant():
     torch.manual_seed(0)
     encoder = Gaussian(nn.Linear(FEATURES, 12))
-    story = CausalVAEPaper(list("abc"), encoder, GaussianLearnedScale(nn.Linear(6, FEATURES)), dim=2).double()
+    story = CausalVAEPaper(
+        list("abc"), encoder, GaussianLearnedScale(nn.Linear(6, FEATURES)), dim=2
+    ).double()
     with torch.no_grad():
         story.adjacency.weight.normal_(std=0.5)  # with cycles: the determinant is not 1
     x = torch.randn(3, FEATURES, dtype=torch.float64)
@@ -182,7 +196,10 @@ def test_2_the_likelihood_is_a_sum_in_nats_over_pixels():
     torch.manual_seed(0)
     encoder = Gaussian(nn.Sequential(nn.Flatten(), nn.Linear(48, 6)))
     decoder = Bernoulli(nn.Sequential(nn.Linear(3, 48), nn.Unflatten(-1, (3, 4, 4))))
-    story, x = CausalVAEPaper("a -> b; a -> c", encoder, decoder, dim=1), torch.rand(2, 3, 4, 4).round()
+    story, x = (
+        CausalVAEPaper("a -> b; a -> c", encoder, decoder, dim=1),
+        torch.rand(2, 3, 4, 4).round(),
+    )
     pyro.set_rng_seed(0)
     objective = story.objective()
     objective.loss(story.model, story.guide, x)
@@ -190,16 +207,22 @@ def test_2_the_likelihood_is_a_sum_in_nats_over_pixels():
     with torch.no_grad():
         guide = poutine.trace(story.guide).get_trace(x)
         trace = poutine.trace(poutine.replay(story.model, trace=guide)).get_trace()
-        p = torch.sigmoid(decoder.net(torch.cat([trace.nodes[n]["value"] for n in story.names], -1)))
+        p = torch.sigmoid(
+            decoder.net(torch.cat([trace.nodes[n]["value"] for n in story.names], -1))
+        )
     expected = sum(math.log(p[i].item() if x[i] else 1 - p[i].item()) for i in np.ndindex(*x.shape))
     assert objective.last_terms["log_likelihood"].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_3_a_datum_without_labels_has_the_same_posterior(story, data):
     x, labels = data
-    told, untold = (poutine.trace(story.guide).get_trace(x, **kwargs) for kwargs in ({"labels": labels}, {}))
+    told, untold = (
+        poutine.trace(story.guide).get_trace(x, **kwargs) for kwargs in ({"labels": labels}, {})
+    )
     for name in ("mean", "stddev"):
-        assert torch.equal(getattr(told.nodes["noise"]["fn"], name), getattr(untold.nodes["noise"]["fn"], name))
+        assert torch.equal(
+            getattr(told.nodes["noise"]["fn"], name), getattr(untold.nodes["noise"]["fn"], name)
+        )
 
 
 def test_4_the_label_of_a_root_adds_its_square_and_no_gradient(story, data):
@@ -211,7 +234,9 @@ def test_4_the_label_of_a_root_adds_its_square_and_no_gradient(story, data):
         story.zero_grad()
         story.label_loss, story.mask_loss, story.label_kl = weight, 0.0, 0.0
         pyro.set_rng_seed(0)
-        losses.append(story.objective().differentiable_loss(story.model, story.guide, x, labels=labels))
+        losses.append(
+            story.objective().differentiable_loss(story.model, story.guide, x, labels=labels)
+        )
     labels_of_c = story.label_layer["c"](labels @ story.adjacency.weights()[:, [2]])
     labels_of_d = story.label_layer["d"](torch.zeros_like(labels[:, :1]))
     expected = BATCH * 4.0 + labels_of_c.square().sum() + labels_of_d.square().sum()
@@ -221,7 +246,10 @@ def test_4_the_label_of_a_root_adds_its_square_and_no_gradient(story, data):
 
 def test_5_the_price_of_cycles_rises_in_training():
     torch.manual_seed(0)
-    encoder, decoder = Gaussian(nn.Linear(FEATURES, 6)), GaussianLearnedScale(nn.Linear(3, FEATURES))
+    encoder, decoder = (
+        Gaussian(nn.Linear(FEATURES, 6)),
+        GaussianLearnedScale(nn.Linear(3, FEATURES)),
+    )
     story = CausalVAEPaper(list("abc"), encoder, decoder, dim=1)
     objective = story.objective()
     data = with_conditions(from_arrays(torch.randn(64, FEATURES)), labels=torch.randn(64, 3))
@@ -242,7 +270,9 @@ def test_6_weights_outside_of_the_graph_are_zero_and_stay_so(story, data):
 @pytest.mark.parametrize("node", NAMES)
 def test_7_the_value_that_a_node_is_set_to_reaches_its_effects_and_the_decoder(story, node):
     seen = {}
-    story.decoder.register_forward_pre_hook(lambda _, args: seen.update(z=args[0].unflatten(-1, (4, DIM))))
+    story.decoder.register_forward_pre_hook(
+        lambda _, args: seen.update(z=args[0].unflatten(-1, (4, DIM)))
+    )
     value = torch.tensor([1.5, -2.0], dtype=torch.float64)
     with torch.no_grad():
         trace = poutine.trace(do(story, {node: value}).model).get_trace(batch_size=3)
@@ -260,7 +290,11 @@ def test_8_noise_is_the_same_in_every_world(story, data):
     residuals = []
     for world in range(4):
         z = torch.stack([torch.tensor(result[n].values[world]) for n in NAMES], -2)
-        residuals.append(torch.stack([z[..., i, :] - story.restated(n, z) for i, n in enumerate(NAMES)], -2).detach())
+        residuals.append(
+            torch.stack(
+                [z[..., i, :] - story.restated(n, z) for i, n in enumerate(NAMES)], -2
+            ).detach()
+        )
     for world, actions in enumerate(worlds):
         for i, node in enumerate(NAMES):
             if node not in actions:
@@ -270,7 +304,8 @@ def test_8_noise_is_the_same_in_every_world(story, data):
 def test_what_does_not_fit_is_told(story, data):
     x, labels = data
     with pytest.raises(
-        ValueError, match=r"expected labels of \['a', 'b', 'c', 'd'\], \(batch, 4\), got shape \(5, 3\)"
+        ValueError,
+        match=r"expected labels of \['a', 'b', 'c', 'd'\], \(batch, 4\), got shape \(5, 3\)",
     ):
         story.model(x, labels=labels[:, :3])
     networks = story.encoder, story.decoder
@@ -287,7 +322,9 @@ def test_what_does_not_fit_is_told(story, data):
     with pytest.raises(ValueError, match="not finite"):
         do(story, {"a": math.nan})
     other = CausalVAE(
-        StructuralPrior("a -> b"), Gaussian(nn.Linear(FEATURES, 4)), GaussianLearnedScale(nn.Linear(2, 6))
+        StructuralPrior("a -> b"),
+        Gaussian(nn.Linear(FEATURES, 4)),
+        GaussianLearnedScale(nn.Linear(2, 6)),
     )
     with pytest.raises(ValueError, match=r"the latent 'noise' alone, got \['a_noise', 'b_noise'\]"):
         CausalVAEELBO(story.adjacency).loss(other.model, other.guide, x.float())

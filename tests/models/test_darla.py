@@ -26,11 +26,15 @@ def coloured_squares(num, *, new, seed):
     met = (colours > 0.5).all(-1)
     colours = colours[met if new else ~met][:num]
     pixel = torch.arange(SIDE) + 0.5
-    x, y = (torch.sigmoid(3 * (pixel - p)) * torch.sigmoid(3 * (p + 4 - pixel)) for p in places.T[..., None])
+    x, y = (
+        torch.sigmoid(3 * (pixel - p)) * torch.sigmoid(3 * (p + 4 - pixel))
+        for p in places.T[..., None]
+    )
     square = (x[:, None, :] * y[:, :, None])[:, None]
     thirds = 2 * math.pi * torch.arange(3) / 3
     front, back = (
-        0.5 + 0.5 * torch.cos(2 * math.pi * hue[:, None] + thirds) for hue in (colours + torch.tensor([0, 1])).T / 2
+        0.5 + 0.5 * torch.cos(2 * math.pi * hue[:, None] + thirds)
+        for hue in (colours + torch.tensor([0, 1])).T / 2
     )
     image = square * front[..., None, None] + (1 - square) * 0.6 * back[..., None, None]
     return image.clamp(0, 1), places
@@ -38,13 +42,17 @@ def coloured_squares(num, *, new, seed):
 
 def encoder(outputs):
     sizes = (math.prod(SHAPE), 256, 128, outputs)
-    layers = [m for i, o in zip(sizes, sizes[1:], strict=False) for m in (nn.Linear(i, o), nn.ReLU())]
+    layers = [
+        m for i, o in zip(sizes, sizes[1:], strict=False) for m in (nn.Linear(i, o), nn.ReLU())
+    ]
     return nn.Sequential(nn.Flatten(), *layers[:-1])
 
 
 def decoder(inputs):
     sizes = (inputs, 128, 256, math.prod(SHAPE))
-    layers = [m for i, o in zip(sizes, sizes[1:], strict=False) for m in (nn.Linear(i, o), nn.ReLU())]
+    layers = [
+        m for i, o in zip(sizes, sizes[1:], strict=False) for m in (nn.Linear(i, o), nn.ReLU())
+    ]
     return Bernoulli(nn.Sequential(*layers[:-1], nn.Unflatten(1, SHAPE)))
 
 
@@ -58,14 +66,18 @@ def test_what_is_learned_of_places_holds_before_colours_that_had_not_met():
         torch.manual_seed(seed)
         networks = Gaussian(encoder(12)), decoder(6), 6
         if make is DARLA:
-            story = DARLA(*networks, DenoisingAutoencoder(encoder(50), decoder(50), 50), warm_up=1000)
+            story = DARLA(
+                *networks, DenoisingAutoencoder(encoder(50), decoder(50), 50), warm_up=1000
+            )
             data = story.training_data(from_arrays(told))
         else:
             story, data = BetaVAE(*networks, beta=1.0, warm_up=1000), from_arrays(told)
         fit(story, data, steps=2500, batch_size=128, seed=seed, progress=False)
         with torch.no_grad():
             code = KNeighborsRegressor(10).fit(story.encoder(told[:1000]).mean, places[:1000])
-            here, there = (code.score(story.encoder(x).mean, where) for x, where in (as_before, new))
+            here, there = (
+                code.score(story.encoder(x).mean, where) for x, where in (as_before, new)
+            )
         assert here > 0.95
         lost[make] += (here - there) / 3
     print({make.__name__: round(loss, 3) for make, loss in lost.items()})
@@ -80,16 +92,24 @@ def test_images_are_as_likely_as_their_features_are_near():
     q = ByFeatures(images, features, 2)
     expected = -0.5 * (features(x) - features(images)).square().sum(-1)
     torch.testing.assert_close(q.log_prob(x), expected)
-    torch.testing.assert_close(q.expand((4, 5)).log_prob(x.expand(4, 5, 2, 3)), expected.expand(4, 5))
+    torch.testing.assert_close(
+        q.expand((4, 5)).log_prob(x.expand(4, 5, 2, 3)), expected.expand(4, 5)
+    )
     assert torch.equal(q.rsample((7,)), images.expand(7, 5, 2, 3))
     assert torch.equal(q.log_prob(images), torch.zeros(5))
 
 
 def test_an_autoencoder_fills_in_what_is_hidden():
     """Two values that are always alike: where one is hidden, the other tells it."""
-    x = torch.randint(0, 2, (2000, 4), generator=torch.Generator().manual_seed(0)).float().repeat(1, 2)
+    x = (
+        torch.randint(0, 2, (2000, 4), generator=torch.Generator().manual_seed(0))
+        .float()
+        .repeat(1, 2)
+    )
     torch.manual_seed(0)
-    networks = (nn.Sequential(nn.Linear(i, 32), nn.ReLU(), nn.Linear(32, o)) for i, o in ((8, 4), (4, 8)))
+    networks = (
+        nn.Sequential(nn.Linear(i, 32), nn.ReLU(), nn.Linear(32, o)) for i, o in ((8, 4), (4, 8))
+    )
     code, image = networks
     story = DenoisingAutoencoder(code, Bernoulli(image), 4, hidden=0.5)
     fit(story, from_arrays(x), steps=1500, batch_size=128, lr=5e-3, progress=False)

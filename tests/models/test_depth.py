@@ -50,7 +50,9 @@ def test_the_top_of_a_ladder_moves_what_is_below(ladders):
     _, stories = ladders
     story = stories[True]
     below = [
-        poutine.trace(do(story, {"z2": torch.tensor(value)}).model).get_trace(batch_size=500).nodes["z1"]["value"]
+        poutine.trace(do(story, {"z2": torch.tensor(value)}).model)
+        .get_trace(batch_size=500)
+        .nodes["z1"]["value"]
         for value in ([2.0, 0.0], [-2.0, 0.0], [2.0, 0.0])
     ]
     means = [z.mean(0) for z in below]
@@ -66,7 +68,9 @@ def test_a_level_is_the_product_of_its_reading_and_the_storys_prediction():
     unnormalised = reading.log_prob(at) + prior.log_prob(at) - q.log_prob(at)
     torch.testing.assert_close(unnormalised, unnormalised[:1].expand(3, -1), rtol=1e-4, atol=1e-4)
     own = ladder(False)
-    torch.testing.assert_close(own.readings(x)[1].mean, poutine.trace(own.guide).get_trace(x).nodes["z1"]["fn"].mean)
+    torch.testing.assert_close(
+        own.readings(x)[1].mean, poutine.trace(own.guide).get_trace(x).nodes["z1"]["fn"].mean
+    )
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +78,14 @@ def drawing():
     data = digits()
     told, new = (Subset(data, torch.arange(a, b)) for a, b in ((0, 1300), (1300, len(data))))
     torch.manual_seed(0)
-    story = ConvDRAW((1, 8, 8), Bernoulli(nn.Identity(), input_dims=3), steps=4, latent_channels=1, hidden=16, stride=2)
+    story = ConvDRAW(
+        (1, 8, 8),
+        Bernoulli(nn.Identity(), input_dims=3),
+        steps=4,
+        latent_channels=1,
+        hidden=16,
+        stride=2,
+    )
     fit(story, told, steps=1000, batch_size=32, lr=4e-3, progress=False)
     curve = compression_curve(story, new, num_samples=4, num_images=len(new))
     return story, told, new, curve
@@ -111,7 +122,9 @@ def test_with_all_steps_kept_the_curve_ends_at_what_the_story_reconstructs(drawi
     nats = elbo_per_datum(story, new, num_samples=4)["kl"].mean("data").sum().item()
     assert curve["rate"].values[-1] == pytest.approx(nats, rel=0.05)
     mean = x.mean(0)
-    drawn = decode(story, {"z1": torch.randn(2000, 16)}).mean(0)  # at random, a digit of the average kind
+    drawn = decode(story, {"z1": torch.randn(2000, 16)}).mean(
+        0
+    )  # at random, a digit of the average kind
     assert (drawn - mean).abs().mean() < 0.1
 
 
@@ -125,7 +138,9 @@ def test_the_guide_draws_along_with_the_model(drawing):
         h = c = torch.zeros(5, 16, 4, 4)
         canvas = story.blank.expand(5, 1, 8, 8)
         for z in codes:
-            take, keep, show, new_value = story.drawer.gates(torch.cat([z.reshape(5, 1, 4, 4), h], 1)).chunk(4, 1)
+            take, keep, show, new_value = story.drawer.gates(
+                torch.cat([z.reshape(5, 1, 4, 4), h], 1)
+            ).chunk(4, 1)
             c = torch.sigmoid(keep + 1.0) * c + torch.sigmoid(take) * torch.tanh(new_value)
             h = torch.sigmoid(show) * torch.tanh(c)
             canvas = canvas + story.paint(h)
@@ -138,7 +153,9 @@ def test_deep_stories_are_built_from_data_and_say_what_they_need():
     for name, options in (("ladder_vae", {"dims": [6, 3, 2]}), ("conv_draw", {"steps": 3})):
         story = build(name, data, options=options)
         assert len(story.latents) == 3
-        assert np.isfinite(BetaELBO().loss(story.model, story.guide, data.observations(index) / data.maximum))
+        assert np.isfinite(
+            BetaELBO().loss(story.model, story.guide, data.observations(index) / data.maximum)
+        )
     with pytest.raises(ValueError, match=r"coordinates of two levels or more, got \[4\]"):
         build("ladder_vae", data, options={"dims": [4]})
     with pytest.raises(ValueError, match=r"sides that 4 divides, got \(6,\)"):
@@ -161,7 +178,9 @@ def test_what_is_drawn_anew_is_drawn_as_each_datum_is_told():
     data = digits()
     told = build("ivae", data, latent_dim=2).held_out_data(data).subset(torch.arange(300))
     story = build("ivae", data, latent_dim=2)
-    with torch.no_grad():  # a prior that is a point of its own for each class, and images that are that point's
+    with (
+        torch.no_grad()
+    ):  # a prior that is a point of its own for each class, and images that are that point's
         for p in story.parameters():
             p.zero_()
         story.conditional.net.weight[0] = torch.linspace(-3, 3, 10)
@@ -171,4 +190,6 @@ def test_what_is_drawn_anew_is_drawn_as_each_datum_is_told():
     compression_curve(story, told, num_samples=1, batch_size=300)
     _, nothing_kept, _ = read  # after the pair's own run
     digit = told.factors(torch.arange(300))[:, 0]
-    torch.testing.assert_close(nothing_kept[:, 0], torch.linspace(-3, 3, 10)[digit], atol=0.01, rtol=0)
+    torch.testing.assert_close(
+        nothing_kept[:, 0], torch.linspace(-3, 3, 10)[digit], atol=0.01, rtol=0
+    )

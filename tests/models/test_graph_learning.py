@@ -15,7 +15,13 @@ from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
 from ppl_disentangle.data import EquationSCM, LinearSCM, from_arrays, with_conditions
 from ppl_disentangle.inference import CausalVAEELBO, NonFiniteError, fit
 from ppl_disentangle.metrics.graphs import shd
-from ppl_disentangle.models import CausalVAE, CausalVAEPaper, GraphVAE, LinearGraphStory, NonlinearGraphStory
+from ppl_disentangle.models import (
+    CausalVAE,
+    CausalVAEPaper,
+    GraphVAE,
+    LinearGraphStory,
+    NonlinearGraphStory,
+)
 from ppl_disentangle.models.graph_learning import GaussianEquations
 
 DOUBLE = {"dtype": torch.float64}
@@ -30,7 +36,10 @@ def linear_equations():
     matrix = torch.zeros(4, 4, **DOUBLE)
     for (cause, effect), weight in WEIGHTS.items():
         matrix["abcd".index(cause), "abcd".index(effect)] = weight
-    offset, scale = torch.tensor([0.5, -1.0, 0.0, 2.0], **DOUBLE), torch.tensor([1.0, 0.5, 2.0, 0.3], **DOUBLE)
+    offset, scale = (
+        torch.tensor([0.5, -1.0, 0.0, 2.0], **DOUBLE),
+        torch.tensor([1.0, 0.5, 2.0, 0.3], **DOUBLE),
+    )
     total = torch.linalg.inv(torch.eye(4, **DOUBLE) - matrix)
     law = dist.MultivariateNormal(offset @ total, total.T @ scale.square().diag() @ total)
     return GaussianEquations(lambda x: x @ matrix + offset, scale), law
@@ -66,7 +75,9 @@ def test_equations_expand_to_a_batch_and_pass_gradients():
 
 def test_nonlinear_draws_solve_their_equations_in_turn():
     torch.manual_seed(0)
-    story = NonlinearGraphStory(list("abcd"), forbidden=[(b, a) for a in "abcd" for b in "abcd" if a < b])
+    story = NonlinearGraphStory(
+        list("abcd"), forbidden=[(b, a) for a in "abcd" for b in "abcd" if a < b]
+    )
     with torch.no_grad():
         story.adjacency.weight.mul_(20)
         x = story.model(batch_size=6)
@@ -79,16 +90,26 @@ def test_nonlinear_draws_solve_their_equations_in_turn():
 
 def test_a_nonlinear_equation_is_its_network_and_no_steeper_than_the_weight_of_its_edge():
     torch.manual_seed(0)
-    story, x = NonlinearGraphStory(list("abc"), hidden=4, forbidden=[("a", "c")]), 3 * torch.randn(200, 3)
+    story, x = (
+        NonlinearGraphStory(list("abc"), hidden=4, forbidden=[("a", "c")]),
+        3 * torch.randn(200, 3),
+    )
     with torch.no_grad():
         story.adjacency.weight.mul_(5)
     weights, bias, signs = story.adjacency.weights(), story.bias, [1, -1, 1, -1]
     for i in range(3):
         expected = sum(
-            signs[k] / 2 * torch.relu(bias[k, i] + sum(weights[k, j, i] * x[0, j] for j in range(3))) for k in range(4)
+            signs[k]
+            / 2
+            * torch.relu(bias[k, i] + sum(weights[k, j, i] * x[0, j] for j in range(3)))
+            for k in range(4)
         )
         assert story.predict(x)[0, i].item() == pytest.approx(expected.item(), abs=1e-5)
-    slopes = torch.stack([torch.autograd.functional.jacobian(story.predict, row).T for row in x]).abs().amax(0)
+    slopes = (
+        torch.stack([torch.autograd.functional.jacobian(story.predict, row).T for row in x])
+        .abs()
+        .amax(0)
+    )
     assert (slopes <= story.adjacency.matrix() + 1e-6).all()
     assert torch.equal(slopes > 0, story.adjacency.allowed > 0)
 
@@ -101,7 +122,8 @@ def test_the_likelihood_of_a_story_is_that_of_its_equations():
         story.log_scale.copy_(torch.randn(3))
     expected = sum(
         dist.Normal(
-            story.intercept[i] + sum(story.adjacency.weight[j, i] * x[:, j] for j in range(i)), story.log_scale[i].exp()
+            story.intercept[i] + sum(story.adjacency.weight[j, i] * x[:, j] for j in range(i)),
+            story.log_scale[i].exp(),
         ).log_prob(x[:, i])
         for i in range(3)
     )
@@ -115,7 +137,15 @@ def diamond(num=1000, **options):
 
 
 def train(story, x, steps=1000, **options):
-    fit(story, from_arrays(x - x.mean(0)), steps=steps, batch_size=250, lr=0.02, progress=False, **options)
+    fit(
+        story,
+        from_arrays(x - x.mean(0)),
+        steps=steps,
+        batch_size=250,
+        lr=0.02,
+        progress=False,
+        **options,
+    )
     return story
 
 
@@ -176,7 +206,8 @@ def with_some(labels, share):
 
 
 @pytest.mark.parametrize(
-    ("equations", "share"), [(lambda names: LinearGraphStory(names, rho=1.0), 1.0), (NonlinearGraphStory, 0.2)]
+    ("equations", "share"),
+    [(lambda names: LinearGraphStory(names, rho=1.0), 1.0), (NonlinearGraphStory, 0.2)],
 )
 def test_a_graph_of_latents_is_learned_from_what_is_seen_of_them_and_their_labels(equations, share):
     scm = diamond(2000, observation_shape=(16,))
@@ -190,7 +221,9 @@ def test_a_graph_of_latents_is_learned_from_what_is_seen_of_them_and_their_label
     prior = StructuralPrior(dag)
     program = CausalVAE(prior, *networks())
     assert do(program, {"c": 1.0}).model(batch_size=3).shape == (3, 16)
-    with pytest.raises(ValueError, match=r"do\('z'\): the graph is still to be learned; intervene on CausalVAE"):
+    with pytest.raises(
+        ValueError, match=r"do\('z'\): the graph is still to be learned; intervene on CausalVAE"
+    ):
         do(story, {"c": 1.0})
 
 
@@ -199,7 +232,9 @@ def test_the_bound_of_a_learned_graph_is_pyros_and_scores_labels_where_they_are(
     labels = torch.tensor([[1.0, math.nan], [math.nan, math.nan], [0.5, -1.0]])
     trace = poutine.trace(story.model).get_trace(x, labels=labels)
     z = trace.nodes["z"]["value"]
-    expected = sum(dist.Normal(z[n, i], 0.1).log_prob(labels[n, i]) for n, i in ((0, 0), (2, 0), (2, 1)))
+    expected = sum(
+        dist.Normal(z[n, i], 0.1).log_prob(labels[n, i]) for n, i in ((0, 0), (2, 0), (2, 1))
+    )
     trace.compute_log_prob()
     scored = sum(trace.nodes[f"{name}_label"]["log_prob_sum"] for name in "ab")
     torch.testing.assert_close(scored, expected)
@@ -208,7 +243,10 @@ def test_the_bound_of_a_learned_graph_is_pyros_and_scores_labels_where_they_are(
 def test_the_graph_of_the_paper_is_learned_by_its_linear_layer_and_settled():
     # a -> c <- b. The two losses of the layers leave the scale of A open, hence are left out while A is learned.
     scm = LinearSCM(
-        "a -> c; b -> c", num_data=2000, weights={("a", "c"): 1.5, ("b", "c"): -1.2}, observation_shape=(16,)
+        "a -> c; b -> c",
+        num_data=2000,
+        weights={("a", "c"): 1.5, ("b", "c"): -1.2},
+        observation_shape=(16,),
     )
     x, labels = seen(scm)
     story = CausalVAEPaper(list(scm.names), *networks(3), dim=1, label_scale=0.3)
@@ -218,7 +256,8 @@ def test_the_graph_of_the_paper_is_learned_by_its_linear_layer_and_settled():
     dag = learned_dag(story)
     assert shd(dag, scm.dag) == 0
     with pytest.raises(
-        ValueError, match=r"do\('a'\): the graph is still to be learned; settle\(learned_dag\(story\)\)"
+        ValueError,
+        match=r"do\('a'\): the graph is still to be learned; settle\(learned_dag\(story\)\)",
     ):
         do(story, {"a": 1.0})
     story.settle(dag)
@@ -246,7 +285,9 @@ BAD = {
         r"expected labels of \['a', 'b'\], \(batch, 2\), got shape \(5, 3\)",
     ),
     "columns without a node": (
-        lambda: fit(LinearGraphStory(["a", "b"]), from_arrays(torch.zeros(64, 3)), steps=1, progress=False),
+        lambda: fit(
+            LinearGraphStory(["a", "b"]), from_arrays(torch.zeros(64, 3)), steps=1, progress=False
+        ),
         r"expected x of shape \(batch, 2\), columns \['a', 'b'\], got \(64, 3\)",
     ),
 }

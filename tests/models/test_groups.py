@@ -31,7 +31,9 @@ def influences(group_lasso):
     parts = [mixed(factors[:, row > 0], 8, seed=20 + k, scale=0.6) for k, row in enumerate(READ)]
     x = torch.cat(parts, -1) + 0.05 * torch.randn(8000, 24, generator=generator)
     torch.manual_seed(0)
-    networks = [nn.Sequential(nn.Tanh(), nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 8)) for _ in READ]
+    networks = [
+        nn.Sequential(nn.Tanh(), nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 8)) for _ in READ
+    ]
     readers = GroupReaders(FACTORS, networks, 16)
     decoder = GaussianLearnedScale(readers, scale=0.3)
     story = OIVAE(Gaussian(network(24, 2 * FACTORS)), decoder, FACTORS, group_lasso=group_lasso)
@@ -53,15 +55,23 @@ def test_each_group_of_outputs_comes_to_read_the_latents_that_move_it_and_no_oth
 def test_a_decoder_in_groups_is_that_of_each_group_alone():
     torch.manual_seed(0)
     readers, z = GroupReaders(4, [nn.Linear(3, 5), nn.Linear(3, 2)], 3), torch.randn(6, 4)
-    parts = [net(z @ weight.T) for net, weight in zip(readers.networks, readers.columns(), strict=True)]
+    parts = [
+        net(z @ weight.T) for net, weight in zip(readers.networks, readers.columns(), strict=True)
+    ]
     torch.testing.assert_close(readers(z), torch.cat(parts, -1))
-    torch.testing.assert_close(readers.influence()[1], readers.readers[1].weight.square().sum(0).sqrt().detach())
+    torch.testing.assert_close(
+        readers.influence()[1], readers.readers[1].weight.square().sum(0).sqrt().detach()
+    )
 
 
 def test_what_does_not_fit_is_told():
-    with pytest.raises(TypeError, match="expected a decoder whose net is a GroupReaders, got Linear"):
+    with pytest.raises(
+        TypeError, match="expected a decoder whose net is a GroupReaders, got Linear"
+    ):
         OIVAE(Gaussian(nn.Linear(6, 4)), Bernoulli(nn.Linear(2, 6)), 2)
-    with pytest.raises(ValueError, match=r"OIVAE: 7 groups do not divide the features of \(1, 8, 8\)"):
+    with pytest.raises(
+        ValueError, match=r"OIVAE: 7 groups do not divide the features of \(1, 8, 8\)"
+    ):
         build("oi_vae", digits(), options={"groups": 7})
 
 
@@ -71,7 +81,9 @@ def rings():
     angles = 2 * math.pi * torch.rand(8000, 2, generator=generator)
     circles = torch.stack([angles.cos(), angles.sin()], -1)
     points = circles * (1 + 0.1 * torch.randn(8000, 2, 1, generator=generator))
-    x = mixed(math.sqrt(2) * points.flatten(1), 16, scale=0.5) + 0.05 * torch.randn(8000, 16, generator=generator)
+    x = mixed(math.sqrt(2) * points.flatten(1), 16, scale=0.5) + 0.05 * torch.randn(
+        8000, 16, generator=generator
+    )
     return (x - x.mean(0)) / x.std(0), circles.numpy()
 
 
@@ -82,11 +94,16 @@ def separated(x, circles, between_groups, within_groups, seed):
     decoder = GaussianLearnedScale(network(4, 16), scale=0.3)
     story = HFVAE(encoder, decoder, between_groups=between_groups, within_groups=within_groups)
     for steps, lr in ((3000, 2e-3), (1000, 4e-4)):
-        history = fit(story, from_arrays(x), steps=steps, batch_size=256, lr=lr, seed=seed, progress=False)
+        history = fit(
+            story, from_arrays(x), steps=steps, batch_size=256, lr=lr, seed=seed, progress=False
+        )
     codes = encode(story, x)["mean"].values
     table = np.array(
         [
-            [KNeighborsRegressor(10).fit(z[:3000], c[:3000]).score(z[3000:5000], c[3000:5000]) for c in circles]
+            [
+                KNeighborsRegressor(10).fit(z[:3000], c[:3000]).score(z[3000:5000], c[3000:5000])
+                for c in circles
+            ]
             for z in (codes[:, :2], codes[:, 2:])
         ]
     )
@@ -98,8 +115,12 @@ def test_groups_of_latents_come_to_hold_a_ring_each_and_their_loss_tells_which_r
     """A ring needs two coordinates that depend on each other: no factorised code has one. Minutes."""
     x, circles = rings()
     circles = circles.transpose(1, 0, 2)
-    _, best = min((separated(x, circles, 4.0, 0.0, seed) for seed in range(3)), key=lambda run: run[0])
+    _, best = min(
+        (separated(x, circles, 4.0, 0.0, seed) for seed in range(3)), key=lambda run: run[0]
+    )
     assert min(best[0, 0], best[1, 1]) > 0.95
     assert max(best[0, 1], best[1, 0]) < 0.1
-    mixed_up = [separated(x, circles, 1.0, 1.0, seed)[1] for seed in range(2)]  # of unit weights it is a VAE
+    mixed_up = [
+        separated(x, circles, 1.0, 1.0, seed)[1] for seed in range(2)
+    ]  # of unit weights it is a VAE
     assert min(max(table[0, 1], table[1, 0]) for table in mixed_up) > 0.1

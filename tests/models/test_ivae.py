@@ -67,5 +67,7 @@ def test_segments_find_sources_that_fast_ica_leaves_mixed_and_on_average_shuffle
     for name, scores in rows.items():
         print(f"{name:18s} {np.mean(scores):.3f}  {np.round(scores, 3)}")
     assert standard_errors_above(rows["iVAE"], rows["FastICA"]) > 2
-    assert np.mean(rows["iVAE"]) > np.mean(rows["iVAE, u shuffled"]) + 0.05  # below two standard errors: 1.8
+    assert (
+        np.mean(rows["iVAE"]) > np.mean(rows["iVAE, u shuffled"]) + 0.05
+    )  # below two standard errors: 1.8
     assert np.mean(rows["iVAE"]) > 0.85

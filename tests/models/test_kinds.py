@@ -21,19 +21,30 @@ def kinds(num):
     kind = torch.randint(KINDS, (num,), generator=generator)
     factors = torch.cat([centres[kind], 0.5 * torch.randn(num, 2, generator=generator)], -1)
     mixing = torch.randn(4, FEATURES, generator=torch.Generator().manual_seed(9))
-    return kind, torch.tanh(0.4 * factors @ mixing) + 0.05 * torch.randn(num, FEATURES, generator=generator)
+    return kind, torch.tanh(0.4 * factors @ mixing) + 0.05 * torch.randn(
+        num, FEATURES, generator=generator
+    )
 
 
 def network(inputs, outputs):
     sizes = (inputs, 64, 64, outputs)
-    layers = [layer for i, o in zip(sizes, sizes[1:], strict=False) for layer in (nn.Linear(i, o), nn.Tanh())]
+    layers = [
+        layer
+        for i, o in zip(sizes, sizes[1:], strict=False)
+        for layer in (nn.Linear(i, o), nn.Tanh())
+    ]
     return nn.Sequential(*layers[:-1])
 
 
 def purity(probabilities, kind):
     """The share of data in a cluster's most frequent kind: 1 for a perfect code, about 1 / KINDS by chance."""
     clusters = probabilities.argmax(-1)
-    counts = torch.stack([torch.bincount(kind[clusters == k], minlength=KINDS) for k in range(probabilities.shape[-1])])
+    counts = torch.stack(
+        [
+            torch.bincount(kind[clusters == k], minlength=KINDS)
+            for k in range(probabilities.shape[-1])
+        ]
+    )
     return counts.amax(-1).sum().item() / len(kind)
 
 
@@ -82,11 +93,15 @@ def test_the_mixture_of_vade_finds_the_kinds():
     with torch.no_grad():
         assert purity(story.clusters(x), kind) > 0.98
         shares = torch.bincount(kind) / len(kind)
-        torch.testing.assert_close(story.logits.softmax(-1).sort().values, shares.sort().values, atol=0.03, rtol=0.0)
+        torch.testing.assert_close(
+            story.logits.softmax(-1).sort().values, shares.sort().values, atol=0.03, rtol=0.0
+        )
 
 
 def test_a_class_that_is_none_is_refused():
-    story = JointVAE(Grouped(nn.Linear(6, 7), {"z": 2}, {"kind": 3}), GaussianLearnedScale(nn.Linear(5, 6)))
+    story = JointVAE(
+        Grouped(nn.Linear(6, 7), {"z": 2}, {"kind": 3}), GaussianLearnedScale(nn.Linear(5, 6))
+    )
     for value in (1.5, torch.tensor([1.0, 1.0, 0.0]), torch.tensor([2.0, -1.0, 0.0])):
         with pytest.raises(ValueError, match=r"do\('kind'\): expected rows over 3 values"):
             do(story, {"kind": value})
@@ -129,7 +144,9 @@ def kinds_of_several_things(num):
 
 def shared_information(codes, kind):
     """Normalised mutual information of each code with each thing."""
-    pairs = [[normalized_mutual_info_score(code, column) for column in kind.T.numpy()] for code in codes]
+    pairs = [
+        [normalized_mutual_info_score(code, column) for column in kind.T.numpy()] for code in codes
+    ]
     return torch.tensor(pairs)
 
 
@@ -141,7 +158,9 @@ def test_classes_name_the_kinds_of_things_in_the_run_of_least_loss():
         torch.manual_seed(seed)
         encoder = Grouped(network(16, 3 * KINDS), {}, dict.fromkeys("abc", KINDS), temperature=1.0)
         story = CategoricalVAE(encoder, GaussianLearnedScale(network(3 * KINDS, 16), scale=0.5))
-        history = fit(story, from_arrays(x), steps=2000, batch_size=256, lr=2e-3, seed=seed, progress=False)
+        history = fit(
+            story, from_arrays(x), steps=2000, batch_size=256, lr=2e-3, seed=seed, progress=False
+        )
         runs.append((history["loss"].values[-200:].mean(), seed, story))
     story = min(runs)[-1]
     codes = [q.probs.argmax(-1).numpy() for q in story.representation(x).values()]
@@ -149,13 +168,20 @@ def test_classes_name_the_kinds_of_things_in_the_run_of_least_loss():
     assert found.amax(-1).min() > 0.97
     assert sorted(found.argmax(-1).tolist()) == [0, 1, 2]
     torch.manual_seed(0)
-    axes = BetaVAE(Gaussian(network(16, 6)), GaussianLearnedScale(network(3, 16), scale=0.5), 3, beta=1.0)
+    axes = BetaVAE(
+        Gaussian(network(16, 6)), GaussianLearnedScale(network(3, 16), scale=0.5), 3, beta=1.0
+    )
     fit(axes, from_arrays(x), steps=2000, batch_size=256, lr=2e-3, progress=False)
     means = axes.representation(x)["z"].mean.detach()
-    quarters = [torch.bucketize(z, z.quantile(torch.tensor([0.25, 0.5, 0.75]))).numpy() for z in means.T.contiguous()]
+    quarters = [
+        torch.bucketize(z, z.quantile(torch.tensor([0.25, 0.5, 0.75]))).numpy()
+        for z in means.T.contiguous()
+    ]
     assert shared_information(quarters, kind).amax(-1).min() < 0.5
 
 
 def test_a_code_of_classes_has_no_coordinates():
-    with pytest.raises(ValueError, match="expected an encoder of classes alone, got the groups {'z': 2}"):
+    with pytest.raises(
+        ValueError, match="expected an encoder of classes alone, got the groups {'z': 2}"
+    ):
         CategoricalVAE(Grouped(nn.Linear(4, 7), {"z": 2}, {"kind": 3}), decoder(5))

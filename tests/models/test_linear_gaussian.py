@@ -16,7 +16,9 @@ FEATURES, LATENT = 8, 3
 @pytest.fixture(scope="module")
 def x():
     generator = torch.Generator().manual_seed(0)
-    weight = torch.randn(LATENT, FEATURES, generator=generator) * torch.tensor([[2.0], [1.3], [0.7]])
+    weight = torch.randn(LATENT, FEATURES, generator=generator) * torch.tensor(
+        [[2.0], [1.3], [0.7]]
+    )
     noise = torch.linspace(0.25, 0.75, FEATURES) * torch.randn(500, FEATURES, generator=generator)
     return 1 + torch.randn(500, LATENT, generator=generator) @ weight + noise
 
@@ -31,7 +33,9 @@ def log_likelihood(story, x):
     """The exact one, summed over z: x ~ N(mean, W'W + Psi)."""
     with torch.no_grad():
         noise = torch.diag(story.noise_scale().expand(FEATURES).square())
-        marginal = torch.distributions.MultivariateNormal(story.mean, story.weight.T @ story.weight + noise)
+        marginal = torch.distributions.MultivariateNormal(
+            story.mean, story.weight.T @ story.weight + noise
+        )
         return marginal.log_prob(x).mean().item()
 
 
@@ -65,14 +69,20 @@ def test_a_diagonal_guide_finds_the_principal_axes_themselves(x, trained):
 
 def test_factor_analysis_reaches_the_likelihood_of_another_library(x):
     torch.manual_seed(1)
-    reference = Reference(LATENT, max_iter=10_000, tol=1e-8, svd_method="lapack").fit(x.numpy()).score(x.numpy())
+    reference = (
+        Reference(LATENT, max_iter=10_000, tol=1e-8, svd_method="lapack")
+        .fit(x.numpy())
+        .score(x.numpy())
+    )
     found = log_likelihood(fitted(FactorAnalysis((FEATURES,), LATENT), x), x)
     assert reference - 3e-3 < found < reference + 1e-4
     assert found > ProbabilisticPCA((FEATURES,), LATENT).closed_form(x) + 0.1
 
 
 def test_bad_sizes_and_data_without_noise_are_told():
-    with pytest.raises(ValueError, match="expected 0 < latent_dim <= 8, the size of an observation, got 9"):
+    with pytest.raises(
+        ValueError, match="expected 0 < latent_dim <= 8, the size of an observation, got 9"
+    ):
         ProbabilisticPCA((2, 4), 9)
     with pytest.raises(ValueError, match="variance beyond the first 8 of 8 principal axes"):
         ProbabilisticPCA((2, 4), 8).closed_form(torch.randn(20, 2, 4))

@@ -51,7 +51,10 @@ def test_data_without_labels_teach_the_classes_that_eight_labels_do_not():
     kind, x = prototypes()
     train, test, classes = slice(0, 2000), slice(2000, None), told_of_two(kind[:2000])
     torch.manual_seed(0)
-    heads = Gaussian(nn.Linear(32 + CLASSES, 4), input_dims=1), GaussianLearnedScale(network(2 + CLASSES, FEATURES))
+    heads = (
+        Gaussian(nn.Linear(32 + CLASSES, 4), input_dims=1),
+        GaussianLearnedScale(network(2 + CLASSES, FEATURES)),
+    )
     story = M2(*classifier(), *heads, 2, CLASSES)
     fit(
         story,
@@ -71,13 +74,18 @@ def test_data_without_labels_teach_the_classes_that_eight_labels_do_not():
         nn.functional.cross_entropy(alone(x[train][known]), kind[train][known]).backward()
         optimizer.step()
     assert accuracy(alone(x[test]), kind[test]) < 0.9
-    moved = do(story, {"y": torch.eye(CLASSES)[2]}).model(batch_size=500)  # what is drawn with a class is of it
+    moved = do(story, {"y": torch.eye(CLASSES)[2]}).model(
+        batch_size=500
+    )  # what is drawn with a class is of it
     assert accuracy(story.representation(moved)["y"].logits, torch.full((500,), 2)) > 0.95
 
 
 def small(num_classes=3):
     torch.manual_seed(0)
-    heads = Gaussian(nn.Linear(8 + num_classes, 4), input_dims=1), Bernoulli(nn.Linear(2 + num_classes, 6))
+    heads = (
+        Gaussian(nn.Linear(8 + num_classes, 4), input_dims=1),
+        Bernoulli(nn.Linear(2 + num_classes, 6)),
+    )
     return M2(nn.Linear(6, 8), nn.Linear(8, num_classes), *heads, 2, num_classes)
 
 
@@ -106,7 +114,9 @@ def test_the_bound_is_the_sum_over_classes_written_out():
 
     plain = story.encoder
     story.encoder = nn.Module()
-    story.encoder.forward = lambda h: Pinned(plain(h).base_dist.loc, plain(h).base_dist.scale).to_event(1)
+    story.encoder.forward = lambda h: Pinned(
+        plain(h).base_dist.loc, plain(h).base_dist.scale
+    ).to_event(1)
     Pinned.noise = [torch.zeros(5, 2), *draws]  # the first run only tells which values there are
     objective = EnumeratedELBO(2.0)
     loss = objective.loss(story.model, story.guide, x)
@@ -118,8 +128,14 @@ def test_the_bound_is_the_sum_over_classes_written_out():
             y = torch.eye(3)[k][None]
             q = plain(torch.cat([h, y], -1)).base_dist
             z = q.loc + q.scale * draws[k, b]
-            likelihood = dist.Bernoulli(logits=story.decoder.net(torch.cat([z, y], -1))).log_prob(x[b]).sum()
-            kl = (0.5 * (q.loc**2 + q.scale**2 - 1) - q.scale.log()).sum() + q_y[k].log() + math.log(3)
+            likelihood = (
+                dist.Bernoulli(logits=story.decoder.net(torch.cat([z, y], -1))).log_prob(x[b]).sum()
+            )
+            kl = (
+                (0.5 * (q.loc**2 + q.scale**2 - 1) - q.scale.log()).sum()
+                + q_y[k].log()
+                + math.log(3)
+            )
             total += (q_y[k] * (likelihood - 2.0 * kl)).item()
     assert -loss == pytest.approx(total, rel=1e-5)
 
@@ -134,7 +150,9 @@ def test_a_known_class_is_certain_and_what_the_classifier_lacks_is_a_term():
     torch.testing.assert_close(probabilities[[1, 3]], own[[1, 3]].exp())
     objective = story.objective()
     objective.loss(story.model, story.guide, x, classes=classes)
-    assert objective.last_terms["misread"].item() == pytest.approx((own[0, 2] + own[2, 0]).item(), rel=1e-4)
+    assert objective.last_terms["misread"].item() == pytest.approx(
+        (own[0, 2] + own[2, 0]).item(), rel=1e-4
+    )
     assert objective.weight("misread") == 100.0
 
 
@@ -148,7 +166,10 @@ def test_the_bound_of_each_datum_takes_draws_of_a_class():
 
 def test_gradients_that_would_be_lost_are_refused():
     story, x = small(), torch.rand(4, 6).round()
-    with pyro.validation_enabled(), pytest.raises(ValueError, match="use a relaxed distribution, EnumeratedELBO or"):
+    with (
+        pyro.validation_enabled(),
+        pytest.raises(ValueError, match="use a relaxed distribution, EnumeratedELBO or"),
+    ):
         BetaELBO().loss(story.model, story.guide, x)
     continuous = build("vae", from_arrays(x), latent_dim=2)
     with pytest.raises(ValueError, match="expected a guide with a discrete latent, it samples"):
@@ -168,7 +189,9 @@ def test_it_is_built_from_data_and_says_what_it_needs():
         build("m2", from_arrays(torch.rand(8, 6)))
     with pytest.raises(ValueError, match=r"expected classes of shape \(batch, 1\)"):
         small().guide(torch.rand(4, 6), classes=torch.zeros(4))
-    with pytest.raises(ValueError, match="expected rows over 3 values, none negative, that sum to 1"):
+    with pytest.raises(
+        ValueError, match="expected rows over 3 values, none negative, that sum to 1"
+    ):
         do(small(), {"y": torch.tensor([0.5, 0.5, 0.5])}).model()
     with pytest.raises(ValueError, match="at least two classes, got 1"):
         small(1)
@@ -176,7 +199,10 @@ def test_it_is_built_from_data_and_says_what_it_needs():
 
 def test_classes_and_latents_that_would_be_lost_are_named():
     story, x = small(), torch.rand(4, 6).round()
-    with pyro.validation_enabled(), pytest.raises(ValueError, match=r"expected classes 0 to 2, .* got \[-1\.0, 3\.0\]"):
+    with (
+        pyro.validation_enabled(),
+        pytest.raises(ValueError, match=r"expected classes 0 to 2, .* got \[-1\.0, 3\.0\]"),
+    ):
         story.guide(x, classes=torch.tensor([[3.0], [math.nan], [-1.0], [0.0]]))
 
     def guide(x):
@@ -184,5 +210,7 @@ def test_classes_and_latents_that_would_be_lost_are_named():
             pyro.sample("y", dist.Bernoulli(0.5))
             pyro.sample("count", dist.Poisson(2.0))
 
-    with pytest.raises(ValueError, match="latent 'count' is drawn from Poisson, which is not reparameterised"):
+    with pytest.raises(
+        ValueError, match="latent 'count' is drawn from Poisson, which is not reparameterised"
+    ):
         EnumeratedELBO().loss(story.model, guide, x)

@@ -30,13 +30,20 @@ def frames():
     after = factors + torch.distributions.Laplace(0.0, 1 / RATE).icdf(uniform)
     x = torch.cat([mixed(f, FEATURES, scale=0.6) for f in (factors, after)])
     index = torch.arange(NUM)
-    return factors, x[:NUM], Tuples(from_arrays(x), torch.stack([index, NUM + index], 1), name="frames")
+    return (
+        factors,
+        x[:NUM],
+        Tuples(from_arrays(x), torch.stack([index, NUM + index], 1), name="frames"),
+    )
 
 
 def score(frames, seed, **weights):
     factors, x, pairs = frames
     torch.manual_seed(seed)
-    networks = Gaussian(network(FEATURES, 2 * FACTORS)), GaussianLearnedScale(network(FACTORS, FEATURES), scale=0.3)
+    networks = (
+        Gaussian(network(FEATURES, 2 * FACTORS)),
+        GaussianLearnedScale(network(FACTORS, FEATURES), scale=0.3),
+    )
     story = SlowVAE(*networks, FACTORS, event_dim=1, rate=RATE, **weights)
     data = pairs if weights else from_arrays(x)
     fit(story, data, steps=3000, batch_size=128, lr=2e-3, seed=seed, progress=False)
@@ -66,7 +73,9 @@ def test_the_divergence_of_the_steps_is_that_of_quadrature():
         log_q = -0.5 * ((v - m) / s) ** 2 - math.log(s * math.sqrt(2 * math.pi))
         return math.exp(log_q) * (log_q - math.log(4.0 / 2) + 4.0 * abs(v - z))
 
-    steps = quad(integrand, m - 12 * s, m + 12 * s, points=[z] if abs(z - m) < 12 * s else None, limit=400)[0]
+    steps = quad(
+        integrand, m - 12 * s, m + 12 * s, points=[z] if abs(z - m) < 12 * s else None, limit=400
+    )[0]
     start = torch.distributions.kl_divergence(first, torch.distributions.Normal(0.0, 1.0)).item()
     assert -objective.last_terms["kl[z]"].item() == pytest.approx(start, rel=1e-5)
     assert -objective.last_terms["kl[z_next]"].item() == pytest.approx(steps, rel=1e-4)
@@ -76,19 +85,24 @@ def test_the_divergence_of_the_steps_is_that_of_quadrature():
 def test_what_does_not_fit_is_told():
     story = SlowVAE(Gaussian(nn.Linear(3, 2)), Bernoulli(nn.Linear(1, 3)), 1, event_dim=1)
     with pytest.raises(
-        ValueError, match=r"expected pairs \(batch, 2, …\) or single observations, got shape \(4, 3, 3\)"
+        ValueError,
+        match=r"expected pairs \(batch, 2, …\) or single observations, got shape \(4, 3, 3\)",
     ):
         story.guide(torch.zeros(4, 3, 3))
     with pytest.raises(ValueError, match="expected rate > 0, got 0"):
         SlowVAE(Gaussian(nn.Linear(3, 2)), Bernoulli(nn.Linear(1, 3)), 1, rate=0)
-    with pytest.raises(ValueError, match="SlowVAE needs pairs that share a factor: digits has not two that vary"):
+    with pytest.raises(
+        ValueError, match="SlowVAE needs pairs that share a factor: digits has not two that vary"
+    ):
         build("slow_vae", digits())
 
 
 def test_single_observations_have_a_code_and_pairs_two(frames):
     _, x, pairs = frames
     torch.manual_seed(0)
-    story = SlowVAE(Gaussian(network(FEATURES, 8)), GaussianLearnedScale(network(4, FEATURES)), 4, event_dim=1)
+    story = SlowVAE(
+        Gaussian(network(FEATURES, 8)), GaussianLearnedScale(network(4, FEATURES)), 4, event_dim=1
+    )
     np.testing.assert_allclose(
         encode(story, x[:5])["mean"].values, story.encoder(x[:5]).mean.detach().numpy(), rtol=1e-6
     )

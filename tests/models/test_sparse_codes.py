@@ -80,7 +80,9 @@ def modularity(toy, story, seed):
     return infomec(codes, toy.factors(index), discrete=discrete).modularity
 
 
-def test_learned_values_hold_one_factor_each_where_an_autoencoder_of_the_same_weight_decay_mixes_them(toy):
+def test_learned_values_hold_one_factor_each_where_an_autoencoder_of_the_same_weight_decay_mixes_them(
+    toy,
+):
     found = {"autoencoder": [], "QLAE": []}
     for seed in range(2):
         for name in found:
@@ -119,7 +121,9 @@ def test_values_learn_by_one_distance_and_codes_by_the_other():
         gradients[weights] = story.codebook.grad.clone()
         u, v = story.continuous(x), story.representation(x)["z"].mean
         for name in ("quantisation", "commitment"):
-            assert objective.last_terms[name].item() == pytest.approx(-(u - v).square().sum().item(), rel=1e-4)
+            assert objective.last_terms[name].item() == pytest.approx(
+                -(u - v).square().sum().item(), rel=1e-4
+            )
     assert (gradients[1.0, 0.0] != 0).any()
     assert not (gradients[0.0, 1.0] != 0).any()
 
@@ -139,16 +143,27 @@ def test_the_lattice_is_uniform_over_its_values():
 
 
 BAD = {
-    "no directions": (lambda: SparseAutoencoder((3,), 0), "expected positive latent_dim, rate and scale, got 0"),
-    "one level": (lambda: FSQVAE(nn.Linear(2, 2), nn.Identity(), 2, levels=1), "at least two levels, got 1"),
+    "no directions": (
+        lambda: SparseAutoencoder((3,), 0),
+        "expected positive latent_dim, rate and scale, got 0",
+    ),
+    "one level": (
+        lambda: FSQVAE(nn.Linear(2, 2), nn.Identity(), 2, levels=1),
+        "at least two levels, got 1",
+    ),
     "a negative amount": (
         lambda: do(SparseAutoencoder((3,), 2), {"z": -1.0}),
         r"do\('z'\): expected amounts of directions, not negative, got -1.0",
     ),
-    "other dimensions": (lambda: mmcs(np.eye(2), np.eye(3)), r"of one dimension, got shapes \(2, 2\) and \(3, 3\)"),
+    "other dimensions": (
+        lambda: mmcs(np.eye(2), np.eye(3)),
+        r"of one dimension, got shapes \(2, 2\) and \(3, 3\)",
+    ),
     "a true direction of no length": (lambda: mmcs(np.eye(2), np.zeros((1, 2))), "has length zero"),
     "a guide that does not quantise": (
-        lambda: QuantisedELBO().loss(*(lambda s: (s.model, s.guide))(SparseAutoencoder((3,), 2)), torch.zeros(4, 3)),
+        lambda: QuantisedELBO().loss(
+            *(lambda s: (s.model, s.guide))(SparseAutoencoder((3,), 2)), torch.zeros(4, 3)
+        ),
         "the guide does not state 'z_continuous', of latent 'z'",
     ),
 }

@@ -20,7 +20,13 @@ from torch import nn
 import ppl_disentangle.models as zoo
 from ppl_disentangle import GenerativeStory, as_story, do
 from ppl_disentangle.causal.structural import StructuralPrior
-from ppl_disentangle.conditionals import Bernoulli, Deterministic, Gaussian, GaussianLearnedScale, Grouped
+from ppl_disentangle.conditionals import (
+    Bernoulli,
+    Deterministic,
+    Gaussian,
+    GaussianLearnedScale,
+    Grouped,
+)
 from ppl_disentangle.data import from_arrays, with_conditions
 from ppl_disentangle.inference import (
     DIPELBO,
@@ -120,7 +126,10 @@ def pair_critic():
 
 
 def m2():
-    heads = Gaussian(nn.Linear(5 + 3, 2 * LATENT), input_dims=1), Bernoulli(nn.Linear(LATENT + 3, FEATURES))
+    heads = (
+        Gaussian(nn.Linear(5 + 3, 2 * LATENT), input_dims=1),
+        Bernoulli(nn.Linear(LATENT + 3, FEATURES)),
+    )
     return M2(nn.Linear(FEATURES, 5), nn.Linear(5, 3), *heads, LATENT, 3)
 
 
@@ -129,7 +138,9 @@ def cleaner():
 
 
 def oi_vae():
-    readers = GroupReaders(LATENT, [nn.Linear(3, FEATURES // 2), nn.Linear(3, FEATURES - FEATURES // 2)], 3)
+    readers = GroupReaders(
+        LATENT, [nn.Linear(3, FEATURES // 2), nn.Linear(3, FEATURES - FEATURES // 2)], 3
+    )
     return OIVAE(networks()[0], Bernoulli(readers), LATENT)
 
 
@@ -146,8 +157,12 @@ WITH_CLASSES = {
 OF_GROUPS_OR_LABELS = {
     "ada_gvae": lambda: AdaGVAE(*networks(), LATENT, event_dim=1),
     "ml_vae": lambda: MLVAE(*grouped({"content": 2, "style": 1}), event_dim=1),
-    "cycle_consistent_vae": lambda: CycleConsistentVAE(*grouped({"content": 2, "style": 1}), event_dim=1),
-    "mathieu_vae": lambda: MathieuVAE(*grouped({"content": 2, "style": 1}), pair_critic, event_dim=1),
+    "cycle_consistent_vae": lambda: CycleConsistentVAE(
+        *grouped({"content": 2, "style": 1}), event_dim=1
+    ),
+    "mathieu_vae": lambda: MathieuVAE(
+        *grouped({"content": 2, "style": 1}), pair_critic, event_dim=1
+    ),
     "dc_ign": lambda: DCIGN(*networks(), dict.fromkeys("abcd", 1), event_dim=1),
     "slow_vae": lambda: SlowVAE(*networks(), LATENT, event_dim=1),
     "oi_vae": oi_vae,
@@ -155,7 +170,9 @@ OF_GROUPS_OR_LABELS = {
     "ladder_vae": lambda: LadderVAE(
         nn.Linear(FEATURES, 8), Bernoulli(nn.Linear(LATENT, FEATURES)), (LATENT, 2), width=8
     ),
-    "conv_draw": lambda: ConvDRAW((1, 2, 3), Bernoulli(nn.Identity(), input_dims=3), steps=2, hidden=4, stride=1),
+    "conv_draw": lambda: ConvDRAW(
+        (1, 2, 3), Bernoulli(nn.Identity(), input_dims=3), steps=2, hidden=4, stride=1
+    ),
     "darla": lambda: DARLA(*networks(), LATENT, cleaner()),
     "two_domain_vae": lambda: TwoDomainVAE(*grouped({"content": 2, "attribute": 1})),
     "supervised_vae": lambda: SupervisedVAE(*networks(), LATENT, list("abcd")),
@@ -163,9 +180,13 @@ OF_GROUPS_OR_LABELS = {
 """Stories that are told of groups or labels, or of several levels, under their published objective alone."""
 OF_POINTS = {
     "sparse_autoencoder": lambda: SparseAutoencoder((FEATURES,), LATENT),
-    "fsq_vae": lambda: FSQVAE(nn.Linear(FEATURES, LATENT), Bernoulli(nn.Linear(LATENT, FEATURES)), LATENT, levels=5),
+    "fsq_vae": lambda: FSQVAE(
+        nn.Linear(FEATURES, LATENT), Bernoulli(nn.Linear(LATENT, FEATURES)), LATENT, levels=5
+    ),
     "denoising_autoencoder": cleaner,
-    "qlae": lambda: QLAE(nn.Linear(FEATURES, LATENT), Bernoulli(nn.Linear(LATENT, FEATURES)), LATENT, levels=5),
+    "qlae": lambda: QLAE(
+        nn.Linear(FEATURES, LATENT), Bernoulli(nn.Linear(LATENT, FEATURES)), LATENT, levels=5
+    ),
 }
 """Stories whose posterior is a point, which only their own objective takes."""
 SUMMED_OUT = {"m2": m2}
@@ -182,12 +203,16 @@ STORIES = {
     **SUMMED_OUT,
     "vade": lambda: VaDE(*networks(), LATENT, num_clusters=3),
     "causal_vae": lambda: CausalVAE(StructuralPrior(GRAPH), *networks()),
-    "causal_vae of noise": lambda: CausalVAE(StructuralPrior(GRAPH), *networks(), posterior="noise"),
+    "causal_vae of noise": lambda: CausalVAE(
+        StructuralPrior(GRAPH), *networks(), posterior="noise"
+    ),
     "causal_vae_paper": lambda: CausalVAEPaper(GRAPH, *networks(), dim=1),
     "dear": lambda: DEAR(list("abcd"), *networks(), posterior="noise"),
     "deep_scm": lambda: DeepSCM(StructuralPrior(GRAPH), *networks(given=4), LATENT),
     "ivae": lambda: IVAE(*networks(), conditional(), SEGMENTS),
-    "structural_ivae": lambda: StructuralIVAE(StructuralPrior(GRAPH), *networks(), conditional(), SEGMENTS),
+    "structural_ivae": lambda: StructuralIVAE(
+        StructuralPrior(GRAPH), *networks(), conditional(), SEGMENTS
+    ),
 }
 NAMES = [f"x{i + 1}" for i in range(FEATURES)]
 LEARNING_GRAPHS = {
@@ -207,7 +232,10 @@ GAMES = {
     "structured_gan": lambda: StructuredGAN(
         Grouped(nn.Linear(FEATURES, 2 * 2 + 3), {"z": 2}, {"y": 3}),
         Deterministic(nn.Linear(2 + 3, FEATURES)),
-        critics=lambda: {"z": JointCritic(FEATURES, 2, hidden=8), "y": JointCritic(FEATURES, 3, hidden=8)},
+        critics=lambda: {
+            "z": JointCritic(FEATURES, 2, hidden=8),
+            "y": JointCritic(FEATURES, 3, hidden=8),
+        },
     ),
     "info_gan": lambda: InfoGAN(
         Grouped(nn.Linear(FEATURES, 2 * 2 + 3), {"z": 2}, {"kind": 3}),
@@ -217,7 +245,9 @@ GAMES = {
     ),
 }
 """Stories that have no likelihood, under the game that trains them."""
-OF_ONE_CODE = {name: STORIES[name] for name in ("beta_vae", "beta_tcvae", "ivae", "probabilistic_pca", "vade")}
+OF_ONE_CODE = {
+    name: STORIES[name] for name in ("beta_vae", "beta_tcvae", "ivae", "probabilistic_pca", "vade")
+}
 OF_IMAGES_ALONE = {name: make for name, make in STORIES.items() if name != "deep_scm"}
 """Those that reconstruct an image without being told of its nodes."""
 WITH_A_DECODER = {name: make for name, make in STORIES.items() if hasattr(make(), "decoder")}
@@ -241,7 +271,8 @@ PAIRS = [
     pytest.param(make, objective, id=f"{name}-{kind}")
     for name, make in STORIES.items()
     for kind, objective in OBJECTIVES.items()
-    if kind == "published" or name not in ISOTROPIC | WITH_CLASSES | OF_GROUPS_OR_LABELS | OF_POINTS | SUMMED_OUT
+    if kind == "published"
+    or name not in ISOTROPIC | WITH_CLASSES | OF_GROUPS_OR_LABELS | OF_POINTS | SUMMED_OUT
 ] + [
     pytest.param(make, OBJECTIVES["published"], id=f"{name}-published")
     for name, make in (LEARNING_GRAPHS | GAMES).items()
@@ -276,7 +307,11 @@ def told(story, num=64):
         "domain": (labels[:, :1] > 0).float(),
         "u": torch.eye(SEGMENTS)[torch.arange(num) % SEGMENTS],
     }
-    return {name: value for name, value in known.items() if name in inspect.signature(story.model).parameters}
+    return {
+        name: value
+        for name, value in known.items()
+        if name in inspect.signature(story.model).parameters
+    }
 
 
 def data_for(story):
@@ -285,7 +320,11 @@ def data_for(story):
 
 def inferred(story):
     """The latents that the guide samples: those that do not follow from what is measured."""
-    return tuple(name for name in story.latents if name.removesuffix("_noise") not in getattr(story, "observed", ()))
+    return tuple(
+        name
+        for name in story.latents
+        if name.removesuffix("_noise") not in getattr(story, "observed", ())
+    )
 
 
 def refused(story, objective):
@@ -298,7 +337,9 @@ def refused(story, objective):
 
 
 def test_the_catalogue_has_every_story_that_can_be_built():
-    final = {name for name in zoo.__all__ if not getattr(getattr(zoo, name), "__abstractmethods__", None)}
+    final = {
+        name for name in zoo.__all__ if not getattr(getattr(zoo, name), "__abstractmethods__", None)
+    }
     assert {type(make()).__name__ for make in (STORIES | LEARNING_GRAPHS | GAMES).values()} == final
 
 
@@ -330,7 +371,9 @@ def test_training_moves_every_parameter_and_keeps_every_term_finite(story, objec
             fit(story, data, steps=3, objective=objective, batch_size=16, progress=False)
         return
     history = fit(story, data, steps=3, objective=objective, batch_size=16, progress=False)
-    assert not [k for k, p in story.named_parameters() if p.requires_grad and torch.equal(p, before[k])]
+    assert not [
+        k for k, p in story.named_parameters() if p.requires_grad and torch.equal(p, before[k])
+    ]
     assert bool(history.to_array().notnull().all())
 
 
@@ -340,7 +383,9 @@ def test_the_loss_is_the_weighted_sum_of_the_terms(story, objective):
     story.num_data = 100
     loss = objective.loss(story.model, story.guide, observations(story=story), **told(story))
     terms = {
-        n: t.item() * float(objective.weight(n)) for n, t in objective.last_terms.items() if n not in objective.critics
+        n: t.item() * float(objective.weight(n))
+        for n, t in objective.last_terms.items()
+        if n not in objective.critics
     }
     assert -sum(terms.values()) == pytest.approx(loss, rel=1e-5)
 
@@ -361,8 +406,12 @@ def test_two_stories_in_one_process_train_apart_under_bare_svi(make):
         before = {k: p.detach().clone() for k, p in story.named_parameters()}
         svi = SVI(story.model, story.guide, PyroOptim(torch.optim.Adam, {"lr": 1e-2}), Trace_ELBO())
         svi.step(x, **told(story))
-        still = {k for k, p in story.named_parameters() if p.requires_grad and torch.equal(p, before[k])}
-        assert still == ({"codebook"} if isinstance(story, QLAE) else set())  # which learns by its own objective alone
+        still = {
+            k for k, p in story.named_parameters() if p.requires_grad and torch.equal(p, before[k])
+        }
+        assert still == (
+            {"codebook"} if isinstance(story, QLAE) else set()
+        )  # which learns by its own objective alone
 
 
 def test_fit_leaves_the_parameter_store_and_the_random_state_alone(story):
@@ -401,14 +450,19 @@ def test_a_reconstruction_decodes_the_means_of_the_representation(make):
     x = observations(story=story)
     codes = torch.tensor(encode(story, x, batch_size=10)["mean"].values)
     parts = story.representation(x)
-    means = dict(zip(parts, codes.split([q.event_shape[0] for q in parts.values()], -1), strict=True))
+    means = dict(
+        zip(parts, codes.split([q.event_shape[0] for q in parts.values()], -1), strict=True)
+    )
     torch.testing.assert_close(reconstruct(do(story, means), x), reconstruct(story, x))
 
 
 @pytest.mark.parametrize("make", WITH_A_DECODER.values(), ids=list(WITH_A_DECODER))
 def test_do_sets_the_value_that_the_program_goes_on_with(make):
     story = make()
-    read = {M2: "z", LadderVAE: "z1"}  # the latent that the decoder reads first, where it is not the first
+    read = {
+        M2: "z",
+        LadderVAE: "z1",
+    }  # the latent that the decoder reads first, where it is not the first
     name = read.get(type(story)) or next(iter(story.coordinate_names), story.latents[0])
     seen, to = {}, torch.eye(3)[1] if isinstance(story, CategoricalVAE) else torch.tensor(2.0)
     story.decoder.register_forward_pre_hook(lambda _, args: seen.update(h=args[0]))
@@ -425,10 +479,14 @@ def test_traversal_is_a_chain_of_interventions(make):
     images = traverse(story, x, {"z[1]": [-2.0, 0.5], "z[3]": [0.0, 1.0]})
     assert images.dims[:2] == ("code", "position")
     means = torch.tensor(encode(story, x)["mean"].values)
-    for (code, coordinate), (position, _) in itertools.product(enumerate((1, 3)), enumerate(images["value"].values[0])):
+    for (code, coordinate), (position, _) in itertools.product(
+        enumerate((1, 3)), enumerate(images["value"].values[0])
+    ):
         changed = means.clone()
         changed[0, coordinate] = float(images["value"].values[code, position])
-        torch.testing.assert_close(torch.tensor(images.values[code, position]), decode(story, {"z": changed})[0])
+        torch.testing.assert_close(
+            torch.tensor(images.values[code, position]), decode(story, {"z": changed})[0]
+        )
     assert images["value"].values.tolist() == [[-2.0, 0.5], [0.0, 1.0]]
 
 
@@ -478,7 +536,9 @@ class Scene(GenerativeStory):
             sun = pyro.sample("sun", dist.Normal(0.0, 1.0))
             shade = pyro.sample("shade", dist.Normal(sun, 1.0))
             w = pyro.sample("w", dist.Normal(torch.zeros(2), 1.0).to_event(1))
-            return pyro.sample("x", self.decoder(torch.cat([sun[:, None], shade[:, None], w], -1)), obs=x)
+            return pyro.sample(
+                "x", self.decoder(torch.cat([sun[:, None], shade[:, None], w], -1)), obs=x
+            )
 
     def guide(self, x):
         h = self.encoder(x)
@@ -501,7 +561,11 @@ def test_a_story_of_ones_own_gets_objectives_codes_and_interventions():
 def test_do_on_a_latent_reaches_the_latents_that_depend_on_it():
     #  sun -> shade
     story = Scene()
-    shade = poutine.trace(do(story, {"sun": 50.0}).model).get_trace(batch_size=100).nodes["shade"]["value"]
+    shade = (
+        poutine.trace(do(story, {"sun": 50.0}).model)
+        .get_trace(batch_size=100)
+        .nodes["shade"]["value"]
+    )
     assert 45 < shade.mean() < 55
 
 
@@ -514,7 +578,12 @@ def plain_model(x):
 
 def plain_guide(x):
     with pyro.plate("data", len(x)):
-        pyro.sample("z", dist.Normal(pyro.param("a", torch.tensor(0.1)) * x, pyro.param("b", torch.tensor(1.0)).exp()))
+        pyro.sample(
+            "z",
+            dist.Normal(
+                pyro.param("a", torch.tensor(0.1)) * x, pyro.param("b", torch.tensor(1.0)).exp()
+            ),
+        )
 
 
 class PlainPair:
@@ -574,7 +643,8 @@ def test_networks_that_plain_functions_register_are_trained_and_saved_with_the_p
     before = copy.deepcopy([*encoder.parameters(), *decoder.parameters()])
     fit(story, from_arrays(observations()), steps=3, progress=False)
     assert not any(
-        torch.equal(a, b) for a, b in zip(before, [*encoder.parameters(), *decoder.parameters()], strict=True)
+        torch.equal(a, b)
+        for a, b in zip(before, [*encoder.parameters(), *decoder.parameters()], strict=True)
     )
     trained = reconstruct(story, observations())
     weights = copy.deepcopy(story.state_dict())
@@ -593,7 +663,9 @@ def test_bare_svi_trains_a_lifted_pair():
     for _ in range(2):
         svi.step(x)
         now = [p.detach().clone() for p in story.parameters()]
-        assert before is None or not any(torch.equal(a, b) for a, b in zip(now, before, strict=True))
+        assert before is None or not any(
+            torch.equal(a, b) for a, b in zip(now, before, strict=True)
+        )
         before = now
 
 
@@ -620,11 +692,15 @@ def test_two_modules_after_the_tutorial_train_in_place_and_apart():
     for _ in range(2):
         pair = TutorialVAE()
         before = copy.deepcopy(pair.state_dict())
-        history = fit(pair, from_arrays(observations()), steps=3, objective=TCELBO(), progress=False)
+        history = fit(
+            pair, from_arrays(observations()), steps=3, objective=TCELBO(), progress=False
+        )
         assert all(not torch.equal(v, before[k]) for k, v in pair.state_dict().items())
         assert "total_correlation" in history
     x = observations()
-    with pytest.raises(RuntimeError, match="draws need the shape of an observation: pass example=x to as_story"):
+    with pytest.raises(
+        RuntimeError, match="draws need the shape of an observation: pass example=x to as_story"
+    ):
         do(pair, {"latent[0]": 1.0})
     story = as_story(pair.model, pair.guide, example=x)
     assert reconstruct(do(story, {"latent[0]": 1.0}), x).shape == (64, FEATURES)
@@ -639,6 +715,8 @@ def test_a_pair_without_an_example_says_how_to_give_one():
 
 def test_predictive_of_an_intervened_story_reports_the_intervened_value():
     story = STORIES["beta_vae"]()
-    draws = Predictive(do(story, {"z": 3.0}).model, num_samples=4, return_sites=["z", "z_natural", "x"])(batch_size=2)
+    draws = Predictive(
+        do(story, {"z": 3.0}).model, num_samples=4, return_sites=["z", "z_natural", "x"]
+    )(batch_size=2)
     assert (draws["z"] == 3.0).all()
     assert draws["z_natural"].std() > 0

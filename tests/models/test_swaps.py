@@ -27,7 +27,9 @@ def toy():
 
 def content_and_style():
     """A style of more coordinates than it needs, which leave room for the content."""
-    encoder = Grouped(network(FEATURES, 2 * (CONTENT + STYLE)), {"content": CONTENT, "style": STYLE})
+    encoder = Grouped(
+        network(FEATURES, 2 * (CONTENT + STYLE)), {"content": CONTENT, "style": STYLE}
+    )
     return encoder, GaussianLearnedScale(network(CONTENT + STYLE, FEATURES), scale=0.3)
 
 
@@ -103,7 +105,9 @@ def test_the_critic_sees_a_member_beside_the_other_one_and_beside_the_swapped_on
     assert sum(torch.equal(second, x[:, 1]) for _, second in seen) == 1
     gain, critic_gain = (objective.last_terms[name].item() for name in ("swapped", "critic"))
     assert gain == pytest.approx(-5 * np.log1p(np.exp(-0.7)), rel=1e-5)
-    assert critic_gain == pytest.approx(-5 * (np.log1p(np.exp(-0.7)) + np.log1p(np.exp(0.7))), rel=1e-5)
+    assert critic_gain == pytest.approx(
+        -5 * (np.log1p(np.exp(-0.7)) + np.log1p(np.exp(0.7))), rel=1e-5
+    )
 
 
 def ign(factors=("a", "b", "c", "d"), **options):
@@ -137,9 +141,13 @@ def test_what_does_not_vary_is_the_mean_of_the_group_and_learns_by_its_distance_
                 torch.testing.assert_close(q.loc[rows, d], loc)
             else:
                 torch.testing.assert_close(q.loc[rows, d], mean.expand(4))
-                torch.testing.assert_close(q.scale[rows, d] ** 2, (own.scale[rows, d] ** 2).mean().expand(4))
+                torch.testing.assert_close(
+                    q.scale[rows, d] ** 2, (own.scale[rows, d] ** 2).mean().expand(4)
+                )
                 distance[rows] += 0.5 * (loc - mean) ** 2
-    torch.testing.assert_close(trace.nodes["invariance"]["fn"].log_prob(torch.tensor(0.0)), distance)
+    torch.testing.assert_close(
+        trace.nodes["invariance"]["fn"].log_prob(torch.tensor(0.0)), distance
+    )
     gradients = {}
     for weight in (0.0, 0.5):
         objective = BetaELBO(1.0, factors={"invariance": weight})
@@ -147,7 +155,9 @@ def test_what_does_not_vary_is_the_mean_of_the_group_and_learns_by_its_distance_
         handle = story.encoder.net.register_forward_hook(
             lambda _, __, out, raw=raw: raw.update(out=out) or out.retain_grad()
         )
-        objective.differentiable_loss(story.model, lambda x, v=varied: story.guide(x, varied=v), x).backward()
+        objective.differentiable_loss(
+            story.model, lambda x, v=varied: story.guide(x, varied=v), x
+        ).backward()
         handle.remove()
         gradients[weight] = raw["out"].grad[:, :4]
     others = (torch.arange(4) != varied[:, None]).repeat_interleave(4, 0)
@@ -166,11 +176,17 @@ def test_stories_of_swaps_and_clamps_are_built_from_data_and_say_what_they_need(
         assert np.isfinite(objective.loss(story.model, story.guide, x, **data.conditions(index)))
         assert encode(story, toy.observations(index))["mean"].shape[0] == 6
     plain = from_arrays(torch.rand(8, 6))
-    with pytest.raises(ValueError, match="MathieuVAE needs groups that share a factor: arrays has no factors"):
+    with pytest.raises(
+        ValueError, match="MathieuVAE needs groups that share a factor: arrays has no factors"
+    ):
         build("mathieu_vae", plain)
-    with pytest.raises(ValueError, match="DCIGN needs groups in which a factor varies: arrays has none that does"):
+    with pytest.raises(
+        ValueError, match="DCIGN needs groups in which a factor varies: arrays has none that does"
+    ):
         build("dc_ign", plain)
     with pytest.raises(ValueError, match="groups .* need varied="):
         ign().guide(groups(toy, 4).observations(torch.arange(3)))
-    with pytest.raises(ValueError, match="expected a number of coordinates for each factor, got {'a': 0}"):
+    with pytest.raises(
+        ValueError, match="expected a number of coordinates for each factor, got {'a': 0}"
+    ):
         DCIGN(Gaussian(nn.Linear(6, 2)), Bernoulli(nn.Linear(1, 6)), {"a": 0})

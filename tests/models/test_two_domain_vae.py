@@ -22,7 +22,9 @@ TRAIN, TEST = slice(0, 4000), slice(4000, NUM)
 def toy():
     """Two shared factors, an attribute, the domain: ``(content, domain, x)``, and x in the second domain alone."""
     generator = torch.Generator().manual_seed(0)
-    content = torch.rand(NUM, 2, generator=generator).square() * 3 - 1  # no map onto itself but one is smooth
+    content = (
+        torch.rand(NUM, 2, generator=generator).square() * 3 - 1
+    )  # no map onto itself but one is smooth
     attribute = 0.5 * torch.randn(NUM, 1, generator=generator)
     domain = (torch.rand(NUM, 1, generator=generator) > 0.5).float()
 
@@ -37,8 +39,16 @@ def toy():
 def fitted(x, domain, weight):
     torch.manual_seed(0)
     encoder = Grouped(network(FEATURES, 8), {"content": 3, "attribute": 1})
-    story = TwoDomainVAE(encoder, GaussianLearnedScale(network(4, FEATURES), scale=0.3), weight=weight)
-    fit(story, with_conditions(from_arrays(x), domain=domain), steps=1500, batch_size=128, progress=False)
+    story = TwoDomainVAE(
+        encoder, GaussianLearnedScale(network(4, FEATURES), scale=0.3), weight=weight
+    )
+    fit(
+        story,
+        with_conditions(from_arrays(x), domain=domain),
+        steps=1500,
+        batch_size=128,
+        progress=False,
+    )
     return story
 
 
@@ -110,22 +120,36 @@ def test_attributes_are_of_their_domain_and_of_either_where_it_is_not_known():
     torch.testing.assert_close(told.mean, torch.stack([first, second]))
     at = torch.linspace(-2, 2, 5)[:, None]
     either = torch.stack([story.attributes(torch.full((5, 1), d)).log_prob(at) for d in (0.0, 1.0)])
-    torch.testing.assert_close(story.attributes(None).log_prob(at), either.logsumexp(0) - math.log(2))
+    torch.testing.assert_close(
+        story.attributes(None).log_prob(at), either.logsumexp(0) - math.log(2)
+    )
 
 
 def test_domains_are_halves_of_a_factor_and_bad_ones_are_named():
     data = grid()
-    story = build("two_domain_vae", data, network="mlp", likelihood="gaussian", options={"factor": "factor1"})
+    story = build(
+        "two_domain_vae", data, network="mlp", likelihood="gaussian", options={"factor": "factor1"}
+    )
     domain = story.training_data(data).conditions(torch.arange(len(data)))["domain"]
     assert torch.equal(domain[:, 0], (data.factors(torch.arange(len(data)))[:, 1] >= 3).float())
-    with pytest.raises(ValueError, match=r"TwoDomainVAE needs a factor that tells domains: toy has .*, not 'hue'"):
+    with pytest.raises(
+        ValueError, match=r"TwoDomainVAE needs a factor that tells domains: toy has .*, not 'hue'"
+    ):
         build("two_domain_vae", data, network="mlp", options={"factor": "hue"})
-    with pytest.raises(ValueError, match=r"expected domains of shape \(batch, 1\), 0 or 1, got \(4,\)"):
+    with pytest.raises(
+        ValueError, match=r"expected domains of shape \(batch, 1\), 0 or 1, got \(4,\)"
+    ):
         small().model(torch.rand(4, 6), domain=torch.zeros(4))
-    with pytest.raises(ValueError, match="expected an encoder of the groups 'content' and 'attribute'"):
+    with pytest.raises(
+        ValueError, match="expected an encoder of the groups 'content' and 'attribute'"
+    ):
         TwoDomainVAE(Grouped(nn.Linear(6, 4), {"a": 2}), Bernoulli(nn.Linear(2, 6)))
-    with pytest.raises(ValueError, match="expected a latent 'style' that is to tell nothing of the domain"):
+    with pytest.raises(
+        ValueError, match="expected a latent 'style' that is to tell nothing of the domain"
+    ):
         DomainELBO(nn.Linear(2, 1), "style").loss(
             small().model, small().guide, torch.rand(4, 6), domain=torch.ones(4, 1)
         )
-    assert torch.isfinite(torch.tensor(BetaELBO().loss(small().model, small().guide, torch.rand(4, 6))))
+    assert torch.isfinite(
+        torch.tensor(BetaELBO().loss(small().model, small().guide, torch.rand(4, 6)))
+    )

@@ -36,7 +36,16 @@ def info_gan(weight=1.0, seed=0):
         weight=weight,
         critic_options={"lr": 4e-3, "betas": (0.5, 0.99)},
     )
-    history = fit(story, from_arrays(x), steps=1500, batch_size=256, lr=2e-3, optimizer=ADAM, seed=seed, progress=False)
+    history = fit(
+        story,
+        from_arrays(x),
+        steps=1500,
+        batch_size=256,
+        lr=2e-3,
+        optimizer=ADAM,
+        seed=seed,
+        progress=False,
+    )
     return story, history, x, mode
 
 
@@ -51,9 +60,14 @@ def test_the_class_of_info_gan_comes_to_name_the_mode(seed):
     story, history, x, mode = info_gan(seed=seed)
     assert history["mutual_information"].values[-50:].mean() == pytest.approx(math.log(4), abs=0.05)
     assert purity(story, x, mode) > 0.99
-    named = {int(m): int(c) for m, c in zip(mode, story.representation(x)["mode"].probs.argmax(-1), strict=True)}
+    named = {
+        int(m): int(c)
+        for m, c in zip(mode, story.representation(x)["mode"].probs.argmax(-1), strict=True)
+    }
     for k in range(4):  # an intervention on the class draws its mode
-        drawn = do(story, {"mode": nn.functional.one_hot(torch.tensor(named[k]), 4).float()}).model(batch_size=200)
+        drawn = do(story, {"mode": nn.functional.one_hot(torch.tensor(named[k]), 4).float()}).model(
+            batch_size=200
+        )
         assert (torch.cdist(drawn, MEANS).argmin(-1) == k).float().mean() > 0.9
 
 
@@ -88,7 +102,10 @@ def test_the_encoder_of_ali_comes_to_invert_its_generator_though_neither_is_told
 
 
 def structured_gan(alpha=10.0, **weights):
-    critics = {"z": JointCritic(2, 2, hidden=32, layers=1), "y": JointCritic(2, 4, hidden=32, layers=1)}
+    critics = {
+        "z": JointCritic(2, 2, hidden=32, layers=1),
+        "y": JointCritic(2, 4, hidden=32, layers=1),
+    }
     return StructuredGAN(
         Grouped(small(2, 2 * 2 + 4), {"z": 2}, {"y": 4}),
         Deterministic(small(6, 2)),
@@ -103,7 +120,9 @@ def drawn_as_asked(story):
     """The share of what is drawn with each class that is of the mode of that number, the least of the classes."""
     classes = torch.eye(4)
     drawn = [do(story, {"y": classes[k]}).model(batch_size=300) for k in range(4)]
-    return min((torch.cdist(x, MEANS).argmin(-1) == k).float().mean().item() for k, x in enumerate(drawn))
+    return min(
+        (torch.cdist(x, MEANS).argmin(-1) == k).float().mean().item() for k, x in enumerate(drawn)
+    )
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -131,33 +150,47 @@ def test_each_term_of_the_structured_game_is_written_out():
     objective = story.objective()
     pairs = {"z": [], "y": []}
     for name, critic in objective.critic.items():
-        critic.register_forward_hook(lambda _, args, out, name=name: pairs[name].append((args, out[:, 0])))
+        critic.register_forward_hook(
+            lambda _, args, out, name=name: pairs[name].append((args, out[:, 0]))
+        )
     objective.loss(story.model, story.guide, x, classes=classes)
     terms = {name: term.item() for name, term in objective.last_terms.items()}
     (of_x, if_x), (of_dream, if_dream), *_ = pairs["z"]
     assert torch.equal(of_x[0], x)
     softplus = nn.functional.softplus
     style_critic = softplus(-if_x).sum() + softplus(if_dream).sum()
-    assert terms["style_game"] == pytest.approx(-(softplus(if_x) + softplus(-if_dream)).sum().item(), rel=1e-4)
+    assert terms["style_game"] == pytest.approx(
+        -(softplus(if_x) + softplus(-if_dream)).sum().item(), rel=1e-4
+    )
     (told, if_told), (asked, if_asked), *_ = pairs["y"]
     known = [0, 2, 5]
     assert told[1][known].argmax(-1).tolist() == [1, 3, 0]
     assert not told[1][[1, 3, 4]].any()
     assert torch.equal(asked[0], of_dream[0])
-    class_critic = 2 * softplus(-if_told[known]).sum() + softplus(if_asked).sum()  # half of the data are told
+    class_critic = (
+        2 * softplus(-if_told[known]).sum() + softplus(if_asked).sum()
+    )  # half of the data are told
     assert terms["critic"] == pytest.approx(-(style_critic + class_critic).item(), rel=1e-4)
     assert terms["class_game"] == pytest.approx(-softplus(-if_asked).sum().item(), rel=1e-4)
     dreamt = story.representation(of_dream[0])
     for name, value in (("z", of_dream[1]), ("y", asked[1])):
-        assert terms[f"read[{name}]"] == pytest.approx(dreamt[name].log_prob(value).sum().item(), rel=1e-4)
+        assert terms[f"read[{name}]"] == pytest.approx(
+            dreamt[name].log_prob(value).sum().item(), rel=1e-4
+        )
     own = story.representation(x)["y"].logits.log_softmax(-1)
     assert terms["misread"] == pytest.approx((own[0, 1] + own[2, 3] + own[5, 0]).item(), rel=1e-4)
 
 
 def test_a_structured_gan_says_what_it_takes():
-    with pytest.raises(ValueError, match="expected a group 'z' and a class 'y', got {'w': 2} and {'y': 4}"):
-        StructuredGAN(Grouped(small(2, 8), {"w": 2}, {"y": 4}), Deterministic(small(6, 2)), critics=dict)
+    with pytest.raises(
+        ValueError, match="expected a group 'z' and a class 'y', got {'w': 2} and {'y': 4}"
+    ):
+        StructuredGAN(
+            Grouped(small(2, 8), {"w": 2}, {"y": 4}), Deterministic(small(6, 2)), critics=dict
+        )
     with pytest.raises(ValueError, match=r"expected the critics 'z' and 'y', got \['x'\]"):
         StructuredGame({"x": JointCritic(2, 2, hidden=8)})
     with pytest.raises(ValueError, match="particles are not for data that the model draws itself"):
-        StructuredGame({"z": JointCritic(2, 2, hidden=8), "y": JointCritic(2, 4, hidden=8)}, num_particles=2)
+        StructuredGame(
+            {"z": JointCritic(2, 2, hidden=8), "y": JointCritic(2, 4, hidden=8)}, num_particles=2
+        )

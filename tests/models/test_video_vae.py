@@ -27,7 +27,9 @@ def clips():
     kind = torch.randint(KINDS, (CLIPS,), generator=generator)
     appearance = 1.2 * torch.randn(KINDS, 2, generator=generator)
     t = torch.arange(FRAMES).float()
-    smooth = torch.linalg.cholesky((-0.5 * ((t[:, None] - t) / 2) ** 2).exp() + 1e-4 * torch.eye(FRAMES))
+    smooth = torch.linalg.cholesky(
+        (-0.5 * ((t[:, None] - t) / 2) ** 2).exp() + 1e-4 * torch.eye(FRAMES)
+    )
     pose = torch.einsum("ts,nsd->ntd", smooth, torch.randn(CLIPS, FRAMES, 2, generator=generator))
     factors = torch.cat([appearance[kind][:, None].expand(-1, FRAMES, -1), pose], -1)
     x = mixed(factors.flatten(0, 1), FEATURES, scale=0.6)
@@ -37,8 +39,12 @@ def clips():
 def told_kind(codes, kind):
     """How often the nearest frames of other clips are of the same kind, and the standard error."""
     first = np.arange(len(codes)) < 16_000
-    accuracy = KNeighborsClassifier(20).fit(codes[first], kind[first]).score(codes[~first], kind[~first])
-    return accuracy, math.sqrt(accuracy * (1 - accuracy) / ((~first).sum() / FRAMES))  # frames of a clip are alike
+    accuracy = (
+        KNeighborsClassifier(20).fit(codes[first], kind[first]).score(codes[~first], kind[~first])
+    )
+    return accuracy, math.sqrt(
+        accuracy * (1 - accuracy) / ((~first).sum() / FRAMES)
+    )  # frames of a clip are alike
 
 
 def trained(data, batch_size):
@@ -76,11 +82,15 @@ def test_the_bound_of_a_clip_has_one_identity_and_poses_that_move_together():
     z, pose = guide.nodes["identity"]["value"], guide.nodes["pose"]["value"]
     assert (z.shape, pose.shape) == ((4, 3), (4, 2, 5))
     covariance = story.covariance(5)
-    exact = torch.distributions.MultivariateNormal(torch.zeros(5), covariance).log_prob(pose).sum(-1)
+    exact = (
+        torch.distributions.MultivariateNormal(torch.zeros(5), covariance).log_prob(pose).sum(-1)
+    )
     torch.testing.assert_close(model.nodes["pose"]["log_prob"], exact)
     assert covariance[0, 1] > covariance[0, 2] > 0.5 * covariance[0, 1]
     logits = story.decoder.net(torch.cat([z[:, None].expand(-1, 5, -1), pose.transpose(1, 2)], -1))
-    likelihood = -nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="none").sum((1, 2))
+    likelihood = -nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(
+        (1, 2)
+    )
     torch.testing.assert_close(model.nodes["x"]["log_prob"], likelihood)
 
 
@@ -92,7 +102,9 @@ def test_an_intervention_on_identity_changes_every_frame_of_single_ones_the_same
 
 
 def test_what_does_not_fit_is_told():
-    with pytest.raises(ValueError, match="expected an encoder of the groups 'identity' and 'pose', got {'a': 2}"):
+    with pytest.raises(
+        ValueError, match="expected an encoder of the groups 'identity' and 'pose', got {'a': 2}"
+    ):
         VideoVAE(Grouped(nn.Linear(6, 4), {"a": 2}), Bernoulli(nn.Linear(2, 6)))
     with pytest.raises(ValueError, match="expected length_scale > 0, got 0"):
         small(length_scale=0)

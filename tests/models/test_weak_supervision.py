@@ -9,7 +9,14 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
 from ppl_disentangle.conditionals import Bernoulli, Gaussian, GaussianLearnedScale, Grouped
-from ppl_disentangle.data import digits, from_arrays, pairs, partial_labels, sharing, with_conditions
+from ppl_disentangle.data import (
+    digits,
+    from_arrays,
+    pairs,
+    partial_labels,
+    sharing,
+    with_conditions,
+)
 from ppl_disentangle.inference import TCELBO, BetaELBO, fit
 from ppl_disentangle.metrics import mcc
 from ppl_disentangle.models import MLVAE, AdaGVAE, BetaVAE, SupervisedVAE
@@ -26,7 +33,9 @@ def toy():
 
 
 def pair_of_networks():
-    return Gaussian(network(FEATURES, 2 * FACTORS)), GaussianLearnedScale(network(FACTORS, FEATURES), scale=0.3)
+    return Gaussian(network(FEATURES, 2 * FACTORS)), GaussianLearnedScale(
+        network(FACTORS, FEATURES), scale=0.3
+    )
 
 
 def codes_after(story, data, told, *, steps=2000):
@@ -49,11 +58,15 @@ def test_pairs_tell_the_factors_apart_that_a_vae_mixes(toy, average):
 
 def ada(average="arithmetic"):
     torch.manual_seed(0)
-    return AdaGVAE(Gaussian(nn.Linear(6, 8)), Bernoulli(nn.Linear(4, 6)), 4, event_dim=1, average=average)
+    return AdaGVAE(
+        Gaussian(nn.Linear(6, 8)), Bernoulli(nn.Linear(4, 6)), 4, event_dim=1, average=average
+    )
 
 
 @pytest.mark.parametrize("average", ["arithmetic", "product"])
-def test_the_coordinates_of_small_divergence_are_averaged_and_the_others_are_each_members_own(average):
+def test_the_coordinates_of_small_divergence_are_averaged_and_the_others_are_each_members_own(
+    average,
+):
     story, x = ada(average), torch.randn(7, 2, 6, generator=torch.Generator().manual_seed(1))
     q = poutine.trace(story.guide).get_trace(x).nodes["z"]["fn"].base_dist
     own = [story.encoder(x[:, i]).base_dist for i in (0, 1)]
@@ -81,7 +94,9 @@ def test_members_of_pairs_are_data_in_every_objective():
     story.num_data = 100
     for objective in (BetaELBO(), TCELBO()):
         objective(story.model, story.guide)(x)
-    trace = poutine.trace(poutine.replay(story.model, trace=poutine.trace(story.guide).get_trace(x))).get_trace(x)
+    trace = poutine.trace(
+        poutine.replay(story.model, trace=poutine.trace(story.guide).get_trace(x))
+    ).get_trace(x)
     assert torch.equal(trace.nodes["x"]["value"], x.flatten(0, 1))
     single = encode(story, x[:, 0])["mean"].values
     np.testing.assert_allclose(single, story.encoder(x[:, 0]).mean.detach().numpy(), rtol=1e-6)
@@ -125,7 +140,9 @@ def test_the_posterior_of_a_group_is_the_product_of_its_members_and_counted_once
     standard = dist.Normal(0.0, 1.0)
     styles = guide.nodes["style"]["fn"].base_dist
     expected = -sum(
-        torch.distributions.kl_divergence(q.base_dist if hasattr(q, "base_dist") else q, standard).sum()
+        torch.distributions.kl_divergence(
+            q.base_dist if hasattr(q, "base_dist") else q, standard
+        ).sum()
         for q in (group, styles)
     )
     torch.testing.assert_close(objective.last_terms["kl"], expected.detach())
@@ -140,8 +157,12 @@ def test_labels_of_few_data_anchor_their_coordinates(toy, fraction):
     own = [np.corrcoef(codes[:, k], factors[:, k])[0, 1] for k in range(FACTORS)]
     assert min(own) > 0.97
     torch.manual_seed(0)
-    unlabelled, _ = codes_after(SupervisedVAE(*pair_of_networks(), FACTORS, toy.factor_names), toy, toy)
-    assert min(abs(np.corrcoef(unlabelled[:, k], factors[:, k])[0, 1]) for k in range(FACTORS)) < 0.6
+    unlabelled, _ = codes_after(
+        SupervisedVAE(*pair_of_networks(), FACTORS, toy.factor_names), toy, toy
+    )
+    assert (
+        min(abs(np.corrcoef(unlabelled[:, k], factors[:, k])[0, 1]) for k in range(FACTORS)) < 0.6
+    )
 
 
 def test_labels_of_which_a_fifth_is_wrong_still_name_the_coordinates(toy):
@@ -154,18 +175,28 @@ def test_labels_of_which_a_fifth_is_wrong_still_name_the_coordinates(toy):
 
 
 def test_what_data_do_not_have_is_said_when_a_story_is_built():
-    with pytest.raises(ValueError, match="AdaGVAE needs pairs that share a factor: digits has not two that vary"):
+    with pytest.raises(
+        ValueError, match="AdaGVAE needs pairs that share a factor: digits has not two that vary"
+    ):
         build("ada_gvae", digits())
     plain = from_arrays(torch.rand(20, 5))
-    with pytest.raises(ValueError, match="MLVAE needs groups that share a factor: arrays has no factors"):
+    with pytest.raises(
+        ValueError, match="MLVAE needs groups that share a factor: arrays has no factors"
+    ):
         build("ml_vae", plain)
     with pytest.raises(ValueError, match="SupervisedVAE needs labels: arrays has no factors"):
         build("supervised_vae", plain)
 
 
 BAD = {
-    "no pairs": (lambda: ada().guide(torch.zeros(4, 3, 6)), r"expected pairs \(batch, 2, …\) or single .* \(4, 3, 6\)"),
-    "another average": (lambda: ada("median"), "expected average 'arithmetic' or 'product', got 'median'"),
+    "no pairs": (
+        lambda: ada().guide(torch.zeros(4, 3, 6)),
+        r"expected pairs \(batch, 2, …\) or single .* \(4, 3, 6\)",
+    ),
+    "another average": (
+        lambda: ada("median"),
+        "expected average 'arithmetic' or 'product', got 'median'",
+    ),
     "other groups": (
         lambda: MLVAE(Grouped(nn.Linear(6, 8), {"a": 2, "b": 2}), Bernoulli(nn.Linear(4, 6))),
         "expected an encoder of the groups 'content' and 'style', got {'a': 2, 'b': 2}",
@@ -175,7 +206,9 @@ BAD = {
         r"expected at most 1 names and label_scale > 0, got \['a', 'b'\]",
     ),
     "labels of other columns": (
-        lambda: SupervisedVAE(*pair_of_networks(), 4, ["a", "b"]).model(torch.zeros(3, 16), labels=torch.zeros(3, 3)),
+        lambda: SupervisedVAE(*pair_of_networks(), 4, ["a", "b"]).model(
+            torch.zeros(3, 16), labels=torch.zeros(3, 3)
+        ),
         r"expected labels of \['a', 'b'\], \(batch, 2\), got shape \(3, 3\)",
     ),
 }
@@ -195,8 +228,12 @@ def test_pairs_of_a_data_set_are_what_the_story_learns_from(toy):
 
 def test_stories_of_pairs_and_groups_are_judged_by_single_observations(toy):
     told, held_out = sharing(toy, "factor0", num=64), toy.subset(torch.arange(50))
-    history = fit(ml_vae(), told, steps=2, batch_size=16, held_out=held_out, evaluate_every=1, progress=False)
+    history = fit(
+        ml_vae(), told, steps=2, batch_size=16, held_out=held_out, evaluate_every=1, progress=False
+    )
     assert history.sizes["held_out_step"] == 2
     assert bool(history["held_out_elbo"].notnull().all())
-    with pytest.raises(ValueError, match=r"held_out has observations of shape \(5,\), the data of \(2, 16\)"):
+    with pytest.raises(
+        ValueError, match=r"held_out has observations of shape \(5,\), the data of \(2, 16\)"
+    ):
         fit(ml_vae(), told, steps=2, held_out=from_arrays(torch.rand(9, 5)), progress=False)

@@ -39,14 +39,19 @@ def history(*terms, steps=300, held_out=False):
     values = {name: ("step", uniform(steps, seed=i) - i) for i, name in enumerate(("loss", *terms))}
     dataset = xr.Dataset(values, {"step": np.arange(1, steps + 1)})
     if held_out:
-        bounds = {f"held_out_{name}": ("held_out_step", -uniform(3, seed=9)) for name in ("elbo", "log_likelihood")}
+        bounds = {
+            f"held_out_{name}": ("held_out_step", -uniform(3, seed=9))
+            for name in ("elbo", "log_likelihood")
+        }
         bounds["held_out_kl"] = ("held_out_step", uniform(3, seed=8))
         dataset = dataset.assign(bounds).assign_coords(held_out_step=[100, 200, 300])
     return dataset
 
 
 def traversals(*shape, codes=("z[0]", "z[1]"), same=True, dims=IMAGES):
-    values = np.linspace(-2.5, 2.5, shape[0]) * (np.ones((len(codes), 1)) if same else np.arange(1, 3)[:, None])
+    values = np.linspace(-2.5, 2.5, shape[0]) * (
+        np.ones((len(codes), 1)) if same else np.arange(1, 3)[:, None]
+    )
     coordinates = {"code": list(codes), "value": (("code", "position"), values)}
     return xr.DataArray(uniform(len(codes), *shape), coordinates, dims)
 
@@ -60,25 +65,41 @@ FIGURES = {
     "loss alone": lambda: plot_terms(history()),
     "terms": lambda: plot_terms(history(*TERMS, held_out=True)),
     "one step": lambda: plot_terms(history("kl", steps=1)),
-    "traversals": lambda: plot_traversals(traversals(11, 1, 8, 8), notes={"z[1]": "KL 3.1 nats · orientation"}),
-    "traversals in colour, own values": lambda: plot_traversals(traversals(5, 3, 8, 12, same=False)),
-    "traversals of small tiles": lambda: plot_traversals(traversals(40, 1, 4, 4), notes={"z[0]": "KL 0.0 nats"}),
-    "traversals of features": lambda: plot_traversals(traversals(5, 6, dims=("code", "position", "x_dim_0"))),
+    "traversals": lambda: plot_traversals(
+        traversals(11, 1, 8, 8), notes={"z[1]": "KL 3.1 nats · orientation"}
+    ),
+    "traversals in colour, own values": lambda: plot_traversals(
+        traversals(5, 3, 8, 12, same=False)
+    ),
+    "traversals of small tiles": lambda: plot_traversals(
+        traversals(40, 1, 4, 4), notes={"z[0]": "KL 0.0 nats"}
+    ),
+    "traversals of features": lambda: plot_traversals(
+        traversals(5, 6, dims=("code", "position", "x_dim_0"))
+    ),
     "reconstructions": lambda: plot_reconstructions(uniform(11, 1, 8, 8), uniform(11, 1, 8, 8)),
     "reconstructions of features": lambda: plot_reconstructions(uniform(4, 6), uniform(4, 6)),
     "factor map": lambda: plot_factor_map(factor_map()),
-    "factor map with long names": lambda: plot_factor_map(factor_map(factors=["a rather long factor"] * 6)),
-    "intervention": lambda: plot_intervention(uniform(8, 3, 8, 8), uniform(8, 3, 8, 8, seed=1), title="do(sun = 2)"),
+    "factor map with long names": lambda: plot_factor_map(
+        factor_map(factors=["a rather long factor"] * 6)
+    ),
+    "intervention": lambda: plot_intervention(
+        uniform(8, 3, 8, 8), uniform(8, 3, 8, 8, seed=1), title="do(sun = 2)"
+    ),
     "counterfactual beside the truth": lambda: plot_intervention(
         *(uniform(8, 3, 8, 8, seed=i) for i in (0, 1)),
         title="do(sun = 2)",
         observed=uniform(8, 3, 8, 8),
         truth=uniform(8, 3, 8, 8),
     ),
-    "graph": lambda: plot_dag("light, angle -> shadow_length, shadow_position", intervened=["light"]),
+    "graph": lambda: plot_dag(
+        "light, angle -> shadow_length, shadow_position", intervened=["light"]
+    ),
     "graph of one node": lambda: plot_dag("light"),
     "graph of many": lambda: plot_dag(random_dag(12, expected_degree=4, seed=0)),
-    "intervention on features": lambda: plot_intervention(uniform(2, 6), uniform(2, 6), title="do(sun = 2)"),
+    "intervention on features": lambda: plot_intervention(
+        uniform(2, 6), uniform(2, 6), title="do(sun = 2)"
+    ),
 }
 
 
@@ -91,7 +112,10 @@ def tiles(figure):
     """The images of a figure by their place, (row, column)."""
     images = figure.axes[0].get_images()
     heights = sorted({image.get_extent()[3] for image in images})
-    return {(heights.index(i.get_extent()[3]), int(i.get_extent()[0])): np.asarray(i.get_array()) for i in images}
+    return {
+        (heights.index(i.get_extent()[3]), int(i.get_extent()[0])): np.asarray(i.get_array())
+        for i in images
+    }
 
 
 def lines(axes):
@@ -190,7 +214,9 @@ def test_traversals_in_colour_put_channels_last_whatever_the_order_of_dims():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_values_beyond_the_unit_interval_are_drawn_as_its_ends(channels):
     data = traversals(2, channels, 4, 4) * 4 - 2
-    assert {(image.min(), image.max()) for image in tiles(plot_traversals(data)).values()} == {(0, 1)}
+    assert {(image.min(), image.max()) for image in tiles(plot_traversals(data)).values()} == {
+        (0, 1)
+    }
 
 
 def test_traversals_name_codes_values_and_notes():
@@ -216,13 +242,17 @@ def test_values_stay_apart_when_tiles_are_small():
     figure = plot_traversals(traversals(40, 1, 4, 4))
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    boxes = [t.get_window_extent() for t in figure.axes[0].texts if not t.get_text().startswith("z")]
+    boxes = [
+        t.get_window_extent() for t in figure.axes[0].texts if not t.get_text().startswith("z")
+    ]
     assert len(boxes) >= 10
     assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
 def test_a_note_for_no_code_is_refused():
-    with pytest.raises(KeyError, match=r"no code named 'w'; the traversals are of \['z\[0\]', 'z\[1\]'\]"):
+    with pytest.raises(
+        KeyError, match=r"no code named 'w'; the traversals are of \['z\[0\]', 'z\[1\]'\]"
+    ):
         plot_traversals(traversals(3, 1, 4, 4), notes={"w": "wind"})
 
 
@@ -232,7 +262,9 @@ def test_images_of_two_channels_are_refused():
 
 
 def test_traversals_of_neither_images_nor_features_are_refused():
-    with pytest.raises(ValueError, match=r"expected the dims \('channel', 'row', 'column'\), or one, after"):
+    with pytest.raises(
+        ValueError, match=r"expected the dims \('channel', 'row', 'column'\), or one, after"
+    ):
         plot_traversals(traversals(3, 4, 4, dims=("code", "position", "a", "b")))
 
 
@@ -246,8 +278,13 @@ def test_traversals_of_features_are_lines_a_panel_a_code():
 
 @pytest.mark.parametrize("as_given", [np.asarray, torch.from_numpy, torch.nn.Parameter])
 def test_reconstructions_stand_under_their_originals_in_rows_of_one_length(as_given):
-    x, other = (torch.rand(11, 1, 4, 4, generator=torch.Generator().manual_seed(i)).numpy() for i in range(2))
-    given = [as_given(torch.from_numpy(a) if as_given is torch.nn.Parameter else a) for a in (x, other)]
+    x, other = (
+        torch.rand(11, 1, 4, 4, generator=torch.Generator().manual_seed(i)).numpy()
+        for i in range(2)
+    )
+    given = [
+        as_given(torch.from_numpy(a) if as_given is torch.nn.Parameter else a) for a in (x, other)
+    ]
     figure = plot_reconstructions(*given)
     expected = [(x[:6], 0), (other[:6], 1), (x[6:], 2), (other[6:], 3)]
     drawn = tiles(figure)
@@ -272,7 +309,9 @@ def test_reconstructions_of_features_are_two_lines_a_datum():
         np.testing.assert_allclose(lines(axes)["reconstruction"], second, rtol=1e-6)
 
 
-@pytest.mark.parametrize("shapes", [((2, 1, 4, 4), (3, 1, 4, 4)), ((2, 4, 4), (2, 4, 4)), ((0, 1, 4, 4),) * 2])
+@pytest.mark.parametrize(
+    "shapes", [((2, 1, 4, 4), (3, 1, 4, 4)), ((2, 4, 4), (2, 4, 4)), ((0, 1, 4, 4),) * 2]
+)
 def test_shapes_that_do_not_fit_are_refused_with_both_of_them(shapes):
     with pytest.raises(ValueError, match=re.escape(f"got {shapes[0]} and {shapes[1]}")):
         plot_reconstructions(*(uniform(*shape) for shape in shapes))
@@ -319,17 +358,25 @@ def test_the_intervention_sheet_shows_the_mean_difference_over_channels_about_ze
 
 def test_the_sheet_of_a_counterfactual_has_the_units_above_and_the_truth_beneath():
     before, after, observed, truth = (uniform(3, 3, 4, 4, seed=seed) for seed in range(4))
-    drawn = tiles(plot_intervention(before, after, title="do(sun = 2)", observed=observed, truth=truth))
+    drawn = tiles(
+        plot_intervention(before, after, title="do(sun = 2)", observed=observed, truth=truth)
+    )
     for row, images in enumerate((observed, before, after, truth)):
         for column in range(3):
-            np.testing.assert_allclose(drawn[row, column], np.moveaxis(images[column], 0, -1), rtol=1e-6)
+            np.testing.assert_allclose(
+                drawn[row, column], np.moveaxis(images[column], 0, -1), rtol=1e-6
+            )
     np.testing.assert_allclose(drawn[4, 1], (after - before)[1].mean(0), atol=1e-6)
 
 
 def arrows(figure):
     """The edges of a graph by the boxes that they join."""
     names = {tuple(text.get_position()): text.get_text() for text in figure.axes[0].texts}
-    return {tuple(names[p] for p in a._posA_posB): a for a in figure.axes[0].patches if isinstance(a, FancyArrowPatch)}
+    return {
+        tuple(names[p] for p in a._posA_posB): a
+        for a in figure.axes[0].patches
+        if isinstance(a, FancyArrowPatch)
+    }
 
 
 def test_the_graph_has_every_edge_and_causes_above_their_effects():
@@ -349,7 +396,10 @@ def test_the_boxes_of_the_graph_do_not_overlap_and_hold_their_names():
     assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
     for text in figure.axes[0].texts:
         inside = text.get_window_extent()
-        assert any(b.x0 < inside.x0 and inside.x1 < b.x1 and b.y0 < inside.y0 and inside.y1 < b.y1 for b in boxes)
+        assert any(
+            b.x0 < inside.x0 and inside.x1 < b.x1 and b.y0 < inside.y0 and inside.y1 < b.y1
+            for b in boxes
+        )
 
 
 #  age -> dose -> health -> mood

@@ -15,14 +15,32 @@ from ppl_disentangle.runs.report import write_report
 
 METRICS = ["mig", "dci_informativeness", "active_units", "a_metric_of_mine"]
 STEPS = 200
-FIGURES = ["factor_map", "intervention_sun", "intervention_z[3]", "reconstructions", "terms", "traversals"]
+FIGURES = [
+    "factor_map",
+    "intervention_sun",
+    "intervention_z[3]",
+    "reconstructions",
+    "terms",
+    "traversals",
+]
 CONFIG = {
     "story": {"name": "beta_tcvae", "options": {"beta": 6.0}, "latent_dim": 10, "network": "study"},
-    "data": {"source": "sprites", "name": "sprites", "num_data": 737280, "observation_shape": [1, 64, 64]},
+    "data": {
+        "source": "sprites",
+        "name": "sprites",
+        "num_data": 737280,
+        "observation_shape": [1, 64, 64],
+    },
     "training": {"steps": 15000, "batch_size": 64, "lr": 1e-4, "seed": 7, "precision": "float32"},
     "command": "ppl-disentangle train beta_tcvae --data sprites",
 }
-ENVIRONMENT = {"python": "3.11.7", "torch": "2.9.0", "device": "NVIDIA H100", "cpu": "Xeon", "seconds": "7325.2"}
+ENVIRONMENT = {
+    "python": "3.11.7",
+    "torch": "2.9.0",
+    "device": "NVIDIA H100",
+    "cpu": "Xeon",
+    "seconds": "7325.2",
+}
 
 
 class Page(HTMLParser):
@@ -67,7 +85,9 @@ class Page(HTMLParser):
         return {row[0]: dict(zip(rows[0][1:], row[1:], strict=True)) for row in rows[1:]}
 
     def attributes(self, *names):
-        return [value for _, attributes in self.tags for n, value in attributes.items() if n in names]
+        return [
+            value for _, attributes in self.tags for n, value in attributes.items() if n in names
+        ]
 
 
 def metrics(**changes):
@@ -75,9 +95,14 @@ def metrics(**changes):
         "estimate": ("metric", [0.2134, 0.78, 7.0, 0.5]),
         "chance": ("metric", [0.004, 0.21, np.nan, 0.1]),
         "ceiling": ("metric", [0.9, 1.0, np.nan, 1.0]),
-        "baseline_estimate": (("baseline", "metric"), [[0.016, 0.55, 10, 0.5], [0.012, 0.83, 0, 0.4]]),
+        "baseline_estimate": (
+            ("baseline", "metric"),
+            [[0.016, 0.55, 10, 0.5], [0.012, 0.83, 0, 0.4]],
+        ),
     }
-    return xr.Dataset(variables | changes, {"metric": METRICS, "baseline": ["pca", "ica"]}, {"seed": 3})
+    return xr.Dataset(
+        variables | changes, {"metric": METRICS, "baseline": ["pca", "ica"]}, {"seed": 3}
+    )
 
 
 def one_metric(estimate, *baselines):
@@ -93,16 +118,24 @@ def training(**terms):
     """A history whose end, its last twentieth, has the given means and whose start is far from them."""
     end = STEPS // 20
     noise = np.tile([-1.0, 1.0], end // 2)
-    values = {n: ("step", np.concatenate([np.full(STEPS - end, 1e3), v + noise])) for n, v in terms.items()}
+    values = {
+        n: ("step", np.concatenate([np.full(STEPS - end, 1e3), v + noise]))
+        for n, v in terms.items()
+    }
     return xr.Dataset(values, {"step": np.arange(1, STEPS + 1)})
 
 
 RESULTS = {
     "fit": training(
-        loss=60.0, log_likelihood=-30.0, mutual_information=-17.0, total_correlation=-2.0, dimension_wise_kl=-4.5
+        loss=60.0,
+        log_likelihood=-30.0,
+        mutual_information=-17.0,
+        total_correlation=-2.0,
+        dimension_wise_kl=-4.5,
     ),
     "held_out": xr.Dataset(
-        {"elbo": -55.1, "log_likelihood": -31.2, "kl": 23.9}, attrs={"num_samples": 4, "units": "nats"}
+        {"elbo": -55.1, "log_likelihood": -31.2, "kl": 23.9},
+        attrs={"num_samples": 4, "units": "nats"},
     ),
     "metrics": metrics(),
 }
@@ -143,7 +176,14 @@ def test_the_title_names_story_and_data(page):
 
 @pytest.mark.parametrize(
     "fact",
-    ["Codes 10", "737,280 of 1×64×64", "15,000", "Seed 7", "Wall time 2 h 2 min", "Device NVIDIA H100"],
+    [
+        "Codes 10",
+        "737,280 of 1×64×64",
+        "15,000",
+        "Seed 7",
+        "Wall time 2 h 2 min",
+        "Device NVIDIA H100",
+    ],
 )
 def test_the_facts_of_a_run_stand_on_top(page, fact):
     assert fact in page.text.partition("How well")[0]
@@ -151,7 +191,13 @@ def test_the_facts_of_a_run_stand_on_top(page, fact):
 
 def test_the_metrics_table_has_every_number_and_a_star_at_the_best_of_what_is_ranked(page):
     assert page.table("Metric") == {
-        "MIG": {"this model": "[best]★0.213", "pca": "0.016", "ica": "0.012", "chance": "0.004", "ceiling": "0.900"},
+        "MIG": {
+            "this model": "[best]★0.213",
+            "pca": "0.016",
+            "ica": "0.012",
+            "chance": "0.004",
+            "ceiling": "0.900",
+        },
         "DCI informativeness": {
             **{"this model": "0.780", "pca": "0.550", "ica": "[best]★0.830"},
             **{"chance": "0.210", "ceiling": "1.000"},
@@ -167,7 +213,9 @@ def test_the_metrics_table_has_every_number_and_a_star_at_the_best_of_what_is_ra
 
 def test_nothing_is_the_best_where_there_is_nothing_to_compare_with(tmp_path):
     page = read(tmp_path, results=one_metric(0.3))
-    assert page.table("Metric") == {"MIG": {"this model": "0.300", "chance": "0.000", "ceiling": "0.900"}}
+    assert page.table("Metric") == {
+        "MIG": {"this model": "0.300", "chance": "0.000", "ceiling": "0.900"}
+    }
     assert "★" not in page.text
 
 
@@ -193,13 +241,21 @@ def test_of_scores_that_a_good_code_has_small_the_smallest_is_marked(tmp_path):
     results = {"metrics": metrics().assign_attrs(lower_is_better="dci_completeness, mig")}
     page = read(tmp_path, results=results)
     row = page.table("Metric")["MIG"]
-    assert [row[column] for column in ("this model", "pca", "ica")] == ["0.213", "0.016", "[best]★0.012"]
+    assert [row[column] for column in ("this model", "pca", "ica")] == [
+        "0.213",
+        "0.016",
+        "[best]★0.012",
+    ]
     assert "MIG 0.213:" not in page.text
 
 
 @pytest.mark.parametrize(
     ("scores", "written"),
-    [((7.0, 10.0), ["7", "10"]), ((2.0, 2.5), ["2.000", "2.500"]), ((1.0, 0.0), ["1.000", "0.000"])],
+    [
+        ((7.0, 10.0), ["7", "10"]),
+        ((2.0, 2.5), ["2.000", "2.500"]),
+        ((1.0, 0.0), ["1.000", "0.000"]),
+    ],
 )
 def test_counts_are_written_as_such_and_scores_with_three_decimals(tmp_path, scores, written):
     row = read(tmp_path, results=one_metric(*scores)).table("Metric")["MIG"]
@@ -236,7 +292,9 @@ def test_a_term_that_rounds_to_nought_has_no_sign(tmp_path):
 
 def test_every_figure_is_in_the_page_byte_for_byte(page, folder):
     sources = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
-    inlined = [base64.b64decode(source.removeprefix("data:image/png;base64,")) for source in sources]
+    inlined = [
+        base64.b64decode(source.removeprefix("data:image/png;base64,")) for source in sources
+    ]
     assert sorted(inlined) == sorted(path.read_bytes() for path in (folder / "figures").iterdir())
     assert len(inlined) == len(FIGURES)
 
@@ -249,11 +307,15 @@ def test_every_figure_has_a_caption_and_a_text_in_its_place(page):
 
 
 def test_the_page_loads_nothing_and_runs_nothing(page):
-    assert not {"script", "link", "iframe", "object", "embed", "base"} & {tag for tag, _ in page.tags}
+    assert not {"script", "link", "iframe", "object", "embed", "base"} & {
+        tag for tag, _ in page.tags
+    }
     assert all(value.startswith("data:image/png;base64,") for value in page.attributes("src"))
     assert all(value.startswith("#") for value in page.attributes("href"))
     assert not re.search(r"url\(|@import|https?:", page.styles)
-    assert not [a for _, attributes in page.tags for a in attributes if a.startswith("on") or a == "srcset"]
+    assert not [
+        a for _, attributes in page.tags for a in attributes if a.startswith("on") or a == "srcset"
+    ]
     assert "default-src 'none'" in "".join(page.attributes("content"))
 
 
@@ -264,15 +326,27 @@ def test_every_entry_of_the_contents_leads_to_a_section(page):
 
 
 def test_configuration_environment_and_command_are_there_in_full(page):
-    for line in ["options.beta 6.0", "observation_shape 1, 64, 64", "lr 0.0001", "torch 2.9.0", "seconds 7325.2"]:
+    for line in [
+        "options.beta 6.0",
+        "observation_shape 1, 64, 64",
+        "lr 0.0001",
+        "torch 2.9.0",
+        "seconds 7325.2",
+    ]:
         assert line in page.text
     assert "ppl-disentangle train beta_tcvae --data sprites" in page.text
 
 
 def test_markup_in_names_is_text(tmp_path):
     evil = "<script>alert('x')</script><img src=https://example.org/x onerror=y>"
-    config = {"story": {"name": evil, "options": {evil: evil}}, "data": {"name": evil}, "command": evil}
-    results = {"metrics": metrics().assign_coords(metric=[evil, *METRICS[1:]], baseline=[evil, "ica"])}
+    config = {
+        "story": {"name": evil, "options": {evil: evil}},
+        "data": {"name": evil},
+        "command": evil,
+    }
+    results = {
+        "metrics": metrics().assign_coords(metric=[evil, *METRICS[1:]], baseline=[evil, "ica"])
+    }
     figures = ["intervention_<b onclick=x>"]
     page = read(tmp_path, config=config, environment={evil: evil}, results=results, figures=figures)
     assert "script" not in {tag for tag, _ in page.tags}
@@ -286,10 +360,16 @@ def test_markup_in_names_is_text(tmp_path):
     ("parts", "sentence"),
     [
         ({"results": None}, "Left out: this run has no metrics"),
-        ({"results": None}, "Left out: this run has neither a training history nor a held-out bound."),
+        (
+            {"results": None},
+            "Left out: this run has neither a training history nor a held-out bound.",
+        ),
         ({"results": None}, "This run has neither metrics nor a held-out bound."),
         ({"results": {"fit": RESULTS["fit"]}}, "This run has no bound on held-out data."),
-        ({"figures": ["terms"]}, "the run has no such figures: factor map, reconstructions, traversals."),
+        (
+            {"figures": ["terms"]},
+            "the run has no such figures: factor map, reconstructions, traversals.",
+        ),
         ({"figures": ["terms"]}, "Left out: this run has no intervention sheets."),
         ({"environment": None}, "Left out: the run did not record its environment."),
         ({"config": {}}, "Left out: the configuration is empty."),
@@ -308,11 +388,15 @@ def test_each_group_of_results_is_shown_without_the_others(tmp_path, group):
 
 
 def test_a_history_with_the_loss_alone_is_shown(tmp_path):
-    assert read(tmp_path, results={"fit": training(loss=60.0)}).table("Cost") == {"loss": {"end of training": "60.00"}}
+    assert read(tmp_path, results={"fit": training(loss=60.0)}).table("Cost") == {
+        "loss": {"end of training": "60.00"}
+    }
 
 
 def test_a_folder_without_a_configuration_is_no_run(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no run in .*: expected the file config\.json there"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no run in .*: expected the file config\.json there"
+    ):
         write_report(tmp_path)
 
 
@@ -333,7 +417,12 @@ def test_a_report_that_fails_leaves_the_one_before_it(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space left"):
         write_report(tmp_path)
     assert (tmp_path / "report.html").read_bytes() == before
-    assert {p.name for p in tmp_path.iterdir()} == {"config.json", "environment.json", "figures", "report.html"}
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "config.json",
+        "environment.json",
+        "figures",
+        "report.html",
+    }
 
 
 def test_the_device_of_a_run_without_an_accelerator_is_its_processor(tmp_path):
@@ -342,7 +431,10 @@ def test_the_device_of_a_run_without_an_accelerator_is_its_processor(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [("4.23", "4.2 s"), ("125", "2 min 5 s"), ("3600", "1 h 0 min"), ("59.96", "1 min 0 s")]
+    ("seconds", "words"),
+    [("4.23", "4.2 s"), ("125", "2 min 5 s"), ("3600", "1 h 0 min"), ("59.96", "1 min 0 s")],
 )
 def test_wall_time_is_in_words(tmp_path, seconds, words):
-    assert f"Wall time {words}" in read(tmp_path, environment={"seconds": seconds}, results=None).text
+    assert (
+        f"Wall time {words}" in read(tmp_path, environment={"seconds": seconds}, results=None).text
+    )

@@ -23,9 +23,20 @@ HEAD, OTHER = "127.0.0.1", "127.0.0.2"
 def start(*options):
     """Start a node; returns the processes that it runs."""
     before = raylets()
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--num-cpus=1", "--disable-usage-stats", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        "--num-cpus=1",
+        "--disable-usage-stats",
+        *options,
+    ]
     subprocess.run(
-        command, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
+        command,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env=os.environ | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"},
     )
     return raylets() - before
 
@@ -59,8 +70,12 @@ if __name__ == "__main__":
         ray.init(address=f"{HEAD}:6399", log_to_driver=False)
         nodes = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
         grid = GRID | {"seeds": 4, "training": {"steps": 200, "batch_size": 32}}
-        threading.Thread(target=kill_when_half_is_done, args=(other, folder, 12), daemon=True).start()
-        status = study(grid, folder, executor="ray", progress=False)["status"].values.ravel().tolist()
+        threading.Thread(
+            target=kill_when_half_is_done, args=(other, folder, 12), daemon=True
+        ).start()
+        status = (
+            study(grid, folder, executor="ray", progress=False)["status"].values.ravel().tolist()
+        )
         for _ in range(120):
             alive = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
             if alive == {HEAD}:
@@ -69,4 +84,7 @@ if __name__ == "__main__":
         told = {"nodes": sorted(nodes), "alive": sorted(alive), "status": status}
         (folder / "told.json").write_text(json.dumps(told))
     finally:
-        subprocess.run([sys.executable, "-m", "ray.scripts.scripts", "stop", "--force"], stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, "-m", "ray.scripts.scripts", "stop", "--force"],
+            stdout=subprocess.DEVNULL,
+        )

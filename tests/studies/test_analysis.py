@@ -38,7 +38,10 @@ def scores(values, metrics=("mig",)):
         "value": (("model", "setting"), np.full(values.shape[:2], "beta=1")),
     }
     names = ("score", "chance", "ceiling")
-    return xr.Dataset({name: (dims, values if name == "score" else np.ones_like(values)) for name in names}, coords)
+    return xr.Dataset(
+        {name: (dims, values if name == "score" else np.ones_like(values)) for name in names},
+        coords,
+    )
 
 
 def test_intervals_of_means_are_the_t_intervals_of_a_common_variance():
@@ -53,17 +56,25 @@ def test_intervals_of_means_are_the_t_intervals_of_a_common_variance():
 
 def test_what_the_data_do_to_all_models_alike_is_not_counted_as_noise():
     noise = np.random.default_rng(0).normal(0, 0.01, (2, 1, 3, 5, 1))
-    values = noise + np.array([0.0, 0.05]).reshape(2, 1, 1, 1, 1) + np.array([0.0, 0.4, 0.8]).reshape(1, 1, 3, 1, 1)
+    values = (
+        noise
+        + np.array([0.0, 0.05]).reshape(2, 1, 1, 1, 1)
+        + np.array([0.0, 0.4, 0.8]).reshape(1, 1, 3, 1, 1)
+    )
     comparison = compare_models(scores(values), "mig")
     assert float(comparison.posterior["scale"].mean()) < 0.02
     assert probability_best(comparison).sel(model="m1") > 0.999
-    difference = comparison.posterior["mean"].sel(model="m1") - comparison.posterior["mean"].sel(model="m0")
+    difference = comparison.posterior["mean"].sel(model="m1") - comparison.posterior["mean"].sel(
+        model="m0"
+    )
     assert float(difference.mean()) == pytest.approx(0.05, abs=0.01)
 
 
 def test_of_models_with_the_same_scores_none_is_best():
     sample = np.tile(np.random.default_rng(0).normal(size=6), (2, 1))
-    probabilities = probability_best(compare_models(scores(sample[:, None, None, :, None]), "mig", draws=20_000))
+    probabilities = probability_best(
+        compare_models(scores(sample[:, None, None, :, None]), "mig", draws=20_000)
+    )
     assert probabilities.values == pytest.approx([0.5, 0.5], abs=0.02)
 
 
@@ -71,7 +82,11 @@ def test_models_are_compared_at_their_best_setting_or_over_all():
     values = np.random.default_rng(0).normal(0, 0.01, (2, 2, 1, 6, 1))
     values[0, 1] += 0.5
     best = compare_models(scores(values), "mig").posterior["mean"].mean(("chain", "draw"))
-    over_all = compare_models(scores(values), "mig", best_setting=False).posterior["mean"].mean(("chain", "draw"))
+    over_all = (
+        compare_models(scores(values), "mig", best_setting=False)
+        .posterior["mean"]
+        .mean(("chain", "draw"))
+    )
     assert float(best.sel(model="m0")) == pytest.approx(0.5, abs=0.02)
     assert float(over_all.sel(model="m0")) == pytest.approx(0.25, abs=0.05)
 
@@ -89,8 +104,12 @@ def test_rank_correlation_is_that_of_the_order_of_runs_on_the_same_data():
     values[:, :, 1, :, 1] *= -1
     values[0, 0, 0, 0, 0] = np.nan
     found = rank_correlation(scores(values, ("a", "b", "c", "d")))
-    assert found.sel(data="d0", metric="a", other=["a", "b", "c"]).values == pytest.approx([1, 1, -1])
-    assert found.sel(data="d1", metric="a", other=["a", "b", "c"]).values == pytest.approx([1, -1, -1])
+    assert found.sel(data="d0", metric="a", other=["a", "b", "c"]).values == pytest.approx(
+        [1, 1, -1]
+    )
+    assert found.sel(data="d1", metric="a", other=["a", "b", "c"]).values == pytest.approx(
+        [1, -1, -1]
+    )
     assert bool(found.sel(metric="d").isnull().all())
     assert len(plot_rank_correlation(found).axes) == 2
 
@@ -119,7 +138,9 @@ def test_a_choice_without_labels_is_judged_beside_the_best_and_the_mean(done):
     assert float(row.sel(choice="random")) == pytest.approx(known.mean())
     assert row.sel(choice=["udr", "centrality"]).isin(known).all()
     assert chosen["runs"].values.ravel().tolist() == [4, 2]
-    assert bool(chosen["score"].sel(model="plain").isnull().all())  # two runs agree with each other alone
+    assert bool(
+        chosen["score"].sel(model="plain").isnull().all()
+    )  # two runs agree with each other alone
 
 
 def test_the_choice_is_the_run_that_agrees_with_most(done, monkeypatch):
@@ -127,10 +148,18 @@ def test_the_choice_is_the_run_that_agrees_with_most(done, monkeypatch):
     z = np.random.default_rng(0).standard_normal((300, 3))
     mixed = z @ np.linalg.qr(np.random.default_rng(1).standard_normal((3, 3)))[0]
     codes = iter([z, mixed, -z[:, ::-1], z[:, [1, 2, 0]]])
-    monkeypatch.setattr("ppl_disentangle.studies.analysis._codes", lambda *_: (next(codes), np.ones(3)))
+    monkeypatch.setattr(
+        "ppl_disentangle.studies.analysis._codes", lambda *_: (next(codes), np.ones(3))
+    )
     planned = [t for t in trials(GRID) if t.model == "beta_vae"]
-    worst = Run.open(folder / "trials" / planned[1].key).read_tree()["metrics"]["estimate"].sel(metric="mig")
-    chosen = select_without_labels(planned, folder, "mig")["score"].sel(model="beta_vae", data="digits")
+    worst = (
+        Run.open(folder / "trials" / planned[1].key)
+        .read_tree()["metrics"]["estimate"]
+        .sel(metric="mig")
+    )
+    chosen = select_without_labels(planned, folder, "mig")["score"].sel(
+        model="beta_vae", data="digits"
+    )
     assert float(worst) not in chosen.sel(choice=["udr", "centrality"]).values
 
 
@@ -143,9 +172,12 @@ def test_an_analysis_is_written_beside_the_results(done):
     assert {row["model"] for row in rows if row["metric"] == "mig"} == {"beta_vae", "plain"}
     for row in rows:
         assert float(row["hdi_3%"]) <= float(row["mean"]) <= float(row["hdi_97%"])
-    assert {p.stem for p in (folder / "figures").iterdir()} == {"mig", "active_units", "log_likelihood", "elbo"} | {
-        "rank_correlation"
-    }
+    assert {p.stem for p in (folder / "figures").iterdir()} == {
+        "mig",
+        "active_units",
+        "log_likelihood",
+        "elbo",
+    } | {"rank_correlation"}
 
 
 def test_the_grid_of_the_literature_has_its_runs_and_a_hundredth_of_it_is_of_the_same_methods():
@@ -160,7 +192,15 @@ def test_the_grid_of_the_literature_has_its_runs_and_a_hundredth_of_it_is_of_the
 
 @pytest.mark.slow
 def test_a_hundredth_of_the_grid_runs(tmp_path, capsys):
-    command = ["study", str(EXAMPLES / "study_126.toml"), "--workers", "2", "--out", str(tmp_path), "--quiet"]
+    command = [
+        "study",
+        str(EXAMPLES / "study_126.toml"),
+        "--workers",
+        "2",
+        "--out",
+        str(tmp_path),
+        "--quiet",
+    ]
     assert main([*command, "--select", "dci_completeness"]) == 0
     printed = capsys.readouterr().out
     assert "126 of 126 runs are done" in printed

@@ -79,7 +79,12 @@ def test_a_score_is_that_of_the_run_in_the_folder_of_its_configuration(done):
         run = Run.open(folder / "trials" / trial.key)
         assert run.config["story"]["seed"] == run.config["training"]["seed"] == trial.seed
         own = run.read_tree()["metrics"].to_dataset()["estimate"].sel(metric="mig").item()
-        place = {"model": trial.model, "setting": trial.setting, "data": trial.data, "seed": trial.seed}
+        place = {
+            "model": trial.model,
+            "setting": trial.setting,
+            "data": trial.data,
+            "seed": trial.seed,
+        }
         assert gathered["score"].sel(metric="mig", **place).item() == own
 
 
@@ -123,7 +128,11 @@ def test_trials_that_die_or_raise_lose_only_themselves(tmp_path, capsys):
     (tmp_path / "mine.py").write_text(MINE)
     kinds = ["well", "dies", "dies once", "raises"]
     models = [
-        {"story": f"{tmp_path}/mine.py:make", "name": k, "options": {"kind": k, "flag": str(tmp_path / k)}}
+        {
+            "story": f"{tmp_path}/mine.py:make",
+            "name": k,
+            "options": {"kind": k, "flag": str(tmp_path / k)},
+        }
         for k in kinds
     ]
     gathered = study(GRID | {"models": models, "seeds": 1}, tmp_path / "out", workers=1)
@@ -140,7 +149,16 @@ def test_ctrl_c_leaves_a_study_that_the_same_command_goes_on_with(tmp_path):
         'data = ["digits"]\nseeds = 1\nheld_out = 100\n[[models]]\nstory = "vae"\n[training]\nsteps = 4000\n'
         'batch_size = 32\n[evaluation]\nmetrics = ["mig"]\n'
     )
-    command = [sys.executable, "-m", "ppl_disentangle", "study", str(grid), "--out", str(tmp_path / "out"), "--workers"]
+    command = [
+        sys.executable,
+        "-m",
+        "ppl_disentangle",
+        "study",
+        str(grid),
+        "--out",
+        str(tmp_path / "out"),
+        "--workers",
+    ]
     running = subprocess.Popen(
         [*command, "1", "--quiet"], preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     )
@@ -154,14 +172,19 @@ def test_ctrl_c_leaves_a_study_that_the_same_command_goes_on_with(tmp_path):
         running.kill()
     with xr.open_dataset(tmp_path / "out" / "study.nc", engine="h5netcdf") as saved:
         assert saved["status"].values.ravel().tolist() == ["not run"]
-    assert main(["study", str(grid), "--out", str(tmp_path / "out"), "--workers", "1", "--quiet"]) == 0
+    assert (
+        main(["study", str(grid), "--out", str(tmp_path / "out"), "--workers", "1", "--quiet"]) == 0
+    )
     with xr.open_dataset(tmp_path / "out" / "study.nc", engine="h5netcdf") as saved:
         assert saved["status"].values.ravel().tolist() == ["done"]
 
 
 BAD = {
     "no models": ({"models": []}, "a grid needs 'models'"),
-    "an unknown key": ({"seed": 3}, "no key of a grid named 'seed'; there are .*; did you mean 'seeds'"),
+    "an unknown key": (
+        {"seed": 3},
+        "no key of a grid named 'seed'; there are .*; did you mean 'seeds'",
+    ),
     "a model without a story": ({"models": [{"name": "mine"}]}, "a model needs 'story'"),
     "an unknown key of a model": (
         {"models": [{"story": "vae", "option": {}}]},
@@ -171,7 +194,10 @@ BAD = {
         {"models": [{"story": "vae"}, {"story": "vae"}]},
         r"different names, got \['vae', 'vae'\]",
     ),
-    "data that are no list": ({"data": "digits"}, "'data' of a grid: expected .*list.*, got 'digits'"),
+    "data that are no list": (
+        {"data": "digits"},
+        "'data' of a grid: expected .*list.*, got 'digits'",
+    ),
     "a sweep of two": (
         {"models": [{"story": "beta_vae", "sweep": {"beta": [1], "warm_up": [1]}}]},
         "expected a sweep of one option",
@@ -206,7 +232,9 @@ def test_keys_depend_on_all_of_the_configuration():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="Ray is not installed")
-@pytest.mark.skipif(not shutil.which("unshare") or os.getuid() != 0, reason="no network namespace without root")
+@pytest.mark.skipif(
+    not shutil.which("unshare") or os.getuid() != 0, reason="no network namespace without root"
+)
 def test_a_cluster_of_two_nodes_loses_nothing_when_one_dies(tmp_path):
     command = ["unshare", "-n", sys.executable, "-m", "tests.studies.ray_cluster", str(tmp_path)]
     subprocess.run(command, check=True, timeout=300, cwd=ROOT)
@@ -221,5 +249,7 @@ def test_without_ray_a_study_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r'needs pip install "ppl-disentangle\[ray\]"'):
         study(GRID, tmp_path, executor="ray", progress=False)
-    with pytest.raises(ValueError, match="no executor named 'rays'; there are local, ray; did you mean 'ray'"):
+    with pytest.raises(
+        ValueError, match="no executor named 'rays'; there are local, ray; did you mean 'ray'"
+    ):
         study(GRID, tmp_path, executor="rays", progress=False)

@@ -86,7 +86,9 @@ def test_stopping_interrupts_the_task_under_way_lets_it_save_and_drops_the_other
 
 @pytest.mark.parametrize("options", [{"count": 0}, {"count": 1, "timeout": 0}], ids=str)
 def test_numbers_that_are_not_positive_are_refused(options):
-    with pytest.raises(ValueError, match="expected (at least one worker|a positive timeout), got 0"):
+    with pytest.raises(
+        ValueError, match="expected (at least one worker|a positive timeout), got 0"
+    ):
         Workers(**options)
 
 

@@ -1,6 +1,11 @@
 """Structural equations for the nodes of a causal graph, peers of one abstract class."""
 
-from ppl_disentangle.causal.mechanisms.affine import AdditiveNoise, AffineMechanism, LinearGaussian, LocationScale
+from ppl_disentangle.causal.mechanisms.affine import (
+    AdditiveNoise,
+    AffineMechanism,
+    LinearGaussian,
+    LocationScale,
+)
 from ppl_disentangle.causal.mechanisms.base import InvertibleMechanism, Mechanism
 from ppl_disentangle.causal.mechanisms.categorical import Categorical
 from ppl_disentangle.causal.mechanisms.root import GivenRoot

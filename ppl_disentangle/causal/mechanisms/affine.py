@@ -93,7 +93,11 @@ class AdditiveNoise(AffineMechanism):
 
     def loc_and_scale(self, parents: Tensor) -> tuple[Tensor, Tensor]:
         """Location by the network, constant scale."""
-        loc = self.bias if self.net is None else self.bias + unrounded(self.net, parents.to(self.bias.dtype))
+        loc = (
+            self.bias
+            if self.net is None
+            else self.bias + unrounded(self.net, parents.to(self.bias.dtype))
+        )
         return loc, self.log_scale.exp()
 
 
@@ -115,7 +119,9 @@ class LocationScale(AffineMechanism):
     def loc_and_scale(self, parents: Tensor) -> tuple[Tensor, Tensor]:
         """Location and scale by the network."""
         loc, log_scale = (
-            self.bias if self.net is None else self.bias + unrounded(self.net, parents.to(self.bias.dtype))
+            self.bias
+            if self.net is None
+            else self.bias + unrounded(self.net, parents.to(self.bias.dtype))
         ).chunk(2, -1)
         return loc, log_scale.exp()
 
@@ -123,5 +129,9 @@ class LocationScale(AffineMechanism):
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """Two tanh layers."""
     return nn.Sequential(
-        nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh(), nn.Linear(hidden, outputs)
+        nn.Linear(inputs, hidden),
+        nn.Tanh(),
+        nn.Linear(hidden, hidden),
+        nn.Tanh(),
+        nn.Linear(hidden, outputs),
     )

@@ -57,7 +57,9 @@ class Mechanism(nn.Module, abc.ABC):
 
     def pull_back(self, posterior: TorchDistribution, parents: Tensor) -> TorchDistribution:
         """The distribution of the noise where the value is distributed as ``posterior``, of event shape ``(dim,)``."""
-        raise NotImplementedError(f"{type(self).__name__} has no posterior of its noise in closed form")
+        raise NotImplementedError(
+            f"{type(self).__name__} has no posterior of its noise in closed form"
+        )
 
     def check(self, name: str, value: Tensor) -> None:
         """Raise a ValueError where ``value`` is none that the node ``name`` can take."""

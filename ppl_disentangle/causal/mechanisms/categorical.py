@@ -46,14 +46,20 @@ class Categorical(Mechanism):
 
     def __init__(self, dim: int = 1, parent_dim: int = 0, *, hidden: int = 32) -> None:
         if dim < 2:
-            raise ValueError(f"expected dim >= 2, the number of classes, got {dim}: pass dims={{node: classes}}")
+            raise ValueError(
+                f"expected dim >= 2, the number of classes, got {dim}: pass dims={{node: classes}}"
+            )
         super().__init__(dim, parent_dim)
         self.net = mlp(parent_dim, hidden, dim) if parent_dim else None
         self.bias = nn.Parameter(torch.zeros(dim))
 
     def logits(self, parents: Tensor) -> Tensor:
         """l, of shape ``(…, dim)``."""
-        return self.bias if self.net is None else self.bias + unrounded(self.net, parents.to(self.bias.dtype))
+        return (
+            self.bias
+            if self.net is None
+            else self.bias + unrounded(self.net, parents.to(self.bias.dtype))
+        )
 
     def base(self) -> TorchDistribution:
         """The distribution of the noise: independent standard Gumbels."""
@@ -84,7 +90,9 @@ class Categorical(Mechanism):
         if not (one_hot and ((value == 0) | (value == 1)).all() and (value.sum(-1) == 1).all()):
             got = value.tolist() if value.numel() <= self.dim else f"shape {tuple(value.shape)}"
             example = [0.0] * (self.dim - 1) + [1.0]
-            raise ValueError(f"node {name!r} is one of {self.dim} classes: expected rows such as {example}, got {got}")
+            raise ValueError(
+                f"node {name!r} is one of {self.dim} classes: expected rows such as {example}, got {got}"
+            )
 
 
 def gumbels_of_class(value: Tensor, logits: Tensor) -> Tensor:

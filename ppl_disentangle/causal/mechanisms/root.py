@@ -42,7 +42,9 @@ class GivenRoot(Mechanism):
                 f" and event shape {tuple(distribution.event_shape)}"
             )
         super().__init__(distribution.event_shape.numel())
-        self.distribution = distribution if distribution.event_shape else distribution.expand([1]).to_event(1)
+        self.distribution = (
+            distribution if distribution.event_shape else distribution.expand([1]).to_event(1)
+        )
 
     def base(self) -> TorchDistribution:
         """The given distribution."""
@@ -85,6 +87,8 @@ def _moved(distribution: TorchDistribution, fn: Callable[[Tensor], Tensor]) -> T
             if isinstance(value, Tensor):
                 vars(part)[name] = fn(value)
             for inner in value if isinstance(value, list | tuple) else [value]:
-                if isinstance(inner, Distribution | Transform) and not any(inner is known for known in parts):
+                if isinstance(inner, Distribution | Transform) and not any(
+                    inner is known for known in parts
+                ):
                     parts.append(inner)
     return moved

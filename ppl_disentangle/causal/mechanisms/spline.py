@@ -55,7 +55,9 @@ class MonotoneSpline(InvertibleMechanism):
     ) -> None:
         super().__init__(dim, parent_dim)
         if bins < 2 or bound <= 0 or max_slope <= 1:
-            raise ValueError(f"expected bins >= 2, bound > 0 and max_slope > 1, got {bins}, {bound} and {max_slope}")
+            raise ValueError(
+                f"expected bins >= 2, bound > 0 and max_slope > 1, got {bins}, {bound} and {max_slope}"
+            )
         self.bins, self.bound, self.max_slope = bins, bound, max_slope
         self.bias = nn.Parameter(torch.zeros(dim, 2 * bins + 1))
         self.net = mlp(parent_dim, hidden, self.bias.numel()) if parent_dim else None
@@ -65,11 +67,16 @@ class MonotoneSpline(InvertibleMechanism):
         raw = (
             self.bias
             if self.net is None
-            else self.bias + unrounded(self.net, parents.to(self.bias.dtype)).unflatten(-1, self.bias.shape)
+            else self.bias
+            + unrounded(self.net, parents.to(self.bias.dtype)).unflatten(-1, self.bias.shape)
         )
         loc, log_scale, widths, slopes = raw.split([1, 1, self.bins, self.bins - 1], -1)
-        shares = 0.1 / self.bins + 0.9 * widths.softmax(-1)  # no bin is so narrow that rounding shows
-        spline = LinearRationalSpline(2 * self.bound * shares, (math.log(self.max_slope) * slopes.tanh()).exp())
+        shares = 0.1 / self.bins + 0.9 * widths.softmax(
+            -1
+        )  # no bin is so narrow that rounding shows
+        spline = LinearRationalSpline(
+            2 * self.bound * shares, (math.log(self.max_slope) * slopes.tanh()).exp()
+        )
         affine = AffineTransform(loc.squeeze(-1), log_scale.squeeze(-1).exp(), event_dim=1)
         return ComposeTransform([IndependentTransform(spline, 1), affine])
 

@@ -75,14 +75,24 @@ class CausalDataset(FactorDataset):
         self.dag: nx.DiGraph = as_dag(graph)
         self.names = tuple(topological_order(self.dag))
         if set(noise) != set(self.names):
-            raise ValueError(f"expected noise of the nodes {list(self.names)}, got that of {sorted(noise)}")
+            raise ValueError(
+                f"expected noise of the nodes {list(self.names)}, got that of {sorted(noise)}"
+            )
         self.name, self.observation_shape, self.maximum = name, observation_shape, maximum
         self.ranges = dict(ranges or {})
         stacked = torch.stack([noise[node].float() for node in self.names], -1)
         values = self.mechanisms(stacked)
-        levels, classes = zip(*(classes_of(column.contiguous()) for column in values.unbind(-1)), strict=True)
-        self.space = tuple(Factor(node, column) for node, column in zip(self.names, levels, strict=True))
-        self._noise, self._values, self._classes = Stored(stacked), Stored(values), Stored(torch.stack(classes, -1))
+        levels, classes = zip(
+            *(classes_of(column.contiguous()) for column in values.unbind(-1)), strict=True
+        )
+        self.space = tuple(
+            Factor(node, column) for node, column in zip(self.names, levels, strict=True)
+        )
+        self._noise, self._values, self._classes = (
+            Stored(stacked),
+            Stored(values),
+            Stored(torch.stack(classes, -1)),
+        )
         self._len = len(values)
 
     @abc.abstractmethod
@@ -132,7 +142,9 @@ class CausalDataset(FactorDataset):
             above = {p: values[p].double() for p in parents(self.dag, node)}
             natural = self.mechanism(node, column.double(), above).to(noise.dtype)
             setting = settings.get(node)
-            values[node] = natural if setting is None else torch.where(setting.isnan(), natural, setting)
+            values[node] = (
+                natural if setting is None else torch.where(setting.isnan(), natural, setting)
+            )
         return torch.stack(list(values.values()), -1)
 
     def _setting(self, node: str, value: float | Tensor | np.ndarray, noise: Tensor) -> Tensor:
@@ -144,12 +156,16 @@ class CausalDataset(FactorDataset):
         low, high = self.ranges.get(node, (-math.inf, math.inf))
         outside = setting[setting.isinf() | (setting < low) | (setting > high)]
         if len(outside):
-            raise ValueError(f"do({node!r}): expected finite values in [{low:g}, {high:g}], got {outside[0].item():g}")
+            raise ValueError(
+                f"do({node!r}): expected finite values in [{low:g}, {high:g}], got {outside[0].item():g}"
+            )
         try:
             return setting.expand(len(noise))
         except RuntimeError:
             shape = tuple(setting.shape)
-            raise ValueError(f"do({node!r}): expected a number or {len(noise)} values, got shape {shape}") from None
+            raise ValueError(
+                f"do({node!r}): expected a number or {len(noise)} values, got shape {shape}"
+            ) from None
 
     def intervene(self, index: Tensor, do: Intervention) -> Tensor:
         """Values ``(len(index), nodes)`` that the units at ``index`` would have had under do(node := value).
@@ -197,7 +213,9 @@ class CausalDataset(FactorDataset):
         if not 0 <= fraction <= 1:
             raise ValueError(f"expected 0 <= fraction <= 1, got {fraction}")
         if scales is not None and set(scales) != set(self.names):
-            raise ValueError(f"expected scales of the nodes {list(self.names)}, got those of {sorted(scales)}")
+            raise ValueError(
+                f"expected scales of the nodes {list(self.names)}, got those of {sorted(scales)}"
+            )
         mean, scale = self.values.mean(0), self.values.std(0, correction=0)
         if scales is not None:
             mean, scale = self.values.new_tensor([scales[node] for node in self.names]).unbind(-1)
@@ -206,5 +224,7 @@ class CausalDataset(FactorDataset):
         order = torch.randperm(len(self), generator=generator)
         known = torch.zeros(len(self), dtype=torch.bool)
         known[order[: round(fraction * len(self))]] = True
-        values = (self.values - mean) / scale + noise * torch.randn(self.values.shape, generator=generator)
+        values = (self.values - mean) / scale + noise * torch.randn(
+            self.values.shape, generator=generator
+        )
         return Labels(values.masked_fill(~known[:, None], math.nan), known, mean, scale)

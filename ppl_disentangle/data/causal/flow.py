@@ -80,7 +80,9 @@ class Flow(CausalDataset):
         self.size, self.scale = size, noise
         generator = torch.Generator().manual_seed(seed)
         if num_data is None:
-            grid = torch.cartesian_prod(torch.arange(5, 35), torch.arange(10, 40), torch.arange(6, 15))
+            grid = torch.cartesian_prod(
+                torch.arange(5, 35), torch.arange(10, 40), torch.arange(6, 15)
+            )
             ball, water, hole = grid.float().unbind(-1)
         else:
             uniform = torch.rand(3, num_data, generator=generator)
@@ -92,7 +94,12 @@ class Flow(CausalDataset):
             name="flow",
             observation_shape=(channels, size, size),
             maximum=255,
-            ranges={"ball": (0, math.inf), "height": (0, math.inf), "hole": (1.5, 57), "flow": (0, math.inf)},
+            ranges={
+                "ball": (0, math.inf),
+                "height": (0, math.inf),
+                "hole": (1.5, 57),
+                "flow": (0, math.inf),
+            },
         )
 
     @staticmethod
@@ -107,12 +114,16 @@ class Flow(CausalDataset):
             return noise
         if node == "height":
             return (above["ball"] / 30) ** 3 + noise
-        return (1.96 * above["height"] * (above["hole"] / 3 - 0.5)).clamp(min=0).sqrt() + self.scale * noise
+        return (1.96 * above["height"] * (above["hole"] / 3 - 0.5)).clamp(
+            min=0
+        ).sqrt() + self.scale * noise
 
     def render_values(self, values: Tensor) -> Tensor:
         """Images of ball, height, hole and flow ``(batch, 4)``: uint8 ``(batch, channels, size, size)``."""
         images = torch.cat([self._draw(chunk) for chunk in values.split(_CHUNK)])
-        return torch.nn.functional.pad(images, (0, 0, 0, 0, 0, self.observation_shape[0] - 3), value=255)
+        return torch.nn.functional.pad(
+            images, (0, 0, 0, 0, 0, self.observation_shape[0] - 3), value=255
+        )
 
     def _draw(self, values: Tensor) -> Tensor:
         ball, height, hole, flow = values.unbind(-1)

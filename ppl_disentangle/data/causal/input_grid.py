@@ -35,13 +35,20 @@ class InputGrid(FactorGrid):
         self.scene, self.name = scene, f"{scene.name}_grid"
         self.observation_shape, self.maximum = scene.observation_shape, scene.maximum
         columns = scene.noise[:, [scene.names.index(node) for node in inputs]]
-        levels, classes = zip(*(column.unique(return_inverse=True) for column in columns.unbind(-1)), strict=True)
-        self.space = tuple(
-            Factor(name, tuple(level.tolist())) for name, level in zip(inputs.values(), levels, strict=True)
+        levels, classes = zip(
+            *(column.unique(return_inverse=True) for column in columns.unbind(-1)), strict=True
         )
-        if len(self) != len(scene) or not torch.equal(self.factors(torch.arange(len(self))), torch.stack(classes, -1)):
+        self.space = tuple(
+            Factor(name, tuple(level.tolist()))
+            for name, level in zip(inputs.values(), levels, strict=True)
+        )
+        if len(self) != len(scene) or not torch.equal(
+            self.factors(torch.arange(len(self))), torch.stack(classes, -1)
+        ):
             sizes = dict(zip(inputs.values(), self.factor_sizes, strict=True))
-            raise ValueError(f"expected every combination of {sizes} once and in order, got {len(scene)} other units")
+            raise ValueError(
+                f"expected every combination of {sizes} once and in order, got {len(scene)} other units"
+            )
 
     def render(self, factors: Tensor) -> Tensor:
         """Stored observations of the factor classes ``(batch, len(space))``."""

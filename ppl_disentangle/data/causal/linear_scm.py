@@ -55,17 +55,26 @@ class LinearSCM(SyntheticSCM):
     ) -> None:
         dag, generator = as_dag(graph), torch.Generator().manual_seed(seed)
         size, coin = torch.rand(2, dag.number_of_edges(), generator=generator)
-        drawn = dict(zip(dag.edges, ((0.5 + 1.5 * size) * (2 * (coin < 0.5) - 1)).tolist(), strict=True))
+        drawn = dict(
+            zip(dag.edges, ((0.5 + 1.5 * size) * (2 * (coin < 0.5) - 1)).tolist(), strict=True)
+        )
         self.weights = drawn if weights is None else dict(weights)
         if self.weights.keys() != drawn.keys():
             edge = sorted(self.weights.keys() ^ drawn.keys())[0]
-            raise KeyError(f"expected a weight for each edge in {list(dag.edges)} and no other, but see {edge}")
+            raise KeyError(
+                f"expected a weight for each edge in {list(dag.edges)} and no other, but see {edge}"
+            )
         self.offsets, self.scales = dict(offsets or {}), dict(scales or {})
         for node in (*self.offsets, *self.scales):
             if node not in dag:
                 raise KeyError(f"no node named {node!r}; the graph has {list(dag)}")
         super().__init__(
-            dag, num_data=num_data, noise=noise, generator=generator, observation_shape=observation_shape, name=name
+            dag,
+            num_data=num_data,
+            noise=noise,
+            generator=generator,
+            observation_shape=observation_shape,
+            name=name,
         )
 
     def mechanism(self, node: str, noise: Tensor, above: Mapping[str, Tensor]) -> Tensor:
@@ -97,7 +106,9 @@ class LinearSCM(SyntheticSCM):
             incoming[position[child], position[parent]] = 0.0 if child in do else weight
         own = [(self.offsets.get(node, 0.0), self.scales.get(node, 1.0)) for node in self.names]
         mean = [do.get(node, a + s * loc) for node, (a, s) in zip(self.names, own, strict=True)]
-        deviation = [0.0 if node in do else s * scale for node, (_, s) in zip(self.names, own, strict=True)]
+        deviation = [
+            0.0 if node in do else s * scale for node, (_, s) in zip(self.names, own, strict=True)
+        ]
         total = torch.linalg.inv(torch.eye(len(position), dtype=torch.float64) - incoming)
         factor = total * total.new_tensor(deviation)
         return total @ total.new_tensor(mean), factor @ factor.T

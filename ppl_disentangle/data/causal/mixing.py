@@ -33,17 +33,24 @@ class Mixing:
         torch.Size([5, 3, 8, 8])
     """
 
-    def __init__(self, mean: Tensor, scale: Tensor, shape: tuple[int, ...], generator: torch.Generator) -> None:
+    def __init__(
+        self, mean: Tensor, scale: Tensor, shape: tuple[int, ...], generator: torch.Generator
+    ) -> None:
         num_nodes, dim = len(mean), math.prod(shape)
         hidden = min(dim, 4 * num_nodes)
         self.shape = shape
         first = torch.randn(num_nodes, hidden, generator=generator) / math.sqrt(num_nodes)
         orthonormal = torch.linalg.qr(torch.randn(dim, hidden, generator=generator)).Q
-        self._mean, self._first = Stored(mean), Stored(first / torch.where(scale > 0, scale, 1)[:, None])
+        self._mean, self._first = (
+            Stored(mean),
+            Stored(first / torch.where(scale > 0, scale, 1)[:, None]),
+        )
         self._second = Stored(math.sqrt(dim / hidden) * orthonormal.T.contiguous())
 
     def __call__(self, values: Tensor) -> Tensor:
         """Observations ``(batch, *shape)`` of values ``(batch, k)``."""
-        mean, first, second = (stored.on(values.device) for stored in (self._mean, self._first, self._second))
+        mean, first, second = (
+            stored.on(values.device) for stored in (self._mean, self._first, self._second)
+        )
         x = ((values - mean) @ first).tanh() @ second
         return (x.sigmoid() if len(self.shape) == 3 else x).view(-1, *self.shape)

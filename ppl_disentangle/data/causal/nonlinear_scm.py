@@ -56,10 +56,16 @@ class NonlinearSCM(SyntheticSCM):
         self.scale = scale
         # Each network in one matrix: weights of the parents, bias, weight of the output.
         self._networks = {
-            node: Stored(torch.randn(len(parents(dag, node)) + 2, hidden, generator=generator)) for node in dag
+            node: Stored(torch.randn(len(parents(dag, node)) + 2, hidden, generator=generator))
+            for node in dag
         }
         super().__init__(
-            dag, num_data=num_data, noise=noise, generator=generator, observation_shape=observation_shape, name=name
+            dag,
+            num_data=num_data,
+            noise=noise,
+            generator=generator,
+            observation_shape=observation_shape,
+            name=name,
         )
 
     def mechanism(self, node: str, noise: Tensor, above: Mapping[str, Tensor]) -> Tensor:
@@ -67,5 +73,7 @@ class NonlinearSCM(SyntheticSCM):
         if not above:
             return noise
         *weights, bias, output = self._networks[node].on(noise.device)
-        hidden = bias + sum(column[:, None] * weight for column, weight in zip(above.values(), weights, strict=True))
+        hidden = bias + sum(
+            column[:, None] * weight for column, weight in zip(above.values(), weights, strict=True)
+        )
         return (2 / math.sqrt(len(bias))) * (hidden.tanh() * output).sum(-1) + self.scale * noise

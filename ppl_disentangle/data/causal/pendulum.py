@@ -116,7 +116,9 @@ class Pendulum(CausalDataset):
     def render_values(self, values: Tensor) -> Tensor:
         """Images of angle, light, length and position ``(batch, 4)``: uint8 ``(batch, channels, size, size)``."""
         images = torch.cat([self._draw(chunk) for chunk in values.split(_CHUNK)])
-        return torch.nn.functional.pad(images, (0, 0, 0, 0, 0, self.observation_shape[0] - 3), value=255)
+        return torch.nn.functional.pad(
+            images, (0, 0, 0, 0, 0, self.observation_shape[0] - 3), value=255
+        )
 
     def _draw(self, values: Tensor) -> Tensor:
         angle, light, length, position = values.unbind(-1)

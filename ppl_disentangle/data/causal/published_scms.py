@@ -39,14 +39,22 @@ def _laplace(loc: Tensor, uniform: Tensor) -> Tensor:
 
 _LINEAR = {
     "chain3": _Linear({("x1", "x2"): 10, ("x2", "x3"): 0.25}, {}, {"x2": -1, "x3": 2}),
-    "chain4": _Linear({("x1", "x2"): 5, ("x2", "x3"): -0.5, ("x3", "x4"): 1}, {}, {"x2": -1, "x3": -1.5}),
+    "chain4": _Linear(
+        {("x1", "x2"): 5, ("x2", "x3"): -0.5, ("x3", "x4"): 1}, {}, {"x2": -1, "x3": -1.5}
+    ),
     "chain5": _Linear(
-        {("x1", "x2"): 10, ("x2", "x3"): 0.25, ("x3", "x4"): 1, ("x4", "x5"): -1}, {}, {"x2": -1, "x3": 2}
+        {("x1", "x2"): 10, ("x2", "x3"): 0.25, ("x3", "x4"): 1, ("x4", "x5"): -1},
+        {},
+        {"x2": -1, "x3": 2},
     ),
     "fork": _Linear(
-        {("x1", "x3"): -1.5, ("x2", "x3"): 0.25, ("x3", "x4"): 1}, {"x2": 2}, {"x2": -1, "x3": 0.5, "x4": 0.25}
+        {("x1", "x3"): -1.5, ("x2", "x3"): 0.25, ("x3", "x4"): 1},
+        {"x2": 2},
+        {"x2": -1, "x3": 0.5, "x4": 0.25},
     ),
-    "triangle": _Linear({("x1", "x2"): 10, ("x1", "x3"): 1, ("x2", "x3"): 0.5}, {"x1": 1}, {"x2": -1}),
+    "triangle": _Linear(
+        {("x1", "x2"): 10, ("x1", "x3"): 1, ("x2", "x3"): 0.5}, {"x1": 1}, {"x2": -1}
+    ),
 }
 
 _NONLINEAR = {
@@ -63,7 +71,10 @@ _NONLINEAR = {
     ),
     "triangle": _Equations(
         "x1 -> x2 -> x3; x1 -> x3",
-        {"x2": lambda u, x1: 2 * x1**2 + u, "x3": lambda u, x1, x2: 20 * (x2**2 - x1).sigmoid() + u},
+        {
+            "x2": lambda u, x1: 2 * x1**2 + u,
+            "x3": lambda u, x1, x2: 20 * (x2**2 - x1).sigmoid() + u,
+        },
     ),
     "simpson": _Equations(
         "x1 -> x2 -> x3 -> x4; x1 -> x3",
@@ -95,7 +106,10 @@ _NONLINEAR = {
 }
 
 #: Names and kinds of all of them.
-PUBLISHED_SCMS = (*((name, "linear") for name in _LINEAR), *((name, "nonlinear") for name in _NONLINEAR))
+PUBLISHED_SCMS = (
+    *((name, "linear") for name in _LINEAR),
+    *((name, "nonlinear") for name in _NONLINEAR),
+)
 
 
 def published_scm(
@@ -148,5 +162,11 @@ def published_scm(
         )
     graph, equations, noise = _NONLINEAR[name]
     return EquationSCM(
-        graph, equations, num_data=num_data, noise=noise, seed=seed, observation_shape=observation_shape, name=full_name
+        graph,
+        equations,
+        num_data=num_data,
+        noise=noise,
+        seed=seed,
+        observation_shape=observation_shape,
+        name=full_name,
     )

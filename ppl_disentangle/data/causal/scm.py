@@ -47,7 +47,9 @@ def random_dag(num_nodes: int, *, expected_degree: float, seed: int) -> nx.DiGra
         )
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(num_nodes, generator=generator)
-    drawn = torch.rand(num_nodes, num_nodes, generator=generator) < expected_degree / max(num_nodes - 1, 1)
+    drawn = torch.rand(num_nodes, num_nodes, generator=generator) < expected_degree / max(
+        num_nodes - 1, 1
+    )
     adjacency = torch.zeros(num_nodes, num_nodes)
     adjacency[order[:, None], order] = drawn.triu(1).float()
     return as_dag(adjacency.numpy(), nodes=[f"x{k + 1}" for k in range(num_nodes)])
@@ -82,7 +84,9 @@ class SyntheticSCM(CausalDataset):
         if noise not in MOMENTS:
             raise ValueError(f"expected noise to be one of {list(MOMENTS)}, got {noise!r}")
         dag = as_dag(graph)
-        uniform = torch.rand(len(dag), num_data, generator=generator, dtype=torch.float64).clamp(1e-6, 1 - 1e-6)
+        uniform = torch.rand(len(dag), num_data, generator=generator, dtype=torch.float64).clamp(
+            1e-6, 1 - 1e-6
+        )
         drawn = dict(zip(sorted(dag), _quantile(noise, uniform), strict=True))
         super().__init__(dag, drawn, name=name, observation_shape=observation_shape or (len(dag),))
         self.noise_law = noise
@@ -136,11 +140,18 @@ class EquationSCM(SyntheticSCM):
                 raise KeyError(f"no node named {node!r}; the graph has {list(dag)}")
         for node in dag:
             if node not in equations and parents(dag, node):
-                raise KeyError(f"expected an equation of {node!r}, which has the parents {parents(dag, node)}")
+                raise KeyError(
+                    f"expected an equation of {node!r}, which has the parents {parents(dag, node)}"
+                )
         self.equations = dict(equations)
         generator = torch.Generator().manual_seed(seed)
         super().__init__(
-            dag, num_data=num_data, noise=noise, generator=generator, observation_shape=observation_shape, name=name
+            dag,
+            num_data=num_data,
+            noise=noise,
+            generator=generator,
+            observation_shape=observation_shape,
+            name=name,
         )
 
     def mechanism(self, node: str, noise: Tensor, above: Mapping[str, Tensor]) -> Tensor:

@@ -49,10 +49,15 @@ class ThicknessIntensity(CausalDataset):
 
     def __init__(self, num_data: int = 60_000, *, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)
-        exponential = -torch.log1p(-torch.rand(num_data, 10, generator=generator, dtype=torch.float64))
+        exponential = -torch.log1p(
+            -torch.rand(num_data, 10, generator=generator, dtype=torch.float64)
+        )
         super().__init__(
             "thickness -> intensity",
-            {"thickness": exponential.sum(-1), "intensity": torch.randn(num_data, generator=generator)},
+            {
+                "thickness": exponential.sum(-1),
+                "intensity": torch.randn(num_data, generator=generator),
+            },
             name="thickness_intensity",
             observation_shape=(1, _SIZE, _SIZE),
             maximum=255,
@@ -96,7 +101,9 @@ class ThicknessIntensity(CausalDataset):
         """
         gamma, weight = (torch.from_numpy(a) for a in np.polynomial.laguerre.laggauss(64))
         weight = weight * (9 * gamma.log() - math.lgamma(10)).exp()
-        normal, normal_weight = (torch.from_numpy(a) for a in np.polynomial.hermite_e.hermegauss(64))
+        normal, normal_weight = (
+            torch.from_numpy(a) for a in np.polynomial.hermite_e.hermegauss(64)
+        )
         y = 2 * (0.5 + gamma[:, None] / 5) - 5 + _SPREAD * normal
         joint = weight[:, None] * normal_weight / math.sqrt(math.tau)
         of_intensity = (joint * (softplus(y) + softplus(-y))).sum() - math.log(_SPAN)

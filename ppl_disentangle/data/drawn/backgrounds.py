@@ -20,7 +20,9 @@ class _Dressed(FactorGrid):
         if not isinstance(grid, FactorGrid):
             raise TypeError(f"expected a grid of images, got {type(grid).__name__}")
         if len(grid.observation_shape) != 3 or grid.observation_shape[0] not in (1, 3):
-            raise ValueError(f"expected images of 1 or 3 channels, got observations of shape {grid.observation_shape}")
+            raise ValueError(
+                f"expected images of 1 or 3 channels, got observations of shape {grid.observation_shape}"
+            )
         self.grid, self.seed, self.name, self.space = grid, seed, f"{name}_{grid.name}", grid.space
         self.observation_shape, self.maximum = (3, *grid.observation_shape[1:]), 255
 
@@ -141,7 +143,9 @@ class OnPicture(_Dressed):
         _, height, width = self.observation_shape
         numbers = random_bytes(self.seed, index, 11)
         top, left = (_below(numbers[:, 4 * i : 4 * i + 4], n) for i, n in enumerate(self._places))
-        parts = self._picture.on(index.device).unfold(1, height, 1).unfold(2, width, 1)  # (3, places, height, width)
+        parts = (
+            self._picture.on(index.device).unfold(1, height, 1).unfold(2, width, 1)
+        )  # (3, places, height, width)
         part = parts[:, top, left].transpose(0, 1).contiguous() / 255  # (batch, 3, height, width)
         part = (part + numbers[:, 8:, None, None] / 255) / 2
         return torch.lerp(part, 1 - part, images.expand_as(part))
@@ -156,7 +160,9 @@ def swirls(height: int = 274, width: int = 350) -> Tensor:
     phase = 9 * y + 2 * x
     for cx, cy, turn in ((0.3, 0.3, 2.5), (0.9, 0.6, -3.0), (0.6, 0.9, 2.0), (1.15, 0.15, 2.0)):
         phase = phase + turn * torch.exp(-12 * ((x - cx).square() + (y - cy).square()))
-    warm, cold, dark = torch.tensor([[0.95, 0.5, 0.15], [0.2, 0.45, 0.65], [0.12, 0.1, 0.15]])[:, :, None, None]
+    warm, cold, dark = torch.tensor([[0.95, 0.5, 0.15], [0.2, 0.45, 0.65], [0.12, 0.1, 0.15]])[
+        :, :, None, None
+    ]
     light = 0.5 + 0.5 * torch.sin(2.2 * phase) * (1 - y)
     line = torch.sin(17 * phase + 5 * x).square() * (0.2 + 0.6 * y)
     picture = torch.lerp(torch.lerp(cold, warm, light), dark, line)

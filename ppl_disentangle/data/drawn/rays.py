@@ -51,7 +51,9 @@ def shares(shape: int, scale: Tensor, degrees: Tensor, *, size: int, samples: in
 def _camera(degrees: Tensor, num: int) -> tuple[Tensor, Tensor]:
     """Where the camera stands, ``(batch, 1, 1, 3)``, and unit vectors along its rays, ``(batch, num, num, 3)``."""
     azimuth = degrees.deg2rad()
-    origin = torch.stack([azimuth.sin(), -azimuth.cos(), torch.full_like(azimuth, _CAMERA_HEIGHT)], -1)
+    origin = torch.stack(
+        [azimuth.sin(), -azimuth.cos(), torch.full_like(azimuth, _CAMERA_HEIGHT)], -1
+    )
     ahead = torch.nn.functional.normalize(azimuth.new_tensor([0, 0, _LOOK_HEIGHT]) - origin, dim=-1)
     right = torch.stack([azimuth.cos(), azimuth.sin(), torch.zeros_like(azimuth)], -1)
     down = torch.linalg.cross(ahead, right)
@@ -111,10 +113,15 @@ def _hit(shape: int, scale: Tensor, origin: Tensor, rays: Tensor) -> tuple[Tenso
     radius = (_CYLINDER if shape == 1 else _CAPSULE) * scale
     straight = (_HALF_CYLINDER if shape == 1 else _HALF_CAPSULE) * scale
     end = _disc if shape == 1 else _ball_at
-    parts = [_mantle(start, rays, radius, straight), *(end(start, rays, radius, s * straight) for s in (1, -1))]
+    parts = [
+        _mantle(start, rays, radius, straight),
+        *(end(start, rays, radius, s * straight) for s in (1, -1)),
+    ]
     distance, nearest = torch.stack([part[0] for part in parts], -1).min(-1)
     normals = torch.stack([part[1] for part in parts], -2)
-    return distance, normals.gather(-2, nearest[..., None, None].expand(*nearest.shape, 1, 3))[..., 0, :]
+    return distance, normals.gather(-2, nearest[..., None, None].expand(*nearest.shape, 1, 3))[
+        ..., 0, :
+    ]
 
 
 def _cube(start: Tensor, rays: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
@@ -129,7 +136,9 @@ def _ball(start: Tensor, rays: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
     inside = along.square() - start.square().sum(-1) + radius.square()
     distance = -along - inside.clamp(min=0).sqrt()
     meets = (inside >= 0) & (distance > 0)
-    return distance.masked_fill(~meets, math.inf), (start + distance[..., None] * rays) / radius[..., None]
+    return distance.masked_fill(~meets, math.inf), (start + distance[..., None] * rays) / radius[
+        ..., None
+    ]
 
 
 def _ball_at(start: Tensor, rays: Tensor, radius: Tensor, height: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,7 +154,9 @@ def _mantle(start: Tensor, rays: Tensor, radius: Tensor, straight: Tensor) -> tu
     distance = (-along - inside.clamp(min=0).sqrt()) / square
     place = start + distance[..., None] * rays
     meets = (inside >= 0) & (place[..., 2].abs() <= straight) & (distance > 0)
-    return distance.masked_fill(~meets, math.inf), place * place.new_tensor([1, 1, 0]) / radius[..., None]
+    return distance.masked_fill(~meets, math.inf), place * place.new_tensor([1, 1, 0]) / radius[
+        ..., None
+    ]
 
 
 def _disc(start: Tensor, rays: Tensor, radius: Tensor, height: Tensor) -> tuple[Tensor, Tensor]:

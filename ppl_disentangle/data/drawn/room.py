@@ -82,20 +82,28 @@ class Room(FactorGrid):
         Returns:
             Floats in [0, 1] of shape ``(batch, 3, 64, 64)``.
         """
-        for name, column, low, high in zip(self.factor_names, values.unbind(-1), _LOWEST, _HIGHEST, strict=True):
+        for name, column, low, high in zip(
+            self.factor_names, values.unbind(-1), _LOWEST, _HIGHEST, strict=True
+        ):
             outside = column[~((low <= column) & (column <= high))]
             if len(outside):
-                raise ValueError(f"expected {name} in [{low:g}, {high:g}], got {outside[0].item():g}")
+                raise ValueError(
+                    f"expected {name} in [{low:g}, {high:g}], got {outside[0].item():g}"
+                )
         seen = values.new_empty(len(values), 5, 64, 64)
         for shape in range(len(SHAPES)):
             for rows in (values[:, 4].long() == shape).nonzero()[:, 0].split(_CHUNK // 8):
-                seen[rows] = shares(shape, values[rows, 3], values[rows, 5], size=64, samples=_SAMPLES)
+                seen[rows] = shares(
+                    shape, values[rows, 3], values[rows, 5], size=64, samples=_SAMPLES
+                )
         return (_mixed(seen, _rainbow(values[:, :3])) / 255).clamp(max=1)
 
 
 def _mixed(seen: Tensor, colours: Tensor) -> Tensor:
     """Images ``(batch, 3, height, width)`` from :func:`shares` and colours of floor, wall, object ``(batch, 3, 3)``."""
-    sky, white = (colours.new_tensor(colour).expand(len(colours), 1, 3) for colour in (_SKY, _WHITE))
+    sky, white = (
+        colours.new_tensor(colour).expand(len(colours), 1, 3) for colour in (_SKY, _WHITE)
+    )
     colours = torch.cat([sky, colours[:, [1, 0, 2]], white], 1)  # (batch, 5, 3)
     return (colours.mT @ seen.flatten(2)).unflatten(2, seen.shape[2:])
 

@@ -71,7 +71,9 @@ class Sprites(FactorGrid):
     def values(self, factors: Tensor) -> Tensor:
         """What :meth:`draw` takes for the factor classes ``(batch, 5)``: floats of the same shape."""
         shape, scale, orientation, x, y = factors.unbind(-1)
-        return torch.stack([shape, 0.5 + 0.1 * scale, orientation * (math.tau / 39), x / 31, y / 31], -1)
+        return torch.stack(
+            [shape, 0.5 + 0.1 * scale, orientation * (math.tau / 39), x / 31, y / 31], -1
+        )
 
     def draw(self, values: Tensor, *, antialias: int = 2) -> Tensor:
         """Images of any values between those of the grid, smoothed so that small changes are seen.
@@ -88,10 +90,14 @@ class Sprites(FactorGrid):
         """
         if not 1 <= antialias <= 15:
             raise ValueError(f"expected 1 <= antialias <= 15, got {antialias}")
-        for name, column, low, high in zip(self.factor_names, values.unbind(-1), _LOWEST, _HIGHEST, strict=True):
+        for name, column, low, high in zip(
+            self.factor_names, values.unbind(-1), _LOWEST, _HIGHEST, strict=True
+        ):
             outside = column[~((low <= column) & (column <= high))]
             if len(outside):
-                raise ValueError(f"expected {name} in [{low:g}, {high:g}], got {outside[0].item():g}")
+                raise ValueError(
+                    f"expected {name} in [{low:g}, {high:g}], got {outside[0].item():g}"
+                )
         chunks = values.split(max(1, 256 // antialias**2))
         return torch.cat([_paint(chunk, antialias) for chunk in chunks]).float() / antialias**2
 
@@ -108,7 +114,9 @@ def _paint(values: Tensor, antialias: int) -> Tensor:
     down = torch.arange(first, _ROWS, step, device=device) + (row - 16 - 32 * y)[:, None]
     inside = _inside(shape.long(), orientation, right / scale[:, None], down / scale[:, None])
     if antialias > 1:
-        inside = inside.view(batch, _ROWS, antialias, 4 * _WORDS, antialias).sum((2, 4), dtype=torch.uint8)
+        inside = inside.view(batch, _ROWS, antialias, 4 * _WORDS, antialias).sum(
+            (2, 4), dtype=torch.uint8
+        )
     words = inside.view(torch.uint8).flatten(1).view(torch.int32)  # (batch, rows * words)
     offsets = 16 * torch.arange(_ROWS, device=device)[:, None] + torch.arange(_WORDS, device=device)
     image = torch.zeros(batch, 64 * 16, dtype=torch.int32, device=device)

@@ -31,7 +31,12 @@ class Canvas:
     """
 
     def __init__(
-        self, like: Tensor, size: int, *, x_limits: tuple[float, float], y_limits: tuple[float, float]
+        self,
+        like: Tensor,
+        size: int,
+        *,
+        x_limits: tuple[float, float],
+        y_limits: tuple[float, float],
     ) -> None:
         self.size, self._like, self._point = size, like, size / 72
         self._x_scale = size * (_RIGHT - _LEFT) / (x_limits[1] - x_limits[0])
@@ -47,12 +52,22 @@ class Canvas:
 
     def images(self) -> Tensor:
         """What has been painted: uint8 of shape ``(batch, 3, size, size)``."""
-        return torch.stack([(255 * channel).round_().to(torch.uint8) for channel in self._channels], 1)
+        return torch.stack(
+            [(255 * channel).round_().to(torch.uint8) for channel in self._channels], 1
+        )
 
-    def disc(self, x: float | Tensor, y: float | Tensor, radius: float | Tensor, colour: tuple[float, ...]) -> None:
+    def disc(
+        self,
+        x: float | Tensor,
+        y: float | Tensor,
+        radius: float | Tensor,
+        colour: tuple[float, ...],
+    ) -> None:
         """A disc with an edge of one point; an ellipse where the units of the axes differ."""
         radius = self._column(radius)
-        half_width, half_height = (radius * s + self._point / 2 for s in (self._x_scale, self._y_scale))
+        half_width, half_height = (
+            radius * s + self._point / 2 for s in (self._x_scale, self._y_scale)
+        )
         u, v = (self._right - self._x(x)) / half_width, (self._down - self._y(y)) / half_height
         q = (u * u + v * v).sqrt() + 1e-6  # at the very centre too, the distance is negative
         slope = ((u / half_width).square() + (v / half_height).square()).sqrt()
@@ -76,7 +91,12 @@ class Canvas:
         self._paint(self._stroke(beside.abs(), width) * inside, colour)
 
     def rectangle(
-        self, left: float, bottom: float, width: float, height: float | Tensor, colour: tuple[float, ...]
+        self,
+        left: float,
+        bottom: float,
+        width: float,
+        height: float | Tensor,
+        colour: tuple[float, ...],
     ) -> None:
         """A rectangle with an edge of one point."""
         edge = self._point / 2
@@ -120,7 +140,9 @@ class Canvas:
         return cover(distance - pixels / 2).clamp(max=pixels)
 
     def _column(self, value: float | Tensor) -> Tensor:
-        return (value if isinstance(value, Tensor) else torch.full_like(self._like, value))[:, None, None]
+        return (value if isinstance(value, Tensor) else torch.full_like(self._like, value))[
+            :, None, None
+        ]
 
     def _x(self, value: float | Tensor) -> Tensor:
         return self._x_first + self._x_scale * self._column(value)

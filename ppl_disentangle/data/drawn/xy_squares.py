@@ -32,10 +32,14 @@ class XYSquares(FactorGrid):
 
     def __init__(self) -> None:
         self.name, self.observation_shape, self.maximum = "xy_squares", (3, 64, 64), 255
-        self.space = tuple(Factor(f"{axis}_{colour}", tuple(range(8))) for colour in "RGB" for axis in "xy")
+        self.space = tuple(
+            Factor(f"{axis}_{colour}", tuple(range(8))) for colour in "RGB" for axis in "xy"
+        )
 
     def render(self, factors: Tensor) -> Tensor:
         """Images of the factor classes ``(batch, 6)``: uint8 in {0, 255}, ``(batch, 3, 64, 64)``."""
         steps = torch.eye(8, dtype=torch.uint8, device=factors.device).repeat_interleave(8, 1)
-        across, down = steps.index_select(0, factors.flatten()).view(-1, 3, 2, 64).unbind(2)  # (batch, 3, 64)
+        across, down = (
+            steps.index_select(0, factors.flatten()).view(-1, 3, 2, 64).unbind(2)
+        )  # (batch, 3, 64)
         return down[..., None] * across[..., None, :] * 255

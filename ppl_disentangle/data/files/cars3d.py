@@ -39,16 +39,22 @@ class Cars3D(StoredGrid):
         self.name, self.maximum, folder = "cars3d", 255, Path(path)
         names = [name for name in (folder / "list.txt").read_text().split() if name]
         if not names or size < 1:
-            raise ValueError(f"{folder / 'list.txt'}: expected names of cars and size > 0, got {len(names)}, {size=}")
+            raise ValueError(
+                f"{folder / 'list.txt'}: expected names of cars and size > 0, got {len(names)}, {size=}"
+            )
         first = _read(folder / f"{names[0]}.mat")
         azimuths, elevations = first.shape[3:]
         images = np.empty((elevations, azimuths, len(names), size, size, 3), dtype=np.uint8)
         for k, name in enumerate(tqdm(names, desc="reading cars", disable=None)):
             car = _read(folder / f"{name}.mat")
             if car.shape != first.shape:
-                raise ValueError(f"{folder / name}.mat: expected im of shape {first.shape}, got {car.shape}")
+                raise ValueError(
+                    f"{folder / name}.mat: expected im of shape {first.shape}, got {car.shape}"
+                )
             views = car.transpose(4, 3, 0, 1, 2).reshape(-1, *car.shape[:3])
-            images[:, :, k] = resized(np.ascontiguousarray(views), size).reshape(elevations, azimuths, size, size, 3)
+            images[:, :, k] = resized(np.ascontiguousarray(views), size).reshape(
+                elevations, azimuths, size, size, 3
+            )
         self.space = (
             Factor("elevation", tuple(range(elevations))),
             Factor("azimuth", tuple(360 / azimuths * k for k in range(azimuths)), "cyclic"),

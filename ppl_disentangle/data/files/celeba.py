@@ -47,7 +47,9 @@ class CelebA(FactorDataset):
         size: int = 64,
     ) -> None:
         if (part is not None and part not in _PARTS) or size < 1:
-            raise ValueError(f"expected part among {list(_PARTS)} or None, and size > 0, got {part=}, {size=}")
+            raise ValueError(
+                f"expected part among {list(_PARTS)} or None, and size > 0, got {part=}, {size=}"
+            )
         folder = Path(path)
         names, attributes, table = _read_attributes(folder / "list_attr_celeba.txt")
         if part is not None:
@@ -59,7 +61,9 @@ class CelebA(FactorDataset):
         images = folder / "img_align_celeba"
         present = {file.name for file in images.iterdir()}
         if absent := next((name for name in names if name not in present), None):
-            raise ValueError(f"{images}: expected an image {absent}, which is in the list, got none")
+            raise ValueError(
+                f"{images}: expected an image {absent}, which is in the list, got none"
+            )
         self._files, self._size = [images / name for name in names], size
         self.name, self.observation_shape, self.maximum = "celeba", (3, size, size), 255
         self.space = tuple(Factor(name, (-1, 1), "categorical") for name in attributes)
@@ -86,7 +90,9 @@ class CelebA(FactorDataset):
 
 def _read_attributes(path: Path) -> tuple[list[str], list[str], npt.NDArray[np.int64]]:
     """Names of images and of attributes, and classes ``(images, attributes)``."""
-    count, attributes, *rows = [line.split() for line in path.read_text().splitlines() if line.strip()] or [[], []]
+    count, attributes, *rows = [
+        line.split() for line in path.read_text().splitlines() if line.strip()
+    ] or [[], []]
     names = [row[0] for row in rows]
     if count != [str(len(rows))] or not rows:
         raise ValueError(
@@ -94,10 +100,16 @@ def _read_attributes(path: Path) -> tuple[list[str], list[str], npt.NDArray[np.i
         )
     for row in rows:
         if len(row) != len(attributes) + 1 or not set(row[1:]) <= {"-1", "1"}:
-            raise ValueError(f"{path}: expected {len(attributes)} of -1 and 1 for each image, got {' '.join(row)}")
+            raise ValueError(
+                f"{path}: expected {len(attributes)} of -1 and 1 for each image, got {' '.join(row)}"
+            )
     if len(set(names)) != len(names) or len(set(attributes)) != len(attributes):
         raise ValueError(f"{path}: expected each image and each attribute once, got one twice")
-    return names, attributes, np.array([[value == "1" for value in row[1:]] for row in rows], dtype=np.int64)
+    return (
+        names,
+        attributes,
+        np.array([[value == "1" for value in row[1:]] for row in rows], dtype=np.int64),
+    )
 
 
 def _read_parts(path: Path, names: list[str]) -> npt.NDArray[np.int64]:
@@ -105,7 +117,9 @@ def _read_parts(path: Path, names: list[str]) -> npt.NDArray[np.int64]:
     rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
     for row in rows:
         if len(row) != 2 or row[1] not in ("0", "1", "2"):
-            raise ValueError(f"{path}: expected an image and 0, 1 or 2 in each row, got {' '.join(row)}")
+            raise ValueError(
+                f"{path}: expected an image and 0, 1 or 2 in each row, got {' '.join(row)}"
+            )
     part = {name: int(number) for name, number in rows}
     if absent := next((name for name in names if name not in part), None):
         raise ValueError(f"{path}: expected a row for {absent}, got none")

@@ -67,7 +67,9 @@ class DSprites(FactorGrid):
 
 def _read_npz(path: Path) -> tuple[tuple[Factor, ...], Tensor]:
     with zipfile.ZipFile(path) as archive:
-        values, classes = (npz.small_array(archive, f"latents_{key}") for key in ("values", "classes"))
+        values, classes = (
+            npz.small_array(archive, f"latents_{key}") for key in ("values", "classes")
+        )
         space = _space(values, classes)
         images = npz.Member(archive, "imgs")
         return space, _packed(images.shape, images.blocks(_BLOCK), len(values))
@@ -86,9 +88,14 @@ def _read_hdf5(path: Path) -> tuple[tuple[Factor, ...], Tensor]:
 
 def _space(values: npt.NDArray[np.generic], classes: npt.NDArray[np.generic]) -> tuple[Factor, ...]:
     """The factors, from the values of the file; an error unless they form a grid in row-major order."""
-    for name, table, dtype in (("latents_values", values, "f8"), ("latents_classes", classes, "i8")):
+    for name, table, dtype in (
+        ("latents_values", values, "f8"),
+        ("latents_classes", classes, "i8"),
+    ):
         if table.dtype != np.dtype(dtype) or table.ndim != 2 or table.shape[1] != 6:
-            raise ValueError(f"expected {name} of {np.dtype(dtype)} (rows, 6), got {table.dtype} {table.shape}")
+            raise ValueError(
+                f"expected {name} of {np.dtype(dtype)} (rows, 6), got {table.dtype} {table.shape}"
+            )
     if len(values) != len(classes):
         raise ValueError(f"latents_values has {len(values)} rows, latents_classes {len(classes)}")
     levels = row_major(values, "latents_values", "posY")
@@ -99,7 +106,9 @@ def _space(values: npt.NDArray[np.generic], classes: npt.NDArray[np.generic]) ->
         raise ValueError(f"expected shapes among {list(_SHAPES)}, got {levels[1].tolist()}")
     shapes = tuple(_SHAPES[shape] for shape in levels[1].tolist())
     found = [shapes, *(tuple(level.tolist()) for level in levels[2:])]
-    return tuple(dataclasses.replace(f, values=v) for f, v in zip(Sprites().space, found, strict=True))
+    return tuple(
+        dataclasses.replace(f, values=v) for f, v in zip(Sprites().space, found, strict=True)
+    )
 
 
 def _packed(shape: tuple[int, ...], blocks: Iterable[npt.NDArray[np.uint8]], num: int) -> Tensor:
@@ -111,7 +120,9 @@ def _packed(shape: tuple[int, ...], blocks: Iterable[npt.NDArray[np.uint8]], num
     for block in blocks:
         rows = packed[start : start + len(block)]
         if block.max() > 1:
-            raise ValueError(f"expected imgs of 0 and 1, got {block.max()} in rows {start} to {start + len(rows)}")
+            raise ValueError(
+                f"expected imgs of 0 and 1, got {block.max()} in rows {start} to {start + len(rows)}"
+            )
         rows[:] = np.packbits(block.reshape(-1, 4096), axis=1)
         start += len(rows)
     return torch.from_numpy(packed)

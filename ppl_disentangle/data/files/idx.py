@@ -44,7 +44,9 @@ def from_idx(images: str | Path, labels: str | Path | None = None) -> ArrayDatas
         return ArrayDataset(torch.from_numpy(x)[:, None], maximum=255, name=stem)
     y = _bytes(table, 1)
     if len(y) != len(x):
-        raise ValueError(f"{table}: expected {len(x)} labels, one for each image of {path}, got {len(y)}")
+        raise ValueError(
+            f"{table}: expected {len(x)} labels, one for each image of {path}, got {len(y)}"
+        )
     levels, classes = np.unique(y, return_inverse=True)
     space = [Factor("label", tuple(levels.tolist()), "categorical")]
     columns = torch.from_numpy(classes)[:, None]
@@ -64,7 +66,9 @@ def read_idx(path: Path) -> npt.NDArray[Any]:
         with opened(path) as stream:
             head = stream.read(4)
             if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _TYPES or not head[3]:
-                raise ValueError(f"expected the bytes 0, 0, a type among {list(_TYPES)} and axes, got {list(head)}")
+                raise ValueError(
+                    f"expected the bytes 0, 0, a type among {list(_TYPES)} and axes, got {list(head)}"
+                )
             content = stream.read(4 * head[3])
             sizes = np.frombuffer(content[: len(content) // 4 * 4], ">i4").tolist()
             dtype = np.dtype(_TYPES[head[2]])
@@ -103,5 +107,7 @@ def _bytes(path: Path, axes: int) -> npt.NDArray[np.uint8]:
     """An array of bytes with a number of axes and at least one row."""
     array = read_idx(path)
     if array.dtype != np.uint8 or array.ndim != axes or not array.size:
-        raise ValueError(f"{path}: expected bytes with {axes} axes, got {array.dtype} {array.shape}")
+        raise ValueError(
+            f"{path}: expected bytes with {axes} axes, got {array.dtype} {array.shape}"
+        )
     return array

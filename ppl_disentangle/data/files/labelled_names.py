@@ -45,7 +45,9 @@ def from_labelled_names(
     """
     folder = Path(path)
     if channels not in MODES or size < 1:
-        raise ValueError(f"expected size > 0 and channels among {list(MODES)}, got {size=}, {channels=}")
+        raise ValueError(
+            f"expected size > 0 and channels among {list(MODES)}, got {size=}, {channels=}"
+        )
     labelled = []
     for file in folder.iterdir():
         if file.suffix == ".png" and not file.name.startswith("."):
@@ -54,12 +56,16 @@ def from_labelled_names(
                 raise ValueError(f"{file}: expected a name a_<label>_<label>_<label>_<label>.png")
             labelled.append((tuple(int(label) for label in match.groups()), file))
     if not labelled:
-        raise ValueError(f"{folder}: expected images a_<label>_<label>_<label>_<label>.png, got none")
+        raise ValueError(
+            f"{folder}: expected images a_<label>_<label>_<label>_<label>.png, got none"
+        )
     labelled.sort()
     labels = np.array([numbers for numbers, _ in labelled])
     names = _scene(folder, labels[:, 1]) if names is None else names
     images = np.empty((len(labelled), channels, size, size), dtype=np.uint8)
-    for image, (_, file) in zip(images, tqdm(labelled, desc="reading images", disable=None), strict=True):
+    for image, (_, file) in zip(
+        images, tqdm(labelled, desc="reading images", disable=None), strict=True
+    ):
         image[:] = read_image(file, size, MODES[channels])
     return from_arrays(images, labels, factor_names=names, maximum=255, name=folder.resolve().name)
 
@@ -75,4 +81,6 @@ def _scene(folder: Path, second: np.ndarray) -> tuple[str, ...]:
     if 0 <= second.min() and second.max() < 10:
         return _FLOW
     found = f"{second.min()} to {second.max()}"
-    raise ValueError(f"{folder}: expected second labels of 60 to 147 or of 0 to 9, or names=…, got {found}")
+    raise ValueError(
+        f"{folder}: expected second labels of 60 to 147 or of 0 to 9, or names=…, got {found}"
+    )

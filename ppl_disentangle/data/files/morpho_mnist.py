@@ -49,7 +49,9 @@ class MorphoMNIST(FactorDataset):
 
     measures = _MEASURES
 
-    def __init__(self, path: str | Path, *, part: Literal["training", "testing"] = "training") -> None:
+    def __init__(
+        self, path: str | Path, *, part: Literal["training", "testing"] = "training"
+    ) -> None:
         if part not in _STEMS:
             raise ValueError(f"expected part among {list(_STEMS)}, got {part!r}")
         folder, stem = Path(path), _STEMS[part]
@@ -58,7 +60,9 @@ class MorphoMNIST(FactorDataset):
         table = _read_table(folder / f"{stem}-morpho.csv")
         if images.dtype != np.uint8 or images.ndim != 3 or len(images) != len(table):
             got = f"{images.dtype} {images.shape} and {len(table)} rows"
-            raise ValueError(f"{folder}: expected images of uint8 (num, height, width) and as many rows, got {got}")
+            raise ValueError(
+                f"{folder}: expected images of uint8 (num, height, width) and as many rows, got {got}"
+            )
         columns: list[tuple[str, tuple[float | str, ...], Path]]
         columns = [("digit", tuple(range(10)), _find(folder, f"{stem}-labels-idx1-ubyte"))]
         perturbed = f"{stem}-pert-idx1-ubyte"
@@ -66,7 +70,9 @@ class MorphoMNIST(FactorDataset):
             columns.append(("perturbation", _PERTURBATIONS, _find(folder, perturbed)))
         classes = [_read_classes(file, len(words), len(images)) for _, words, file in columns]
         self.values = torch.from_numpy(table)
-        medians, intervals = zip(*(classes_of(measure.contiguous()) for measure in self.values.unbind(-1)), strict=True)
+        medians, intervals = zip(
+            *(classes_of(measure.contiguous()) for measure in self.values.unbind(-1)), strict=True
+        )
         self.space = (
             *(Factor(name, words, "categorical") for name, words, _ in columns),
             *(Factor(name, values) for name, values in zip(_MEASURES, medians, strict=True)),
@@ -103,7 +109,9 @@ def _read_classes(path: Path, size: int, num: int) -> Tensor:
     """Numbers below ``size`` of ``num`` images, int64."""
     classes = read_idx(path)
     if classes.shape != (num,) or classes.dtype != np.uint8:
-        raise ValueError(f"{path}: expected {num} bytes, one for each image, got {classes.dtype} {classes.shape}")
+        raise ValueError(
+            f"{path}: expected {num} bytes, one for each image, got {classes.dtype} {classes.shape}"
+        )
     if classes.max() >= size:
         raise ValueError(f"{path}: expected numbers 0 to {size - 1}, got {classes.max()}")
     return torch.from_numpy(classes).long()
@@ -114,11 +122,17 @@ def _read_table(path: Path) -> npt.NDArray[np.float32]:
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = [row for row in csv.reader(file) if row] or [[]]
     if header != ["index", *_MEASURES]:
-        raise ValueError(f"{path}: expected the header index,{','.join(_MEASURES)}, got {','.join(header)}")
+        raise ValueError(
+            f"{path}: expected the header index,{','.join(_MEASURES)}, got {','.join(header)}"
+        )
     try:
         table = np.array(rows, dtype=np.float64).reshape(-1, 7)
     except ValueError as error:
         raise ValueError(f"{path}: expected 7 numbers in each row: {error}") from error
-    if not rows or not np.array_equal(table[:, 0], np.arange(len(table))) or not np.isfinite(table).all():
+    if (
+        not rows
+        or not np.array_equal(table[:, 0], np.arange(len(table)))
+        or not np.isfinite(table).all()
+    ):
         raise ValueError(f"{path}: expected finite numbers, and 0, 1, 2, … as index, got others")
     return table[:, 1:].astype(np.float32)

@@ -62,15 +62,26 @@ class MPI3D(StoredGrid):
     """
 
     def __init__(
-        self, path: str | Path, *, sizes: Sequence[int] | None = None, unpacked_to: str | Path | None = None
+        self,
+        path: str | Path,
+        *,
+        sizes: Sequence[int] | None = None,
+        unpacked_to: str | Path | None = None,
     ) -> None:
-        self.name, self.observation_shape, self.maximum, path = "mpi3d", (3, 64, 64), 255, Path(path)
+        self.name, self.observation_shape, self.maximum, path = (
+            "mpi3d",
+            (3, 64, 64),
+            255,
+            Path(path),
+        )
         target = None if unpacked_to is None else Path(unpacked_to)
         try:
             with zipfile.ZipFile(path) as archive:
                 member = npz.Member(archive, "images")
                 if member.shape[1:] != (64, 64, 3):
-                    raise ValueError(f"expected images of shape (num, 64, 64, 3), got {member.shape}")
+                    raise ValueError(
+                        f"expected images of shape (num, 64, 64, 3), got {member.shape}"
+                    )
                 self.space = _space(member.shape[0], sizes)
                 images = member.mapped()
                 if images is None:
@@ -96,8 +107,14 @@ def _space(num: int, sizes: Sequence[int] | None) -> tuple[Factor, ...]:
     """The factors of a file with ``num`` images."""
     if sizes is None:
         if num not in _SPACES:
-            raise ValueError(f"expected {' or '.join(f'{n:,}' for n in _SPACES)} images or their sizes=…, got {num:,}")
+            raise ValueError(
+                f"expected {' or '.join(f'{n:,}' for n in _SPACES)} images or their sizes=…, got {num:,}"
+            )
         return _SPACES[num]
     if len(sizes) != len(_SIMPLE) or math.prod(sizes) != num:
-        raise ValueError(f"expected sizes of {len(_SIMPLE)} factors with the product {num}, got {list(sizes)}")
-    return tuple(Factor(f.name, tuple(range(size)), f.kind) for f, size in zip(_SIMPLE, sizes, strict=True))
+        raise ValueError(
+            f"expected sizes of {len(_SIMPLE)} factors with the product {num}, got {list(sizes)}"
+        )
+    return tuple(
+        Factor(f.name, tuple(range(size)), f.kind) for f, size in zip(_SIMPLE, sizes, strict=True)
+    )

@@ -15,7 +15,13 @@ from ppl_disentangle.data.files.gzipped import opened
 
 __all__ = ["read_blocks", "read_matrix"]
 
-_TYPES = {0x1E3D4C51: "<f4", 0x1E3D4C53: "<f8", 0x1E3D4C54: "<i4", 0x1E3D4C55: "|u1", 0x1E3D4C56: "<i2"}
+_TYPES = {
+    0x1E3D4C51: "<f4",
+    0x1E3D4C53: "<f8",
+    0x1E3D4C54: "<i4",
+    0x1E3D4C55: "|u1",
+    0x1E3D4C56: "<i2",
+}
 
 
 def read_matrix(path: Path) -> npt.NDArray[np.generic]:

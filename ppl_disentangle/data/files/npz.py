@@ -38,7 +38,9 @@ class Member:
             self.shape, fortran, dtype = npy.read_array_header_1_0(stream)
             self._header = stream.tell()
         if dtype != np.uint8 or fortran:
-            raise ValueError(f"expected {key} of uint8 in C order, got {dtype} {self.shape}, {fortran=}")
+            raise ValueError(
+                f"expected {key} of uint8 in C order, got {dtype} {self.shape}, {fortran=}"
+            )
 
     def blocks(self, rows: int) -> Iterator[npt.NDArray[np.uint8]]:
         """The array in parts of ``rows`` rows, in order.
@@ -53,7 +55,9 @@ class Member:
                 num = min(rows, self.shape[0] - start)
                 block = np.frombuffer(stream.read(num * row), dtype=np.uint8)
                 if block.size != num * row:
-                    raise ValueError(f"{self.key} ends in row {start + block.size // row} of {self.shape[0]}")
+                    raise ValueError(
+                        f"{self.key} ends in row {start + block.size // row} of {self.shape[0]}"
+                    )
                 yield block.reshape(num, *self.shape[1:])
 
     def mapped(self) -> Tensor | None:
@@ -67,7 +71,9 @@ class Member:
             return None
         size, path = int(np.prod(self.shape)), Path(str(self.archive.filename))
         if info.file_size != self._header + size:
-            raise ValueError(f"expected {size} bytes of {self.key}, got {info.file_size - self._header}")
+            raise ValueError(
+                f"expected {size} bytes of {self.key}, got {info.file_size - self._header}"
+            )
         with path.open("rb") as file:
             file.seek(info.header_offset)
             name, extra = struct.unpack("<26xHH", file.read(_LOCAL_HEADER))

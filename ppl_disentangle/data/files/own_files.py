@@ -21,7 +21,9 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Names of Pillow by number of channels."""
 
 
-def from_npz(path: str | Path, *, maximum: float | None = None, channels_last: bool = False) -> ArrayDataset:
+def from_npz(
+    path: str | Path, *, maximum: float | None = None, channels_last: bool = False
+) -> ArrayDataset:
     """The array ``x`` of an npz file with, where it has them, its ``factors`` and ``factor_names``.
 
     ``x`` may be called ``images``, ``imgs`` or ``observations`` too. Nothing is unpickled. What the arrays
@@ -40,7 +42,9 @@ def from_npz(path: str | Path, *, maximum: float | None = None, channels_last: b
             return from_arrays(
                 file[keys[0]],
                 file["factors"] if "factors" in file.files else None,
-                factor_names=file["factor_names"].tolist() if "factor_names" in file.files else None,
+                factor_names=file["factor_names"].tolist()
+                if "factor_names" in file.files
+                else None,
                 maximum=maximum,
                 channels_last=channels_last,
                 name=path.stem,
@@ -66,11 +70,19 @@ def from_folder(
     shown = (file for file in folder.iterdir() if not file.name.startswith("."))
     files = sorted(file for file in shown if file.suffix.lower() in _SUFFIXES)
     if not files:
-        raise ValueError(f"{folder}: expected images with a suffix among {', '.join(_SUFFIXES)}, got none")
+        raise ValueError(
+            f"{folder}: expected images with a suffix among {', '.join(_SUFFIXES)}, got none"
+        )
     if channels not in MODES or size < 1:
-        raise ValueError(f"expected size > 0 and channels among {list(MODES)}, got {size=}, {channels=}")
+        raise ValueError(
+            f"expected size > 0 and channels among {list(MODES)}, got {size=}, {channels=}"
+        )
     table = folder / "factors.csv" if factors is None else Path(factors)
-    columns = _read_factors(table, [f.name for f in files]) if factors is not None or table.exists() else None
+    columns = (
+        _read_factors(table, [f.name for f in files])
+        if factors is not None or table.exists()
+        else None
+    )
     images = np.empty((len(files), channels, size, size), dtype=np.uint8)
     for image, file in zip(images, files, strict=True):
         image[:] = read_image(file, size, MODES[channels])
@@ -97,15 +109,23 @@ def _read_factors(table: Path, names: Sequence[str]) -> dict[str, npt.NDArray[An
     with table.open(newline="", encoding="utf-8-sig") as file:
         header, *rows = [row for row in csv.reader(file) if row] or [[]]
     if header[:1] != ["file"] or len(set(header)) != len(header) or len(header) < 2:
-        raise ValueError(f"{table}: expected a header file,<factor>,… without repeats, got {','.join(header)}")
+        raise ValueError(
+            f"{table}: expected a header file,<factor>,… without repeats, got {','.join(header)}"
+        )
     for row in rows:
         if len(row) != len(header) or "" in row:
-            raise ValueError(f"{table}: expected {len(header)} values in each row, got {','.join(row)}")
+            raise ValueError(
+                f"{table}: expected {len(header)} values in each row, got {','.join(row)}"
+            )
     by_name = {row[0]: row[1:] for row in rows}
     if len(by_name) != len(rows):
-        raise ValueError(f"{table}: expected one row for each image, got {len(rows)} for {len(by_name)} names")
+        raise ValueError(
+            f"{table}: expected one row for each image, got {len(rows)} for {len(by_name)} names"
+        )
     if strays := by_name.keys() ^ set(names):
-        raise ValueError(f"{table}: expected a row for each image and no other, {min(strays)} has no partner")
+        raise ValueError(
+            f"{table}: expected a row for each image and no other, {min(strays)} has no partner"
+        )
     columns = zip(*(by_name[name] for name in names), strict=True)
     return {name: _parsed(column) for name, column in zip(header[1:], columns, strict=True)}
 

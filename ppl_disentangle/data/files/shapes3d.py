@@ -61,4 +61,6 @@ def _space(labels: npt.NDArray[np.generic]) -> tuple[Factor, ...]:
     if not set(levels[4]) <= set(range(len(SHAPES))):
         raise ValueError(f"expected shapes among {list(range(len(SHAPES)))}, got {levels[4]}")
     levels[4] = [SHAPES[int(shape)] for shape in levels[4]]
-    return tuple(dataclasses.replace(f, values=tuple(v)) for f, v in zip(Room().space, levels, strict=True))
+    return tuple(
+        dataclasses.replace(f, values=tuple(v)) for f, v in zip(Room().space, levels, strict=True)
+    )

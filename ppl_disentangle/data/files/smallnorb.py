@@ -51,7 +51,9 @@ class SmallNORB(StoredGrid):
     ) -> None:
         if part not in ("training", "testing", "both") or cameras not in (1, 2) or size < 1:
             got = f"{part=}, {cameras=}, {size=}"
-            raise ValueError(f"expected part training, testing or both, 1 or 2 cameras and size > 0, got {got}")
+            raise ValueError(
+                f"expected part training, testing or both, 1 or 2 cameras and size > 0, got {got}"
+            )
         self.name, self.maximum, self.observation_shape = "smallnorb", 255, (cameras, size, size)
         halves = ("training", "testing") if part == "both" else (part,)
         read = [_read_half(Path(path), half, size, cameras) for half in halves]
@@ -61,7 +63,9 @@ class SmallNORB(StoredGrid):
         order = np.lexsort(table.T[::-1])
         sizes = [len(level) for level in levels]
         if np.prod(sizes) != len(table) or len(np.unique(table, axis=0)) != len(table):
-            raise ValueError(f"{path}: expected every combination once, got {sizes} values, {len(table)} data")
+            raise ValueError(
+                f"{path}: expected every combination once, got {sizes} values, {len(table)} data"
+            )
         self.rows = Stored(torch.from_numpy(order))
         kinds, toys, heights, sides, lights = (level.tolist() for level in levels)
         self.space = (
@@ -77,24 +81,41 @@ def _read_half(
     folder: Path, half: str, size: int, cameras: int
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.generic]]:
     """Images ``(num, size, size, cameras)`` and labels ``(num, 5)`` of training or testing."""
-    images_at, kinds_at, others_at = (_find(folder, f"{half}-{key}") for key in ("dat", "cat", "info"))
+    images_at, kinds_at, others_at = (
+        _find(folder, f"{half}-{key}") for key in ("dat", "cat", "info")
+    )
     kinds, others = read_matrix(kinds_at), read_matrix(others_at)
-    if kinds.ndim != 1 or others.shape != (len(kinds), 4) or not np.isin(kinds, range(len(_CATEGORIES))).all():
+    if (
+        kinds.ndim != 1
+        or others.shape != (len(kinds), 4)
+        or not np.isin(kinds, range(len(_CATEGORIES))).all()
+    ):
         raise ValueError(
             f"{folder}: expected kinds 0 to 4 of shape (num,) and info (num, 4), got {kinds.shape} and {others.shape}"
         )
     images = np.empty((len(kinds), size, size, cameras), dtype=np.uint8)
     done = 0
     for block in read_blocks(images_at, _BLOCK):
-        if block.dtype != np.uint8 or block.ndim != 4 or block.shape[1] != 2 or block.shape[2] != block.shape[3]:
-            raise ValueError(f"{images_at}: expected uint8 (num, 2, side, side), got {block.dtype} {block.shape}")
+        if (
+            block.dtype != np.uint8
+            or block.ndim != 4
+            or block.shape[1] != 2
+            or block.shape[2] != block.shape[3]
+        ):
+            raise ValueError(
+                f"{images_at}: expected uint8 (num, 2, side, side), got {block.dtype} {block.shape}"
+            )
         pairs = np.ascontiguousarray(block[:, :cameras].transpose(0, 2, 3, 1))
         if done + len(pairs) > len(images):
-            raise ValueError(f"{images_at}: expected {len(images)} pairs of images, as there are kinds, got more")
+            raise ValueError(
+                f"{images_at}: expected {len(images)} pairs of images, as there are kinds, got more"
+            )
         images[done : done + len(pairs)] = resized(pairs, size)
         done += len(pairs)
     if done != len(images):
-        raise ValueError(f"{images_at}: expected {len(images)} pairs of images, as there are kinds, got {done}")
+        raise ValueError(
+            f"{images_at}: expected {len(images)} pairs of images, as there are kinds, got {done}"
+        )
     return images, np.column_stack([kinds, others])
 
 

@@ -37,7 +37,9 @@ class StoredGrid(FactorGrid):
         return chosen.permute(0, 3, 1, 2).contiguous()
 
 
-def row_major(table: npt.NDArray[np.generic], name: str, last: str) -> list[npt.NDArray[np.generic]]:
+def row_major(
+    table: npt.NDArray[np.generic], name: str, last: str
+) -> list[npt.NDArray[np.generic]]:
     """The levels of each column of a table ``(rows, factors)`` that lists every combination once and in order.
 
     Args:
@@ -55,5 +57,7 @@ def row_major(table: npt.NDArray[np.generic], name: str, last: str) -> list[npt.
     grid = np.indices(sizes, dtype=np.int32).reshape(len(sizes), -1)
     for column, expected in zip(table.T, grid, strict=True):
         if not np.array_equal(np.unique(column, return_inverse=True)[1], expected):
-            raise ValueError(f"expected rows in row-major order with {last} fastest, {name} has another")
+            raise ValueError(
+                f"expected rows in row-major order with {last} fastest, {name} has another"
+            )
     return levels

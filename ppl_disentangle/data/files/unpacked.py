@@ -57,7 +57,9 @@ def _is_of(source: Path, target: Path, shape: tuple[int, ...]) -> bool:
     return found.shape == shape and found.dtype == np.uint8
 
 
-def _write(source: Path, target: Path, shape: tuple[int, ...], blocks: Iterable[npt.NDArray[np.uint8]]) -> None:
+def _write(
+    source: Path, target: Path, shape: tuple[int, ...], blocks: Iterable[npt.NDArray[np.uint8]]
+) -> None:
     needed, place = int(np.prod(shape)), target.absolute().parent
     try:
         if (free := shutil.disk_usage(place).free) < needed:
@@ -65,7 +67,9 @@ def _write(source: Path, target: Path, shape: tuple[int, ...], blocks: Iterable[
         with atomic_path(target) as temporary:
             images = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
             done = 0
-            with tqdm(total=shape[0], desc=f"unpacking {source.name}", unit="image", disable=None) as bar:
+            with tqdm(
+                total=shape[0], desc=f"unpacking {source.name}", unit="image", disable=None
+            ) as bar:
                 for block in blocks:
                     images[done : done + len(block)] = block
                     done += len(block)
@@ -74,4 +78,6 @@ def _write(source: Path, target: Path, shape: tuple[int, ...], blocks: Iterable[
             date = source.stat().st_mtime_ns
             os.utime(temporary, ns=(date, date))
     except OSError as error:
-        raise OSError(f"could not unpack {source} to {target}: {error}; unpacked_to says where else") from error
+        raise OSError(
+            f"could not unpack {source} to {target}: {error}; unpacked_to says where else"
+        ) from error

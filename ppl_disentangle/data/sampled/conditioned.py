@@ -39,12 +39,15 @@ class Conditioned(FactorDataset):
     def __init__(self, data: FactorDataset, values: dict[str, Tensor]) -> None:
         for name, value in values.items():
             if value.dim() == 0 or len(value) != len(data):
-                raise ValueError(f"expected {name} for each of {len(data)} data, got shape {tuple(value.shape)}")
+                raise ValueError(
+                    f"expected {name} for each of {len(data)} data, got shape {tuple(value.shape)}"
+                )
         self.data = data
         self.name, self.space = data.name, data.space
         self.observation_shape, self.maximum = data.observation_shape, data.maximum
         self._values = {
-            name: Stored(value.float() if value.is_floating_point() else value) for name, value in values.items()
+            name: Stored(value.float() if value.is_floating_point() else value)
+            for name, value in values.items()
         }
 
     def __len__(self) -> int:
@@ -60,4 +63,6 @@ class Conditioned(FactorDataset):
 
     def conditions(self, index: Tensor) -> dict[str, Tensor]:
         """Values of each datum, by name."""
-        return self.data.conditions(index) | {n: value.on(index.device)[index] for n, value in self._values.items()}
+        return self.data.conditions(index) | {
+            n: value.on(index.device)[index] for n, value in self._values.items()
+        }

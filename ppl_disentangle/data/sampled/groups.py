@@ -132,10 +132,16 @@ def triplets(
         >>> triplets(digits(), "digit").observation_shape
         (3, 1, 8, 8)
     """
-    [k], generator, table = positions(data, [factor], varying=True), as_generator(seed), lookup(data)
+    [k], generator, table = (
+        positions(data, [factor], varying=True),
+        as_generator(seed),
+        lookup(data),
+    )
     column = table.classes(torch.arange(len(data)))[:, k]
     if bool((column == column[0]).all()):
-        raise ValueError(f"expected two classes of {factor!r} or more, all of {data.name!r} have one")
+        raise ValueError(
+            f"expected two classes of {factor!r} or more, all of {data.name!r} have one"
+        )
     anchor = uniform_index(len(data), checked_num(data, num), generator)
     positive = table.alike(anchor, [k], 1, generator)[:, 0]
     negative, left = anchor.clone(), torch.arange(len(anchor))

@@ -63,11 +63,16 @@ def interventional(
     if not regimes:
         raise ValueError("expected at least one regime, got none")
     generator, num = as_generator(seed), checked_num(data, num)
-    index, regime = uniform_index(len(data), num, generator), uniform_index(len(regimes), num, generator)
+    index, regime = (
+        uniform_index(len(data), num, generator),
+        uniform_index(len(regimes), num, generator),
+    )
     values = torch.full((num, len(data.space)), math.nan)
     for r, setting in enumerate(regimes):
         rows = (regime == r).nonzero()[:, 0]
-        for k, (_, wanted) in zip(positions(data, list(setting)) if setting else (), setting.items(), strict=True):
+        for k, (_, wanted) in zip(
+            positions(data, list(setting)) if setting else (), setting.items(), strict=True
+        ):
             levels = _levels(data, k, wanted)
             values[rows, k] = levels[uniform_index(len(levels), len(rows), generator)]
     if isinstance(data, CausalDataset):
@@ -75,7 +80,9 @@ def interventional(
     else:
         source = data if among is None else among
         if source.space != data.space:
-            raise ValueError(f"expected among with the factors of data, got those of {source.name!r}")
+            raise ValueError(
+                f"expected among with the factors of data, got those of {source.name!r}"
+            )
         classes = torch.where(values.isnan(), data.factors(index), values.nan_to_num().long())
         changed = source.subset(lookup(source).find(range(len(data.space)), classes, generator))
     return with_conditions(changed, interventions=values) if tell else changed
@@ -85,9 +92,13 @@ def _levels(data: FactorDataset, k: int, wanted: Any) -> Tensor:
     """What factor k may be set to: classes, or the values of a node."""
     factor = data.space[k]
     if isinstance(data, CausalDataset):
-        values = factor.values if wanted is None else wanted if isinstance(wanted, list) else [wanted]
+        values = (
+            factor.values if wanted is None else wanted if isinstance(wanted, list) else [wanted]
+        )
         if not values or not all(isinstance(value, int | float) for value in values):
-            raise ValueError(f"expected a number, numbers in a list, or None for node {factor.name!r}, got {wanted!r}")
+            raise ValueError(
+                f"expected a number, numbers in a list, or None for node {factor.name!r}, got {wanted!r}"
+            )
         return torch.tensor(values, dtype=torch.float32)
     if wanted is None:
         return torch.arange(factor.size).float()
@@ -102,8 +113,13 @@ class _Intervened(FactorDataset):
         self.name, self.space = data.name, data.space
         self.observation_shape, self.maximum = data.observation_shape, data.maximum
         changed = data.intervene(index, dict(zip(data.names, values.unbind(-1), strict=True)))
-        nearest = [_nearest(factor, column) for factor, column in zip(self.space, changed.unbind(-1), strict=True)]
-        classes = torch.where(changed == data.values[index], data.factors(index), torch.stack(nearest, -1))
+        nearest = [
+            _nearest(factor, column)
+            for factor, column in zip(self.space, changed.unbind(-1), strict=True)
+        ]
+        classes = torch.where(
+            changed == data.values[index], data.factors(index), torch.stack(nearest, -1)
+        )
         self._values, self._classes = Stored(changed), Stored(classes)
 
     def __len__(self) -> int:

@@ -20,7 +20,9 @@ __all__ = ["Lookup", "allowed_classes", "codes", "lookup", "positions"]
 _ROUNDS = 64  # of rejection, before those that are left are gone through one by one
 
 
-def positions(data: FactorDataset, names: Sequence[str] | None, *, varying: bool = False) -> list[int]:
+def positions(
+    data: FactorDataset, names: Sequence[str] | None, *, varying: bool = False
+) -> list[int]:
     """Where the named factors stand among all; all of them by default, all with two values or more if ``varying``.
 
     Raises:
@@ -35,13 +37,19 @@ def positions(data: FactorDataset, names: Sequence[str] | None, *, varying: bool
         if name not in data.factor_names:
             close = get_close_matches(name, data.factor_names, 1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise KeyError(f"no factor named {name!r}; {data.name!r} has {list(data.factor_names)}{hint}")
+            raise KeyError(
+                f"no factor named {name!r}; {data.name!r} has {list(data.factor_names)}{hint}"
+            )
     found = [data.factor_names.index(name) for name in names]
     if not found:
-        raise ValueError(f"expected factors, {data.name!r} has none{' that varies' if varying else ''}")
+        raise ValueError(
+            f"expected factors, {data.name!r} has none{' that varies' if varying else ''}"
+        )
     if len(set(found)) < len(found):
         raise ValueError(f"expected different factors, got {list(names)}")
-    if varying and (fixed := [name for name, k in zip(names, found, strict=True) if data.space[k].size < 2]):
+    if varying and (
+        fixed := [name for name, k in zip(names, found, strict=True) if data.space[k].size < 2]
+    ):
         raise ValueError(f"expected factors that vary, {fixed[0]!r} has one value")
     return found
 
@@ -59,7 +67,9 @@ def allowed_classes(factor: Factor, condition: Any) -> Tensor:
     if isinstance(condition, tuple):
         words = any(isinstance(v, str) for v in (*condition, *factor.values))
         if factor.kind == "categorical" or len(condition) != 2 or words:
-            raise ValueError(f"expected a range (low, high) of an ordered factor, got {factor.name}={condition!r}")
+            raise ValueError(
+                f"expected a range (low, high) of an ordered factor, got {factor.name}={condition!r}"
+            )
         low, high = condition
         return torch.tensor([low <= value <= high for value in factor.values])
     wanted = condition if isinstance(condition, list) else [condition]
@@ -67,7 +77,9 @@ def allowed_classes(factor: Factor, condition: Any) -> Tensor:
     for value in wanted:
         same = torch.tensor([_equal(value, v) for v in factor.values])
         if not same.any():
-            raise ValueError(f"no value {value!r} of factor {factor.name!r}; expected among {list(factor.values)}")
+            raise ValueError(
+                f"no value {value!r} of factor {factor.name!r}; expected among {list(factor.values)}"
+            )
         meets |= same
     return meets
 
@@ -117,7 +129,9 @@ class Lookup(abc.ABC):
         """
 
     @abc.abstractmethod
-    def differing(self, index: Tensor, changed: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def differing(
+        self, index: Tensor, changed: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         """For each datum, one drawn uniformly from those that differ from it in the ``changed`` factors and no other.
 
         Args:
@@ -129,7 +143,9 @@ class Lookup(abc.ABC):
             Indices and whether there is one, both of shape ``(num,)``.
         """
 
-    def alike(self, index: Tensor, factors: Sequence[int], num: int, generator: torch.Generator) -> Tensor:
+    def alike(
+        self, index: Tensor, factors: Sequence[int], num: int, generator: torch.Generator
+    ) -> Tensor:
         """For each datum, ``num`` drawn uniformly from those that agree with it in ``factors``: ``(len(index), num)``.
 
         They are drawn with replacement, and may be the datum itself.
@@ -151,9 +167,14 @@ class _Grid(Lookup):
             columns[k] = column
         return self.data.index(torch.stack(columns, -1))
 
-    def differing(self, index: Tensor, changed: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def differing(
+        self, index: Tensor, changed: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         sizes = torch.tensor(self.data.factor_sizes)
-        steps = [1 + uniform_index((sizes[k] - 1).expand(len(index)), len(index), generator) for k in range(len(sizes))]
+        steps = [
+            1 + uniform_index((sizes[k] - 1).expand(len(index)), len(index), generator)
+            for k in range(len(sizes))
+        ]
         classes = (self.data.factors(index) + torch.stack(steps, -1) * changed) % sizes
         return self.data.index(classes), torch.ones(len(index), dtype=torch.bool)
 
@@ -171,17 +192,23 @@ class _Table(Lookup):
 
     def find(self, factors: Sequence[int], classes: Tensor, generator: torch.Generator) -> Tensor:
         code = codes(
-            torch.cat([self._classes[:, list(factors)], classes]), [self.data.factor_sizes[k] for k in factors]
+            torch.cat([self._classes[:, list(factors)], classes]),
+            [self.data.factor_sizes[k] for k in factors],
         )
         order, first, count = _groups(code[: len(self.data)], code[len(self.data) :])
         if not count.all():
             missing = classes[count.argmin()].tolist()
             space = self.data.space
-            named = [f"{space[k].name}={space[k].values[c]!r}" for k, c in zip(factors, missing, strict=True)]
+            named = [
+                f"{space[k].name}={space[k].values[c]!r}"
+                for k, c in zip(factors, missing, strict=True)
+            ]
             raise ValueError(f"no datum of {self.data.name!r} has {', '.join(named)}")
         return order[first + uniform_index(count, len(count), generator)]
 
-    def differing(self, index: Tensor, changed: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def differing(
+        self, index: Tensor, changed: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         partner, found = index.clone(), torch.zeros(len(index), dtype=torch.bool)
         subsets, which = changed.unique(dim=0, return_inverse=True)
         for s, subset in enumerate(subsets):
@@ -189,8 +216,12 @@ class _Table(Lookup):
             partner[rows], found[rows] = self._differing_in(subset, index[rows], generator)
         return partner, found
 
-    def _differing_in(self, subset: Tensor, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        sizes = [n for n, out in zip(self.data.factor_sizes, subset.tolist(), strict=True) if not out]
+    def _differing_in(
+        self, subset: Tensor, index: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        sizes = [
+            n for n, out in zip(self.data.factor_sizes, subset.tolist(), strict=True) if not out
+        ]
         code, varied = codes(self._classes[:, ~subset], sizes), self._classes[:, subset]
         order, first, count = _groups(code, code[index])
         partner, left = index.clone(), torch.arange(len(index))

@@ -75,7 +75,11 @@ def pairs(
 
 
 def draw_pairs(
-    data: FactorDataset, allowed: Sequence[int], k: int | Literal["random"], num: int, generator: torch.Generator
+    data: FactorDataset,
+    allowed: Sequence[int],
+    k: int | Literal["random"],
+    num: int,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Members ``(num, 2)`` of the pairs of :func:`pairs`, and which factors changed, bool ``(num, len(space))``.
 
@@ -91,7 +95,10 @@ def draw_pairs(
     changed = torch.zeros(num, len(data.space), dtype=torch.bool)
     left, tried, hits = torch.arange(num), 0, 0
     while len(left):
-        first, subset = uniform_index(len(data), len(left), generator), _subsets(data, allowed, k, len(left), generator)
+        first, subset = (
+            uniform_index(len(data), len(left), generator),
+            _subsets(data, allowed, k, len(left), generator),
+        )
         second, found = table.differing(first, subset, generator)
         tried, hits = tried + len(left), hits + int(found.sum())
         if tried >= _DRAWS and hits < _LEAST_SHARE * tried:
@@ -107,7 +114,11 @@ def draw_pairs(
 
 
 def _subsets(
-    data: FactorDataset, allowed: Sequence[int], k: int | Literal["random"], num: int, generator: torch.Generator
+    data: FactorDataset,
+    allowed: Sequence[int],
+    k: int | Literal["random"],
+    num: int,
+    generator: torch.Generator,
 ) -> Tensor:
     """Uniform subsets of k factors, bool of shape ``(num, len(space))``."""
     rank = torch.rand(num, len(allowed), generator=generator).argsort(-1).argsort(-1)

@@ -17,7 +17,9 @@ from ppl_disentangle.data.sampled.tuples import checked_num
 __all__ = ["correlated", "correlated_density", "iid"]
 
 
-def iid(data: FactorDataset, num: int | None = None, *, seed: int | torch.Generator = 0) -> FactorDataset:
+def iid(
+    data: FactorDataset, num: int | None = None, *, seed: int | torch.Generator = 0
+) -> FactorDataset:
     """``num`` independent uniform draws from ``data``, with replacement; by default as many as there are data.
 
     Example:
@@ -127,10 +129,14 @@ def _table(data: FactorDataset, first: str, second: str, given: ArrayLike) -> Te
     weights = torch.as_tensor(given, dtype=torch.float64)
     if weights.dim() == 0:
         if "categorical" in (space[first].kind, space[second].kind):
-            raise ValueError(f"expected a table of weights {shape} for {(first, second)}: one of them has no order")
+            raise ValueError(
+                f"expected a table of weights {shape} for {(first, second)}: one of them has no order"
+            )
         return correlated_density(*shape, weights.item())
     low, high = weights.min().item(), weights.max().item()
     if weights.shape != shape or not 0 <= low <= high < math.inf:
         got = f"shape {tuple(weights.shape)} with values in [{low:g}, {high:g}]"
-        raise ValueError(f"expected finite weights >= 0 of shape {shape} for {(first, second)}, got {got}")
+        raise ValueError(
+            f"expected finite weights >= 0 of shape {shape} for {(first, second)}, got {got}"
+        )
     return weights

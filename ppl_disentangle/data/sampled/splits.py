@@ -51,7 +51,10 @@ def split_combinations(
     present, which = codes(rows, [data.space[k].size for k in chosen]).unique(return_inverse=True)
     combinations = rows.new_empty(len(present), len(chosen))
     combinations[which] = rows
-    num, order = round(fraction * len(present)), torch.randperm(len(present), generator=as_generator(seed))
+    num, order = (
+        round(fraction * len(present)),
+        torch.randperm(len(present), generator=as_generator(seed)),
+    )
     free = order[~_first_of_each_class(combinations[order])]
     if not 0 < num <= len(free):
         raise ValueError(

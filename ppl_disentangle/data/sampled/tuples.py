@@ -25,7 +25,12 @@ class Tuples(FactorDataset):
     """
 
     def __init__(self, dataset: FactorDataset, members: Tensor, *, name: str) -> None:
-        self.dataset, self.name, self.space, self.maximum = dataset, name, dataset.space, dataset.maximum
+        self.dataset, self.name, self.space, self.maximum = (
+            dataset,
+            name,
+            dataset.space,
+            dataset.maximum,
+        )
         self.observation_shape = (members.shape[1], *dataset.observation_shape)
         self._members, self._len = Stored(members), len(members)
 

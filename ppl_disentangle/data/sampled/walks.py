@@ -63,7 +63,11 @@ def walks(
     """
     if length < 2:
         raise ValueError(f"expected length >= 2, got {length}")
-    chains, generator, table = _chains(data, transitions, always_moves), as_generator(seed), lookup(data)
+    chains, generator, table = (
+        _chains(data, transitions, always_moves),
+        as_generator(seed),
+        lookup(data),
+    )
     frames = [table.classes(uniform_index(len(data), checked_num(data, num), generator))]
     for _ in range(length - 1):
         frames.append(_step(frames[-1], chains, always_moves, generator))
@@ -106,13 +110,17 @@ def laplace_transition(size: int, rate: float, *, cyclic: bool = False) -> Tenso
     return (-rate / math.log(size) * distance).softmax(-1)
 
 
-def _chains(data: FactorDataset, transitions: float | Mapping[str, ArrayLike], always_moves: bool) -> dict[int, Tensor]:
+def _chains(
+    data: FactorDataset, transitions: float | Mapping[str, ArrayLike], always_moves: bool
+) -> dict[int, Tensor]:
     """The transition matrix of each factor that moves, by position."""
     if not isinstance(transitions, Mapping):
         names = [f.name for f in data.space if f.kind != "categorical" and f.size > 1]
         transitions = dict.fromkeys(names, transitions)
     chains = {}
-    for k, (name, given) in zip(positions(data, list(transitions)), transitions.items(), strict=True):
+    for k, (name, given) in zip(
+        positions(data, list(transitions)), transitions.items(), strict=True
+    ):
         size = data.space[k].size
         matrix = torch.as_tensor(given, dtype=torch.float64)
         if matrix.dim() == 0:
@@ -129,7 +137,9 @@ def _chains(data: FactorDataset, transitions: float | Mapping[str, ArrayLike], a
     return chains
 
 
-def _step(classes: Tensor, chains: Mapping[int, Tensor], always_moves: bool, generator: torch.Generator) -> Tensor:
+def _step(
+    classes: Tensor, chains: Mapping[int, Tensor], always_moves: bool, generator: torch.Generator
+) -> Tensor:
     """The next classes ``(num, factors)``."""
     after = classes.clone()
     for k, matrix in chains.items():
@@ -140,7 +150,9 @@ def _step(classes: Tensor, chains: Mapping[int, Tensor], always_moves: bool, gen
         rows = still[which == k]
         if len(rows):
             others = matrix.clone().fill_diagonal_(0)
-            after[rows, k] = _next(others / others.sum(-1, keepdim=True), classes[rows, k], generator)
+            after[rows, k] = _next(
+                others / others.sum(-1, keepdim=True), classes[rows, k], generator
+            )
     return after
 
 

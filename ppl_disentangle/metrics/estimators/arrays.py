@@ -7,7 +7,16 @@ import torch
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
-__all__ = ["as_array", "as_arrays", "as_classes", "as_codes", "as_numbers", "as_split", "constant", "varying"]
+__all__ = [
+    "as_array",
+    "as_arrays",
+    "as_classes",
+    "as_codes",
+    "as_numbers",
+    "as_split",
+    "constant",
+    "varying",
+]
 
 
 def as_array(values: ArrayLike) -> ndarray:
@@ -43,7 +52,10 @@ def as_arrays(codes: ArrayLike, factors: ArrayLike) -> tuple[ndarray, ndarray]:
 
 def as_numbers(codes: ArrayLike, factors: ArrayLike) -> tuple[ndarray, ndarray]:
     """Codes and factors of the same data as float64, the factors by their own values instead of classes."""
-    checked, values = as_codes(codes), _two_dimensional(factors, "factors", "num_factors").astype(np.float64)
+    checked, values = (
+        as_codes(codes),
+        _two_dimensional(factors, "factors", "num_factors").astype(np.float64),
+    )
     _refuse_non_finite(values, "factor")
     _refuse_other_length(checked, values)
     return checked, values
@@ -57,7 +69,9 @@ def as_split(
     factors = _joined(factors_train, factors_test, "factors", "num_factors")
     num_train = len(_two_dimensional(codes_train, "codes", "num_codes"))
     if num_train != len(_two_dimensional(factors_train, "factors", "num_factors")):
-        raise ValueError("expected a code for each row of the factors, in training and test data each")
+        raise ValueError(
+            "expected a code for each row of the factors, in training and test data each"
+        )
     return *as_arrays(codes, factors), num_train
 
 
@@ -65,7 +79,9 @@ def varying(factors: ndarray) -> ndarray:
     """Which factors ``(num_factors,)`` take more than one value; the others tell nothing and are left out."""
     several = (factors != factors[:1]).any(0)
     if not several.any():
-        raise ValueError("expected a factor with at least two values, got one value of every factor")
+        raise ValueError(
+            "expected a factor with at least two values, got one value of every factor"
+        )
     return several
 
 
@@ -86,16 +102,22 @@ def _two_dimensional(values: ArrayLike, name: str, columns: str) -> ndarray:
 def _joined(train: ArrayLike, test: ArrayLike, name: str, columns: str) -> ndarray:
     parts = _two_dimensional(train, name, columns), _two_dimensional(test, name, columns)
     if parts[0].shape[1] != parts[1].shape[1]:
-        raise ValueError(f"expected as many {columns} in test as in training, got {[p.shape[1] for p in parts]}")
+        raise ValueError(
+            f"expected as many {columns} in test as in training, got {[p.shape[1] for p in parts]}"
+        )
     return np.concatenate(parts)
 
 
 def _refuse_other_length(codes: ndarray, factors: ndarray) -> None:
     if len(codes) != len(factors):
-        raise ValueError(f"expected a code for each row of the factors, got {len(codes)} and {len(factors)} rows")
+        raise ValueError(
+            f"expected a code for each row of the factors, got {len(codes)} and {len(factors)} rows"
+        )
 
 
 def _refuse_non_finite(array: ndarray, name: str) -> None:
     bad = np.flatnonzero(~np.isfinite(array).all(0))
     if bad.size:
-        raise ValueError(f"expected finite values, got NaN or infinity in {name} column {', '.join(map(str, bad))}")
+        raise ValueError(
+            f"expected finite values, got NaN or infinity in {name} column {', '.join(map(str, bad))}"
+        )

@@ -57,7 +57,9 @@ class Drawn:
 
     def uniform(self, num: int) -> Tensor:
         """Factor classes ``(num, num_factors)``."""
-        return torch.stack([torch.randint(n, (num,), generator=self.generator) for n in self.sizes], -1)
+        return torch.stack(
+            [torch.randint(n, (num,), generator=self.generator) for n in self.sizes], -1
+        )
 
     def fixed(self, num: int) -> Tensor:
         """A factor with several values for each of ``num`` votes."""
@@ -72,9 +74,13 @@ class Drawn:
     @cached_property
     def _table(self) -> ndarray:
         """Codes of the whole grid, the last factor varying fastest."""
-        return self._encoded(torch.cartesian_prod(*map(torch.arange, self.sizes)).reshape(-1, len(self.sizes)))
+        return self._encoded(
+            torch.cartesian_prod(*map(torch.arange, self.sizes)).reshape(-1, len(self.sizes))
+        )
 
     def _encoded(self, factors: Tensor) -> ndarray:
         with torch.no_grad():
-            parts = [as_array(self.encode(self.grid.render(f))) for f in factors.split(ROWS_PER_CALL)]
+            parts = [
+                as_array(self.encode(self.grid.render(f))) for f in factors.split(ROWS_PER_CALL)
+            ]
         return as_codes(np.concatenate(parts))

@@ -52,7 +52,9 @@ def maximal_information(
     """
     z, u = as_codes(codes), as_codes(labels)
     if len(z) != len(u):
-        raise ValueError(f"expected a code for each row of the labels, got {len(z)} and {len(u)} rows")
+        raise ValueError(
+            f"expected a code for each row of the labels, got {len(z)} and {len(u)} rows"
+        )
     if not 0 < exponent <= 1 or clumps < 1:
         raise ValueError(f"expected 0 < exponent <= 1 and clumps >= 1, got {exponent} and {clumps}")
     pairs = [[_coefficients(a, b, max(len(z) ** exponent, 4.0), clumps) for b in u.T] for a in z.T]
@@ -60,7 +62,9 @@ def maximal_information(
     return both[..., 0], both[..., 1]
 
 
-def concept_information(nodes: Mapping[str, ArrayLike], labels: Mapping[str, ArrayLike]) -> tuple[ndarray, ndarray]:
+def concept_information(
+    nodes: Mapping[str, ArrayLike], labels: Mapping[str, ArrayLike]
+) -> tuple[ndarray, ndarray]:
     """:func:`maximal_information` of each concept and its own label, the mean of a node's coordinates for its code.
 
     Args:
@@ -84,12 +88,19 @@ def concept_information(nodes: Mapping[str, ArrayLike], labels: Mapping[str, Arr
 
 def _coefficients(x: ndarray, y: ndarray, most_cells: float, clumps: int) -> tuple[float, float]:
     """The largest and the mean entry of the matrix M."""
-    fewer_columns, fewer_rows = _one_way(x, y, most_cells, clumps), _one_way(y, x, most_cells, clumps)
-    entries = [m for (few, many), m in fewer_columns.items() if few < many] + list(fewer_rows.values())
+    fewer_columns, fewer_rows = (
+        _one_way(x, y, most_cells, clumps),
+        _one_way(y, x, most_cells, clumps),
+    )
+    entries = [m for (few, many), m in fewer_columns.items() if few < many] + list(
+        fewer_rows.values()
+    )
     return max(entries), float(np.mean(entries))
 
 
-def _one_way(x: ndarray, y: ndarray, most_cells: float, clumps: int) -> dict[tuple[int, int], float]:
+def _one_way(
+    x: ndarray, y: ndarray, most_cells: float, clumps: int
+) -> dict[tuple[int, int], float]:
     """Entries by columns of x and rows of y, no more columns than rows, the rows equally filled."""
     entries = {}
     for rows in range(2, int(most_cells) // 2 + 1):
@@ -145,7 +156,9 @@ def _clumps(x: ndarray, row: ndarray, most: int) -> ndarray:
     lowest, highest = np.full(len(values), row.max() + 1), np.full(len(values), -1)
     np.minimum.at(lowest, where, row)
     np.maximum.at(highest, where, row)
-    alike = (lowest[1:] == highest[1:]) & (lowest[:-1] == highest[:-1]) & (lowest[1:] == lowest[:-1])
+    alike = (
+        (lowest[1:] == highest[1:]) & (lowest[:-1] == highest[:-1]) & (lowest[1:] == lowest[:-1])
+    )
     clump = np.concatenate([[0], np.cumsum(~alike)])[where]
     return clump if clump.max() < most else _equal_parts(clump, most)
 

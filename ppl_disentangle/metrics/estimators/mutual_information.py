@@ -41,11 +41,17 @@ def mutual_information(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) 
         raise ValueError(f"expected bins >= 1, got {bins}")
     num_data, num_codes = z.shape
     cells = _bins(z, bins) + bins * np.arange(num_codes)[:, None]
-    of_codes = _n_log_n(np.bincount(cells.ravel(), minlength=num_codes * bins)).reshape(num_codes, bins).sum(1)
+    of_codes = (
+        _n_log_n(np.bincount(cells.ravel(), minlength=num_codes * bins))
+        .reshape(num_codes, bins)
+        .sum(1)
+    )
     columns = []
     for values in v.T:
         size = values.max() + 1
-        joint = np.bincount((num_codes * bins * values + cells).ravel(), minlength=num_codes * bins * size)
+        joint = np.bincount(
+            (num_codes * bins * values + cells).ravel(), minlength=num_codes * bins * size
+        )
         of_pairs = _n_log_n(joint).reshape(size, num_codes, bins).sum((0, 2))
         of_factor = _n_log_n(np.bincount(values)).sum()
         columns.append(np.log(num_data) + (of_pairs - of_codes - of_factor) / num_data)
@@ -62,7 +68,9 @@ def entropies(factors: ArrayLike) -> ndarray:
         An array of shape ``(num_factors,)``, between 0 and the log of the number of values.
     """
     v = as_classes(factors)
-    return np.array([np.log(len(v)) - _n_log_n(np.bincount(column)).sum() / len(v) for column in v.T])
+    return np.array(
+        [np.log(len(v)) - _n_log_n(np.bincount(column)).sum() / len(v) for column in v.T]
+    )
 
 
 def binned(codes: ArrayLike, bins: int) -> ndarray:
@@ -77,10 +85,14 @@ def _bins(codes: ndarray, bins: int) -> ndarray:
     """
     columns = np.ascontiguousarray(codes.T)
     low, high = columns.min(1, keepdims=True), columns.max(1, keepdims=True)
-    edges = np.stack([np.linspace(*ends, bins + 1) for ends in zip(low[:, 0], high[:, 0], strict=True)])
+    edges = np.stack(
+        [np.linspace(*ends, bins + 1) for ends in zip(low[:, 0], high[:, 0], strict=True)]
+    )
     width = np.where(high > low, high - low, 1.0) / bins
     guess = np.minimum((columns - low) / width, bins - 1).astype(np.intp)
-    cell = guess + (bins + 1) * np.arange(len(columns))[:, None]  # rounding may put the guess one bin off
+    cell = (
+        guess + (bins + 1) * np.arange(len(columns))[:, None]
+    )  # rounding may put the guess one bin off
     guess -= columns < edges.ravel()[cell]
     guess += columns >= edges.ravel()[cell + 1]
     return np.minimum(guess, bins - 1)

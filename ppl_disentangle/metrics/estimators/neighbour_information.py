@@ -11,7 +11,9 @@ from ppl_disentangle.metrics.estimators.arrays import as_arrays, constant
 __all__ = ["neighbour_information"]
 
 
-def neighbour_information(codes: ArrayLike, factors: ArrayLike, *, neighbours: int = 10, seed: int = 0) -> ndarray:
+def neighbour_information(
+    codes: ArrayLike, factors: ArrayLike, *, neighbours: int = 10, seed: int = 0
+) -> ndarray:
     r"""Mutual information of every code and every factor, in nats, without bins.
 
     .. math:: \psi(N) + \langle \psi(k_i) - \psi(n_i) - \psi(m_i) \rangle
@@ -71,7 +73,10 @@ def _of_pair(code: ndarray, classes: ndarray, neighbours: int) -> float:
     code, classes = code[accompanied], classes[accompanied]
     order = np.argsort(classes, kind="stable")  # by class, and within a class by code
     counts = np.bincount(classes)
-    size, place = np.repeat(counts, counts), np.arange(len(code)) - np.repeat(np.cumsum(counts) - counts, counts)
+    size, place = (
+        np.repeat(counts, counts),
+        np.arange(len(code)) - np.repeat(np.cumsum(counts) - counts, counts),
+    )
     k = np.minimum(neighbours, size - 1)
     low, high = _bounds(code[order], place, size, k)
     closer = np.searchsorted(code, high, side="left") - np.searchsorted(code, low, side="right")

@@ -76,7 +76,9 @@ def fit_trees(
     importances = np.full((codes.shape[1], len(several)), np.nan)
     predictions = np.repeat(factors[:1], len(factors) - num_train, axis=0)
     for k in np.flatnonzero(several):
-        classifier = classifier_of(predictor, seed=seed).fit(codes[:num_train], factors[:num_train, k])
+        classifier = classifier_of(predictor, seed=seed).fit(
+            codes[:num_train], factors[:num_train, k]
+        )
         gains = np.abs(classifier.feature_importances_)
         importances[:, k] = gains / max(gains.sum(), np.finfo(float).tiny)
         predictions[:, k] = classifier.predict(codes[num_train:])
@@ -100,7 +102,9 @@ def _lightgbm(seed: int) -> Any:
     try:
         from lightgbm import LGBMClassifier
     except ImportError as error:
-        raise ImportError('predictor="lightgbm" needs LightGBM: pip install "ppl-disentangle[fast-metrics]"') from error
+        raise ImportError(
+            'predictor="lightgbm" needs LightGBM: pip install "ppl-disentangle[fast-metrics]"'
+        ) from error
     size = {"n_estimators": 100, "max_depth": 3, "num_leaves": 8, "learning_rate": 0.1}
     size |= {"min_child_samples": 1, "min_data_in_bin": 1}  # as in scikit-learn's trees
     return LGBMClassifier(**size, importance_type="gain", random_state=seed, n_jobs=1, verbose=-1)
@@ -112,4 +116,8 @@ def _forest(seed: int) -> Any:
     return RandomForestClassifier(random_state=seed, n_jobs=1)
 
 
-_CLASSIFIERS: dict[str, Callable[[int], Any]] = {"gbt": _gbt, "lightgbm": _lightgbm, "forest": _forest}
+_CLASSIFIERS: dict[str, Callable[[int], Any]] = {
+    "gbt": _gbt,
+    "lightgbm": _lightgbm,
+    "forest": _forest,
+}

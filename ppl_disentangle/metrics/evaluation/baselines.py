@@ -33,7 +33,9 @@ class LinearCode:
     def __call__(self, observations: Tensor) -> Tensor:
         """Codes ``(num, num_codes)``, on the observations' device."""
         if tuple(observations.shape[1:]) != self.observation_shape:
-            raise ValueError(f"expected observations (num, *{self.observation_shape}), got {tuple(observations.shape)}")
+            raise ValueError(
+                f"expected observations (num, *{self.observation_shape}), got {tuple(observations.shape)}"
+            )
         if observations.is_floating_point() != self.floating:
             expected = "floats" if self.floating else "observations as stored"
             raise TypeError(f"expected {expected}, as in training; got {observations.dtype}")
@@ -58,15 +60,22 @@ def pca(observations: Tensor, num_codes: int, *, seed: int = 0) -> LinearCode:
     if not 1 <= num_codes <= min(x.shape):
         raise ValueError(f"expected 1 <= num_codes <= {min(x.shape)}, got {num_codes}")
     fitted = PCA(num_codes, random_state=seed).fit(x)
-    variances = fitted.transform(x).var(0, ddof=1)  # explained_variance_ has rounding noise in place of 0
+    variances = fitted.transform(x).var(
+        0, ddof=1
+    )  # explained_variance_ has rounding noise in place of 0
     scale = np.where(variances > 1e-6 * variances.max(), variances, np.inf) ** -0.5
     weights = torch.tensor(fitted.components_.T * scale, dtype=torch.float32)
     return LinearCode(
-        torch.tensor(fitted.mean_), weights, tuple(observations.shape[1:]), observations.is_floating_point()
+        torch.tensor(fitted.mean_),
+        weights,
+        tuple(observations.shape[1:]),
+        observations.is_floating_point(),
     )
 
 
-def ica(observations: Tensor, num_codes: int, *, seed: int = 0, max_iter: int = 10_000) -> LinearCode:
+def ica(
+    observations: Tensor, num_codes: int, *, seed: int = 0, max_iter: int = 10_000
+) -> LinearCode:
     """The principal components of :func:`pca`, rotated to be independent (FastICA).
 
     This is equivalent to scikit-learn's ``FastICA`` with ``num_codes`` components of unit variance. Where the
@@ -91,4 +100,6 @@ def ica(observations: Tensor, num_codes: int, *, seed: int = 0, max_iter: int = 
         warnings.simplefilter("ignore", ConvergenceWarning)  # the result says so by `converged`
         rotation.fit(white(observations).cpu().numpy())
     unmixing = torch.tensor(rotation.components_.T, dtype=torch.float32)
-    return dataclasses.replace(white, weights=white.weights @ unmixing, converged=rotation.n_iter_ < max_iter)
+    return dataclasses.replace(
+        white, weights=white.weights @ unmixing, converged=rotation.n_iter_ < max_iter
+    )

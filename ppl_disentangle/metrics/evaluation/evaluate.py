@@ -90,7 +90,9 @@ def evaluate(
         >>> [round(scores[name].sel(metric="mig").item(), 2) for name in ("estimate", "ceiling")]
         [0.97, 0.97]
     """
-    names = METRICS if metrics == "all" else (metrics,) if isinstance(metrics, str) else tuple(metrics)
+    names = (
+        METRICS if metrics == "all" else (metrics,) if isinstance(metrics, str) else tuple(metrics)
+    )
     measures = _measures_of(names)
     if "mig_exact" in names and metrics != "all" and not is_story(representation):
         raise ValueError(
@@ -103,10 +105,16 @@ def evaluate(
     baselines = dict(baselines or {})
     own, *others = codes_of([representation, *baselines.values()], data, index, progress=progress)
     rng = np.random.default_rng(seed)
-    sets = [Scored(z, task, scales) for z, scales in (own, *references(*own, factors, rng), *others)]
+    sets = [
+        Scored(z, task, scales) for z, scales in (own, *references(*own, factors, rng), *others)
+    ]
     result = _scores(sets, measures, list(baselines), progress=progress).sel(metric=list(names))
     lower = [name for m in measures for name in m.names if m.better == "lower" and name in names]
-    notes = {"data": source.name, "factors_left_out": ", ".join(left_out), "lower_is_better": ", ".join(lower)}
+    notes = {
+        "data": source.name,
+        "factors_left_out": ", ".join(left_out),
+        "lower_is_better": ", ".join(lower),
+    }
     return result.assign_attrs(_settings(task) | notes)
 
 
@@ -125,7 +133,9 @@ def _source(data: FactorDataset | ArrayLike) -> FactorDataset:
         return data
     factors = as_array(data)
     if factors.ndim != 2:
-        raise ValueError(f"expected data with factors, or factors (num_data, num_factors), got shape {factors.shape}")
+        raise ValueError(
+            f"expected data with factors, or factors (num_data, num_factors), got shape {factors.shape}"
+        )
     return from_arrays(np.zeros((len(factors), 1), np.float32), factors, name="factors")
 
 
@@ -134,7 +144,9 @@ def _rows(available: int, num_data: int, num_test: int, seed: int) -> tuple[Tens
     if num_data < 2 or num_test < 2:
         raise ValueError(f"expected num_data >= 2 and num_test >= 2, got {num_data} and {num_test}")
     share = min(1.0, available / (num_data + num_test))
-    index = np.random.default_rng(seed).choice(available, int(share * (num_data + num_test)), replace=False)
+    index = np.random.default_rng(seed).choice(
+        available, int(share * (num_data + num_test)), replace=False
+    )
     return torch.from_numpy(index), int(share * num_data)
 
 
@@ -144,10 +156,14 @@ def _factors(data: FactorDataset, index: Tensor, num_train: int) -> tuple[ndarra
         raise ValueError(f"expected data with ground-truth factors, got {data.name!r} with none")
     factors = as_array(data.factors(index))
     several = varying(factors[:num_train])
-    return factors[:, several], [name for name, keep in zip(data.factor_names, several, strict=True) if not keep]
+    return factors[:, several], [
+        name for name, keep in zip(data.factor_names, several, strict=True) if not keep
+    ]
 
 
-def _scores(sets: Sequence[Scored], measures: Sequence[Measure], baselines: list[str], *, progress: bool) -> xr.Dataset:
+def _scores(
+    sets: Sequence[Scored], measures: Sequence[Measure], baselines: list[str], *, progress: bool
+) -> xr.Dataset:
     """Every score of every set of codes, which are the representation's, chance, the perfect code, and baselines."""
     import xarray as xr
     from tqdm.auto import tqdm
@@ -159,24 +175,35 @@ def _scores(sets: Sequence[Scored], measures: Sequence[Measure], baselines: list
             bar.set_description(measure.names[0])
             for place, scored in enumerate(sets):
                 unranked = measure.better is None and place in (1, 2)
-                columns[place] += [np.nan] * len(measure.names) if unranked else list(measure.score(scored))
+                columns[place] += (
+                    [np.nan] * len(measure.names) if unranked else list(measure.score(scored))
+                )
                 bar.update()
             columns[-1] += _standard_errors(measure, sets[0])
             bar.update(resampled)
     estimate, chance, ceiling, *others, error = (("metric", column) for column in columns)
     names = [name for measure in measures for name in measure.names]
-    variables = {"estimate": estimate, "standard_error": error, "chance": chance, "ceiling": ceiling}
+    variables = {
+        "estimate": estimate,
+        "standard_error": error,
+        "chance": chance,
+        "ceiling": ceiling,
+    }
     result = xr.Dataset(variables, {"metric": names})
     if not baselines:
         return result
     rows = [column for _, column in others]
-    return result.assign(baseline_estimate=(("baseline", "metric"), rows)).assign_coords(baseline=baselines)
+    return result.assign(baseline_estimate=(("baseline", "metric"), rows)).assign_coords(
+        baseline=baselines
+    )
 
 
 def _standard_errors(measure: Measure, scored: Scored) -> list[float]:
     """Of every score of a measure; NaN where none are asked for, or some of the rows are too few for the score."""
     if scored.task.resamples:
-        with contextlib.suppress(ValueError):  # the score of all rows is known by now, so that they are right
+        with contextlib.suppress(
+            ValueError
+        ):  # the score of all rows is known by now, so that they are right
             return list(measure.error(measure.score, scored))
     return [np.nan] * len(measure.names)
 

@@ -70,7 +70,9 @@ def _dcimig(scored: Scored) -> Sequence[float]:
 
 def _jemmig(scored: Scored) -> Sequence[float]:
     of_codes = entropies(binned(scored.train[0], BINS))
-    return (float(jemmig_per_factor(scored.information, of_codes, scored.entropies, bins=BINS).mean()),)
+    return (
+        float(jemmig_per_factor(scored.information, of_codes, scored.entropies, bins=BINS).mean()),
+    )
 
 
 def _modularity(scored: Scored) -> Sequence[float]:
@@ -103,7 +105,11 @@ def _votes(score: Callable[..., float]) -> Score:
         task, (num_train, num_eval) = scored.task, scored.task.factor_vae_votes
         if task.factors.shape[1] < 2:
             return (math.nan,)
-        return (score(scored.codes, task.factors, seed=task.seed, num_train=num_train, num_eval=num_eval),)
+        return (
+            score(
+                scored.codes, task.factors, seed=task.seed, num_train=num_train, num_eval=num_eval
+            ),
+        )
 
     return of_rows
 
@@ -111,7 +117,11 @@ def _votes(score: Callable[..., float]) -> Score:
 def _unfairness(scored: Scored) -> Sequence[float]:
     importances, predictions = scored.trees
     several = ~np.isnan(importances[0])
-    return (unfairness_of_predictions(predictions, scored.split[3], several, seed=scored.task.seed).mean,)
+    return (
+        unfairness_of_predictions(
+            predictions, scored.split[3], several, seed=scored.task.seed
+        ).mean,
+    )
 
 
 def _correlations(scored: Scored) -> Sequence[float]:
@@ -130,17 +140,23 @@ def _accuracies(name: Literal["linear_probe", "boosted_trees"]) -> Score:
     return score
 
 
-def _accuracy_errors(name: Literal["linear_probe", "boosted_trees"]) -> Callable[[Score, Scored], ndarray]:
+def _accuracy_errors(
+    name: Literal["linear_probe", "boosted_trees"],
+) -> Callable[[Score, Scored], ndarray]:
     """Errors from the draws of labels and from the test rows, factors taken to err independently."""
 
     def error(score: Score, scored: Scored) -> ndarray:
         found, (*means, ratio) = getattr(scored, name), score(scored)
         accuracy, num_test = found["accuracy"], len(scored.codes) - scored.task.num_train
         draws = found["accuracy_standard_error"].fillna(0.0) ** 2
-        variances = (draws + accuracy * (1 - accuracy) / num_test).mean("factor") / accuracy.sizes["factor"]
+        variances = (draws + accuracy * (1 - accuracy) / num_test).mean("factor") / accuracy.sizes[
+            "factor"
+        ]
         errors = np.sqrt(np.where(np.isnan(means), np.nan, variances))
         few, many = (LABELS.index(num) for num in (100, 10_000))
-        return np.append(errors, ratio * math.hypot(errors[few] / means[few], errors[many] / means[many]))
+        return np.append(
+            errors, ratio * math.hypot(errors[few] / means[few], errors[many] / means[many])
+        )
 
     return error
 
@@ -158,7 +174,9 @@ MEASURES = (
     Measure(("jemmig",), _jemmig),
     Measure(("modularity",), _modularity),
     Measure(("explicitness",), lambda scored: (explicitness(*scored.split),), blocks),
-    Measure(("infomec_modularity", "infomec_explicitness", "infomec_compactness"), _infomec, blocks),
+    Measure(
+        ("infomec_modularity", "infomec_explicitness", "infomec_compactness"), _infomec, blocks
+    ),
     Measure(("dci_disentanglement", "dci_completeness", "dci_informativeness"), _dci, blocks),
     Measure(("sap_continuous",), lambda scored: (sap(*scored.train, continuous=True),)),
     Measure(("sap_discrete",), lambda scored: (sap(*scored.split, continuous=False),), blocks),

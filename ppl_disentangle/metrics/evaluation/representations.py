@@ -19,11 +19,17 @@ from ppl_disentangle.story import story_of
 __all__ = ["codes_of", "is_story", "references"]
 
 ROWS_PER_CALL = 1024
-IDLE = 0.02  # standard deviation of codes that tell nothing, and of the posteriors of a perfect code
+IDLE = (
+    0.02  # standard deviation of codes that tell nothing, and of the posteriors of a perfect code
+)
 
 
 def codes_of(
-    representations: Sequence[Any], data: FactorDataset | ArrayLike, index: Tensor, *, progress: bool
+    representations: Sequence[Any],
+    data: FactorDataset | ArrayLike,
+    index: Tensor,
+    *,
+    progress: bool,
 ) -> list[tuple[ndarray, ndarray | None]]:
     """Codes of the rows by every representation, and a story's scales; each observation is read once."""
     encoders: dict[int, Encode] = {}
@@ -32,13 +38,24 @@ def codes_of(
         if not (is_story(representation) or callable(representation)):
             codes[place] = _given(representation, data, index)
         elif isinstance(data, FactorDataset):
-            encoders[place] = _posterior(representation, data) if is_story(representation) else representation
+            encoders[place] = (
+                _posterior(representation, data) if is_story(representation) else representation
+            )
         else:
             got = type(representation).__name__
-            raise TypeError(f"expected codes (num_data, num_codes), since the data are factors alone, got {got}")
-    codes |= _encode(encoders, data, index, progress=progress) if isinstance(data, FactorDataset) and encoders else {}
+            raise TypeError(
+                f"expected codes (num_data, num_codes), since the data are factors alone, got {got}"
+            )
+    codes |= (
+        _encode(encoders, data, index, progress=progress)
+        if isinstance(data, FactorDataset) and encoders
+        else {}
+    )
     stories = [is_story(representation) for representation in representations]
-    return [_halves(codes[place]) if story else (codes[place], None) for place, story in enumerate(stories)]
+    return [
+        _halves(codes[place]) if story else (codes[place], None)
+        for place, story in enumerate(stories)
+    ]
 
 
 def is_story(representation: Any) -> bool:

@@ -12,7 +12,7 @@ from numpy import ndarray
 from ppl_disentangle.metrics.downstream import downstream_accuracy
 from ppl_disentangle.metrics.estimators.arrays import varying
 from ppl_disentangle.metrics.estimators.mutual_information import entropies, mutual_information
-from ppl_disentangle.metrics.estimators.predictors import Predictor, classifier_of, fit_trees
+from ppl_disentangle.metrics.estimators.predictors import Predictor, Probe
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -61,7 +61,11 @@ class Scored:
     @property
     def split(self) -> tuple[ndarray, ndarray, ndarray, ndarray]:
         """Codes and factors of the training rows, then of the test rows."""
-        return *self.train, self.codes[self.task.num_train :], self.task.factors[self.task.num_train :]
+        return (
+            *self.train,
+            self.codes[self.task.num_train :],
+            self.task.factors[self.task.num_train :],
+        )
 
     @cached_property
     def information(self) -> ndarray:
@@ -79,7 +83,9 @@ class Scored:
     def trees(self) -> tuple[ndarray, ndarray]:
         """What :func:`fit_trees` makes of the codes: importances, and predictions of the test rows."""
         task = self.task
-        return fit_trees(self.codes, task.factors, task.num_train, predictor=task.dci_predictor, seed=task.seed)
+        return fit_trees(
+            self.codes, task.factors, task.num_train, predictor=task.dci_predictor, seed=task.seed
+        )
 
     @cached_property
     def linear_probe(self) -> xr.Dataset:
@@ -91,9 +97,11 @@ class Scored:
         """Accuracies of the task's trees at :data:`LABELS` labels."""
         return self._downstream(self.task.dci_predictor)
 
-    def _downstream(self, predictor: Predictor | str) -> xr.Dataset:
+    def _downstream(self, predictor: Probe) -> xr.Dataset:
         sizes = [num for num in LABELS if num <= self.task.num_train] or [self.task.num_train]
-        found = downstream_accuracy(*self.split, predictor=predictor, num_labels=sizes, seed=self.task.seed)  # type: ignore[arg-type]
+        found = downstream_accuracy(
+            *self.split, predictor=predictor, num_labels=sizes, seed=self.task.seed
+        )
         return found.reindex(num_labels=list(LABELS))
 
     def rows(self, train: ndarray, test: ndarray, *, share: float = 1.0) -> Scored:
@@ -101,5 +109,7 @@ class Scored:
         index = np.concatenate([train, test])
         num_train, num_eval = (max(round(share * num), 1) for num in self.task.factor_vae_votes)
         votes, factors = (num_train, num_eval), self.task.factors[index]
-        task = dataclasses.replace(self.task, factors=factors, num_train=len(train), factor_vae_votes=votes)
+        task = dataclasses.replace(
+            self.task, factors=factors, num_train=len(train), factor_vae_votes=votes
+        )
         return Scored(self.codes[index], task, None if self.scales is None else self.scales[index])

@@ -29,7 +29,11 @@ def bootstrap(score: Score, scored: Scored) -> ndarray:
     task = scored.task
     rng, train, total = np.random.default_rng(task.seed), task.num_train, len(task.factors)
     draws = [
-        score(scored.rows(rng.integers(train, size=train), rng.integers(train, total, size=total - train)))
+        score(
+            scored.rows(
+                rng.integers(train, size=train), rng.integers(train, total, size=total - train)
+            )
+        )
         for _ in range(task.resamples)
     ]
     with np.errstate(invalid="ignore"):  # an infinite score has no standard error: NaN

@@ -34,7 +34,9 @@ CONTINUOUS = {
     "additive root": lambda: AdditiveNoise(2),
     "location-scale root": lambda: LocationScale(2),
     "spline root": lambda: MonotoneSpline(2),
-    "given root": lambda: GivenRoot(dist.Laplace(torch.tensor([0.5, -1.0]), torch.tensor([1.0, 2.0])).to_event(1)),
+    "given root": lambda: GivenRoot(
+        dist.Laplace(torch.tensor([0.5, -1.0]), torch.tensor([1.0, 2.0])).to_event(1)
+    ),
 }
 DISCRETE = {"categorical": lambda: Categorical(3, 3), "categorical root": lambda: Categorical(3)}
 MECHANISMS = CONTINUOUS | DISCRETE
@@ -51,7 +53,9 @@ def away_from_the_start(make, sharpness=0.2):
 
 
 def over(catalogue):
-    return pytest.mark.parametrize("mechanism", catalogue.values(), ids=list(catalogue), indirect=True)
+    return pytest.mark.parametrize(
+        "mechanism", catalogue.values(), ids=list(catalogue), indirect=True
+    )
 
 
 @pytest.fixture
@@ -77,7 +81,11 @@ def jacobian_of(mechanism, noise, parents):
 @over(MECHANISMS)
 def test_the_noise_that_is_abducted_gives_the_value(mechanism):
     noise, parents = some(mechanism, 5000)
-    far = 30 * noise if isinstance(mechanism.base(), Independent) and mechanism.base().has_rsample else noise
+    far = (
+        30 * noise
+        if isinstance(mechanism.base(), Independent) and mechanism.base().has_rsample
+        else noise
+    )
     for e in (noise, far):
         value = mechanism(e, parents)
         again = mechanism(mechanism.abduct(value, parents), parents)
@@ -97,7 +105,9 @@ def test_the_density_is_that_of_the_noise_by_the_change_of_variables(mechanism):
     mechanism = mechanism.double()
     noise, parents = some(mechanism, 6, **DOUBLE)
     expected = mechanism.base().log_prob(noise) - jacobian_of(mechanism, noise, parents)
-    torch.testing.assert_close(mechanism.conditional(parents).log_prob(mechanism(noise, parents)), expected)
+    torch.testing.assert_close(
+        mechanism.conditional(parents).log_prob(mechanism(noise, parents)), expected
+    )
 
 
 @over(CONTINUOUS)
@@ -107,12 +117,16 @@ def test_the_posterior_of_the_noise_is_that_of_the_value_by_the_change_of_variab
     for law in (dist.Normal, dist.Laplace):
         posterior = law(torch.randn(6, 2, **DOUBLE), torch.rand(6, 2, **DOUBLE) + 0.5).to_event(1)
         pulled = mechanism.pull_back(posterior, parents)
-        expected = posterior.log_prob(mechanism(noise, parents)) + jacobian_of(mechanism, noise, parents)
+        expected = posterior.log_prob(mechanism(noise, parents)) + jacobian_of(
+            mechanism, noise, parents
+        )
         torch.testing.assert_close(pulled.log_prob(noise), expected)
         assert pulled.has_rsample
     is_affine = not isinstance(mechanism, MonotoneSpline | GivenRoot)
     pulled = mechanism.pull_back(dist.Normal(torch.zeros(6, 2), 1.0).to_event(1), parents)
-    assert (isinstance(pulled, Independent) and isinstance(pulled.base_dist, Normal)) or not is_affine
+    assert (
+        isinstance(pulled, Independent) and isinstance(pulled.base_dist, Normal)
+    ) or not is_affine
 
 
 @over(CONTINUOUS)
@@ -137,7 +151,9 @@ def test_classes_are_as_frequent_as_their_conditional_says(mechanism):
     parents, n = torch.randn(mechanism.parent_dim), 20_000
     frequencies = mechanism(mechanism.base().expand([n]).sample(), parents).mean(0)
     probabilities = mechanism.conditional(parents).probs.detach()
-    assert ((frequencies - probabilities).abs() < 4 * (probabilities * (1 - probabilities) / n).sqrt()).all()
+    assert (
+        (frequencies - probabilities).abs() < 4 * (probabilities * (1 - probabilities) / n).sqrt()
+    ).all()
 
 
 @over(CONTINUOUS)
@@ -159,23 +175,36 @@ def test_likelihood_moves_every_parameter(mechanism):
         optimizer.zero_grad()
         (-mechanism.conditional(parents).log_prob(value).mean()).backward()
         optimizer.step()
-    assert all(torch.isfinite(p).all() and (p != before[k]).all() for k, p in mechanism.named_parameters())
+    assert all(
+        torch.isfinite(p).all() and (p != before[k]).all() for k, p in mechanism.named_parameters()
+    )
 
 
 @over(WITH_PARENTS)
 def test_worlds_of_noise_and_of_parents_broadcast(mechanism):
     (noise, parents), (e, other) = some(mechanism, 5), some(mechanism, 3, 1)
-    for rows, above in ((e, parents), (noise, other), (noise, parents.expand(3, 5, 3)), (e.expand(3, 5, -1), parents)):
+    for rows, above in (
+        (e, parents),
+        (noise, other),
+        (noise, parents.expand(3, 5, 3)),
+        (e.expand(3, 5, -1), parents),
+    ):
         value = mechanism(rows, above)
         assert value.shape == (3, 5, mechanism.dim)
         looped = [
             mechanism(a, b)
-            for a, b in zip(rows.expand(3, 5, -1).flatten(0, 1), above.expand(3, 5, 3).flatten(0, 1), strict=True)
+            for a, b in zip(
+                rows.expand(3, 5, -1).flatten(0, 1),
+                above.expand(3, 5, 3).flatten(0, 1),
+                strict=True,
+            )
         ]
         torch.testing.assert_close(value.flatten(0, 1), torch.stack(looped))
         again = mechanism(mechanism.abduct(value, above), above)
         torch.testing.assert_close(again, value, rtol=0, atol=1e-5)
-        assert mechanism.abduct(value[:, :1], above).shape[:-1] == torch.broadcast_shapes((3, 1), above.shape[:-1])
+        assert mechanism.abduct(value[:, :1], above).shape[:-1] == torch.broadcast_shapes(
+            (3, 1), above.shape[:-1]
+        )
         assert mechanism.conditional(above).log_prob(value).shape == (3, 5)
 
 
@@ -186,7 +215,9 @@ def test_gradients_of_value_and_noise_equal_finite_differences(mechanism):
     assert torch.autograd.gradcheck(mechanism, (noise.requires_grad_(), parents.requires_grad_()))
     value = mechanism(noise, parents).detach().requires_grad_()
     assert torch.autograd.gradcheck(mechanism.abduct, (value, parents))
-    assert torch.autograd.gradcheck(lambda v, pa: mechanism.conditional(pa).log_prob(v), (value, parents))
+    assert torch.autograd.gradcheck(
+        lambda v, pa: mechanism.conditional(pa).log_prob(v), (value, parents)
+    )
 
 
 @over(MECHANISMS)
@@ -225,7 +256,11 @@ def test_autocast_to_bfloat16_leaves_a_mechanism_as_it_is(mechanism):
 def test_event_shapes_are_those_that_the_base_class_states(mechanism: Mechanism):
     noise, parents = some(mechanism, 5)
     assert mechanism.base().event_shape == noise.shape[1:] == (mechanism.noise_dim,)
-    assert mechanism(noise, parents).shape[1:] == mechanism.conditional(parents).event_shape == (mechanism.dim,)
+    assert (
+        mechanism(noise, parents).shape[1:]
+        == mechanism.conditional(parents).event_shape
+        == (mechanism.dim,)
+    )
 
 
 class SharedScale(AffineMechanism):
@@ -239,7 +274,9 @@ def test_a_scale_that_coordinates_share_counts_once_for_each():
     mechanism, noise, parents = SharedScale(4, 2), torch.randn(5, 4), torch.randn(5, 2)
     transform = mechanism.transform(parents)
     value = transform(noise)
-    torch.testing.assert_close(transform.log_abs_det_jacobian(noise, value), torch.full((5,), 4 * math.log(3.0)))
+    torch.testing.assert_close(
+        transform.log_abs_det_jacobian(noise, value), torch.full((5,), 4 * math.log(3.0))
+    )
     torch.testing.assert_close(
         mechanism.conditional(parents).log_prob(value), dist.Normal(1, 3).log_prob(value).sum(-1)
     )
@@ -259,7 +296,12 @@ def sharp_spline(sharpness, **options):
     mechanism = away_from_the_start(lambda: MonotoneSpline(4, 3, **options), sharpness)
     with torch.no_grad():
         last, size = mechanism.net[-1], mechanism.bias.shape[1]
-        for kept in (last.weight[0::size], last.weight[1::size], last.bias[0::size], last.bias[1::size]):
+        for kept in (
+            last.weight[0::size],
+            last.weight[1::size],
+            last.bias[0::size],
+            last.bias[1::size],
+        ):
             kept.zero_()  # location and scale
         mechanism.bias[:, :2] = torch.tensor([1.0, 0.0])
     return mechanism
@@ -271,14 +313,19 @@ def test_single_precision_inverts_a_spline_at_its_edges_and_far_out_however_shar
     parents = torch.randn(4000, 3)
     affine, spline = mechanism.transform(parents).parts[::-1]
     knots = affine(spline.base_transform.y.movedim(-1, 0)).detach()
-    edges = [k for knot in knots for k in (knot, knot.nextafter(knot + 1), knot.nextafter(knot - 1))]
+    edges = [
+        k for knot in knots for k in (knot, knot.nextafter(knot + 1), knot.nextafter(knot - 1))
+    ]
     for value in (*edges, *(scale * torch.randn(4000, 4) for scale in (1e-3, 1.0, 1e2, 1e6))):
         again = mechanism(mechanism.abduct(value, parents), parents)
         assert ((again - value).abs() < 1e-5 * value.abs().clamp(min=1)).all()
 
 
 def test_a_spline_is_a_rational_quadratic_one():
-    widths, slopes = 0.2 + torch.rand(5, **DOUBLE), torch.tensor([1.0, 0.2, 6.0, 0.1, 3.0, 1.0], **DOUBLE)
+    widths, slopes = (
+        0.2 + torch.rand(5, **DOUBLE),
+        torch.tensor([1.0, 0.2, 6.0, 0.1, 3.0, 1.0], **DOUBLE),
+    )
     heights = widths * (slopes[1:] * slopes[:-1]).sqrt()
     spline = LinearRationalSpline(widths, slopes[1:-1])
     left, low = -widths.sum() / 2, -heights.sum() / 2
@@ -303,7 +350,9 @@ def test_slopes_are_continuous_and_bounded_and_tails_are_straight():
     assert slopes.max() <= 5 + 1e-12
     assert slopes.max() > 4.9
     outside = x.abs() > 2
-    torch.testing.assert_close(slopes[outside], torch.ones_like(slopes[outside]), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        slopes[outside], torch.ones_like(slopes[outside]), rtol=0, atol=1e-12
+    )
     assert (spline(x).diff(dim=0) > 0).all()
     for knot in spline.x.T[1:-1]:
         around = torch.stack([knot - 1e-9, knot + 1e-9])
@@ -413,7 +462,9 @@ def test_the_counterfactual_of_two_classes_is_monotone():
         noise = mechanism.abduct(torch.tensor([1.0, 0.0]).expand(n, 2), factual)
         frequency = mechanism(noise, other)[:, 1].mean().item()
         expected = max(0.0, q - p) / (1 - p)
-        assert frequency == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / n))
+        assert frequency == pytest.approx(
+            expected, abs=4 * math.sqrt(expected * (1 - expected) / n)
+        )
 
 
 def test_a_class_is_a_one_hot_row():
@@ -428,14 +479,18 @@ def test_a_class_is_a_one_hot_row():
         (torch.zeros(3), r"\[0.0, 0.0, 0.0\]"),
         (torch.eye(4), r"shape \(4, 4\)"),
     ):
-        with pytest.raises(ValueError, match=rf"'weather' is one of 3 classes: .*\[0.0, 0.0, 1.0\], got {got}"):
+        with pytest.raises(
+            ValueError, match=rf"'weather' is one of 3 classes: .*\[0.0, 0.0, 1.0\], got {got}"
+        ):
             mechanism.check("weather", value)
 
 
 def test_classes_say_what_they_cannot_do():
     with pytest.raises(ValueError, match=r"dim >= 2, the number of classes, got 1: pass dims="):
         Categorical(1, 2)
-    with pytest.raises(NotImplementedError, match="one of 3 classes does not say .* pass the node as observed"):
+    with pytest.raises(
+        NotImplementedError, match="one of 3 classes does not say .* pass the node as observed"
+    ):
         Categorical(3).pull_back(dist.Normal(torch.zeros(3), 1.0).to_event(1), ROOT)
 
 
@@ -460,7 +515,9 @@ def test_a_given_root_has_the_given_distribution_in_any_precision(make):
     columns = value if given.event_shape else value[:, None]
     torch.testing.assert_close(root.conditional(ROOT).log_prob(columns), given.log_prob(value))
     assert root.double().base().sample().dtype == torch.float64
-    torch.testing.assert_close(root.base().log_prob(columns.double()).float(), given.log_prob(value))
+    torch.testing.assert_close(
+        root.base().log_prob(columns.double()).float(), given.log_prob(value)
+    )
     pyro.enable_validation(False)
     assert root.to("meta").base().sample().is_meta
     assert make().sample().device.type == "cpu"
@@ -474,8 +531,13 @@ def test_moving_a_given_root_leaves_the_given_distribution_alone():
 
 
 def test_a_given_root_says_what_it_expects():
-    for distribution in (dist.Normal(torch.zeros(5), 1.0), dist.Normal(torch.zeros(5, 2), 1.0).to_event(2)):
-        with pytest.raises(ValueError, match=r"event shape \(\) or \(dim,\) without batch dimensions"):
+    for distribution in (
+        dist.Normal(torch.zeros(5), 1.0),
+        dist.Normal(torch.zeros(5, 2), 1.0).to_event(2),
+    ):
+        with pytest.raises(
+            ValueError, match=r"event shape \(\) or \(dim,\) without batch dimensions"
+        ):
             GivenRoot(distribution)
     GivenRoot(dist.Uniform(0.0, 1.0)).check("angle", torch.tensor(5.0))
     GivenRoot(dist.Bernoulli(0.5)).check("smoker", torch.tensor([[0.0], [1.0]]))

@@ -10,7 +10,13 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.integrate import quad
-from torch.distributions import AffineTransform, Gamma, Normal, SigmoidTransform, TransformedDistribution
+from torch.distributions import (
+    AffineTransform,
+    Gamma,
+    Normal,
+    SigmoidTransform,
+    TransformedDistribution,
+)
 from torch.utils.data import DataLoader
 
 from ppl_disentangle.data import (
@@ -28,12 +34,17 @@ from ppl_disentangle.data.drawn.strokes import BLACK, Canvas
 
 CATALOGUE = {
     "pendulum": lambda seed: Pendulum(300, size=20, noise=0.5, seed=seed),
-    "pendulum without clamp": lambda seed: Pendulum(300, size=20, clamp=False, noise=0.1, seed=seed),
+    "pendulum without clamp": lambda seed: Pendulum(
+        300, size=20, clamp=False, noise=0.1, seed=seed
+    ),
     "flow": lambda seed: Flow(300, size=20, noise=0.2, seed=seed),
     "thickness": lambda seed: ThicknessIntensity(300, seed=seed),
     "linear": lambda seed: LinearSCM("a -> b -> c; a -> c; d -> c -> e", num_data=300, seed=seed),
     "nonlinear": lambda seed: NonlinearSCM(
-        random_dag(6, expected_degree=2, seed=3), num_data=300, seed=seed, observation_shape=(3, 4, 4)
+        random_dag(6, expected_degree=2, seed=3),
+        num_data=300,
+        seed=seed,
+        observation_shape=(3, 4, 4),
     ),
     "published": lambda seed: published_scm("large_backdoor", "nonlinear", num_data=300, seed=seed),
 }
@@ -71,7 +82,10 @@ def test_nothing_set_is_bitwise_the_factual_world(data):
 
 def test_a_node_set_to_what_it_was_changes_nothing(data):
     for k, node in enumerate(data.names):
-        inside = data.values[:, k].clamp(*data.ranges.get(node, (-math.inf, math.inf))) == data.values[:, k]
+        inside = (
+            data.values[:, k].clamp(*data.ranges.get(node, (-math.inf, math.inf)))
+            == data.values[:, k]
+        )
         index = torch.arange(300)[inside]
         assert torch.equal(data.intervene(index, {node: data.values[index, k]}), data.values[index])
 
@@ -81,7 +95,9 @@ def test_a_node_takes_its_value_and_only_what_descends_from_it_changes(data):
         value = middle(data, node)
         worlds = data.intervene(torch.arange(300), {node: value})
         assert (worlds[:, k] == torch.tensor(value)).all()
-        changed = {data.names[i] for i in (worlds != data.values).any(0).nonzero().flatten().tolist()}
+        changed = {
+            data.names[i] for i in (worlds != data.values).any(0).nonzero().flatten().tolist()
+        }
         assert changed == {node} | nx.descendants(data.dag, node)
 
 
@@ -153,7 +169,9 @@ def test_answers_are_on_the_device_of_the_index(data):
 
 def test_classes_divide_the_values_in_their_order(data):
     classes = data.factors(torch.arange(300))
-    for k, (column, size, levels) in enumerate(zip(classes.T, data.factor_sizes, data.factor_values, strict=True)):
+    for k, (column, size, levels) in enumerate(
+        zip(classes.T, data.factor_sizes, data.factor_values, strict=True)
+    ):
         values = data.values[:, k]
         count = torch.bincount(column, minlength=size)
         assert len(count) == size == len(levels)
@@ -169,7 +187,9 @@ def test_classes_divide_the_values_in_their_order(data):
 def test_few_distinct_values_are_the_classes():
     grid = Flow()
     assert grid.factor_values[0] == tuple(range(5, 35))
-    assert torch.equal(grid.factors(torch.tensor([0, 8099]))[:, [0, 2]], torch.tensor([[0, 0], [29, 8]]))
+    assert torch.equal(
+        grid.factors(torch.tensor([0, 8099]))[:, [0, 2]], torch.tensor([[0, 0], [29, 8]])
+    )
     assert Pendulum().factor_values[1] == tuple(j for j in range(60, 148) if j != 100)
 
 
@@ -183,11 +203,31 @@ def test_what_was_cut_off_is_one_class():
 @pytest.mark.parametrize(
     ("do", "error", "message"),
     [
-        ({"lihgt": 90}, KeyError, r"no node named 'lihgt'; the graph has \['angle', .* did you mean 'light'\?"),
-        ({"light": torch.zeros(4) + 90}, ValueError, r"do\('light'\): expected a number or 5 values, got shape \(4,\)"),
-        ({"light": 200}, ValueError, r"do\('light'\): expected finite values in \[1, 199\], got 200"),
-        ({"shadow_length": [1.0, 2, 3, 4, -1]}, ValueError, r"expected finite values in \[0, inf\], got -1"),
-        ({"angle": math.inf}, ValueError, r"do\('angle'\): expected finite values in \[-inf, inf\], got inf"),
+        (
+            {"lihgt": 90},
+            KeyError,
+            r"no node named 'lihgt'; the graph has \['angle', .* did you mean 'light'\?",
+        ),
+        (
+            {"light": torch.zeros(4) + 90},
+            ValueError,
+            r"do\('light'\): expected a number or 5 values, got shape \(4,\)",
+        ),
+        (
+            {"light": 200},
+            ValueError,
+            r"do\('light'\): expected finite values in \[1, 199\], got 200",
+        ),
+        (
+            {"shadow_length": [1.0, 2, 3, 4, -1]},
+            ValueError,
+            r"expected finite values in \[0, inf\], got -1",
+        ),
+        (
+            {"angle": math.inf},
+            ValueError,
+            r"do\('angle'\): expected finite values in \[-inf, inf\], got inf",
+        ),
     ],
 )
 def test_a_bad_intervention_is_told_so(do, error, message):
@@ -212,7 +252,9 @@ def test_two_methods_make_a_causal_data_set():
     pair = Pair(b=torch.tensor([1.0, 2.0, 3.0]), a=torch.tensor([10, 20, 30]))
     assert pair.values.tolist() == [[10, 11], [20, 22], [30, 33]]
     assert pair.intervene(torch.tensor([1]), {"a": 0}).tolist() == [[0, 2]]
-    with pytest.raises(ValueError, match=r"expected noise of the nodes \['a', 'b'\], got that of \['a'\]"):
+    with pytest.raises(
+        ValueError, match=r"expected noise of the nodes \['a', 'b'\], got that of \['a'\]"
+    ):
         Pair(a=torch.zeros(3))
 
 
@@ -243,11 +285,17 @@ def test_labels_take_published_scales():
     pendulum, flow = Pendulum(), Flow()
     angle, light, length, position = pendulum.values.unbind(1)
     expected = [angle / 44, (light - 100) / 40, (length - 6.5) / 3.5, (position - 10) / 5]
-    torch.testing.assert_close(pendulum.labels(scales=Pendulum.published_scales).values, torch.stack(expected, 1))
+    torch.testing.assert_close(
+        pendulum.labels(scales=Pendulum.published_scales).values, torch.stack(expected, 1)
+    )
     ball, height, hole, jet = flow.values.unbind(1)
     expected = [(ball - 20) / 15, (height - 2) / 2, (hole - 10.5) / 4.5, (10 * jet - 59.5) / 26.5]
-    torch.testing.assert_close(flow.labels(scales=Flow.published_scales).values, torch.stack(expected, 1))
-    with pytest.raises(ValueError, match=r"expected scales of the nodes \['ball', .*, got those of \['ball'\]"):
+    torch.testing.assert_close(
+        flow.labels(scales=Flow.published_scales).values, torch.stack(expected, 1)
+    )
+    with pytest.raises(
+        ValueError, match=r"expected scales of the nodes \['ball', .*, got those of \['ball'\]"
+    ):
         Flow().labels(scales={"ball": (0, 1)})
     with pytest.raises(ValueError, match="expected 0 <= fraction <= 1, got 2"):
         Flow().labels(fraction=2)
@@ -289,7 +337,10 @@ def test_the_shadow_lies_where_the_light_casts_it():
 def linear_fit(predictors, outcome):
     """Share of the variance that a linear regression explains."""
     design = torch.cat([predictors, torch.ones(len(predictors), 1)], 1).double()
-    residual = outcome.double() - design @ torch.linalg.lstsq(design, outcome.double()[:, None]).solution[:, 0]
+    residual = (
+        outcome.double()
+        - design @ torch.linalg.lstsq(design, outcome.double()[:, None]).solution[:, 0]
+    )
     return 1 - (residual.var() / outcome.double().var()).item()
 
 
@@ -355,8 +406,12 @@ def test_the_published_flow_has_its_published_figures():
 
 def test_as_many_published_files_of_the_flow_collide():
     flow = Flow()
-    names = torch.stack([flow.values[:, 0], flow.values[:, 1], 10 * flow.values[:, 3], flow.values[:, 2]], 1).trunc()
-    training, test = ({tuple(row) for row in names[index].tolist()} for index in flow.published_split())
+    names = torch.stack(
+        [flow.values[:, 0], flow.values[:, 1], 10 * flow.values[:, 3], flow.values[:, 2]], 1
+    ).trunc()
+    training, test = (
+        {tuple(row) for row in names[index].tolist()} for index in flow.published_split()
+    )
     assert (len(training), len(test), len(training & test)) == (5254, 1620, 824)
 
 
@@ -409,7 +464,11 @@ def draw_flow(axes, ball, height, hole, jet):
 
 WORLDS = {
     "pendulum": (Pendulum(size=96), draw_pendulum, {}),
-    "light and shadow moved": (Pendulum(size=96), draw_pendulum, {"light": 120.0, "shadow_position": 17.0}),
+    "light and shadow moved": (
+        Pendulum(size=96),
+        draw_pendulum,
+        {"light": 120.0, "shadow_position": 17.0},
+    ),
     "swung up": (Pendulum(size=96), draw_pendulum, {"angle": 130.0, "shadow_length": 0.5}),
     "flow": (Flow(size=96), draw_flow, {}),
     "high hole": (Flow(size=96), draw_flow, {"hole": 40.0, "height": 9.0}),
@@ -428,17 +487,22 @@ def test_images_are_those_of_matplotlib(data, draw, do):
 
 
 @pytest.mark.parametrize(
-    ("data", "draw", "allowed"), [WORLDS[n][:2] + (a,) for n, a in (("pendulum", 0.001), ("flow", 0.021))]
+    ("data", "draw", "allowed"),
+    [WORLDS[n][:2] + (a,) for n, a in (("pendulum", 0.001), ("flow", 0.021))],
 )
 def test_published_images_differ_by_the_edges_that_matplotlib_moves(data, draw, allowed):
     index = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:12]
-    expected = np.stack([by_matplotlib(draw, row, snap=None) for row in data.values[index].tolist()])
+    expected = np.stack(
+        [by_matplotlib(draw, row, snap=None) for row in data.values[index].tolist()]
+    )
     assert 0 < np.abs(data.observations(index).numpy() / 255 - expected).mean() < allowed
 
 
 @pytest.mark.parametrize("cls", [Pendulum, Flow])
 def test_any_resolution_shows_the_same_scene(cls):
-    large, small = (cls(40, size=size, seed=1).observations(torch.arange(40)).float() / 255 for size in (96, 32))
+    large, small = (
+        cls(40, size=size, seed=1).observations(torch.arange(40)).float() / 255 for size in (96, 32)
+    )
     assert (torch.nn.functional.avg_pool2d(large, 3) - small).abs().mean() < 0.01
 
 
@@ -454,7 +518,9 @@ def test_the_fourth_channel_is_opaque(cls):
 def test_a_batch_is_drawn_as_its_parts():
     data = Pendulum(size=24)
     index = torch.arange(0, 7308, 50)
-    assert torch.equal(data.observations(index), torch.cat([data.observations(i[None]) for i in index]))
+    assert torch.equal(
+        data.observations(index), torch.cat([data.observations(i[None]) for i in index])
+    )
 
 
 def canvas(size=64, num=1):
@@ -471,8 +537,12 @@ def test_a_line_covers_its_length_times_its_width():
     angle = torch.linspace(0, math.pi, 9)
     painted = canvas(200, 9)
     x_unit, y_unit = 200 * 0.775 / 20, 200 * 0.77 / 22
-    painted.line((10, 11), (10 + 6 * angle.cos() / x_unit * 10, 11 + 6 * angle.sin() / y_unit * 10), 3, BLACK)
-    torch.testing.assert_close(ink(painted), torch.full((9,), 60 * 3 * 200 / 72 / (x_unit * y_unit)), rtol=0.01, atol=0)
+    painted.line(
+        (10, 11), (10 + 6 * angle.cos() / x_unit * 10, 11 + 6 * angle.sin() / y_unit * 10), 3, BLACK
+    )
+    torch.testing.assert_close(
+        ink(painted), torch.full((9,), 60 * 3 * 200 / 72 / (x_unit * y_unit)), rtol=0.01, atol=0
+    )
 
 
 @pytest.mark.parametrize("size", [12, 64])
@@ -510,14 +580,21 @@ def test_the_nearest_point_of_a_jet_is_found():
         x = size * (0.125 + 0.775 * (8 + reach[k] * s) / 20)
         y = size * (0.89 - 0.77 * (top[k] - (top[k] - 0.5) * s**2) / 22)
         centres = torch.arange(size) + 0.5
-        distance = ((centres[:, None, None] - y).square() + (centres[None, :, None] - x).square()).sqrt().min(-1).values
+        distance = (
+            ((centres[:, None, None] - y).square() + (centres[None, :, None] - x).square())
+            .sqrt()
+            .min(-1)
+            .values
+        )
         away_from_ends = (torch.hypot(centres[None] - x[0], centres[:, None] - y[0]) > 3) & (
             torch.hypot(centres[None] - x[-1], centres[:, None] - y[-1]) > 3
         )
         box = (centres[:, None] >= size * 0.12) & (centres[:, None] <= size * 0.89)
         expected = (0.5 + 2 * size / 72 - distance).clamp(0, 1)
         seen = 1 - painted.images()[k, 0].float() / 255
-        torch.testing.assert_close(seen[away_from_ends & box], expected[away_from_ends & box], atol=0.01, rtol=0)
+        torch.testing.assert_close(
+            seen[away_from_ends & box], expected[away_from_ends & box], atol=0.01, rtol=0
+        )
 
 
 # thickness ──► intensity
@@ -541,7 +618,9 @@ def test_expected_log_densities_of_strokes_are_their_integrals():
     strokes = ThicknessIntensity(10)
 
     def density(thickness, intensity):
-        return strokes.log_prob(torch.tensor([[thickness, intensity]], dtype=torch.float64))[0].tolist()
+        return strokes.log_prob(torch.tensor([[thickness, intensity]], dtype=torch.float64))[
+            0
+        ].tolist()
 
     def of_intensity(thickness):
         def integrand(u):  # substituting intensity = 64 + 191 / (1 + exp(-u))
@@ -556,9 +635,12 @@ def test_expected_log_densities_of_strokes_are_their_integrals():
     thickness = 0.5 + 3.5 * (nodes + 1)  # beyond 7.5, less than 1e-9 of the mass
     density_of_thickness = [math.exp(density(t, 100.0)[0]) for t in thickness]
     expected = 3.5 * sum(
-        w * p * of_intensity(t) for w, p, t in zip(weights, density_of_thickness, thickness, strict=True)
+        w * p * of_intensity(t)
+        for w, p, t in zip(weights, density_of_thickness, thickness, strict=True)
     )
-    entropy = 3.5 * sum(w * p * math.log(p) for w, p in zip(weights, density_of_thickness, strict=True))
+    entropy = 3.5 * sum(
+        w * p * math.log(p) for w, p in zip(weights, density_of_thickness, strict=True)
+    )
     assert strokes.expected_log_prob().tolist() == pytest.approx([entropy, expected], abs=2e-4)
 
 
@@ -575,7 +657,9 @@ def test_expected_log_densities_are_the_means_over_units_and_the_known_entropies
 
 def test_the_thickness_of_a_stroke_is_its_area_over_its_length():
     strokes, index = ThicknessIntensity(200), torch.arange(200)
-    values, images = strokes.counterfactual(index, {"thickness": torch.linspace(0, 7, 200), "intensity": 200.0})
+    values, images = strokes.counterfactual(
+        index, {"thickness": torch.linspace(0, 7, 200), "intensity": 200.0}
+    )
     area = images.float().sum((1, 2, 3)) / 200
     torch.testing.assert_close(area / (2 * math.pi * 8), values[:, 0], atol=0.03, rtol=0.01)
     brightest = strokes.observations(index).flatten(1).amax(1)

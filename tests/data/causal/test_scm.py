@@ -58,7 +58,12 @@ CASES = {
             [0.08, 0.324, 0.851, 1.3229],
         ],
         "do_mean": [0, 0.3, -1.5, -1.64],
-        "do_covariance": [[1, 0.9, 0, 0.63], [0.9, 1.17, 0, 0.819], [0, 0, 0, 0], [0.63, 0.819, 0, 0.7333]],
+        "do_covariance": [
+            [1, 0.9, 0, 0.63],
+            [0.9, 1.17, 0, 0.819],
+            [0, 0, 0, 0],
+            [0.63, 0.819, 0, 0.7333],
+        ],
         "unit": [-1, -0.06055512754639891, 0.3431876713662333, 1.160173899895142],
         "counterfactual": [-1, -0.060555127546399024, -1.5, -0.8673325386077133],
     },
@@ -100,7 +105,9 @@ def test_the_counterfactual_of_a_known_unit_is_that_of_the_oracle(case):
     ]
     noise = torch.tensor([noise], dtype=torch.float64)
     np.testing.assert_allclose(scm.mechanisms(noise)[0], unit, atol=1e-12)
-    np.testing.assert_allclose(scm.mechanisms(noise, case["do"])[0], case["counterfactual"], atol=1e-12)
+    np.testing.assert_allclose(
+        scm.mechanisms(noise, case["do"])[0], case["counterfactual"], atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("noise", ["normal", "laplace", "uniform"])
@@ -121,7 +128,9 @@ def test_total_effects_are_sums_over_paths():
     scm = LinearSCM(dag, num_data=2, seed=1)
     for cause, effect in itertools.permutations(scm.names, 2):
         paths = nx.all_simple_paths(dag, cause, effect)
-        total = sum(math.prod(scm.weights[edge] for edge in itertools.pairwise(path)) for path in paths)
+        total = sum(
+            math.prod(scm.weights[edge] for edge in itertools.pairwise(path)) for path in paths
+        )
         k = scm.names.index(effect)
         difference = scm.law({cause: 1.0})[0][k] - scm.law({cause: 0.0})[0][k]
         assert difference.item() == pytest.approx(total, abs=1e-9)
@@ -145,9 +154,15 @@ def test_standard_noise_has_its_quantiles():
     }
     levels = torch.tensor([0.1, 0.5, 0.9])
     ten = math.log(0.2)
-    expected = {"normal": [-1.2816, 0, 1.2816], "laplace": [ten, 0, -ten], "uniform": [0.1, 0.5, 0.9]}
+    expected = {
+        "normal": [-1.2816, 0, 1.2816],
+        "laplace": [ten, 0, -ten],
+        "uniform": [0.1, 0.5, 0.9],
+    }
     for law, values in draws.items():
-        torch.testing.assert_close(values.quantile(levels), torch.tensor(expected[law]), atol=0.03, rtol=0)
+        torch.testing.assert_close(
+            values.quantile(levels), torch.tensor(expected[law]), atol=0.03, rtol=0
+        )
 
 
 def test_random_graphs_are_acyclic_with_the_expected_degree():
@@ -156,13 +171,19 @@ def test_random_graphs_are_acyclic_with_the_expected_degree():
     degree = np.mean([2 * dag.number_of_edges() / 8 for dag in dags])
     assert degree == pytest.approx(3, abs=0.2)
     present = np.mean(
-        [[dag.has_edge("x1", "x2"), dag.has_edge("x2", "x1"), dag.has_edge("x8", "x3")] for dag in dags], 0
+        [
+            [dag.has_edge("x1", "x2"), dag.has_edge("x2", "x1"), dag.has_edge("x8", "x3")]
+            for dag in dags
+        ],
+        0,
     )
     np.testing.assert_allclose(present, 3 / 7 / 2, atol=0.1)  # the names do not tell the order
     assert random_dag(5, expected_degree=4, seed=0).number_of_edges() == 10
     assert list(random_dag(1, expected_degree=0, seed=0)) == ["x1"]
     assert random_dag(8, expected_degree=3, seed=1).edges == dags[1].edges
-    with pytest.raises(ValueError, match="expected 0 <= expected_degree <= num_nodes - 1, got 5 with 5 nodes"):
+    with pytest.raises(
+        ValueError, match="expected 0 <= expected_degree <= num_nodes - 1, got 5 with 5 nodes"
+    ):
         random_dag(5, expected_degree=5, seed=0)
 
 
@@ -177,10 +198,15 @@ def test_nonlinear_nodes_are_their_networks_plus_noise():
         *weights, bias, output = scm._networks[node].on(torch.device("cpu"))
         for i in range(50):
             hidden = [
-                math.tanh(bias[h] + sum(w[h] * p[i] for w, p in zip(weights, above, strict=True))) for h in range(3)
+                math.tanh(bias[h] + sum(w[h] * p[i] for w, p in zip(weights, above, strict=True)))
+                for h in range(3)
             ]
-            expected = 2 / math.sqrt(3) * sum(v * x for v, x in zip(output.tolist(), hidden, strict=True))
-            assert scm.values[i, child].item() == pytest.approx(expected + 0.3 * scm.noise[i, child].item(), abs=1e-5)
+            expected = (
+                2 / math.sqrt(3) * sum(v * x for v, x in zip(output.tolist(), hidden, strict=True))
+            )
+            assert scm.values[i, child].item() == pytest.approx(
+                expected + 0.3 * scm.noise[i, child].item(), abs=1e-5
+            )
 
 
 def test_nonlinear_models_are_not_linear():
@@ -225,7 +251,11 @@ FORMULAS = {
         lambda x, y, u: 0.25 * y - 1.5 * x + 0.5 * u,
         lambda _, __, z, u: z + 0.25 * u,
     ],
-    ("triangle", "linear"): [lambda u: u + 1, lambda x, u: 10 * x - u, lambda x, y, u: 0.5 * y + x + u],
+    ("triangle", "linear"): [
+        lambda u: u + 1,
+        lambda x, u: 10 * x - u,
+        lambda x, y, u: 0.5 * y + x + u,
+    ],
     ("chain3", "nonlinear"): [
         lambda u: u,
         lambda x, u: math.exp(x / 2) + u / 4,
@@ -278,7 +308,9 @@ def test_published_models_have_their_published_equations(key):
         for do in ({}, {"x2": 0.7}):
             values = []
             for k, formula in enumerate(FORMULAS[key]):
-                values.append(do.get(f"x{k + 1}", None) if f"x{k + 1}" in do else formula(*values, noise[k]))
+                values.append(
+                    do.get(f"x{k + 1}", None) if f"x{k + 1}" in do else formula(*values, noise[k])
+                )
             found = scm.intervene(torch.tensor([i]), do)[0, columns].tolist()
             assert found == pytest.approx(values, rel=1e-5, abs=1e-5)
 
@@ -288,7 +320,8 @@ def test_all_published_models_are_checked_and_others_refused():
     assert published_scm("fork", "linear", num_data=3).name == "fork_linear"
     assert len(published_scm("fork", "linear")) == 25_000
     with pytest.raises(
-        KeyError, match=r"no published model \('simpson', 'linear'\); there are \[\('chain3', 'linear'\)"
+        KeyError,
+        match=r"no published model \('simpson', 'linear'\); there are \[\('chain3', 'linear'\)",
     ):
         published_scm("simpson", "linear")
 
@@ -344,7 +377,9 @@ def test_observations_are_the_values_where_nothing_mixes():
 
 
 def test_mixing_varies_with_the_seed_and_keeps_every_observation_of_order_one():
-    first, second = (NonlinearSCM("a -> b", num_data=500, seed=s, observation_shape=(24,)) for s in (0, 1))
+    first, second = (
+        NonlinearSCM("a -> b", num_data=500, seed=s, observation_shape=(24,)) for s in (0, 1)
+    )
     x = first.observations(torch.arange(500))
     assert not torch.equal(first.mixing(first.values), second.mixing(first.values))
     assert 0.1 < x.std(0).min() < x.std(0).max() < 3
@@ -358,10 +393,26 @@ def test_mixing_varies_with_the_seed_and_keeps_every_observation_of_order_one():
             KeyError,
             r"expected a weight for each edge in \[\('a', 'b'\)\] and no other, but see \('a', 'b'\)",
         ),
-        (lambda: LinearSCM("a -> b", num_data=2, offsets={"c": 1}), KeyError, "no node named 'c'; the graph has"),
-        (lambda: LinearSCM("a -> b", num_data=2).law({"c": 1}), KeyError, "no node named 'c'; the graph has"),
-        (lambda: EquationSCM("a -> b", {"c": abs}, num_data=2), KeyError, "no node named 'c'; the graph has"),
-        (lambda: EquationSCM("a -> b", {}, num_data=2), KeyError, r"expected an equation of 'b', .* parents \['a'\]"),
+        (
+            lambda: LinearSCM("a -> b", num_data=2, offsets={"c": 1}),
+            KeyError,
+            "no node named 'c'; the graph has",
+        ),
+        (
+            lambda: LinearSCM("a -> b", num_data=2).law({"c": 1}),
+            KeyError,
+            "no node named 'c'; the graph has",
+        ),
+        (
+            lambda: EquationSCM("a -> b", {"c": abs}, num_data=2),
+            KeyError,
+            "no node named 'c'; the graph has",
+        ),
+        (
+            lambda: EquationSCM("a -> b", {}, num_data=2),
+            KeyError,
+            r"expected an equation of 'b', .* parents \['a'\]",
+        ),
         (
             lambda: LinearSCM("a -> b", num_data=2, noise="gauss"),
             ValueError,

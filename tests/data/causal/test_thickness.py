@@ -3,7 +3,12 @@
 import pytest
 import torch
 from torch import nn
-from torch.distributions.transforms import AffineTransform, ComposeTransform, ExpTransform, SigmoidTransform
+from torch.distributions.transforms import (
+    AffineTransform,
+    ComposeTransform,
+    ExpTransform,
+    SigmoidTransform,
+)
 
 from ppl_disentangle import StructuralPrior
 from ppl_disentangle.causal.mechanisms import LocationScale, MonotoneSpline
@@ -20,11 +25,21 @@ from ppl_disentangle.models.deep_scm import InUnits
 def test_densities_come_near_the_exact_ones_and_do_not_exceed_them(kind):
     torch.manual_seed(0)
     grey = ComposeTransform([SigmoidTransform(), AffineTransform(64.0, 191.0)])
-    mechanisms = {"thickness": InUnits(kind(1, 0), ExpTransform()), "intensity": InUnits(kind(1, 1), grey)}
+    mechanisms = {
+        "thickness": InUnits(kind(1, 0), ExpTransform()),
+        "intensity": InUnits(kind(1, 1), grey),
+    }
     prior = StructuralPrior("thickness -> intensity", mechanisms)
-    story = DeepSCM(prior, Gaussian(nn.Linear(1, 2)), Bernoulli(nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1))), 1)
+    story = DeepSCM(
+        prior,
+        Gaussian(nn.Linear(1, 2)),
+        Bernoulli(nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1))),
+        1,
+    )
     strokes, held_out = ThicknessIntensity(20_000, seed=0), ThicknessIntensity(10_000, seed=1)
-    bright = strokes.values[:, 1:] / 255  # in the place of the image, of which the densities do not depend
+    bright = (
+        strokes.values[:, 1:] / 255
+    )  # in the place of the image, of which the densities do not depend
     data = with_conditions(from_arrays(bright), labels=strokes.values)
     for steps, lr in ((400, 1e-2), (200, 1e-3)):
         fit(story, data, steps=steps, lr=lr, batch_size=256, progress=False)

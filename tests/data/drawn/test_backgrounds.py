@@ -6,7 +6,17 @@ import pytest
 import torch
 from scipy.stats import chisquare, kstest
 
-from ppl_disentangle.data import Coloured, Factor, FactorGrid, Noisy, OnPicture, Sprites, digits, pairs, swirls
+from ppl_disentangle.data import (
+    Coloured,
+    Factor,
+    FactorGrid,
+    Noisy,
+    OnPicture,
+    Sprites,
+    digits,
+    pairs,
+    swirls,
+)
 from ppl_disentangle.data.randomness import random_bytes
 
 WRAPPERS = {"coloured": Coloured, "noisy": Noisy, "on a picture": OnPicture}
@@ -68,7 +78,10 @@ def test_an_image_is_the_same_by_index_and_by_factors_alone_and_in_a_pair(wrappe
     assert torch.equal(data.factors(INDEX), Sprites().factors(INDEX))
     assert not torch.equal(x, wrapper(Sprites(), seed=4).observations(INDEX))
     both = pairs(data, num=5)
-    assert torch.equal(both.observations(torch.tensor([2]))[0], data.observations(both.members(torch.tensor([2]))[0]))
+    assert torch.equal(
+        both.observations(torch.tensor([2]))[0],
+        data.observations(both.members(torch.tensor([2]))[0]),
+    )
 
 
 def test_a_coloured_image_is_the_image_times_a_colour():
@@ -97,13 +110,19 @@ def test_noise_is_uniform_around_the_sprite_and_never_in_it():
 
 def test_an_image_is_a_negative_on_a_tinted_part_of_the_picture():
     height, width, size = 20, 31, 8
-    picture = torch.randint(256, (3, height, width), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    picture = torch.randint(
+        256, (3, height, width), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
     data = OnPicture(Flat([0.0, 0.25, 1.0]), picture, seed=2)
-    windows = picture.unfold(1, size, 1).unfold(2, size, 1).permute(1, 2, 0, 3, 4).flatten(0, 1).float()
+    windows = (
+        picture.unfold(1, size, 1).unfold(2, size, 1).permute(1, 2, 0, 3, 4).flatten(0, 1).float()
+    )
     places, tints = [], []
     for brightness in (0.0, 0.25, 1.0):
         index = torch.arange(100) + {0.0: 0, 0.25: 100, 1.0: 200}[brightness]
-        part = (data.observations(index) / 255 - brightness) / (1 - 2 * brightness)  # undo the negative
+        part = (data.observations(index) / 255 - brightness) / (
+            1 - 2 * brightness
+        )  # undo the negative
         tint = 2 * part[:, None] - windows / 255  # a constant of each channel at the right place
         error, place = tint.std((-2, -1)).amax(-1).min(1)
         assert error.max() < 0.02
@@ -138,14 +157,26 @@ def test_the_picture_that_is_drawn_has_the_published_size_and_many_colours():
     ("call", "error", "message"),
     [
         (lambda: Coloured(digits()), TypeError, "expected a grid of images, got ArrayDataset"),
-        (lambda: Noisy(Flat([0.0], channels=2)), ValueError, r"1 or 3 channels, got observations of shape \(2, 8, 8\)"),
+        (
+            lambda: Noisy(Flat([0.0], channels=2)),
+            ValueError,
+            r"1 or 3 channels, got observations of shape \(2, 8, 8\)",
+        ),
         (
             lambda: OnPicture(Sprites(), torch.zeros(3, 70, 70)),
             ValueError,
             "uint8 and shape .3, height, width., got .*32",
         ),
-        (lambda: OnPicture(Sprites(), torch.zeros(70, 70).byte()), ValueError, r"got torch.uint8 of shape \(70, 70\)"),
-        (lambda: OnPicture(Sprites(), torch.zeros(3, 70, 63).byte()), ValueError, r"64 x 64 pixels, got \(70, 63\)"),
+        (
+            lambda: OnPicture(Sprites(), torch.zeros(70, 70).byte()),
+            ValueError,
+            r"got torch.uint8 of shape \(70, 70\)",
+        ),
+        (
+            lambda: OnPicture(Sprites(), torch.zeros(3, 70, 63).byte()),
+            ValueError,
+            r"64 x 64 pixels, got \(70, 63\)",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(call, error, message):

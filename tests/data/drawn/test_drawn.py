@@ -100,9 +100,13 @@ def test_the_grid_of_the_flow_names_the_free_water_and_not_the_height():
 
 
 def test_a_grid_of_units_that_are_none_is_an_error():
-    with pytest.raises(ValueError, match=r"every combination of {'a': 50, 'l': 50} once and in order, got 50 other"):
+    with pytest.raises(
+        ValueError, match=r"every combination of {'a': 50, 'l': 50} once and in order, got 50 other"
+    ):
         InputGrid(Pendulum(50, size=16), {"angle": "a", "light": "l"})
-    with pytest.raises(ValueError, match=r"of {'light': 87, 'angle': 84} once and in order, got 7308 other units"):
+    with pytest.raises(
+        ValueError, match=r"of {'light': 87, 'angle': 84} once and in order, got 7308 other units"
+    ):
         InputGrid(Pendulum(size=16), {"light": "light", "angle": "angle"})
     with pytest.raises(ValueError, match=r"expected nodes among \['angle', .*\], got \['moon'\]"):
         InputGrid(Pendulum(50, size=16), {"moon": "moon"})
@@ -113,7 +117,9 @@ def test_the_catalogue_says_what_the_data_are(entry):
     data = NAMES[entry.name]()
     assert (data.name, len(data)) == (entry.name, entry.num)
     assert (data.factor_names, data.factor_sizes) == (entry.factors, entry.sizes)
-    assert entry.complete == (entry.name not in ("pendulum", "flow", "thickness_intensity", "digits"))
+    assert entry.complete == (
+        entry.name not in ("pendulum", "flow", "thickness_intensity", "digits")
+    )
 
 
 def test_the_catalogue_has_each_name_once_and_all_that_load_data_knows():

@@ -59,7 +59,9 @@ def test_values_of_the_grid_are_drawn_as_the_grid():
     hues, scale, shape, turn = factors[:, :3] / 10, factors[:, 3], factors[:, 4], factors[:, 5]
     values = torch.cat([hues, torch.stack([0.75 + scale / 14, shape, -30 + turn * 30 / 7], -1)], -1)
     drawn = ROOM.draw(values)
-    assert (255 * drawn - ROOM.render(factors).float()).abs().max() <= 3  # five shares, each rounded by half a level
+    assert (
+        255 * drawn - ROOM.render(factors).float()
+    ).abs().max() <= 3  # five shares, each rounded by half a level
 
 
 def test_each_hue_colours_its_surface_and_no_other():
@@ -86,7 +88,13 @@ def test_colours_are_those_of_the_hue_at_full_saturation_and_value():
 
 def shares_of(factors):
     parts = [
-        shares(shape, torch.tensor([0.75 + scale / 14]), torch.tensor([-30 + turn * 30 / 7]), size=64, samples=2)
+        shares(
+            shape,
+            torch.tensor([0.75 + scale / 14]),
+            torch.tensor([-30 + turn * 30 / 7]),
+            size=64,
+            samples=2,
+        )
         for scale, shape, turn in factors[:, 3:].tolist()
     ]
     return torch.cat(parts)
@@ -96,18 +104,25 @@ def surface(shape, scale):
     """Points on the surface of an object that stands on the floor at the origin: ``(num, 3)``."""
     u, v = (grid.ravel() for grid in np.meshgrid(np.linspace(-1, 1, 481), np.linspace(-1, 1, 481)))
     turn, flat = math.pi * u, np.zeros_like(u)
-    ball = np.stack([np.cos(turn) * np.cos(math.pi / 2 * v), np.sin(turn) * np.cos(math.pi / 2 * v)], -1)
+    ball = np.stack(
+        [np.cos(turn) * np.cos(math.pi / 2 * v), np.sin(turn) * np.cos(math.pi / 2 * v)], -1
+    )
     ball = np.column_stack([ball, np.sin(math.pi / 2 * v)])
     if SHAPES[shape] == "cube":
         half = constants._HALF_CUBE
-        sides = [np.insert(np.stack([u, v], -1), axis, side, 1) for axis in range(3) for side in (-1, 1)]
+        sides = [
+            np.insert(np.stack([u, v], -1), axis, side, 1) for axis in range(3) for side in (-1, 1)
+        ]
         points = half * np.concatenate(sides)
     elif SHAPES[shape] == "sphere":
         half, points = constants._SPHERE, constants._SPHERE * ball
     elif SHAPES[shape] == "cylinder":
         half, radius = constants._HALF_CYLINDER, constants._CYLINDER
         mantle = np.stack([radius * np.cos(turn), radius * np.sin(turn), half * v], -1)
-        lids = [np.stack([radius * v * np.cos(turn), radius * v * np.sin(turn), flat + s * half], -1) for s in (-1, 1)]
+        lids = [
+            np.stack([radius * v * np.cos(turn), radius * v * np.sin(turn), flat + s * half], -1)
+            for s in (-1, 1)
+        ]
         points = np.concatenate([mantle, *lids])
     else:
         radius, straight = constants._CAPSULE, constants._HALF_CAPSULE

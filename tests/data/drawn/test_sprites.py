@@ -63,7 +63,9 @@ def test_factors_and_index_are_row_major_and_inverse(start, num):
 
 def test_values_are_those_of_the_space_at_every_class():
     factors = torch.tensor([[k % size for size in SPRITES.factor_sizes] for k in range(40)])
-    expected = [[values[k % len(values)] for values in SPRITES.factor_values[1:]] for k in range(40)]
+    expected = [
+        [values[k % len(values)] for values in SPRITES.factor_values[1:]] for k in range(40)
+    ]
     values = SPRITES.values(factors)
     torch.testing.assert_close(values[:, 1:], torch.tensor(expected))
     assert torch.equal(values[:, 0], factors[:, 0].float())
@@ -71,14 +73,18 @@ def test_values_are_those_of_the_space_at_every_class():
 
 def test_the_first_and_the_last_orientation_are_one_picture():
     positions = torch.arange(0, 32, 3)
-    grid = torch.cartesian_prod(torch.arange(3), torch.arange(6), torch.tensor([0, 39, 1]), positions, positions)
+    grid = torch.cartesian_prod(
+        torch.arange(3), torch.arange(6), torch.tensor([0, 39, 1]), positions, positions
+    )
     first, last, second = SPRITES.render(grid).view(18, 3, -1, 64, 64).unbind(1)
     assert torch.equal(first, last)
     assert (first != second).any((-1, -2)).all()
 
 
 def test_a_chunked_batch_equals_its_parts():
-    assert torch.equal(SPRITES.observations(INDEX), torch.cat([SPRITES.observations(i[None]) for i in INDEX]))
+    assert torch.equal(
+        SPRITES.observations(INDEX), torch.cat([SPRITES.observations(i[None]) for i in INDEX])
+    )
     assert SPRITES.observations(INDEX[:0]).shape == (0, 1, 64, 64)
 
 
@@ -124,11 +130,15 @@ def area_and_centroid(x, y):
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2), st.floats(0.5, 1), st.floats(-7, 7), st.floats(0, 1), st.floats(0, 1))
-def test_area_and_centroid_of_a_drawn_sprite_are_those_of_its_outline(shape, scale, orientation, x, y):
+def test_area_and_centroid_of_a_drawn_sprite_are_those_of_its_outline(
+    shape, scale, orientation, x, y
+):
     image = SPRITES.draw(torch.tensor([[shape, scale, orientation, x, y]]), antialias=15)[0, 0]
     u, v = scale * polygon(shape)
     cos, sin = math.cos(orientation), math.sin(orientation)
-    area, right, down = area_and_centroid(16 + 32 * x + cos * u + sin * v, 16 + 32 * y - sin * u + cos * v)
+    area, right, down = area_and_centroid(
+        16 + 32 * x + cos * u + sin * v, 16 + 32 * y - sin * u + cos * v
+    )
     centres = torch.arange(64) + 0.5
     perimeter = scale * np.linalg.norm(np.diff(polygon(shape)), axis=0).sum()
     assert image.sum().item() == pytest.approx(area, abs=perimeter / 15)
@@ -154,7 +164,10 @@ def test_smoothing_shows_a_turn_of_one_degree():
     values = SPRITES.values(SPRITES.factors(INDEX))
     turned = values + torch.tensor([0, 0, math.radians(1), 0, 0])
     unchanged = [
-        (SPRITES.draw(values, antialias=n) == SPRITES.draw(turned, antialias=n)).all((1, 2, 3)).float().mean()
+        (SPRITES.draw(values, antialias=n) == SPRITES.draw(turned, antialias=n))
+        .all((1, 2, 3))
+        .float()
+        .mean()
         for n in (1, 2)
     ]
     assert unchanged[0] > 0.05

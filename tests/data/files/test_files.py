@@ -24,7 +24,9 @@ IDX_TYPES = {"uint8": 8, "int8": 9, "int16": 11, "int32": 12, "float32": 13, "fl
 
 
 def idx(array):
-    header = bytes([0, 0, IDX_TYPES[array.dtype.name], array.ndim]) + struct.pack(f">{array.ndim}i", *array.shape)
+    header = bytes([0, 0, IDX_TYPES[array.dtype.name], array.ndim]) + struct.pack(
+        f">{array.ndim}i", *array.shape
+    )
     return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
 
 
@@ -49,7 +51,11 @@ def test_images_in_an_idx_file_have_the_labels_beside_them(tmp_path, zipped):
     assert load_data(path).space == ()
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(labels))
     data = load_data(path)
-    assert (data.name, data.factor_names, data.factor_values) == ("train-images-idx3-ubyte", ("label",), ((0, 3, 9),))
+    assert (data.name, data.factor_names, data.factor_values) == (
+        "train-images-idx3-ubyte",
+        ("label",),
+        ((0, 3, 9),),
+    )
     assert data.space[0].kind == "categorical"
     assert np.array_equal(data.observations(torch.arange(7))[:, 0], images)
     assert data.factors(torch.arange(7)).flatten().tolist() == [1, 1, 2, 0, 1, 2, 0]
@@ -68,8 +74,14 @@ def test_from_idx_says_what_is_wrong(tmp_path):
         (b"\0\1" + good[2:], r"expected the bytes 0, 0, a type among .* got \[0, 1, 8, 3\]"),
         (b"\0", r"expected the bytes 0, 0, .* got \[0\]"),
         (gzip.compress(good)[:-12], r"images-idx3-ubyte is not an IDX file: Compressed file ended"),
-        (gzip.compress(good)[:-6] + b"abcdef", r"images-idx3-ubyte is not an IDX file: CRC check failed"),
-        (idx(np.zeros((4, 5, 6), np.float32)), r"expected bytes with 3 axes, got float32 \(4, 5, 6\)"),
+        (
+            gzip.compress(good)[:-6] + b"abcdef",
+            r"images-idx3-ubyte is not an IDX file: CRC check failed",
+        ),
+        (
+            idx(np.zeros((4, 5, 6), np.float32)),
+            r"expected bytes with 3 axes, got float32 \(4, 5, 6\)",
+        ),
         (idx(pictures(4, 5)), r"expected bytes with 3 axes, got uint8 \(4, 5\)"),
     ):
         path.write_bytes(content)
@@ -77,7 +89,9 @@ def test_from_idx_says_what_is_wrong(tmp_path):
             from_idx(path)
     path.write_bytes(good)
     labels.write_bytes(idx(pictures(3)))
-    with pytest.raises(ValueError, match=r"labels-idx1-ubyte: expected 4 labels, one for each image of .*, got 3"):
+    with pytest.raises(
+        ValueError, match=r"labels-idx1-ubyte: expected 4 labels, one for each image of .*, got 3"
+    ):
         from_idx(path)
     with pytest.raises(FileNotFoundError, match="absent"):
         from_idx(tmp_path / "absent")
@@ -96,7 +110,9 @@ def write_morpho(folder, num, stem="train", perturbed=False):
     rows = "".join(f"{i},{','.join(map(str, row))}\n" for i, row in enumerate(measures.tolist()))
     (folder / f"{stem}-morpho.csv").write_text(HEADER + rows)
     if perturbed:
-        write_zipped(folder / f"{stem}-pert-idx1-ubyte.gz", idx((np.arange(num) % 5).astype(np.uint8)))
+        write_zipped(
+            folder / f"{stem}-pert-idx1-ubyte.gz", idx((np.arange(num) % 5).astype(np.uint8))
+        )
     return images, digits, measures
 
 
@@ -126,21 +142,30 @@ def test_morpho_mnist_knows_how_digits_were_perturbed(tmp_path):
 
 
 def test_morpho_mnist_says_what_is_wrong_with_a_folder(tmp_path):
-    with pytest.raises(ValueError, match=r"expected part among \['training', 'testing'\], got 'train'"):
+    with pytest.raises(
+        ValueError, match=r"expected part among \['training', 'testing'\], got 'train'"
+    ):
         MorphoMNIST(tmp_path, part="train")
     with pytest.raises(
-        ValueError, match=r"expected a file train-images-idx3-ubyte or train-images-idx3-ubyte.gz, got none"
+        ValueError,
+        match=r"expected a file train-images-idx3-ubyte or train-images-idx3-ubyte.gz, got none",
     ):
         MorphoMNIST(tmp_path)
     write_morpho(tmp_path, 4, perturbed=True)
     table, perturbed = tmp_path / "train-morpho.csv", tmp_path / "train-pert-idx1-ubyte.gz"
     good = table.read_text()
     for text, message in (
-        ("index,area\n", r"train-morpho.csv: expected the header index,area,length,.*, got index,area"),
+        (
+            "index,area\n",
+            r"train-morpho.csv: expected the header index,area,length,.*, got index,area",
+        ),
         ("", r"train-morpho.csv: expected the header index,area,length,.*, got $"),
         (HEADER + "0,1,2,3,4,5\n", r"train-morpho.csv: expected 7 numbers|cannot reshape"),
         (HEADER + "0,1,2,3,4,5,six\n", r"train-morpho.csv: expected 7 numbers in each row"),
-        (HEADER + "1,1,2,3,4,5,6\n", r"train-morpho.csv: expected finite numbers, and 0, 1, 2, … as index"),
+        (
+            HEADER + "1,1,2,3,4,5,6\n",
+            r"train-morpho.csv: expected finite numbers, and 0, 1, 2, … as index",
+        ),
         (HEADER + "0,1,2,3,4,5,nan\n", r"train-morpho.csv: expected finite numbers"),
         (
             good[: good.rindex("\n3,") + 1],
@@ -153,10 +178,14 @@ def test_morpho_mnist_says_what_is_wrong_with_a_folder(tmp_path):
             MorphoMNIST(tmp_path)
     table.write_text(good)
     write_zipped(perturbed, idx(np.array([0, 1, 2], np.uint8)))
-    with pytest.raises(ValueError, match=r"train-pert-idx1-ubyte.gz: expected 4 bytes, .* got uint8 \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"train-pert-idx1-ubyte.gz: expected 4 bytes, .* got uint8 \(3,\)"
+    ):
         MorphoMNIST(tmp_path)
     write_zipped(perturbed, idx(np.array([0, 1, 2, 9], np.uint8)))
-    with pytest.raises(ValueError, match=r"train-pert-idx1-ubyte.gz: expected numbers 0 to 4, got 9"):
+    with pytest.raises(
+        ValueError, match=r"train-pert-idx1-ubyte.gz: expected numbers 0 to 4, got 9"
+    ):
         MorphoMNIST(tmp_path)
 
 
@@ -172,9 +201,14 @@ def write_celeba(folder, num=5):
         image = np.broadcast_to(ramp, (218, 178, 3)).astype(np.uint8)
         images[f"{i:06}.jpg"] = image
         Image.fromarray(image).save(folder / "img_align_celeba" / f"{i:06}.jpg", quality=98)
-    rows = "".join(f"{name}{' -1' if i % 2 else '  1'}  1 {'-1' if i < 3 else '1'}\n" for i, name in enumerate(images))
+    rows = "".join(
+        f"{name}{' -1' if i % 2 else '  1'}  1 {'-1' if i < 3 else '1'}\n"
+        for i, name in enumerate(images)
+    )
     (folder / "list_attr_celeba.txt").write_text(f"{num}\nBald Smiling Young \n{rows}")
-    (folder / "list_eval_partition.txt").write_text("".join(f"{n} {min(i // 2, 2)}\n" for i, n in enumerate(images)))
+    (folder / "list_eval_partition.txt").write_text(
+        "".join(f"{n} {min(i // 2, 2)}\n" for i, n in enumerate(images))
+    )
     return list(images.values())
 
 
@@ -184,12 +218,20 @@ def test_celeba_has_its_images_cut_to_the_middle_and_its_attributes(tmp_path):
     assert isinstance(data, CelebA)
     assert data.factor_names == ("Bald", "Smiling", "Young")
     assert data.factor_values[0] == (-1, 1)
-    assert data.factors(torch.arange(5)).tolist() == [[1, 1, 0], [0, 1, 0], [1, 1, 0], [0, 1, 1], [1, 1, 1]]
+    assert data.factors(torch.arange(5)).tolist() == [
+        [1, 1, 0],
+        [0, 1, 0],
+        [1, 1, 0],
+        [0, 1, 1],
+        [1, 1, 1],
+    ]
     index = torch.tensor([3, 0, 3])
     found = data.observations(index)
     for image, i in zip(found.numpy(), index.tolist(), strict=True):
         middle = Image.fromarray(images[i][20:198]).resize((64, 64), Image.Resampling.BICUBIC)
-        assert np.abs(image.transpose(1, 2, 0).astype(int) - np.asarray(middle).astype(int)).max() <= 4
+        assert (
+            np.abs(image.transpose(1, 2, 0).astype(int) - np.asarray(middle).astype(int)).max() <= 4
+        )
     assert CelebA(tmp_path, size=32).observation_shape == (3, 32, 32)
     assert data.observations(index.to("meta")).shape == (3, 3, 64, 64)
     with pytest.raises(IndexError, match="index 5 is out of range for 5 data"):
@@ -211,17 +253,42 @@ def test_celeba_says_what_is_wrong_with_a_folder(tmp_path):
     write_celeba(tmp_path)
     attributes, parts = tmp_path / "list_attr_celeba.txt", tmp_path / "list_eval_partition.txt"
     for path, old, new, message in (
-        (attributes, "5\nBald", "6\nBald", r"list_attr_celeba.txt: expected the number of rows .* got 6 for 5"),
-        (attributes, "000002.jpg -1", "000002.jpg 0", r"expected 3 of -1 and 1 for each image, got 000002.jpg 0 1 -1"),
-        (attributes, "000002.jpg -1", "000002.jpg", r"expected 3 of -1 and 1 for each image, got 000002.jpg 1 -1"),
-        (attributes, "000002.jpg", "000001.jpg", r"expected each image and each attribute once, got one twice"),
+        (
+            attributes,
+            "5\nBald",
+            "6\nBald",
+            r"list_attr_celeba.txt: expected the number of rows .* got 6 for 5",
+        ),
+        (
+            attributes,
+            "000002.jpg -1",
+            "000002.jpg 0",
+            r"expected 3 of -1 and 1 for each image, got 000002.jpg 0 1 -1",
+        ),
+        (
+            attributes,
+            "000002.jpg -1",
+            "000002.jpg",
+            r"expected 3 of -1 and 1 for each image, got 000002.jpg 1 -1",
+        ),
+        (
+            attributes,
+            "000002.jpg",
+            "000001.jpg",
+            r"expected each image and each attribute once, got one twice",
+        ),
         (
             parts,
             "000002.jpg 0",
             "000002.jpg 3",
             r"list_eval_partition.txt: expected an image and 0, 1 or 2 .* 000002.jpg 3",
         ),
-        (parts, "000002.jpg 0\n", "", r"list_eval_partition.txt: expected a row for 000002.jpg, got none"),
+        (
+            parts,
+            "000002.jpg 0\n",
+            "",
+            r"list_eval_partition.txt: expected a row for 000002.jpg, got none",
+        ),
     ):
         good = path.read_text()
         path.write_text(good.replace(old, new, 1))
@@ -230,12 +297,14 @@ def test_celeba_says_what_is_wrong_with_a_folder(tmp_path):
         path.write_text(good)
     (tmp_path / "img_align_celeba" / "000002.jpg").unlink()
     with pytest.raises(
-        ValueError, match=r"img_align_celeba: expected an image 000002.jpg, which is in the list, got none"
+        ValueError,
+        match=r"img_align_celeba: expected an image 000002.jpg, which is in the list, got none",
     ):
         CelebA(tmp_path)
     attributes.write_text("")
     with pytest.raises(
-        ValueError, match=r"list_attr_celeba.txt: expected the number of rows in the first line, got  for 0"
+        ValueError,
+        match=r"list_attr_celeba.txt: expected the number of rows in the first line, got  for 0",
     ):
         CelebA(tmp_path)
     with pytest.raises(ValueError, match=r"expected part among .* got part='test', size=64"):
@@ -261,7 +330,9 @@ def write_named(folder, labels):
     folder.mkdir(exist_ok=True)
     images = {}
     for row in labels:
-        image = np.dstack([np.full((96, 96, 3), RNG.integers(0, 256, 3)), np.full((96, 96), 255)]).astype(np.uint8)
+        image = np.dstack(
+            [np.full((96, 96, 3), RNG.integers(0, 256, 3)), np.full((96, 96), 255)]
+        ).astype(np.uint8)
         images[row] = image
         Image.fromarray(image).save(folder / f"a_{'_'.join(map(str, row))}.png")
     return images
@@ -296,19 +367,29 @@ def test_labels_come_from_the_names_of_the_files(tmp_path, labels, names):
 
 
 def test_from_labelled_names_says_what_is_wrong(tmp_path):
-    with pytest.raises(ValueError, match=r"expected images a_<label>_<label>_<label>_<label>.png, got none"):
+    with pytest.raises(
+        ValueError, match=r"expected images a_<label>_<label>_<label>_<label>.png, got none"
+    ):
         from_labelled_names(tmp_path)
     write_named(tmp_path / "train", [(1, 60, 3, 4)])
     with pytest.raises(ValueError, match=r"got folders of them; say which, such as .*train"):
         load_data(tmp_path)
-    with pytest.raises(ValueError, match=r"expected size > 0 and channels among \[1, 3, 4\], got size=0, channels=3"):
+    with pytest.raises(
+        ValueError,
+        match=r"expected size > 0 and channels among \[1, 3, 4\], got size=0, channels=3",
+    ):
         from_labelled_names(tmp_path / "train", size=0)
     write_named(tmp_path / "train", [(1, 2, 3, 4)])
-    with pytest.raises(ValueError, match=r"expected second labels of 60 to 147 or of 0 to 9, or names=…, got 2 to 60"):
+    with pytest.raises(
+        ValueError,
+        match=r"expected second labels of 60 to 147 or of 0 to 9, or names=…, got 2 to 60",
+    ):
         from_labelled_names(tmp_path / "train")
     (tmp_path / "train" / "a_1_60_3_4.png").write_bytes(b"text")
     with pytest.raises(ValueError, match=r"a_1_60_3_4.png cannot be read"):
         from_labelled_names(tmp_path / "train", names=["a", "b", "c", "d"])
     (tmp_path / "train" / "a_1_60_3_4.5.png").write_bytes(b"text")
-    with pytest.raises(ValueError, match=r"a_1_60_3_4.5.png: expected a name a_<label>_<label>_<label>_<label>.png"):
+    with pytest.raises(
+        ValueError, match=r"a_1_60_3_4.5.png: expected a name a_<label>_<label>_<label>_<label>.png"
+    ):
         from_labelled_names(tmp_path / "train")

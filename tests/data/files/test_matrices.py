@@ -51,7 +51,9 @@ def test_cars3d_is_made_smaller_as_pillow_does_it(cars):
     data = load_data(folder)
     assert isinstance(data, Cars3D)
     assert data.observation_shape == (3, 64, 64)
-    small = Image.fromarray(np.ascontiguousarray(views[1][:, :, :, 4, 1])).resize((64, 64), Image.Resampling.BILINEAR)
+    small = Image.fromarray(np.ascontiguousarray(views[1][:, :, :, 4, 1])).resize(
+        (64, 64), Image.Resampling.BILINEAR
+    )
     found = data.observations(data.index(torch.tensor([[1, 4, 1]])))[0].permute(1, 2, 0)
     assert np.abs(found.numpy().astype(int) - np.asarray(small).astype(int)).max() <= 1
 
@@ -79,13 +81,17 @@ def test_cars3d_says_what_is_wrong_with_a_folder(cars):
     savemat(path, {"im": views[1]})
     for damage in (first_half, lambda p: p.write_text("text" * 99)):
         damage(path)
-        with pytest.raises(ValueError, match=r"car_010_mesh.mat is not a MATLAB file of version 5 to 7.2: "):
+        with pytest.raises(
+            ValueError, match=r"car_010_mesh.mat is not a MATLAB file of version 5 to 7.2: "
+        ):
             Cars3D(folder)
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"car_010_mesh.mat"):
         Cars3D(folder)
     (folder / "list.txt").write_text("\n")
-    with pytest.raises(ValueError, match=r"list.txt: expected names of cars and size > 0, got 0, size=64"):
+    with pytest.raises(
+        ValueError, match=r"list.txt: expected names of cars and size > 0, got 0, size=64"
+    ):
         Cars3D(folder)
 
 
@@ -117,11 +123,22 @@ def test_smallnorb_has_its_images_in_the_order_of_their_factors(tmp_path):
     images, table = np.concatenate([training, testing]), np.concatenate([one, two])
     data = SmallNORB(tmp_path, size=96, cameras=2)
     assert data.factor_names == ("category", "instance", "elevation", "azimuth", "lighting")
-    assert data.factor_values == (("human", "car"), (0, 1, 4, 5, 6, 7), (30, 70), (0, 20, 340), (5,))
+    assert data.factor_values == (
+        ("human", "car"),
+        (0, 1, 4, 5, 6, 7),
+        (30, 70),
+        (0, 20, 340),
+        (5,),
+    )
     order = sorted(range(len(table)), key=lambda row: table[row].tolist())
     assert np.array_equal(data.observations(torch.arange(len(data))), images[order])
     assert data.observation_shape == (2, 96, 96)
-    assert data.observations(torch.zeros(2, dtype=torch.int64, device="meta")).shape == (2, 2, 96, 96)
+    assert data.observations(torch.zeros(2, dtype=torch.int64, device="meta")).shape == (
+        2,
+        2,
+        96,
+        96,
+    )
     half = SmallNORB(tmp_path, part="testing", size=96)
     order = sorted(range(len(two)), key=lambda row: two[row].tolist())
     assert half.factor_values[1] == (0, 1, 5)
@@ -146,27 +163,57 @@ def test_smallnorb_may_be_gzipped_and_one_half(tmp_path):
 
 
 def test_smallnorb_says_what_is_wrong_with_a_folder(tmp_path):
-    with pytest.raises(ValueError, match=r"expected a file smallnorb-…-training-dat.mat or .mat.gz, got none"):
+    with pytest.raises(
+        ValueError, match=r"expected a file smallnorb-…-training-dat.mat or .mat.gz, got none"
+    ):
         SmallNORB(tmp_path, part="training")
-    with pytest.raises(ValueError, match=r"expected part training, testing or both, .* got part='all', cameras=1"):
+    with pytest.raises(
+        ValueError, match=r"expected part training, testing or both, .* got part='all', cameras=1"
+    ):
         SmallNORB(tmp_path, part="all")
     images, table = write_half(tmp_path, "training", [4, 6, 7])
-    dat, cat, info = (tmp_path / f"smallnorb-5x00-training-{key}.mat" for key in ("dat", "cat", "info"))
+    dat, cat, info = (
+        tmp_path / f"smallnorb-5x00-training-{key}.mat" for key in ("dat", "cat", "info")
+    )
     for path, content, message in (
         (dat, matrix(images)[:-1], r"dat.mat is not a matrix of NORB: it ends in row 35 of 36"),
-        (dat, matrix(images) + b"x", r"dat.mat is not a matrix of NORB: there is more behind the 36 rows"),
-        (dat, matrix(images[:-1]), r"dat.mat: expected 36 pairs of images, as there are kinds, got 35"),
-        (dat, matrix(images[:, :1]), r"dat.mat: expected uint8 \(num, 2, side, side\), got uint8 \(36, 1, 96, 96\)"),
+        (
+            dat,
+            matrix(images) + b"x",
+            r"dat.mat is not a matrix of NORB: there is more behind the 36 rows",
+        ),
+        (
+            dat,
+            matrix(images[:-1]),
+            r"dat.mat: expected 36 pairs of images, as there are kinds, got 35",
+        ),
+        (
+            dat,
+            matrix(images[:, :1]),
+            r"dat.mat: expected uint8 \(num, 2, side, side\), got uint8 \(36, 1, 96, 96\)",
+        ),
         (
             dat,
             b"MATLAB 5.0 MAT-file" + bytes(200),
             r"dat.mat is not a matrix of NORB: expected one of the numbers .*0x1e3d",
         ),
         (dat, matrix(images)[:10], r"expected 4 sizes, got \[\]"),
-        (dat, gzip.compress(matrix(images), 1)[:9999], r"is not a matrix of NORB: Compressed file ended"),
-        (cat, matrix(table[:, 0] + np.int32(3)), r"expected kinds 0 to 4 of shape \(num,\) and info \(num, 4\)"),
+        (
+            dat,
+            gzip.compress(matrix(images), 1)[:9999],
+            r"is not a matrix of NORB: Compressed file ended",
+        ),
+        (
+            cat,
+            matrix(table[:, 0] + np.int32(3)),
+            r"expected kinds 0 to 4 of shape \(num,\) and info \(num, 4\)",
+        ),
         (info, matrix(np.ascontiguousarray(table[:, 1:4])), r"got \(36,\) and \(36, 3\)"),
-        (info, matrix(table[::-1, 1:] * np.int32(0)), r"every combination once, got \[2, 1, 1, 1, 1\] values, 36 data"),
+        (
+            info,
+            matrix(table[::-1, 1:] * np.int32(0)),
+            r"every combination once, got \[2, 1, 1, 1, 1\] values, 36 data",
+        ),
     ):
         before = path.read_bytes()
         path.write_bytes(content)

@@ -47,7 +47,13 @@ class Numbers(FactorGrid):
         kinds = ("categorical", "ordinal", "cyclic", "ordinal", "ordinal")
         names = ("kind", "size", "turn", "x", "y")
         self.space = tuple(
-            Factor(n, tuple(float(v) for v in range(size)) if kind != "categorical" else tuple("abcdefgh"[:size]), kind)
+            Factor(
+                n,
+                tuple(float(v) for v in range(size))
+                if kind != "categorical"
+                else tuple("abcdefgh"[:size]),
+                kind,
+            )
             for n, size, kind in zip(names, sizes, kinds, strict=False)
         )
         self.name, self.observation_shape, self.maximum = name, (len(sizes),), 1
@@ -64,7 +70,9 @@ def table(grid=GRID, rows=None):
     """The same data as a grid's, without its arithmetic, or some of them."""
     index = torch.arange(len(grid)) if rows is None else rows
     classes = grid.factors(index)
-    columns = {f.name: [f.values[c] for c in classes[:, k].tolist()] for k, f in enumerate(grid.space)}
+    columns = {
+        f.name: [f.values[c] for c in classes[:, k].tolist()] for k, f in enumerate(grid.space)
+    }
     data = from_arrays(grid.observations(index), columns, name="table")
     assert torch.equal(data.factors(torch.arange(len(index))), classes)
     return data
@@ -84,7 +92,10 @@ def counts(rows, sizes):
 
 def assert_follows(observed, probabilities):
     """Chi-square against exact probabilities, the rare ones pooled; what cannot be was not seen."""
-    observed, p = observed.double().flatten(), probabilities.double().flatten() / probabilities.double().sum()
+    observed, p = (
+        observed.double().flatten(),
+        probabilities.double().flatten() / probabilities.double().sum(),
+    )
     assert observed[p == 0].sum() == 0
     expected = p * observed.sum()
     rare = expected < 5
@@ -107,7 +118,9 @@ def test_pairs_differ_in_exactly_k_factors_and_every_factor_changes_equally_ofte
     assert torch.equal(drawn.conditions(torch.arange(6000))["changed"], changed)
     assert torch.equal(drawn.factors(torch.arange(6000)), first)
     if k < 4:
-        subsets = torch.tensor([[i in s for i in range(4)] for s in itertools.combinations(range(4), k)])
+        subsets = torch.tensor(
+            [[i in s for i in range(4)] for s in itertools.combinations(range(4), k)]
+        )
         assert_follows((changed[:, None] == subsets).all(-1).sum(0), torch.ones(len(subsets)))
     assert_follows(counts(first, GRID.factor_sizes), torch.ones(120))
     assert_follows(counts(second, GRID.factor_sizes), torch.ones(120))
@@ -149,12 +162,16 @@ def test_a_partner_that_rejection_misses_is_found():
 def test_pairs_that_hardly_exist_are_an_error():
     diagonal = table(Numbers(3, 4), torch.tensor([0, 5, 10]))
     with pytest.raises(
-        ValueError, match=r"hardly any .* 'table' differ in exactly k=1 of \['kind', 'size'\].* 0 of 1\d{3}"
+        ValueError,
+        match=r"hardly any .* 'table' differ in exactly k=1 of \['kind', 'size'\].* 0 of 1\d{3}",
     ):
         pairs(diagonal, 1, num=100)
     few = from_arrays(torch.zeros(100, 1), {"a": [*range(99), 0], "b": [*range(98), 0, 1]})
     assert len(pairs(few, 1, num=1)) == 1  # most draws find nobody
-    assert (everything(pairs(diagonal, 2, num=100))[:, 0] != everything(pairs(diagonal, 2, num=100))[:, 1]).all()
+    assert (
+        everything(pairs(diagonal, 2, num=100))[:, 0]
+        != everything(pairs(diagonal, 2, num=100))[:, 1]
+    ).all()
 
 
 @SOURCES
@@ -176,9 +193,14 @@ def test_groups_vary_one_factor_which_is_told(data):
 def test_groups_that_share_a_factor_are_free_in_all_others(data):
     members = everything(sharing(data, ["kind", "x"], 3, num=6000))
     assert (members[:, :, [0, 3]] == members[:, :1, [0, 3]]).all()
-    assert_follows(counts(members[:, [0, 2]][:, :, [1, 2]].flatten(1), (4, 5, 4, 5)), torch.ones(400))
+    assert_follows(
+        counts(members[:, [0, 2]][:, :, [1, 2]].flatten(1), (4, 5, 4, 5)), torch.ones(400)
+    )
     same_class = sharing(digits(), "digit", num=500)
-    assert (digits().factors(same_class.members(torch.arange(500)).flatten()).view(-1, 2).diff(dim=1) == 0).all()
+    assert (
+        digits().factors(same_class.members(torch.arange(500)).flatten()).view(-1, 2).diff(dim=1)
+        == 0
+    ).all()
 
 
 @SOURCES
@@ -186,14 +208,24 @@ def test_triplets_share_the_factor_with_the_positive_only(data):
     anchor, positive, negative = everything(triplets(data, "size", num=6000)).unbind(1)
     assert torch.equal(anchor[:, 1], positive[:, 1])
     assert (anchor[:, 1] != negative[:, 1]).all()
-    assert_follows(counts(torch.cat([positive[:, [0, 2]], negative[:, [0, 2]]], 1), (3, 5, 3, 5)), torch.ones(225))
-    assert_follows(counts(torch.stack([anchor, negative], -1)[:, 1], (4, 4)), torch.ones(4, 4).fill_diagonal_(0))
+    assert_follows(
+        counts(torch.cat([positive[:, [0, 2]], negative[:, [0, 2]]], 1), (3, 5, 3, 5)),
+        torch.ones(225),
+    )
+    assert_follows(
+        counts(torch.stack([anchor, negative], -1)[:, 1], (4, 4)),
+        torch.ones(4, 4).fill_diagonal_(0),
+    )
 
 
 @pytest.mark.parametrize("data", [MORE, table(MORE)], ids=["grid", "table"])
 def test_walks_follow_their_step_law_in_every_frame(data):
-    matrix = torch.tensor([[0.5, 0.5, 0, 0], [0, 0.2, 0.8, 0], [0, 0, 0, 1.0], [0.1, 0.2, 0.3, 0.4]])
-    turn = 2.0 if data is MORE else laplace_transition(6, 2.0, cyclic=True)  # arrays have no cyclic factors
+    matrix = torch.tensor(
+        [[0.5, 0.5, 0, 0], [0, 0.2, 0.8, 0], [0, 0, 0, 1.0], [0.1, 0.2, 0.3, 0.4]]
+    )
+    turn = (
+        2.0 if data is MORE else laplace_transition(6, 2.0, cyclic=True)
+    )  # arrays have no cyclic factors
     frames = everything(walks(data, 4, {"size": matrix, "turn": turn}, num=12000, seed=3))
     assert (frames[:, :, [0, 3]] == frames[:, :1, [0, 3]]).all()
     assert_follows(counts(frames[:, 0], MORE.factor_sizes), torch.ones(360))
@@ -203,10 +235,16 @@ def test_walks_follow_their_step_law_in_every_frame(data):
         assert_follows(counts(both[:, 1], (4, 4)), law[:, None] * matrix)
         law = law @ matrix.double()
         for c in range(6):
-            expected = [math.exp(-2 * min(abs(c - j), 6 - abs(c - j)) / math.log(6)) for j in range(6)]
-            assert_follows(both[both[:, 2, 0] == c][:, 2, 1].bincount(minlength=6), torch.tensor(expected))
+            expected = [
+                math.exp(-2 * min(abs(c - j), 6 - abs(c - j)) / math.log(6)) for j in range(6)
+            ]
+            assert_follows(
+                both[both[:, 2, 0] == c][:, 2, 1].bincount(minlength=6), torch.tensor(expected)
+            )
     independent = frames[:, 1][:, [1, 2]]
-    assert_follows(counts(independent, (4, 6)), (torch.full((4,), 0.25) @ matrix)[:, None].expand(4, 6))
+    assert_follows(
+        counts(independent, (4, 6)), (torch.full((4,), 0.25) @ matrix)[:, None].expand(4, 6)
+    )
 
 
 def test_one_rate_moves_every_factor_but_categories_and_a_step_may_be_forced():
@@ -229,7 +267,9 @@ def test_the_laplace_transition_is_its_formula():
         matrix = laplace_transition(7, 1.3, cyclic=cyclic)
         for i, j in itertools.product(range(7), repeat=2):
             distance = min(abs(i - j), 7 - abs(i - j)) if cyclic else abs(i - j)
-            assert matrix[i, j] / matrix[i, i] == pytest.approx(math.exp(-1.3 * distance / math.log(7)))
+            assert matrix[i, j] / matrix[i, i] == pytest.approx(
+                math.exp(-1.3 * distance / math.log(7))
+            )
         torch.testing.assert_close(matrix.sum(1), torch.ones(7).double())
     assert torch.equal(laplace_transition(4, 0.0), torch.full((4, 4), 0.25).double())
 
@@ -239,7 +279,8 @@ def test_the_laplace_transition_is_its_formula():
 def test_correlated_factors_have_the_stated_density_and_marginals(data, width):
     drawn = everything(correlated(data, {("size", "turn"): width}, num=20000, seed=5))
     exact = torch.tensor(
-        [[math.exp(-((a / 3 - b / 4) ** 2) / (2 * width**2)) for b in range(5)] for a in range(4)], dtype=torch.float64
+        [[math.exp(-((a / 3 - b / 4) ** 2) / (2 * width**2)) for b in range(5)] for a in range(4)],
+        dtype=torch.float64,
     )
     torch.testing.assert_close(correlated_density(4, 5, width), exact / exact.sum())
     assert_follows(counts(drawn[:, [1, 2]], (4, 5)), exact)
@@ -250,10 +291,16 @@ def test_correlated_factors_have_the_stated_density_and_marginals(data, width):
 
 def test_several_pairs_multiply_and_tables_go_by_the_order_of_their_names():
     kinds = np.array([[0.1, 0.9], [1.0, 0.0], [0.5, 0.5]])
-    drawn = everything(correlated(GRID, {("turn", "size"): 0.3, ("kind", "x"): kinds, ("x", "size"): 0.4}, num=30000))
+    drawn = everything(
+        correlated(
+            GRID, {("turn", "size"): 0.3, ("kind", "x"): kinds, ("x", "size"): 0.4}, num=30000
+        )
+    )
     exact = torch.zeros(3, 4, 5, 2, dtype=torch.float64)
     for a, b, c, d in itertools.product(range(3), range(4), range(5), range(2)):
-        exact[a, b, c, d] = kinds[a, d] * math.exp(-((c / 4 - b / 3) ** 2) / 0.18 - (d - b / 3) ** 2 / 0.32)
+        exact[a, b, c, d] = kinds[a, d] * math.exp(
+            -((c / 4 - b / 3) ** 2) / 0.18 - (d - b / 3) ** 2 / 0.32
+        )
     assert_follows(counts(drawn, (3, 4, 5, 2)), exact)
 
 
@@ -280,7 +327,9 @@ def test_interventions_set_what_they_say_and_leave_the_others_alone():
     density.view(-1)[:] = counts(everything(source)[:, [1, 2]], (4, 5)).double()
     observed, sizes, kinds = (drawn[rows] for rows in by)
     assert_follows(counts(observed[:, [1, 2]], (4, 5)), density)
-    assert_follows(counts(sizes[:, [1, 2]], (4, 5)), torch.tensor([0, 0.5, 0, 0.5])[:, None] * density.sum(0))
+    assert_follows(
+        counts(sizes[:, [1, 2]], (4, 5)), torch.tensor([0, 0.5, 0, 0.5])[:, None] * density.sum(0)
+    )
     assert (kinds[:, 0] == 2).all()
     assert_follows(counts(kinds[:, [1, 2]], (4, 5)), density.sum(1)[:, None] * torch.ones(5))
 
@@ -288,7 +337,9 @@ def test_interventions_set_what_they_say_and_leave_the_others_alone():
 def test_interventions_on_causes_go_through_the_mechanisms():
     # light, pendulum -> shadow
     pendulum = Pendulum(400, size=32)
-    data = interventional(pendulum, {"light": [60.0, 83.0, 100.0, 121.5, 139.0]}, num=300, seed=1, tell=True)
+    data = interventional(
+        pendulum, {"light": [60.0, 83.0, 100.0, 121.5, 139.0]}, num=300, seed=1, tell=True
+    )
     index = torch.arange(300)
     told = data.conditions(index)["interventions"]
     names = pendulum.factor_names
@@ -320,11 +371,21 @@ def test_held_out_combinations_are_never_seen_though_each_value_is(data, factors
         assert seen.isdisjoint(unseen)
         assert len(unseen) == round(0.4 * (12 if factors else 120))
         assert len(training) + len(test) == len(data)
-        assert all(set(v) == set(range(n)) for v, n in zip(zip(*seen, strict=True), GRID.factor_sizes, strict=False))
-        for drawn in (pairs(training, num=500), groups(training, 3, num=500), triplets(training, "size", num=500)):
+        assert all(
+            set(v) == set(range(n))
+            for v, n in zip(zip(*seen, strict=True), GRID.factor_sizes, strict=False)
+        )
+        for drawn in (
+            pairs(training, num=500),
+            groups(training, 3, num=500),
+            triplets(training, "size", num=500),
+        ):
             members = drawn.observations(torch.arange(500)).long().flatten(0, 1)[:, columns]
             assert {tuple(row) for row in members.tolist()} <= seen
-    splits = [sorted(combinations(split_combinations(data, factors, seed=s)[1], columns)) for s in (0, 0, 1)]
+    splits = [
+        sorted(combinations(split_combinations(data, factors, seed=s)[1], columns))
+        for s in (0, 0, 1)
+    ]
     assert splits[0] == splits[1] != splits[2]
 
 
@@ -334,10 +395,15 @@ def test_every_combination_but_a_cover_can_be_held_out():
     for seed in range(40):
         training, test = split_combinations(square, fraction=4 / 9, seed=seed)
         assert len(test) == 4
-        assert {len(set(column)) for column in zip(*combinations(training, [0, 1]), strict=True)} == {3}
+        assert {
+            len(set(column)) for column in zip(*combinations(training, [0, 1]), strict=True)
+        } == {3}
         seen |= combinations(test, [0, 1])
     assert len(seen) == 9
-    with pytest.raises(ValueError, match=r"cannot hold out 8 of 9 combinations: between 1 and [3456] leave each value"):
+    with pytest.raises(
+        ValueError,
+        match=r"cannot hold out 8 of 9 combinations: between 1 and [3456] leave each value",
+    ):
         split_combinations(square, fraction=8 / 9)
     with pytest.raises(ValueError, match="cannot hold out 0 of 9"):
         split_combinations(square, fraction=0.01)
@@ -349,7 +415,10 @@ def test_every_combination_but_a_cover_can_be_held_out():
         ({"size": (2, 3)}, lambda k, s, t, x: s >= 2),
         ({"kind": "b", "turn": (1.5, 4)}, lambda k, s, t, x: k == 1 and t >= 2),
         ({"kind": ["a", "c"], "size": 0.0}, lambda k, s, t, x: k != 1 and s == 0),
-        ([{"kind": "a", "size": 1.0}, {"kind": "b", "size": 2.0}], lambda k, s, t, x: s == k + 1 and k < 2),
+        (
+            [{"kind": "a", "size": 1.0}, {"kind": "b", "size": 2.0}],
+            lambda k, s, t, x: s == k + 1 and k < 2,
+        ),
     ],
     ids=["extrapolation", "recombination", "values", "named combinations"],
 )
@@ -364,7 +433,9 @@ def test_data_that_meet_conditions_are_held_out_and_no_others(data, where, holds
 def test_partial_labels_are_known_and_wrong_as_often_as_stated():
     data = correlated(GRID, {("size", "turn"): 0.3}, num=40000)
     truth = everything(data)
-    values, known, mean, scale = partial_labels(data, ["turn", "kind"], fraction=0.3, wrong=0.25, seed=1)
+    values, known, mean, scale = partial_labels(
+        data, ["turn", "kind"], fraction=0.3, wrong=0.25, seed=1
+    )
     assert known.sum() == 12000
     assert torch.equal(values.isnan(), ~known[:, None].expand(-1, 2))
     assert (mean.tolist(), scale.tolist()) == ([0, 0], [1, 1])
@@ -393,7 +464,9 @@ SAMPLERS = {
     "triplets": lambda data, seed: triplets(data, "size", num=300, seed=seed),
     "walks": lambda data, seed: walks(data, 3, num=300, seed=seed),
     "correlated": lambda data, seed: correlated(data, {("size", "turn"): 0.3}, num=300, seed=seed),
-    "interventional": lambda data, seed: interventional(data, {"size": None}, num=300, seed=seed, tell=True),
+    "interventional": lambda data, seed: interventional(
+        data, {"size": None}, num=300, seed=seed, tell=True
+    ),
 }
 
 
@@ -445,7 +518,9 @@ def test_conditions_of_the_members_come_for_each_member():
     data = pairs(told, num=50, tell=True)
     index = torch.tensor([4, 9])
     conditions = data.conditions(index)
-    assert torch.equal(GRID.factors(conditions["number"].flatten()), data.observations(index).long().flatten(0, 1))
+    assert torch.equal(
+        GRID.factors(conditions["number"].flatten()), data.observations(index).long().flatten(0, 1)
+    )
     assert conditions["changed"].shape == (2, 4)
 
 
@@ -464,7 +539,10 @@ def test_fit_takes_pairs_resumes_them_exactly_and_scales_to_their_number(tmp_pat
     def story():
         torch.manual_seed(0)
         shape = (2, 1, 64, 64)
-        encoder, decoder = mlp_encoder(8, shape=shape, hidden=8), mlp_decoder(4, shape=shape, hidden=8)
+        encoder, decoder = (
+            mlp_encoder(8, shape=shape, hidden=8),
+            mlp_decoder(4, shape=shape, hidden=8),
+        )
         return PairVAE(Gaussian(encoder), Bernoulli(decoder), 4)
 
     def data():
@@ -475,19 +553,41 @@ def test_fit_takes_pairs_resumes_them_exactly_and_scales_to_their_number(tmp_pat
     history = fit(whole, data(), steps=30, **options)
     fit(stopped, data(), steps=14, checkpoint=tmp_path / "c", **options)
     fit(stopped, data(), steps=30, checkpoint=tmp_path / "c", resume=True, **options)
-    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), stopped.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.parameters(), stopped.parameters(), strict=True)
+    )
     # An untrained decoder gives each of 2 * 64 * 64 pixels about log 2 nats: terms are per pair, not per image.
     assert history["loss"].values[0] == pytest.approx(2 * 64 * 64 * math.log(2), rel=0.02)
 
 
 ERRORS = {
-    "a factor": (lambda: pairs(GRID, factors=["sise"]), KeyError, r"no factor named 'sise'; 'numbers' has .*'size'"),
-    "no factor": (lambda: pairs(from_arrays(torch.rand(4, 2))), ValueError, "expected factors, 'arrays' has none"),
-    "a constant": (lambda: pairs(Numbers(3, 1), factors=["size"]), ValueError, "'size' has one value"),
-    "twice": (lambda: sharing(GRID, ["x", "x"]), ValueError, r"expected different factors, got \['x', 'x'\]"),
+    "a factor": (
+        lambda: pairs(GRID, factors=["sise"]),
+        KeyError,
+        r"no factor named 'sise'; 'numbers' has .*'size'",
+    ),
+    "no factor": (
+        lambda: pairs(from_arrays(torch.rand(4, 2))),
+        ValueError,
+        "expected factors, 'arrays' has none",
+    ),
+    "a constant": (
+        lambda: pairs(Numbers(3, 1), factors=["size"]),
+        ValueError,
+        "'size' has one value",
+    ),
+    "twice": (
+        lambda: sharing(GRID, ["x", "x"]),
+        ValueError,
+        r"expected different factors, got \['x', 'x'\]",
+    ),
     "too many": (lambda: pairs(GRID, 5), ValueError, "expected 1 <= k <= 4 or k='random', got k=5"),
     "none": (lambda: pairs(GRID, 0), ValueError, "expected 1 <= k <= 4 or k='random', got k=0"),
-    "one to choose": (lambda: pairs(GRID, "random", factors=["x"]), ValueError, "k='random' needs two factors"),
+    "one to choose": (
+        lambda: pairs(GRID, "random", factors=["x"]),
+        ValueError,
+        "k='random' needs two factors",
+    ),
     "empty": (lambda: pairs(GRID, num=0), ValueError, "expected num >= 1, got 0"),
     "a group of one": (lambda: groups(GRID, 1), ValueError, "expected size >= 2, got 1"),
     "a single shared": (lambda: sharing(GRID, "x", 1), ValueError, "expected size >= 2, got 1"),
@@ -512,23 +612,51 @@ ERRORS = {
         ValueError,
         r"expected a number, numbers in a list, or None for node 'light', got \(60, 100\)",
     ),
-    "a rate": (lambda: walks(GRID, 2, {"size": -1.0}), ValueError, "a finite rate >= 0, got size=4, rate=-1.0"),
+    "a rate": (
+        lambda: walks(GRID, 2, {"size": -1.0}),
+        ValueError,
+        "a finite rate >= 0, got size=4, rate=-1.0",
+    ),
     "a missing step": (
         lambda: walks(split_where(GRID, {"kind": "a", "turn": 2.0})[0], 9, {"turn": 0.0}),
         ValueError,
         r"no datum of 'numbers' has kind='a', size=\d.0, turn=2.0, x=\d.0",
     ),
-    "no pair": (lambda: correlated(GRID, {}), ValueError, "expected at least one pair of factors, got none"),
-    "no order": (lambda: correlated(GRID, {("kind", "x"): 0.1}), ValueError, r"a table of weights \(3, 2\) for"),
+    "no pair": (
+        lambda: correlated(GRID, {}),
+        ValueError,
+        "expected at least one pair of factors, got none",
+    ),
+    "no order": (
+        lambda: correlated(GRID, {("kind", "x"): 0.1}),
+        ValueError,
+        r"a table of weights \(3, 2\) for",
+    ),
     "weights": (
         lambda: correlated(GRID, {("kind", "x"): -torch.ones(3, 2)}),
         ValueError,
         r"expected finite weights >= 0 of shape \(3, 2\) for \('kind', 'x'\), got .* in \[-1, -1\]",
     ),
-    "all zero": (lambda: correlated(GRID, {("kind", "x"): torch.zeros(3, 2)}), ValueError, "has a positive weight"),
-    "itself": (lambda: correlated(GRID, {("x", "x"): 0.1}), ValueError, "expected different factors"),
-    "a width": (lambda: correlated(GRID, {("size", "x"): 0.0}), ValueError, "expected width > 0, got 0.0"),
-    "no regime": (lambda: interventional(GRID, []), ValueError, "expected at least one regime, got none"),
+    "all zero": (
+        lambda: correlated(GRID, {("kind", "x"): torch.zeros(3, 2)}),
+        ValueError,
+        "has a positive weight",
+    ),
+    "itself": (
+        lambda: correlated(GRID, {("x", "x"): 0.1}),
+        ValueError,
+        "expected different factors",
+    ),
+    "a width": (
+        lambda: correlated(GRID, {("size", "x"): 0.0}),
+        ValueError,
+        "expected width > 0, got 0.0",
+    ),
+    "no regime": (
+        lambda: interventional(GRID, []),
+        ValueError,
+        "expected at least one regime, got none",
+    ),
     "no such value": (
         lambda: interventional(GRID, {"kind": "d"}),
         ValueError,
@@ -544,17 +672,41 @@ ERRORS = {
         ValueError,
         "no datum of 'numbers' has kind='a', size=0.0",
     ),
-    "all of it": (lambda: split_where(GRID, {"size": (0, 9)}), ValueError, "120 of 120 data meet .* and not all"),
-    "nothing": (lambda: split_where(GRID, {"size": (7, 9)}), ValueError, "0 of 120 data meet .* expected some"),
-    "no condition": (lambda: split_where(GRID, {}), ValueError, "expected conditions on factors, got {}"),
+    "all of it": (
+        lambda: split_where(GRID, {"size": (0, 9)}),
+        ValueError,
+        "120 of 120 data meet .* and not all",
+    ),
+    "nothing": (
+        lambda: split_where(GRID, {"size": (7, 9)}),
+        ValueError,
+        "0 of 120 data meet .* expected some",
+    ),
+    "no condition": (
+        lambda: split_where(GRID, {}),
+        ValueError,
+        "expected conditions on factors, got {}",
+    ),
     "an unordered range": (
         lambda: split_where(GRID, {"kind": ("a", "b")}),
         ValueError,
         r"expected a range \(low, high\) of an ordered factor, got kind=\('a', 'b'\)",
     ),
-    "a fraction": (lambda: split_combinations(GRID, fraction=1.0), ValueError, "expected 0 < fraction < 1, got 1.0"),
-    "a share": (lambda: partial_labels(GRID, fraction=2), ValueError, "fraction and wrong in .0, 1., got 2 and 0.0"),
-    "a stream": (lambda: BatchStream(pairs(GRID, num=8), 16), ValueError, "batch_size=16 is more than the 8 data"),
+    "a fraction": (
+        lambda: split_combinations(GRID, fraction=1.0),
+        ValueError,
+        "expected 0 < fraction < 1, got 1.0",
+    ),
+    "a share": (
+        lambda: partial_labels(GRID, fraction=2),
+        ValueError,
+        "fraction and wrong in .0, 1., got 2 and 0.0",
+    ),
+    "a stream": (
+        lambda: BatchStream(pairs(GRID, num=8), 16),
+        ValueError,
+        "batch_size=16 is more than the 8 data",
+    ),
 }
 
 

@@ -30,7 +30,9 @@ def case(name):
     """A story, its data and the exact values."""
     reference = REFERENCE[name]
     story = LinearGaussian(reference["params"])
-    exact = {key: torch.tensor(value, dtype=torch.float64) for key, value in reference["exact"].items()}
+    exact = {
+        key: torch.tensor(value, dtype=torch.float64) for key, value in reference["exact"].items()
+    }
     return story, story.params["X"], exact
 
 
@@ -46,20 +48,34 @@ class TwoSites(GenerativeStory):
         def draw(*shape):
             return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-        self.weight, self.logits, self.means = draw(4, categories + dim), draw(4, categories), draw(4, dim)
-        self.scale, self.temperature = (0.5 * draw(dim)).exp(), torch.tensor(0.7, dtype=torch.float64)
-        self.noise = torch.zeros(categories, dtype=torch.float64), torch.zeros(dim, dtype=torch.float64)
+        self.weight, self.logits, self.means = (
+            draw(4, categories + dim),
+            draw(4, categories),
+            draw(4, dim),
+        )
+        self.scale, self.temperature = (
+            (0.5 * draw(dim)).exp(),
+            torch.tensor(0.7, dtype=torch.float64),
+        )
+        self.noise = (
+            torch.zeros(categories, dtype=torch.float64),
+            torch.zeros(dim, dtype=torch.float64),
+        )
 
     def model(self, x=None, *, batch_size=1):
         with self.data_plate(x, batch_size):
-            y = pyro.sample("y", dist.RelaxedOneHotCategorical(self.temperature, logits=self.noise[0]))
+            y = pyro.sample(
+                "y", dist.RelaxedOneHotCategorical(self.temperature, logits=self.noise[0])
+            )
             z = pyro.sample("z", dist.Normal(self.noise[1], 1.0).to_event(1))
             loc = torch.cat([y, z], -1) @ self.weight.T
             return pyro.sample("x", dist.Normal(loc, 1.0).to_event(1), obs=x)
 
     def guide(self, x):
         with self.data_plate(x):
-            pyro.sample("y", dist.RelaxedOneHotCategorical(self.temperature, logits=x @ self.logits))
+            pyro.sample(
+                "y", dist.RelaxedOneHotCategorical(self.temperature, logits=x @ self.logits)
+            )
             pyro.sample("z", dist.Normal(x @ self.means, self.scale.expand(len(x), -1)).to_event(1))
 
 
@@ -78,8 +94,16 @@ def pyro_log_weights(story, batches, num_samples, seed):
             model = poutine.trace(poutine.replay(story.model, trace=guide)).get_trace(x)
             guide.compute_log_prob(lambda name, _: name != "data")
             model.compute_log_prob(lambda name, _: name != "data")
-            joint = sum(node["unscaled_log_prob"] for node in model.nodes.values() if "unscaled_log_prob" in node)
-            given_x = sum(node["unscaled_log_prob"] for node in guide.nodes.values() if "unscaled_log_prob" in node)
+            joint = sum(
+                node["unscaled_log_prob"]
+                for node in model.nodes.values()
+                if "unscaled_log_prob" in node
+            )
+            given_x = sum(
+                node["unscaled_log_prob"]
+                for node in guide.nodes.values()
+                if "unscaled_log_prob" in node
+            )
             draws.append(joint - given_x)
         columns.append(torch.stack(draws))
     return torch.cat(columns, -1)
@@ -105,7 +129,11 @@ def test_the_estimate_is_its_definition_over_the_draws(alpha):
     values = result["log_marginal"].to_numpy()
     assert result["mean"].item() == pytest.approx(values.mean())
     assert result["standard_error"].item() == pytest.approx(values.std(ddof=1) / math.sqrt(5))
-    assert (result.attrs["num_samples"], result.attrs["alpha"], result.attrs["seed"]) == (4, alpha, 3)
+    assert (result.attrs["num_samples"], result.attrs["alpha"], result.attrs["seed"]) == (
+        4,
+        alpha,
+        3,
+    )
 
 
 @pytest.mark.parametrize("name", ["vae_pub_a", "vae_pub_b"])
@@ -119,7 +147,9 @@ def test_many_draws_reach_the_exact_log_marginal(name):
     difference = torch.tensor(result["log_marginal"].to_numpy()) - exact["logpx_n"]
     assert (difference.abs() < 4 * error).all()
     assert abs(difference.mean()) < 4 * error.square().sum().sqrt() / len(x)
-    assert exact["logpx_n"].mean() - exact["elbo_n"].mean() > 0.9  # what the bound of one draw would be off by
+    assert (
+        exact["logpx_n"].mean() - exact["elbo_n"].mean() > 0.9
+    )  # what the bound of one draw would be off by
 
 
 def renyi_divergence(loc, scale, mean, covariance, alpha):
@@ -128,7 +158,9 @@ def renyi_divergence(loc, scale, mean, covariance, alpha):
     mixed = alpha * covariance + (1 - alpha) * own
     offset = loc - mean
     quadratic = alpha / 2 * offset @ torch.linalg.solve(mixed, offset)
-    return quadratic - (mixed.logdet() - (1 - alpha) * own.logdet() - alpha * covariance.logdet()) / (2 * (alpha - 1))
+    return quadratic - (
+        mixed.logdet() - (1 - alpha) * own.logdet() - alpha * covariance.logdet()
+    ) / (2 * (alpha - 1))
 
 
 @pytest.mark.parametrize("alpha", [0.3, 0.7])
@@ -139,7 +171,8 @@ def test_the_renyi_bound_is_below_log_p_by_renyis_divergence(alpha):
     covariance = precision.inverse()
     means = (x - p["b"]) @ p["W"] @ covariance / p["sigma"] ** 2
     gaps = [
-        renyi_divergence(q, p["s"], m, covariance, alpha) for q, m in zip(story.posterior(x).mean, means, strict=True)
+        renyi_divergence(q, p["s"], m, covariance, alpha)
+        for q, m in zip(story.posterior(x).mean, means, strict=True)
     ]
     with pyro.validation_enabled(False):
         result = log_marginal(story, x.repeat(8, 1), num_samples=400, alpha=alpha)
@@ -153,10 +186,14 @@ def test_the_renyi_bound_is_below_log_p_by_renyis_divergence(alpha):
 
 @pytest.mark.parametrize("alpha", [-1.0, 0.0, 1.0, 2.0])
 @pytest.mark.parametrize("num_samples", [1, 5])
-def test_any_order_and_number_of_draws_is_exact_where_the_guide_is_the_posterior(num_samples, alpha):
+def test_any_order_and_number_of_draws_is_exact_where_the_guide_is_the_posterior(
+    num_samples, alpha
+):
     story, x, exact = case("vae_pub_optimal")
     result = log_marginal(story, x, num_samples=num_samples, alpha=alpha)
-    torch.testing.assert_close(torch.tensor(result["log_marginal"].to_numpy()), exact["logpx_n"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        torch.tensor(result["log_marginal"].to_numpy()), exact["logpx_n"], atol=1e-4, rtol=0
+    )
     torch.testing.assert_close(
         torch.tensor(result["effective_sample_size"].to_numpy()),
         torch.full((len(x),), float(num_samples), dtype=torch.float64),
@@ -168,7 +205,9 @@ def test_more_draws_raise_the_bound_and_stay_below_log_p():
     previous, previous_error = exact["elbo_n"].mean().item(), 0.0
     first = None
     for num_samples in (1, 4, 16):
-        bound = log_marginal(story, x.repeat(200, 1), num_samples=num_samples, batch_size=3200)["log_marginal"]
+        bound = log_marginal(story, x.repeat(200, 1), num_samples=num_samples, batch_size=3200)[
+            "log_marginal"
+        ]
         copies = bound.to_numpy().reshape(200, len(x)).mean(1)
         mean, error = copies.mean(), copies.std() / 200**0.5
         if first is None:
@@ -234,7 +273,9 @@ def log_q(story, part, y, z, i, names, own, other):
             relaxed = dist.RelaxedOneHotCategorical(story.temperature, logits=x @ story.logits)
             log_density += relaxed.log_prob(y[i]).item()
         for d in {0, 1} & set(names):
-            log_density += dist.Normal(x @ story.means[:, d], story.scale[d]).log_prob(z[i, d]).item()
+            log_density += (
+                dist.Normal(x @ story.means[:, d], story.scale[d]).log_prob(z[i, d]).item()
+            )
         total += (own if i == j else other) * math.exp(log_density)
     return math.log(total)
 
@@ -253,9 +294,13 @@ def loops(story, x, num_samples, num_components, seed, batch_size):
                 log_q(story, part, y, z, i, names, 1 / num_data, other)
                 for names in (["y", 0, 1], ["y"], [0, 1], [0], [1])
             )
-            own = log_q(story, part[i : i + 1], y[i : i + 1], z[i : i + 1], 0, ["y", 0, 1], 1.0, 0.0)
+            own = log_q(
+                story, part[i : i + 1], y[i : i + 1], z[i : i + 1], 0, ["y", 0, 1], 1.0, 0.0
+            )
             prior = dist.Normal(0.0, 1.0).log_prob(z[i]).sum()
-            prior += dist.RelaxedOneHotCategorical(story.temperature, logits=story.noise[0]).log_prob(y[i])
+            prior += dist.RelaxedOneHotCategorical(
+                story.temperature, logits=story.noise[0]
+            ).log_prob(y[i])
             loc = story.weight @ torch.cat([y[i], z[i]])
             values = {
                 "log_likelihood": dist.Normal(loc, 1.0).log_prob(part[i]).sum().item(),
@@ -293,7 +338,13 @@ def test_random_components_agree_with_all_of_them():
         estimate = decompose(story, x, num_samples=40, seed=2, exact_below=100, num_components=300)
     assert (exact.attrs["estimator"], estimate.attrs["estimator"]) == ("exact", "symmetric")
     assert (exact.attrs["num_components"], estimate.attrs["num_components"]) == (1200, 300)
-    for name in ("elbo", "log_likelihood", "mutual_information", "total_correlation", "dimension_wise_kl"):
+    for name in (
+        "elbo",
+        "log_likelihood",
+        "mutual_information",
+        "total_correlation",
+        "dimension_wise_kl",
+    ):
         error = math.hypot(*(d[f"{name}_standard_error"].item() for d in (exact, estimate)))
         assert abs(exact[name].item() - estimate[name].item()) < 4 * error, name
         assert error < 0.1
@@ -303,7 +354,8 @@ def test_random_components_agree_with_all_of_them():
 def test_the_standard_error_is_the_deviation_over_seeds(exact_below):
     story, x, _ = case("vae_pub_b")
     runs = [
-        decompose(story, x, num_samples=8, seed=seed, exact_below=exact_below, num_components=20) for seed in range(40)
+        decompose(story, x, num_samples=8, seed=seed, exact_below=exact_below, num_components=20)
+        for seed in range(40)
     ]
     for name in ("elbo", "mutual_information", "total_correlation", "dimension_wise_kl"):
         deviation = torch.tensor([run[name].item() for run in runs]).std()
@@ -347,17 +399,24 @@ def test_the_story_and_the_callers_random_state_are_left_alone(function):
     assert not first.identical(function(story, x, num_samples=3, seed=2))
 
 
-@pytest.mark.parametrize("settings", [{}, {"exact_below": 5, "num_components": 12}], ids=["exact", "symmetric"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"exact_below": 5, "num_components": 12}], ids=["exact", "symmetric"]
+)
 def test_data_sets_and_tensors_are_decomposed_alike(settings):
     story, x = pixels()
     data = from_arrays(x.numpy())
-    assert decompose(story, data, num_samples=3, **settings).identical(decompose(story, x, num_samples=3, **settings))
+    assert decompose(story, data, num_samples=3, **settings).identical(
+        decompose(story, x, num_samples=3, **settings)
+    )
     assert log_marginal(story, data, num_samples=3).identical(log_marginal(story, x, num_samples=3))
 
 
 def test_the_parts_sum_to_the_bound_that_is_reported_elsewhere():
     story, x = pixels()
-    parts, bound = decompose(story, x, num_samples=100), elbo_per_datum(story, x, num_samples=100, seed=5)
+    parts, bound = (
+        decompose(story, x, num_samples=100),
+        elbo_per_datum(story, x, num_samples=100, seed=5),
+    )
     error = parts["elbo_standard_error"].item()
     assert abs(parts["elbo"].item() - bound["elbo"].mean().item()) < 6 * error
 
@@ -392,7 +451,9 @@ def test_errors_say_what_is_expected():
             pyro.sample("width", dist.Normal(0.0, 1.0))
             super().guide(x)
 
-    with pytest.raises(ValueError, match="latent 'width' is outside of the plate 'data' over the data"):
+    with pytest.raises(
+        ValueError, match="latent 'width' is outside of the plate 'data' over the data"
+    ):
         decompose(Global(), observations(4))
 
 
@@ -427,5 +488,9 @@ def test_bounds_are_of_what_the_story_is_told_of_each_datum():
     torch.testing.assert_close(torch.tensor(marginal.values), exact.double(), atol=1e-5, rtol=0)
     posterior = dist.Normal((x + u) / 2, 0.5**0.5)
     kl = torch.tensor(elbo_per_datum(Told(), data, batch_size=7)["kl"].values)
-    torch.testing.assert_close(kl, torch.distributions.kl_divergence(posterior, dist.Normal(u, 1.0)))
-    assert decompose(Told(), data, num_samples=2, seed=0)["elbo"].item() == pytest.approx(exact.mean().item(), abs=1e-5)
+    torch.testing.assert_close(
+        kl, torch.distributions.kl_divergence(posterior, dist.Normal(u, 1.0))
+    )
+    assert decompose(Told(), data, num_samples=2, seed=0)["elbo"].item() == pytest.approx(
+        exact.mean().item(), abs=1e-5
+    )

@@ -12,7 +12,12 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ppl_disentangle.inference.distributed.processes import group_of_processes, num_processes, process, shared
+from ppl_disentangle.inference.distributed.processes import (
+    group_of_processes,
+    num_processes,
+    process,
+    shared,
+)
 from ppl_disentangle.inference.elbo import decomposed
 from tests.models.test_stories import PAIRS, observations, refused, told
 
@@ -28,14 +33,26 @@ class SameDraws(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         drawn = func(*args, **(kwargs or {}))
-        if func in (torch.normal, torch.rand, torch.rand_like, torch.randn, torch.randn_like, Tensor.normal_):
-            table = self.table(drawn.shape, torch.randn if "n" in func.__name__.removeprefix("rand") else torch.rand)
+        if func in (
+            torch.normal,
+            torch.rand,
+            torch.rand_like,
+            torch.randn,
+            torch.randn_like,
+            Tensor.normal_,
+        ):
+            table = self.table(
+                drawn.shape,
+                torch.randn if "n" in func.__name__.removeprefix("rand") else torch.rand,
+            )
             if func is torch.normal:
                 return args[0] + args[1] * table
             return drawn.copy_(table) if func is Tensor.normal_ else table.to(drawn.dtype)
         if func is torch.multinomial:
             chance = args[0].double().cumsum(-1)
-            return torch.searchsorted(chance, chance[:, -1:] * self.table(drawn.shape, torch.rand).double())
+            return torch.searchsorted(
+                chance, chance[:, -1:] * self.table(drawn.shape, torch.rand).double()
+            )
         return drawn
 
     def table(self, shape, draw):
@@ -44,7 +61,9 @@ class SameDraws(TorchFunctionMode):
         axis = next((i for i, size in enumerate(shape) if size in (own, BATCH)), None)
         if axis is None:
             return draw(shape, generator=generator, dtype=torch.float64)
-        whole = draw((*shape[:axis], BATCH, *shape[axis + 1 :]), generator=generator, dtype=torch.float64)
+        whole = draw(
+            (*shape[:axis], BATCH, *shape[axis + 1 :]), generator=generator, dtype=torch.float64
+        )
         return whole if shape[axis] == BATCH else whole.narrow(axis, self.first, own)
 
 
@@ -62,7 +81,11 @@ def gradients(make, objective, *, apart):
     bound = objective(story.model, story.guide)
     loss_of = shared(bound)
     with SameDraws(first, last):
-        loss = loss_of(x, **conditions) / story.num_data * (num_processes() * len(x) / BATCH if apart else 1)
+        loss = (
+            loss_of(x, **conditions)
+            / story.num_data
+            * (num_processes() * len(x) / BATCH if apart else 1)
+        )
     loss.backward()
     found = {name: p.grad for name, p in bound.named_parameters() if p.grad is not None}
     return found | {"loss": loss.detach()}
@@ -73,6 +96,10 @@ if __name__ == "__main__":
     if apart:
         decomposed.join = lambda model_trace, guide_trace, *_, **__: (model_trace, guide_trace)
     with group_of_processes():
-        found = {pair.id: gradients(*pair.values, apart=apart) for pair in PAIRS if not apart or "hfvae" in pair.id}
+        found = {
+            pair.id: gradients(*pair.values, apart=apart)
+            for pair in PAIRS
+            if not apart or "hfvae" in pair.id
+        }
         if process() == 0:
             torch.save(found, Path(sys.argv[1]))

@@ -55,7 +55,9 @@ def trained(objective):
     story, objective = story_of(), objective()
     options = {"optimizer": torch.optim.SGD, "batch_size": BATCH, "progress": False, "lr": 1e-3}
     with same_draws():
-        history = fit(story, data_for(story), steps=6, objective=objective, validate_steps=2, **options)
+        history = fit(
+            story, data_for(story), steps=6, objective=objective, validate_steps=2, **options
+        )
     assert getattr(objective, "parts", None) is None  # another batch may be of another size
     weights = story.state_dict()
     others = agreed({name: value.clone() for name, value in weights.items()})
@@ -71,7 +73,9 @@ def resumed(folder):
             story = story_of("beta_tcvae")
             data, path = data_for(story), folder / f"resumed-{len(steps)}.safetensors"
             judged = {"held_out": data.subset(torch.arange(20)), "evaluate_every": 10}
-            history = fit(story, data, steps=upto, checkpoint=path, resume=True, **judged, **options)
+            history = fit(
+                story, data, steps=upto, checkpoint=path, resume=True, **judged, **options
+            )
         found.append((dict(story.state_dict()), torch.tensor(history["held_out_elbo"].values)))
     return found
 
@@ -89,7 +93,14 @@ def interrupted(folder):
     data = from_arrays(observations())
     data.__class__ = Asked
     try:
-        fit(story_of(), data, steps=400, batch_size=16, progress=False, checkpoint=folder / "interrupted.safetensors")
+        fit(
+            story_of(),
+            data,
+            steps=400,
+            batch_size=16,
+            progress=False,
+            checkpoint=folder / "interrupted.safetensors",
+        )
     except TrainingInterrupted as stopped:
         return agreed(stopped.step)
     return []
@@ -98,7 +109,15 @@ def interrupted(folder):
 def diverged():
     """What all processes say of a run that diverges."""
     try:
-        fit(story_of(), from_arrays(observations()), steps=60, batch_size=16, lr=1e18, validate_steps=0, progress=False)
+        fit(
+            story_of(),
+            from_arrays(observations()),
+            steps=60,
+            batch_size=16,
+            lr=1e18,
+            validate_steps=0,
+            progress=False,
+        )
     except NonFiniteError as error:
         return agreed(str(error))
     return []
@@ -131,7 +150,11 @@ if __name__ == "__main__":
     with group_of_processes(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = {name: trained(objective) for name, objective in OBJECTIVES.items()}
-        found |= {"resumed": resumed(folder), "interrupted": interrupted(folder), "diverged": diverged()}
+        found |= {
+            "resumed": resumed(folder),
+            "interrupted": interrupted(folder),
+            "diverged": diverged(),
+        }
         torch.manual_seed(0)
         with own_draws():
             found["own draws"] = agreed(torch.rand(3))

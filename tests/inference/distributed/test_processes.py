@@ -18,7 +18,13 @@ ACROSS_DATA = {"two_domain_vae-published"}
 
 def run(num_processes, *command, check=True):
     """Run a program alone, or by as many processes as asked for, really started."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_processes)]
+    launcher = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        str(num_processes),
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     ended = subprocess.run(
         [sys.executable, *(launcher if num_processes > 1 else []), *map(str, command)],
@@ -51,19 +57,26 @@ def error(found, expected):
 
 
 @pytest.mark.parametrize("num_processes", [2, 3])
-def test_gradients_of_every_story_under_every_objective_are_those_of_one_process(num_processes, alone, tmp_path):
+def test_gradients_of_every_story_under_every_objective_are_those_of_one_process(
+    num_processes, alone, tmp_path
+):
     found = gradients(num_processes, tmp_path)
     assert len(found) == len(PAIRS)
     errors = {pair: error(found[pair], alone[pair]) for pair in alone if alone[pair]}
     assert len(errors) > 180
-    assert {pair: e for pair, e in errors.items() if e > 1e-9} == {pair: errors[pair] for pair in ACROSS_DATA}
+    assert {pair: e for pair, e in errors.items() if e > 1e-9} == {
+        pair: errors[pair] for pair in ACROSS_DATA
+    }
 
 
 def test_terms_of_each_part_alone_would_be_wrong_where_they_are_no_sums_over_data(alone, tmp_path):
     found = gradients(2, tmp_path, "apart")
     for pair in found:
         found[pair]["loss"] = alone[pair]["loss"]  # here of a part alone
-    apart = {name: error(found[f"hfvae-{name}"], alone[f"hfvae-{name}"]) for name in ("beta", "tc", "dip", "info")}
+    apart = {
+        name: error(found[f"hfvae-{name}"], alone[f"hfvae-{name}"])
+        for name in ("beta", "tc", "dip", "info")
+    }
     assert apart.pop("beta") < 1e-9
     assert min(apart.values()) > 1e-3
 
@@ -116,14 +129,37 @@ def test_a_step_of_several_processes_is_not_compiled_and_says_so(fits):
 
 def test_what_processes_cannot_share_is_refused(fits):
     outside, apart = fits[2]["refused"]
-    assert outside == "latent 'w' is outside of the plate 'data': every process would draw one of its own"
+    assert (
+        outside
+        == "latent 'w' is outside of the plate 'data': every process would draw one of its own"
+    )
     assert apart == "expected processes with the same random state: seed all of them alike"
 
 
 def test_the_command_line_trains_in_processes_and_resumes(tmp_path):
     out = tmp_path / "run"
-    options = ["--steps", "30", "--batch-size", "33", "--latent-dim", "3", "--held-out", "100", "--quiet"]
-    command = ["-m", "ppl_disentangle", "train", "beta_tcvae", "--data", "digits", *options, "--out", out]
+    options = [
+        "--steps",
+        "30",
+        "--batch-size",
+        "33",
+        "--latent-dim",
+        "3",
+        "--held-out",
+        "100",
+        "--quiet",
+    ]
+    command = [
+        "-m",
+        "ppl_disentangle",
+        "train",
+        "beta_tcvae",
+        "--data",
+        "digits",
+        *options,
+        "--out",
+        out,
+    ]
     ended = run(2, *command)
     assert ended.stdout.count("trained:") == 1
     weights = Run.open(out)
@@ -138,5 +174,15 @@ def test_the_command_line_trains_in_processes_and_resumes(tmp_path):
     ended = run(2, *command, check=False)
     assert ended.returncode != 0
     assert "exists, and a run is never overwritten" in ended.stderr
-    few = run(2, *command[:4], "--data", "digits", "--batch-size", "3", "--out", tmp_path / "few", check=False)
+    few = run(
+        2,
+        *command[:4],
+        "--data",
+        "digits",
+        "--batch-size",
+        "3",
+        "--out",
+        tmp_path / "few",
+        check=False,
+    )
     assert "batch_size=3 is less than two data for each of 2 processes" in few.stderr

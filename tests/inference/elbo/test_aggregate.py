@@ -20,7 +20,16 @@ from ppl_disentangle.inference.elbo.aggregate import (
 from ppl_disentangle.inference.elbo.latents import Latents
 from ppl_disentangle.inference.objectives.hfvae import HFELBO
 from ppl_disentangle.sites import Plate, Site, sampled_sites
-from tests.inference.pairs import BATCH, DIM, NUM_DATA, PARTICLES, SETTINGS, Pair, loss_and_gradients, terms
+from tests.inference.pairs import (
+    BATCH,
+    DIM,
+    NUM_DATA,
+    PARTICLES,
+    SETTINGS,
+    Pair,
+    loss_and_gradients,
+    terms,
+)
 
 MAX_PAIRS = "ppl_disentangle.inference.elbo.aggregate.MAX_PAIRS"
 ESTIMATORS = ["weighted", "stratified", "symmetric"]
@@ -31,7 +40,9 @@ DOUBLE = torch.zeros((), dtype=torch.float64)
 def normal_site(batch, dim, *, seed=0, name="z", num_data=NUM_DATA):
     """A Gaussian latent of ``batch`` data with a draw, and what its posteriors depend on."""
     generator = torch.Generator().manual_seed(seed)
-    loc, scale, z = (torch.randn(batch, dim, generator=generator, dtype=torch.float64) for _ in range(3))
+    loc, scale, z = (
+        torch.randn(batch, dim, generator=generator, dtype=torch.float64) for _ in range(3)
+    )
     leaves = [loc.requires_grad_(), (scale / 3).exp().requires_grad_()]
     leaves.append((loc + z).detach().requires_grad_())
     plate = Plate("data", -1, batch, num_data)
@@ -42,7 +53,9 @@ def normal_site(batch, dim, *, seed=0, name="z", num_data=NUM_DATA):
 @pytest.mark.parametrize("particles", PARTICLES.values(), ids=list(PARTICLES))
 @pytest.mark.parametrize("split", [(DIM,), (2, 1)], ids=str)
 @pytest.mark.parametrize("mask", [None, torch.arange(BATCH) % 3 > 0], ids=["whole", "masked"])
-def test_blocks_of_coordinates_change_neither_value_nor_gradient(monkeypatch, mask, split, particles, estimator):
+def test_blocks_of_coordinates_change_neither_value_nor_gradient(
+    monkeypatch, mask, split, particles, estimator
+):
     pair = Pair(split, mask=mask, dtype=torch.float64)
     elbo = TCELBO(2.0, 5.0, 0.5, estimator=estimator, **particles)
     whole = loss_and_gradients(elbo, pair)
@@ -78,10 +91,15 @@ def test_blocks_bound_what_is_computed_at_once_and_what_waits_for_the_backward_p
             kept[tensor.untyped_storage().data_ptr()] = tensor
             return tensor
 
-        with LargestTensor() as largest, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with (
+            LargestTensor() as largest,
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        ):
             joint, factored = joint_and_factored(site, site.plates[0], weights)
             torch.autograd.grad(joint.logsumexp(-1).sum() + factored.sum(), leaves)
-        return largest.elements, sum(tensor.untyped_storage().nbytes() // 8 for tensor in kept.values())
+        return largest.elements, sum(
+            tensor.untyped_storage().nbytes() // 8 for tensor in kept.values()
+        )
 
     whole, kept_of_whole = measure()
     assert whole == batch * batch * dim
@@ -129,7 +147,9 @@ def test_masked_data_are_as_if_they_were_not_there():
 
 def test_weights_in_low_precision_are_those_in_high_rounded():
     for estimator in ESTIMATORS:
-        weights = minibatch_log_weights(301, 1000, estimator, like=torch.zeros((), dtype=torch.bfloat16))
+        weights = minibatch_log_weights(
+            301, 1000, estimator, like=torch.zeros((), dtype=torch.bfloat16)
+        )
         exact = minibatch_log_weights(301, 1000, estimator, like=DOUBLE)
         torch.testing.assert_close(weights.double(), exact, rtol=0.01, atol=0)
 
@@ -145,14 +165,18 @@ def test_a_batch_of_one_is_finite_and_its_aggregate_is_its_posterior_over_n(esti
 
     def model():
         with pyro.plate("data", NUM_DATA, subsample=range(1)):
-            z = pyro.sample("z", dist.Normal(torch.zeros(DIM, dtype=torch.float64), 1.0).to_event(1))
+            z = pyro.sample(
+                "z", dist.Normal(torch.zeros(DIM, dtype=torch.float64), 1.0).to_event(1)
+            )
             pyro.sample("x", dist.Normal(z.sum(-1), 1.0), obs=torch.ones(1, dtype=torch.float64))
 
     elbo = objective(estimator=estimator)
     loss = elbo(model, guide)()
     (gradient,) = torch.autograd.grad(loss, loc)
     assert gradient.isfinite().all()
-    assert elbo.last_terms["mutual_information"].item() == pytest.approx(-NUM_DATA * math.log(NUM_DATA))
+    assert elbo.last_terms["mutual_information"].item() == pytest.approx(
+        -NUM_DATA * math.log(NUM_DATA)
+    )
 
 
 def relaxed(batch, categories=4):
@@ -174,7 +198,9 @@ def test_a_straight_through_latent_is_weighed_at_the_relaxed_value_behind_it():
     plate, soft = Plate("data", -1, BATCH, NUM_DATA), relaxed(BATCH)
     fn = dist.RelaxedOneHotCategoricalStraightThrough(soft.temperature, logits=soft.logits)
     site = Site("y", fn, fn.rsample(), 1.0, None, (plate,))
-    torch.testing.assert_close(pairwise_log_prob(site, plate).diagonal().squeeze(), fn.log_prob(site.value))
+    torch.testing.assert_close(
+        pairwise_log_prob(site, plate).diagonal().squeeze(), fn.log_prob(site.value)
+    )
 
 
 def test_counts_and_weights_of_a_masked_batch_are_exact_in_double_precision():
@@ -216,7 +242,9 @@ def loops(pair, groups, estimator="symmetric"):
         return 1 / NUM_DATA if i == j else (NUM_DATA - 1) / (NUM_DATA * others)
 
     def log_q(i, dims):
-        return math.log(sum(weight(i, j) * math.exp(sum(log_density(i, j, d) for d in dims)) for j in counted))
+        return math.log(
+            sum(weight(i, j) * math.exp(sum(log_density(i, j, d) for d in dims)) for j in counted)
+        )
 
     names = ("mutual_information", "between_groups", "within_groups", "dimension_wise_kl")
     totals = dict.fromkeys(names, 0.0)
@@ -235,7 +263,9 @@ def of_latents(elbo, pair):
 
 
 @pytest.mark.parametrize("estimator", ["weighted", "symmetric"])
-@pytest.mark.parametrize("setting", [{}, {"scale": 0.3}, {"mask": torch.arange(BATCH) % 3 > 0}], ids=str)
+@pytest.mark.parametrize(
+    "setting", [{}, {"scale": 0.3}, {"mask": torch.arange(BATCH) % 3 > 0}], ids=str
+)
 def test_each_term_is_its_definition(setting, estimator):
     pair = Pair((2, 1), dtype=torch.float64, **setting)
     expected = loops(pair, [[0, 1], [2]], estimator)
@@ -263,7 +293,9 @@ def test_particles_average_the_terms():
 def test_the_order_of_groups_and_of_sites_in_them_does_not_matter():
     pair = Pair((1, 1, 1), dtype=torch.float64)
     reference = of_latents(HFELBO(groups=[["z0", "z2"], ["z1"]]), pair)
-    assert of_latents(HFELBO(groups=[["z1"], ["z2", "z0"]]), pair) == pytest.approx(reference, rel=1e-12)
+    assert of_latents(HFELBO(groups=[["z1"], ["z2", "z0"]]), pair) == pytest.approx(
+        reference, rel=1e-12
+    )
 
 
 class Rename(Messenger):
@@ -296,7 +328,9 @@ def test_names_of_sites_do_not_matter():
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize("groups", [None, [["z0", "z1"]]], ids=["one site", "one group of two sites"])
+@pytest.mark.parametrize(
+    "groups", [None, [["z0", "z1"]]], ids=["one site", "one group of two sites"]
+)
 def test_one_group_of_all_latents_is_the_decomposition_without_groups(groups, estimator):
     pair = Pair((2, 1) if groups else (DIM,), dtype=torch.float64)
     ours = terms(HFELBO(groups=groups, estimator=estimator), pair)
@@ -316,22 +350,37 @@ def test_groups_of_one_coordinate_have_nothing_within():
 def test_between_and_within_sum_to_the_total_correlation():
     pair = Pair((2, 1), dtype=torch.float64)
     ours, theirs = terms(HFELBO(), pair), terms(TCELBO(estimator="symmetric"), pair)
-    torch.testing.assert_close(ours["between_groups"] + ours["within_groups"], theirs["total_correlation"])
+    torch.testing.assert_close(
+        ours["between_groups"] + ours["within_groups"], theirs["total_correlation"]
+    )
 
 
 def test_each_weight_multiplies_its_term():
-    pair, weights = Pair((2, 1), dtype=torch.float64), dict(zip(UNIT, (0.5, 7.0, 3.0, 2.0), strict=True))
+    pair, weights = (
+        Pair((2, 1), dtype=torch.float64),
+        dict(zip(UNIT, (0.5, 7.0, 3.0, 2.0), strict=True)),
+    )
     elbo = HFELBO(**weights)
     parts = terms(elbo, pair)
-    expected = -parts["log_likelihood"] - sum(weight * parts[name] for name, weight in weights.items())
+    expected = -parts["log_likelihood"] - sum(
+        weight * parts[name] for name, weight in weights.items()
+    )
     pyro.set_rng_seed(0)
     assert elbo.loss(pair.model, pair.guide) == pytest.approx(expected.item(), rel=1e-12)
 
 
-@pytest.mark.parametrize("particles", [{}, PARTICLES["three at once"]], ids=["one", "three at once"])
+@pytest.mark.parametrize(
+    "particles", [{}, PARTICLES["three at once"]], ids=["one", "three at once"]
+)
 def test_gradients_equal_finite_differences(particles):
     pair = Pair((2, 1), dtype=torch.float64)
-    elbo = HFELBO(mutual_information=0.7, between_groups=3.0, within_groups=0.2, dimension_wise_kl=1.5, **particles)
+    elbo = HFELBO(
+        mutual_information=0.7,
+        between_groups=3.0,
+        within_groups=0.2,
+        dimension_wise_kl=1.5,
+        **particles,
+    )
 
     def loss(*parameters):
         pair.loc, pair.log_scale, pair.shift = parameters
@@ -348,7 +397,10 @@ def test_gradients_equal_finite_differences(particles):
         ([["z0"], ["z1"], ["z9"]], r"groups name 'z9', the guide's latents are \['z0', 'z1'\]"),
         ([["z0"], ["z1", "z0"]], "latent 'z0' is in groups twice"),
         ([["z0", "z1"], []], r"at least one latent in each group, got \[\['z0', 'z1'\], \[\]\]"),
-        (["z0", "z1"], r"sequences of names, such as \[\['a'\], \['b', 'c'\]\], got \['z0', 'z1'\]"),
+        (
+            ["z0", "z1"],
+            r"sequences of names, such as \[\['a'\], \['b', 'c'\]\], got \['z0', 'z1'\]",
+        ),
     ],
 )
 def test_groups_that_do_not_partition_the_latents_are_refused(groups, message):

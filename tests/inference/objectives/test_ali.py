@@ -32,8 +32,12 @@ class Line(GenerativeStory):
 
     def __init__(self, c=0.1, d=0.0, t=1.0, a=0.1, b=0.0, s=1.0):
         super().__init__()
-        self.decoder = nn.ParameterList([torch.tensor([c]), torch.tensor([d]), torch.tensor([math.log(t)])])
-        self.encoder = nn.ParameterList([torch.tensor([a]), torch.tensor([b]), torch.tensor([math.log(s)])])
+        self.decoder = nn.ParameterList(
+            [torch.tensor([c]), torch.tensor([d]), torch.tensor([math.log(t)])]
+        )
+        self.encoder = nn.ParameterList(
+            [torch.tensor([a]), torch.tensor([b]), torch.tensor([math.log(s)])]
+        )
         self.mask = True
 
     def model(self, x=None, *, batch_size=1):
@@ -51,7 +55,10 @@ class Line(GenerativeStory):
         """q(x, z) and p(x, z) for data from N(MEAN, SCALE^2)."""
         (c, d, t), (a, b, s) = ((p.item() for p in part) for part in (self.decoder, self.encoder))
         v, q_noise, p_noise = SCALE**2, math.exp(2 * s), math.exp(2 * t)
-        q = torch.tensor([MEAN, a * MEAN + b]), torch.tensor([[v, a * v], [a * v, a * a * v + q_noise]])
+        q = (
+            torch.tensor([MEAN, a * MEAN + b]),
+            torch.tensor([[v, a * v], [a * v, a * a * v + q_noise]]),
+        )
         p = torch.tensor([d, 0.0]), torch.tensor([[c * c + p_noise, c], [c, 1.0]])
         return dist.MultivariateNormal(*q), dist.MultivariateNormal(*p)
 
@@ -90,9 +97,17 @@ def test_the_trained_critic_reports_the_divergence_of_two_gaussians(seed):
 @pytest.mark.parametrize("seed", range(3))
 def test_encoder_and_generator_come_to_draw_the_same_pairs(seed):
     torch.manual_seed(seed)
-    pair, elbo = Line(c=-0.5, t=0.5, a=0.5), BidirectionalELBO(small_critic(), critic_options={"lr": 1e-2})
+    pair, elbo = (
+        Line(c=-0.5, t=0.5, a=0.5),
+        BidirectionalELBO(small_critic(), critic_options={"lr": 1e-2}),
+    )
     before = kl_divergence(*pair.joints()).item()
-    svi = SVI(pair.model, pair.guide, PyroOptim(torch.optim.Adam, elbo.svi_options(lr=1e-2, betas=(0.5, 0.99))), elbo)
+    svi = SVI(
+        pair.model,
+        pair.guide,
+        PyroOptim(torch.optim.Adam, elbo.svi_options(lr=1e-2, betas=(0.5, 0.99))),
+        elbo,
+    )
     for _ in range(400):
         svi.step(data(256))
     after = kl_divergence(*pair.joints()).item()
@@ -135,7 +150,9 @@ def test_each_term_trains_one_player_alone(game, penalty):
     players = {"encoder": pair.encoder, "generator": pair.decoder, "critic": elbo.critic}
     for name, term in terms.items():
         for player, module in players.items():
-            own = torch.autograd.grad(term, list(module.parameters()), retain_graph=True, allow_unused=True)
+            own = torch.autograd.grad(
+                term, list(module.parameters()), retain_graph=True, allow_unused=True
+            )
             assert any(g is not None and g.any() for g in own) == (player == name)
 
 
@@ -165,8 +182,12 @@ def test_masked_data_do_not_count():
     seen = seen_by(elbo.critic)
     elbo.loss(pair.model, pair.guide, x)
     (encoded, generated), critic = [[t[mask] for t in inputs] for inputs in seen[:2]], elbo.critic
-    torch.testing.assert_close(elbo.last_terms["encoder"], -softplus(critic(*encoded)).sum().detach())
-    torch.testing.assert_close(elbo.last_terms["generator"], -softplus(-critic(*generated)).sum().detach())
+    torch.testing.assert_close(
+        elbo.last_terms["encoder"], -softplus(critic(*encoded)).sum().detach()
+    )
+    torch.testing.assert_close(
+        elbo.last_terms["generator"], -softplus(-critic(*generated)).sum().detach()
+    )
     expected = softplus(-critic(*encoded)).sum() + softplus(critic(*generated)).sum()
     torch.testing.assert_close(elbo.last_terms["critic"], -expected.detach())
 
@@ -209,17 +230,24 @@ def test_latents_stand_in_the_guides_order_on_both_sides():
     assert torch.equal(real, x)
     torch.testing.assert_close(encoded, story.encoder(x))
     torch.testing.assert_close(dreamt, nodes["x"]["value"])
-    torch.testing.assert_close(drawn, torch.cat([nodes["u"]["value"], nodes["v"]["value"][:, None]], -1))
+    torch.testing.assert_close(
+        drawn, torch.cat([nodes["u"]["value"], nodes["v"]["value"][:, None]], -1)
+    )
 
 
 def test_fit_trains_all_players_and_resumes_bit_for_bit(tmp_path):
     def run(*stops, **options):
         for steps in stops:
             torch.manual_seed(0)
-            story, elbo = Vectors(), BidirectionalELBO(JointCritic(3, 3, hidden=8), critic_options={"lr": 1e-2})
+            story, elbo = (
+                Vectors(),
+                BidirectionalELBO(JointCritic(3, 3, hidden=8), critic_options={"lr": 1e-2}),
+            )
             before = copy.deepcopy(story.state_dict() | elbo.state_dict())
             x = from_arrays(torch.randn(64, 3))
-            history = fit(story, x, steps=steps, objective=elbo, batch_size=16, progress=False, **options)
+            history = fit(
+                story, x, steps=steps, objective=elbo, batch_size=16, progress=False, **options
+            )
         return history, story.state_dict() | elbo.state_dict(), before
 
     history, weights, before = run(6)
@@ -246,9 +274,15 @@ def test_errors_say_what_is_expected():
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.OneHotCategorical(torch.ones(len(x), 1)))
 
-    with pytest.raises(ValueError, match="latent 'z' is drawn from OneHotCategorical, which is not reparameterised"):
+    with pytest.raises(
+        ValueError, match="latent 'z' is drawn from OneHotCategorical, which is not reparameterised"
+    ):
         elbo.loss(pair.model, discrete, x)
-    with pytest.raises(ValueError, match=r"the critic does not take inputs of shape \(64, 1\) and \(64, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"the critic does not take inputs of shape \(64, 1\) and \(64, 1\)"
+    ):
         BidirectionalELBO(JointCritic(1, 2)).loss(pair.model, pair.guide, x)
-    with pytest.raises(ValueError, match="vectorize_particles is not for data that the model draws"):
+    with pytest.raises(
+        ValueError, match="vectorize_particles is not for data that the model draws"
+    ):
         BidirectionalELBO(small_critic(), num_particles=2, vectorize_particles=True)

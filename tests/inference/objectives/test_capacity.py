@@ -15,7 +15,15 @@ from ppl_disentangle.inference.elbo.schedules import Cyclical, Linear, Piecewise
 from ppl_disentangle.inference.objectives.beta import BetaELBO, beta_from_mean_reduction
 from ppl_disentangle.inference.objectives.capacity import CapacityELBO
 from ppl_disentangle.inference.objectives.joint_vae import JointELBO
-from tests.inference.pairs import BATCH, NUM_DATA, PARTICLES, SETTINGS, Pair, loss_and_gradients, terms
+from tests.inference.pairs import (
+    BATCH,
+    NUM_DATA,
+    PARTICLES,
+    SETTINGS,
+    Pair,
+    loss_and_gradients,
+    terms,
+)
 
 
 def steps(count):
@@ -37,10 +45,14 @@ def test_a_cyclical_weight_is_the_formula_of_its_paper(ratio, cycles):
 def test_a_piecewise_weight_interpolates_between_its_points():
     points = [(5, 1.0), (6, 4.0), (20, 4.0), (50, -0.5)]
     expected = np.interp(np.arange(70), *zip(*points, strict=True))
-    torch.testing.assert_close(Piecewise(*points)(steps(70)), torch.tensor(expected, dtype=torch.float32))
+    torch.testing.assert_close(
+        Piecewise(*points)(steps(70)), torch.tensor(expected, dtype=torch.float32)
+    )
 
 
-@pytest.mark.parametrize("schedule", [Cyclical(0.0, 4.0, 4, cycles=2), Piecewise((1, 0.0), (3, 4.0))], ids=repr)
+@pytest.mark.parametrize(
+    "schedule", [Cyclical(0.0, 4.0, 4, cycles=2), Piecewise((1, 0.0), (3, 4.0))], ids=repr
+)
 def test_schedules_are_weights_that_follow_the_steps_of_training(schedule):
     elbo, pair, seen = BetaELBO(schedule), Pair(), []
     module = elbo(pair.model, pair.guide)
@@ -72,7 +84,9 @@ def test_senseless_schedules_are_refused():
         Cyclical(0.0, 1.0, 10, ratio=1.5)
     with pytest.raises(ValueError, match="cycles >= 1 or None, got 0"):
         Cyclical(0.0, 1.0, 10, cycles=0)
-    with pytest.raises(ValueError, match=r"two or more points \(step, weight\), got \(\(0, 1.0\),\)"):
+    with pytest.raises(
+        ValueError, match=r"two or more points \(step, weight\), got \(\(0, 1.0\),\)"
+    ):
         Piecewise((0, 1.0))
     with pytest.raises(ValueError, match=r"increasing steps, got steps \[0, 5, 5\]"):
         Piecewise((0, 1.0), (5, 2.0), (5, 3.0))
@@ -83,7 +97,9 @@ def kl_by_datum(pair):
     loc, log_scale = pair.loc.tolist(), pair.log_scale.tolist()
     kept = [n for n in range(BATCH) if pair.mask is None or pair.mask[n]]
     normal = lambda m, s: 0.5 * (m * m + math.exp(2 * s) - 2 * s - 1)  # noqa: E731
-    divergences = [sum(normal(m, s) for m, s in zip(loc[n], log_scale[n], strict=True)) for n in kept]
+    divergences = [
+        sum(normal(m, s) for m, s in zip(loc[n], log_scale[n], strict=True)) for n in kept
+    ]
     return divergences, pair.scale * NUM_DATA / BATCH * len(kept)
 
 
@@ -93,7 +109,9 @@ def test_beta_of_one_latent_weighs_its_divergence_alone():
     assert list(parts) == ["log_likelihood", "kl[z0]", "kl[z1]"]
     for name, columns in (("z0", slice(0, 2)), ("z1", slice(2, 3))):
         q = dist.Normal(pair.loc[:, columns], pair.log_scale[:, columns].exp())
-        expected = torch.distributions.kl_divergence(q, dist.Normal(0.0, 1.0)).sum() * NUM_DATA / BATCH
+        expected = (
+            torch.distributions.kl_divergence(q, dist.Normal(0.0, 1.0)).sum() * NUM_DATA / BATCH
+        )
         torch.testing.assert_close(parts[f"kl[{name}]"], -expected.detach())
     for weight in (8.0, 4.0, 0.0):
         expected = parts["log_likelihood"] + parts["kl[z0]"] + weight * parts["kl[z1]"]
@@ -111,7 +129,10 @@ def test_the_same_beta_for_every_latent_is_one_beta(setting, particles):
 
 
 def test_beta_of_what_is_no_latent_is_refused():
-    with pytest.raises(ValueError, match=r"a weight for 'shape', but no latent has that name; .* has \['z0', 'z1'\]"):
+    with pytest.raises(
+        ValueError,
+        match=r"a weight for 'shape', but no latent has that name; .* has \['z0', 'z1'\]",
+    ):
         BetaELBO({"z0": 1.0, "shape": 2.0}).loss(Pair((2, 1)).model, Pair((2, 1)).guide)
     with pytest.raises(ValueError, match=r"expected weights of latents by name, got \{\}"):
         BetaELBO({})
@@ -123,7 +144,8 @@ def test_beta_of_what_is_no_latent_is_refused():
 def test_a_beta_for_mean_reduction_becomes_ours_by_the_same_direction_of_the_gradient(latent_dim):
     generator = torch.Generator().manual_seed(0)
     x, loc, scale = (
-        torch.rand(*shape, generator=generator, dtype=torch.float64) for shape in ((4, 2, 3), (4, 2), (2,))
+        torch.rand(*shape, generator=generator, dtype=torch.float64)
+        for shape in ((4, 2, 3), (4, 2), (2,))
     )
     decoder = nn.Linear(2, 6, dtype=torch.float64)
     learned = [loc.requires_grad_(), scale.requires_grad_(), *decoder.parameters()]
@@ -144,7 +166,9 @@ def test_a_beta_for_mean_reduction_becomes_ours_by_the_same_direction_of_the_gra
     divergence = torch.distributions.kl_divergence(dist.Normal(loc, scale), dist.Normal(0.0, 1.0))
     divergence = divergence.sum(-1).mean() if latent_dim is None else divergence.mean()
     theirs = 0.5 * (x - decoder(z).reshape(4, 2, 3)).square().mean() + 0.3 * divergence
-    for value, expected in zip(torch.autograd.grad(ours, learned), torch.autograd.grad(theirs, learned), strict=True):
+    for value, expected in zip(
+        torch.autograd.grad(ours, learned), torch.autograd.grad(theirs, learned), strict=True
+    ):
         torch.testing.assert_close(value, 6 * 4 * expected)
 
 
@@ -160,7 +184,9 @@ def test_a_beta_for_mean_reduction_needs_sizes():
 @pytest.mark.parametrize("per_sample", [False, True])
 @pytest.mark.parametrize("particles", PARTICLES.values(), ids=list(PARTICLES))
 @pytest.mark.parametrize("setting", SETTINGS.values(), ids=list(SETTINGS))
-def test_the_capacity_gap_is_its_definition_and_without_it_the_bound_is_pyros(setting, particles, per_sample):
+def test_the_capacity_gap_is_its_definition_and_without_it_the_bound_is_pyros(
+    setting, particles, per_sample
+):
     pair, elbo = Pair(**setting), CapacityELBO(3.0, per_sample=per_sample, **particles)
     divergences, count = kl_by_datum(pair)
     distances = [abs(d - 3.0) for d in divergences]
@@ -187,7 +213,9 @@ def test_the_gap_of_a_divergence_known_only_from_draws_is_that_of_each_particle(
     pyro.set_rng_seed(0)
     for _, guide_trace in elbo._get_traces(pair.model, pair.guide, (), {}):
         for z in guide_trace.nodes["z0"]["value"].reshape(-1, BATCH, 3):
-            ratio = dist.Normal(pair.loc, pair.log_scale.exp()).log_prob(z).sum(-1) - pair.prior(3).log_prob(z)
+            ratio = dist.Normal(pair.loc, pair.log_scale.exp()).log_prob(z).sum(-1) - pair.prior(
+                3
+            ).log_prob(z)
             gaps.append((ratio[pair.mask].mean() - 2.0).abs())
     torch.testing.assert_close(ours, -NUM_DATA * 7 / 8 * torch.stack(gaps).mean().detach())
 
@@ -263,14 +291,20 @@ def test_the_default_capacity_is_that_of_the_papers():
     assert elbo.weights == {"kl": 0.0, "capacity_gap": 1000.0}
     assert "Linear(start=0.0, end=25.0, steps=100000), per_sample=False" in repr(elbo)
     joint = JointELBO()
-    assert joint.continuous_capacity(torch.tensor(12_500.0)) == joint.discrete_capacity(torch.tensor(12_500.0)) == 2.5
+    assert (
+        joint.continuous_capacity(torch.tensor(12_500.0))
+        == joint.discrete_capacity(torch.tensor(12_500.0))
+        == 2.5
+    )
     assert (joint.weights["continuous_gap"], joint.weights["discrete_gap"]) == (30.0, 30.0)
 
 
 def test_negative_capacities_are_refused():
     with pytest.raises(ValueError, match="expected capacity >= 0, in nats per datum, got -1"):
         CapacityELBO(-1.0)
-    with pytest.raises(ValueError, match="expected discrete_capacity >= 0, in nats per datum, got -2"):
+    with pytest.raises(
+        ValueError, match="expected discrete_capacity >= 0, in nats per datum, got -2"
+    ):
         JointELBO(5.0, -2.0)
     with pytest.raises(ValueError, match="weight of 'capacity_gap' that is not negative, got -3"):
         CapacityELBO(gamma=-3.0)

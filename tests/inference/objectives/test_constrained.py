@@ -14,7 +14,15 @@ from ppl_disentangle.data import from_arrays
 from ppl_disentangle.inference import fit
 from ppl_disentangle.inference.elbo.schedules import Linear
 from ppl_disentangle.inference.objectives.constrained import ConstrainedELBO, ControlELBO
-from tests.inference.pairs import BATCH, NUM_DATA, PARTICLES, SETTINGS, Pair, loss_and_gradients, terms
+from tests.inference.pairs import (
+    BATCH,
+    NUM_DATA,
+    PARTICLES,
+    SETTINGS,
+    Pair,
+    loss_and_gradients,
+    terms,
+)
 
 OBJECTIVES = {
     "kl": lambda **k: ConstrainedELBO(kl=2.0, **k),
@@ -53,7 +61,10 @@ class Toy:
     def train(self, elbo, steps=700):
         """Multiplier, KL and log likelihood per datum, means over the last steps."""
         pyro.enable_validation(False)
-        module, optimizer = elbo(self.model, self.guide), torch.optim.Adam([self.slope, self.log_variance], lr=0.05)
+        module, optimizer = (
+            elbo(self.model, self.guide),
+            torch.optim.Adam([self.slope, self.log_variance], lr=0.05),
+        )
         seen = []
         for _ in range(steps):
             optimizer.zero_grad()
@@ -94,7 +105,9 @@ def test_the_controller_settles_at_its_target_with_the_beta_of_that_target():
 def test_before_it_adapts_the_bound_is_pyros_whatever_the_setting(objective, setting, particles):
     pair = Pair(**setting)
     reference = loss_and_gradients(TraceMeanField_ELBO(**particles), pair)
-    for value, expected in zip(loss_and_gradients(objective(**particles), pair), reference, strict=True):
+    for value, expected in zip(
+        loss_and_gradients(objective(**particles), pair), reference, strict=True
+    ):
         torch.testing.assert_close(value, expected, rtol=2e-5, atol=2e-3)
 
 
@@ -122,7 +135,26 @@ def adapt_to(elbo, values):
     return seen
 
 
-KLS = [0.1, 0.5, 2.0, 9.0, 30.0, 25.0, 12.0, 9.0, 7.0, 4.0, 1.0, 0.5, 3.0, 5.0, 5.5, 4.5, 5.0, 5.0] * 2
+KLS = [
+    0.1,
+    0.5,
+    2.0,
+    9.0,
+    30.0,
+    25.0,
+    12.0,
+    9.0,
+    7.0,
+    4.0,
+    1.0,
+    0.5,
+    3.0,
+    5.0,
+    5.5,
+    4.5,
+    5.0,
+    5.0,
+] * 2
 
 
 def test_the_multiplier_follows_the_moving_average_of_the_violation():
@@ -132,7 +164,9 @@ def test_the_multiplier_follows_the_moving_average_of_the_violation():
         average = violation if average is None else 0.8 * average + 0.2 * violation
         multiplier = min(max(multiplier * math.exp(0.3 * average), 0.05), 50.0)
         expected.append(multiplier)
-    elbo = ConstrainedELBO(kl=Linear(4.0, 5.0, 10), rate=0.3, decay=0.8, multiplier=2.0, minimum=0.05, maximum=50.0)
+    elbo = ConstrainedELBO(
+        kl=Linear(4.0, 5.0, 10), rate=0.3, decay=0.8, multiplier=2.0, minimum=0.05, maximum=50.0
+    )
     assert min(expected) == 0.05
     assert max(expected) == 50.0
     assert adapt_to(elbo, [-kl for kl in KLS]) == pytest.approx(expected, rel=1e-4)
@@ -155,14 +189,18 @@ def controller(kls, target, proportional, integral, minimum, maximum):
 @pytest.mark.parametrize("gains", [(0.01, 0.001), (0.5, 0.1), (0.01, 0.0)], ids=str)
 def test_the_controller_is_its_loop_over_recorded_divergences(gains, limits):
     expected = controller(KLS, 5.0, *gains, *limits)
-    elbo = ControlELBO(5.0, proportional=gains[0], integral=gains[1], minimum=limits[0], maximum=limits[1])
+    elbo = ControlELBO(
+        5.0, proportional=gains[0], integral=gains[1], minimum=limits[0], maximum=limits[1]
+    )
     assert adapt_to(elbo, [-kl for kl in KLS]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_within_its_range_the_controller_sums_every_error():
     kls = [6.0, 9.0, 8.0, 4.0, 7.0]
     errors = [5.0 - kl for kl in kls]
-    expected = [1.0 + 0.5 / (1 + math.exp(e)) - 0.1 * sum(errors[: t + 1]) for t, e in enumerate(errors)]
+    expected = [
+        1.0 + 0.5 / (1 + math.exp(e)) - 0.1 * sum(errors[: t + 1]) for t, e in enumerate(errors)
+    ]
     elbo = ControlELBO(5.0, proportional=0.5, integral=0.1)
     assert adapt_to(elbo, [-kl for kl in kls]) == pytest.approx(expected, rel=1e-5)
 
@@ -203,7 +241,9 @@ def test_training_moves_the_weight_and_evaluation_does_not(objective):
     assert set(before) == {"log_likelihood", "kl"}
     loss, parts = loss_and_gradients(elbo, pair)[0], elbo.last_terms
     weights = {elbo.term: moved.item()}
-    assert loss.item() == pytest.approx(-sum(weights.get(k, 1.0) * v.item() for k, v in parts.items()), rel=1e-6)
+    assert loss.item() == pytest.approx(
+        -sum(weights.get(k, 1.0) * v.item() for k, v in parts.items()), rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=list(OBJECTIVES))
@@ -236,8 +276,22 @@ def test_fit_adapts_and_resumes_the_weight(objective, tmp_path):
     settings = {"batch_size": 100, "progress": False, "checkpoint": tmp_path / "run"}
     half, whole, once = objective(), objective(), objective()
     fit(as_story(model, guide, example=x), from_arrays(x), steps=4, objective=half, **settings)
-    fit(as_story(model, guide, example=x), from_arrays(x), steps=8, objective=whole, resume=True, **settings)
-    fit(as_story(model, guide, example=x), from_arrays(x), steps=8, objective=once, batch_size=100, progress=False)
+    fit(
+        as_story(model, guide, example=x),
+        from_arrays(x),
+        steps=8,
+        objective=whole,
+        resume=True,
+        **settings,
+    )
+    fit(
+        as_story(model, guide, example=x),
+        from_arrays(x),
+        steps=8,
+        objective=once,
+        batch_size=100,
+        progress=False,
+    )
     assert torch.equal(whole.multiplier, once.multiplier)
     assert whole.multiplier != half.multiplier != 1.0
 
@@ -246,8 +300,12 @@ def test_terms_are_in_nats_and_named_by_the_checkpoint():
     pair = Pair(dtype=torch.float64)
     parts = terms(ControlELBO(Linear(0.5, 18.0, 10)), pair)
     assert parts["kl"].dtype == torch.float64
-    assert "kl=Linear(start=0.5, end=18.0, steps=10), proportional=0.01" in repr(ControlELBO(Linear(0.5, 18.0, 10)))
-    assert "log_likelihood=-3.0, rate=0.01, decay=0.99" in repr(ConstrainedELBO(log_likelihood=-3.0))
+    assert "kl=Linear(start=0.5, end=18.0, steps=10), proportional=0.01" in repr(
+        ControlELBO(Linear(0.5, 18.0, 10))
+    )
+    assert "log_likelihood=-3.0, rate=0.01, decay=0.99" in repr(
+        ConstrainedELBO(log_likelihood=-3.0)
+    )
 
 
 def test_bad_arguments_are_refused():
@@ -257,17 +315,25 @@ def test_bad_arguments_are_refused():
         ConstrainedELBO(kl=1.0, log_likelihood=-2.0)
     with pytest.raises(ValueError, match="kl > 0, in nats per datum, got -1"):
         ConstrainedELBO(kl=-1.0)
-    with pytest.raises(ValueError, match="rate > 0 and decay from 0 to below 1, got rate=0.0, decay=0.99"):
+    with pytest.raises(
+        ValueError, match="rate > 0 and decay from 0 to below 1, got rate=0.0, decay=0.99"
+    ):
         ConstrainedELBO(kl=1.0, rate=0.0)
     with pytest.raises(ValueError, match="decay=1.0"):
         ConstrainedELBO(kl=1.0, decay=1.0)
-    with pytest.raises(ValueError, match="0 < minimum <= multiplier <= maximum, got 1e-06, 1.0, 0.5"):
+    with pytest.raises(
+        ValueError, match="0 < minimum <= multiplier <= maximum, got 1e-06, 1.0, 0.5"
+    ):
         ConstrainedELBO(kl=1.0, maximum=0.5)
-    with pytest.raises(ValueError, match="the weight of 'kl' adapts by itself; expected no warm_up, got 10"):
+    with pytest.raises(
+        ValueError, match="the weight of 'kl' adapts by itself; expected no warm_up, got 10"
+    ):
         ConstrainedELBO(kl=1.0, warm_up=10)
     with pytest.raises(ValueError, match="kl > 0, in nats per datum, got 0"):
         ControlELBO(0.0)
-    with pytest.raises(ValueError, match="gains that are not negative, got proportional=0.01, integral=-0.1"):
+    with pytest.raises(
+        ValueError, match="gains that are not negative, got proportional=0.01, integral=-0.1"
+    ):
         ControlELBO(1.0, integral=-0.1)
     with pytest.raises(ValueError, match="0 <= minimum <= maximum, got 5.0, 2.0"):
         ControlELBO(1.0, minimum=5.0, maximum=2.0)

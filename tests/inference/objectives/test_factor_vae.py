@@ -20,7 +20,15 @@ from ppl_disentangle.inference.objectives.factor_vae import FactorELBO, blocks, 
 from ppl_disentangle.inference.training.state import History
 from ppl_disentangle.models import BetaVAE
 from ppl_disentangle.sites import Plate, Site, paired_traces
-from tests.inference.pairs import BATCH, DIM, NUM_DATA, PARTICLES, SETTINGS, Pair, loss_and_gradients
+from tests.inference.pairs import (
+    BATCH,
+    DIM,
+    NUM_DATA,
+    PARTICLES,
+    SETTINGS,
+    Pair,
+    loss_and_gradients,
+)
 
 FEATURES, LATENT = 6, 4
 
@@ -37,13 +45,17 @@ def factor(gamma=10.0, dtype=torch.float32, **options):
 def seen_by(critic):
     """The inputs of every call of ``critic`` from now on."""
     seen = []
-    critic.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0] if len(inputs) == 1 else inputs))
+    critic.register_forward_pre_hook(
+        lambda _, inputs: seen.append(inputs[0] if len(inputs) == 1 else inputs)
+    )
     return seen
 
 
 def story_and_data(num=64):
     torch.manual_seed(0)
-    story = BetaVAE(Gaussian(nn.Linear(FEATURES, 2 * LATENT)), Bernoulli(nn.Linear(LATENT, FEATURES)), LATENT)
+    story = BetaVAE(
+        Gaussian(nn.Linear(FEATURES, 2 * LATENT)), Bernoulli(nn.Linear(LATENT, FEATURES)), LATENT
+    )
     return story, torch.rand(num, FEATURES).round()
 
 
@@ -65,7 +77,9 @@ def test_each_player_has_the_gradient_of_its_own_loss(setting, outputs):
     seen = seen_by(critic)
     pyro.set_rng_seed(0)
     loss = elbo(pair.model, pair.guide)()
-    gradients = torch.autograd.grad(loss, [*pair.parameters, *critic.parameters()], retain_graph=True)
+    gradients = torch.autograd.grad(
+        loss, [*pair.parameters, *critic.parameters()], retain_graph=True
+    )
     z, _, permuted = seen
     data = torch.arange(BATCH)[slice(None) if pair.mask is None else pair.mask]
     scale = pair.scale * NUM_DATA / BATCH
@@ -87,7 +101,12 @@ def test_each_player_has_the_gradient_of_its_own_loss(setting, outputs):
     labels = torch.zeros(len(data), dtype=torch.long)
     real, fake = both_logits(z.detach()[data]), both_logits(permuted[data])
     reference = (
-        scale * 0.5 * (cross_entropy(real, labels, reduction="sum") + cross_entropy(fake, labels + 1, reduction="sum"))
+        scale
+        * 0.5
+        * (
+            cross_entropy(real, labels, reduction="sum")
+            + cross_entropy(fake, labels + 1, reduction="sum")
+        )
     )
     of_critic = torch.autograd.grad(reference, list(critic.parameters()))
     for gradient, expected in zip(gradients[len(pair.parameters) :], of_critic, strict=True):
@@ -152,7 +171,9 @@ def test_a_one_hot_latent_is_permuted_as_one():
         return Site(name, fn, fn.rsample(), 1.0, None, (plate,))
 
     one_hot = dist.RelaxedOneHotCategorical(torch.tensor(0.5), logits=torch.zeros(BATCH, 3))
-    several = dist.RelaxedOneHotCategoricalStraightThrough(torch.tensor(0.5), logits=torch.zeros(BATCH, 2, 3))
+    several = dist.RelaxedOneHotCategoricalStraightThrough(
+        torch.tensor(0.5), logits=torch.zeros(BATCH, 2, 3)
+    )
     normal = dist.MultivariateNormal(torch.zeros(BATCH, 2), torch.eye(2))
     assert blocks(site("a", one_hot), plate) == [3]
     assert blocks(site("b", several.to_event(1)), plate) == [3, 3]
@@ -185,7 +206,9 @@ def test_halves_permutes_what_the_critic_does_not_see_as_it_is():
     assert torch.equal(real, z[: BATCH // 2])
     torch.testing.assert_close(permuted.sort(0).values, z[BATCH // 2 :].sort(0).values)
     expected = cross_entropy(elbo.critic(real), torch.zeros(len(real)).long())
-    expected = 0.5 * (expected + cross_entropy(elbo.critic(permuted), torch.ones(len(permuted)).long()))
+    expected = 0.5 * (
+        expected + cross_entropy(elbo.critic(permuted), torch.ones(len(permuted)).long())
+    )
     torch.testing.assert_close(elbo.last_terms["critic"], -NUM_DATA * expected.detach())
 
 
@@ -212,7 +235,9 @@ def correlated_guide(x):
 @pytest.mark.parametrize("seed", range(5))
 def test_the_trained_critic_reports_the_total_correlation_of_a_gaussian(seed):
     torch.manual_seed(seed)
-    elbo = FactorELBO(critic_network(2, hidden=32, layers=2, outputs=2), permute="halves" if seed % 2 else "batch")
+    elbo = FactorELBO(
+        critic_network(2, hidden=32, layers=2, outputs=2), permute="halves" if seed % 2 else "batch"
+    )
     bound, steps = elbo(correlated_model, correlated_guide), 400
     optimizer = torch.optim.Adam(elbo.parameters(), lr=5e-3)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -231,12 +256,17 @@ def test_svi_and_fit_give_the_critic_its_own_options():
         story, x = story_and_data()
         elbo = FactorELBO(small_critic(LATENT), critic_options={"lr": 0.0 if still else 1e-2})
         before = copy.deepcopy([*elbo.critic.parameters(), *story.parameters()])
-        SVI(story.model, story.guide, PyroOptim(torch.optim.Adam, elbo.svi_options(lr=1e-2)), elbo).step(x)
+        SVI(
+            story.model, story.guide, PyroOptim(torch.optim.Adam, elbo.svi_options(lr=1e-2)), elbo
+        ).step(x)
         fit(story, from_arrays(x), steps=1, objective=elbo, progress=False)
         moved = [
-            not torch.equal(p, q) for p, q in zip([*elbo.critic.parameters(), *story.parameters()], before, strict=True)
+            not torch.equal(p, q)
+            for p, q in zip([*elbo.critic.parameters(), *story.parameters()], before, strict=True)
         ]
-        assert moved == [not still] * len(list(elbo.critic.parameters())) + [True] * len(list(story.parameters()))
+        assert moved == [not still] * len(list(elbo.critic.parameters())) + [True] * len(
+            list(story.parameters())
+        )
     assert FactorELBO(small_critic()).svi_options(lr=1e-3)("story.weight") == {"lr": 1e-3}
     assert FactorELBO(small_critic()).optimizer_options == {"lr": 1e-4, "betas": (0.5, 0.9)}
 
@@ -247,7 +277,9 @@ def test_a_copy_of_an_objective_trains_a_critic_of_its_own_under_bare_svi():
     for one in (elbo, copy.deepcopy(elbo)):
         before = copy.deepcopy(list(one.critic.parameters()))
         SVI(story.model, story.guide, PyroOptim(torch.optim.Adam, {"lr": 1e-2}), one).step(x)
-        assert not any(torch.equal(p, q) for p, q in zip(one.critic.parameters(), before, strict=True))
+        assert not any(
+            torch.equal(p, q) for p, q in zip(one.critic.parameters(), before, strict=True)
+        )
 
 
 def test_a_resumed_run_is_that_of_an_uninterrupted_one(tmp_path):
@@ -255,7 +287,15 @@ def test_a_resumed_run_is_that_of_an_uninterrupted_one(tmp_path):
         for steps in stops:
             story, x = story_and_data()
             elbo = FactorELBO(small_critic(LATENT))
-            history = fit(story, from_arrays(x), steps=steps, objective=elbo, batch_size=16, progress=False, **options)
+            history = fit(
+                story,
+                from_arrays(x),
+                steps=steps,
+                objective=elbo,
+                batch_size=16,
+                progress=False,
+                **options,
+            )
         return history, story.state_dict() | elbo.state_dict()
 
     whole, weights = run(6)
@@ -290,15 +330,23 @@ def test_a_training_step_stays_on_the_meta_device(permute):
 def test_the_critic_of_the_paper_has_six_layers_of_a_thousand():
     net = FactorELBO(10).critic
     layers = [m for m in net if isinstance(m, nn.Linear)]
-    assert [(m.in_features, m.out_features) for m in layers] == [(10, 1000), *[(1000, 1000)] * 5, (1000, 2)]
+    assert [(m.in_features, m.out_features) for m in layers] == [
+        (10, 1000),
+        *[(1000, 1000)] * 5,
+        (1000, 2),
+    ]
     assert [m.negative_slope for m in net if isinstance(m, nn.LeakyReLU)] == [0.2] * 6
 
 
 def test_errors_say_what_is_expected():
     pair = Pair()
-    with pytest.raises(ValueError, match=r"the critic does not take inputs of shape \(8, 3\): .*8x3 and 10x8"):
+    with pytest.raises(
+        ValueError, match=r"the critic does not take inputs of shape \(8, 3\): .*8x3 and 10x8"
+    ):
         factor(critic=small_critic(10)).loss(pair.model, pair.guide)
-    with pytest.raises(ValueError, match=r"a critic that returns 1 or 2 logits a datum, got shape \(8, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"a critic that returns 1 or 2 logits a datum, got shape \(8, 3\)"
+    ):
         factor(critic=small_critic(outputs=3)).loss(pair.model, pair.guide)
     with pytest.raises(ValueError, match="permute 'batch' or 'halves', got 'all'"):
         FactorELBO(3, permute="all")

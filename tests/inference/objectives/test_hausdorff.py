@@ -11,7 +11,16 @@ from pyro.infer import TraceMeanField_ELBO
 
 from ppl_disentangle.inference.objectives import hausdorff
 from ppl_disentangle.inference.objectives.hausdorff import HausdorffELBO, support_distance
-from tests.inference.pairs import BATCH, DIM, NUM_DATA, PARTICLES, SETTINGS, Pair, loss_and_gradients, terms
+from tests.inference.pairs import (
+    BATCH,
+    DIM,
+    NUM_DATA,
+    PARTICLES,
+    SETTINGS,
+    Pair,
+    loss_and_gradients,
+    terms,
+)
 
 DOUBLE = {"dtype": torch.float64}
 ONE_PAIR = torch.tensor([[0], [1]])
@@ -22,7 +31,9 @@ ONE_PAIR = torch.tensor([[0], [1]])
 def test_without_its_penalty_it_is_pyros_bound(setting, particles):
     pair = Pair(**setting)
     expected = loss_and_gradients(TraceMeanField_ELBO(**particles), pair)
-    for value, reference in zip(loss_and_gradients(HausdorffELBO(0.0, **particles), pair), expected, strict=True):
+    for value, reference in zip(
+        loss_and_gradients(HausdorffELBO(0.0, **particles), pair), expected, strict=True
+    ):
         torch.testing.assert_close(value, reference, rtol=2e-5, atol=2e-3)
 
 
@@ -35,13 +46,20 @@ def distance_loops(z, i, j, data):
 
 
 @pytest.mark.parametrize("particles", PARTICLES.values(), ids=list(PARTICLES))
-@pytest.mark.parametrize("setting", [{}, {"split": (2, 1)}, {"split": (1, 1, 1)}, SETTINGS["masked"], {"scale": 0.3}])
+@pytest.mark.parametrize(
+    "setting", [{}, {"split": (2, 1)}, {"split": (1, 1, 1)}, SETTINGS["masked"], {"scale": 0.3}]
+)
 def test_the_penalty_is_its_definition_whatever_the_split_and_the_particles(setting, particles):
     pair = Pair(**setting, **DOUBLE)
     data = [n for n in range(BATCH) if pair.mask is None or pair.mask[n]]
-    distances = [distance_loops(pair.loc.tolist(), i, j, data) for i, j in itertools.combinations(range(DIM), 2)]
+    distances = [
+        distance_loops(pair.loc.tolist(), i, j, data)
+        for i, j in itertools.combinations(range(DIM), 2)
+    ]
     expected = -pair.scale * NUM_DATA * len(data) / BATCH * sum(distances)
-    assert terms(HausdorffELBO(**particles), pair)["factorised_support"].item() == pytest.approx(expected, rel=1e-9)
+    assert terms(HausdorffELBO(**particles), pair)["factorised_support"].item() == pytest.approx(
+        expected, rel=1e-9
+    )
 
 
 def test_each_term_has_its_weight():
@@ -72,7 +90,9 @@ def test_data_on_a_line_are_farther_from_a_product_the_longer_it_is():
     for stretch in (1.5, 4.0):
         torch.testing.assert_close(support_distance(stretch * line, ONE_PAIR), stretch**2 * base)
     with_corner = torch.cat([line, torch.tensor([[0.0, 1.0]], **DOUBLE)])
-    torch.testing.assert_close(support_distance(with_corner, ONE_PAIR), base)  # the other corner is as far
+    torch.testing.assert_close(
+        support_distance(with_corner, ONE_PAIR), base
+    )  # the other corner is as far
     with_corners = torch.cat([with_corner, torch.tensor([[1.0, 0.0]], **DOUBLE)])
     assert support_distance(with_corners, ONE_PAIR) < base
 
@@ -90,7 +110,9 @@ def test_masked_data_count_as_if_removed():
     z[2], z[5] = 30.0, 1e-3
     mask = torch.ones(9, dtype=torch.bool)
     mask[[2, 5]] = False
-    torch.testing.assert_close(support_distance(z, pairs, mask=mask), support_distance(z[mask], pairs))
+    torch.testing.assert_close(
+        support_distance(z, pairs, mask=mask), support_distance(z[mask], pairs)
+    )
 
 
 def test_blocks_change_nothing(monkeypatch):
@@ -101,7 +123,9 @@ def test_blocks_change_nothing(monkeypatch):
         monkeypatch.setattr(hausdorff, "MAX_ELEMENTS", rows * 2 * 6 * 10 * 10)
         blocks = support_distance(z, pairs)
         torch.testing.assert_close(blocks, whole, rtol=0, atol=0)
-        torch.testing.assert_close(torch.autograd.grad(blocks.sum(), z)[0], expected, rtol=0, atol=0)
+        torch.testing.assert_close(
+            torch.autograd.grad(blocks.sum(), z)[0], expected, rtol=0, atol=0
+        )
 
 
 def test_pairs_are_drawn_without_replacement_and_all_alike():
@@ -150,7 +174,9 @@ def test_a_batch_of_one_has_no_penalty_and_finite_gradients():
 def test_hausdorff_says_what_it_expects():
     with pytest.raises(ValueError, match="num_pairs >= 1, got 0"):
         HausdorffELBO(num_pairs=0)
-    with pytest.raises(ValueError, match="weight of 'factorised_support' that is not negative, got -1"):
+    with pytest.raises(
+        ValueError, match="weight of 'factorised_support' that is not negative, got -1"
+    ):
         HausdorffELBO(-1.0)
 
     def single():
@@ -158,5 +184,7 @@ def test_hausdorff_says_what_it_expects():
             pyro.sample("z", dist.Normal(torch.zeros(4), 1.0))
             pyro.sample("x", dist.Normal(0.0, 1.0), obs=torch.zeros(4))
 
-    with pytest.raises(ValueError, match=r"a product needs two coordinates; the latents \['z'\] have one"):
+    with pytest.raises(
+        ValueError, match=r"a product needs two coordinates; the latents \['z'\] have one"
+    ):
         HausdorffELBO().loss(single, poutine.block(single, hide=["x"]))

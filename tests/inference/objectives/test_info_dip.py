@@ -14,7 +14,16 @@ from ppl_disentangle.inference import Linear
 from ppl_disentangle.inference.objectives.dip_vae import DIPELBO, covariance
 from ppl_disentangle.inference.objectives.info_vae import InfoELBO, maximum_mean_discrepancy
 from ppl_disentangle.sites import paired_traces
-from tests.inference.pairs import BATCH, DIM, NUM_DATA, PARTICLES, SETTINGS, Pair, loss_and_gradients, terms
+from tests.inference.pairs import (
+    BATCH,
+    DIM,
+    NUM_DATA,
+    PARTICLES,
+    SETTINGS,
+    Pair,
+    loss_and_gradients,
+    terms,
+)
 
 DOUBLE = {"dtype": torch.float64}
 BOUNDS = {
@@ -34,7 +43,9 @@ KERNELS = {
 def test_without_its_penalty_each_is_pyros_bound(setting, particles, bound):
     pair = Pair(**setting)
     expected = loss_and_gradients(TraceMeanField_ELBO(**particles), pair)
-    for value, reference in zip(loss_and_gradients(bound(**particles), pair), expected, strict=True):
+    for value, reference in zip(
+        loss_and_gradients(bound(**particles), pair), expected, strict=True
+    ):
         torch.testing.assert_close(value, reference, rtol=2e-5, atol=2e-3)
 
 
@@ -58,8 +69,12 @@ def mmd_loops(a, b, kernel, width, data):
     return sum(k(a[i], a[j]) + k(b[i], b[j]) - 2 * k(a[i], b[j]) for i, j in pairs) / len(pairs)
 
 
-@pytest.mark.parametrize(("kernel", "width"), [("gaussian", DIM**2), ("inverse_multiquadratic", 2 * DIM)])
-@pytest.mark.parametrize("setting", [{}, {"split": (2, 1)}, {"split": (1, 1, 1)}, SETTINGS["masked"], {"scale": 0.3}])
+@pytest.mark.parametrize(
+    ("kernel", "width"), [("gaussian", DIM**2), ("inverse_multiquadratic", 2 * DIM)]
+)
+@pytest.mark.parametrize(
+    "setting", [{}, {"split": (2, 1)}, {"split": (1, 1, 1)}, SETTINGS["masked"], {"scale": 0.3}]
+)
 def test_the_discrepancy_is_its_definition_whatever_the_split_into_sites(setting, kernel, width):
     pair = Pair(**setting, **DOUBLE)
     data = [n for n in range(BATCH) if pair.mask is None or pair.mask[n]]
@@ -67,16 +82,24 @@ def test_the_discrepancy_is_its_definition_whatever_the_split_into_sites(setting
     expected = -count * mmd_loops(*latents_and_prior_draws(pair), kernel, width, data)
     assert terms(InfoELBO(kernel=kernel), pair)["mmd"].item() == pytest.approx(expected, rel=1e-9)
     bandwidth = math.sqrt(width / 2)
-    assert terms(InfoELBO(kernel=kernel, bandwidth=bandwidth), pair)["mmd"].item() == pytest.approx(expected, rel=1e-9)
+    assert terms(InfoELBO(kernel=kernel, bandwidth=bandwidth), pair)["mmd"].item() == pytest.approx(
+        expected, rel=1e-9
+    )
 
 
 def gaussian_mmd(mean, scale, dim, h2):
     """MMD^2 of N(mean, scale^2 I) and N(0, I) under a Gaussian kernel of bandwidth^2 h2."""
 
     def expected_kernel(shift, variance):
-        return (h2 / (h2 + variance)) ** (dim / 2) * math.exp(-dim * shift**2 / (2 * (h2 + variance)))
+        return (h2 / (h2 + variance)) ** (dim / 2) * math.exp(
+            -dim * shift**2 / (2 * (h2 + variance))
+        )
 
-    return expected_kernel(0, 2 * scale**2) + expected_kernel(0, 2) - 2 * expected_kernel(mean, scale**2 + 1)
+    return (
+        expected_kernel(0, 2 * scale**2)
+        + expected_kernel(0, 2)
+        - 2 * expected_kernel(mean, scale**2 + 1)
+    )
 
 
 @pytest.mark.parametrize(("mean", "scale"), [(0.0, 1.0), (0.5, 0.7), (-1.0, 0.2)])
@@ -98,7 +121,9 @@ def test_the_discrepancy_is_unbiased(mean, scale):
 def test_the_discrepancy_of_one_datum_is_zero_and_of_particles_each_its_own():
     a, b = torch.randn(2, 3, 5, 4, **DOUBLE)
     together = maximum_mean_discrepancy(a, b)
-    torch.testing.assert_close(together, torch.stack([maximum_mean_discrepancy(*ab) for ab in zip(a, b, strict=True)]))
+    torch.testing.assert_close(
+        together, torch.stack([maximum_mean_discrepancy(*ab) for ab in zip(a, b, strict=True)])
+    )
     one = a[0, :1].requires_grad_()
     lonely = maximum_mean_discrepancy(one, b[0, :1])
     lonely.backward()
@@ -157,7 +182,9 @@ def test_a_learned_prior_gets_the_gradient_of_the_discrepancy():
     for _ in range(400):
         gradients.append(torch.autograd.grad(elbo(model, guide)(), loc)[0] / BATCH)
     gradients = torch.stack(gradients)
-    exact = 2 * 3 ** (-DIM / 2) * (1 - torch.exp(-DIM * (2 - loc) ** 2 / 6))  # of gaussian_mmd; bandwidth 1, scale 1
+    exact = (
+        2 * 3 ** (-DIM / 2) * (1 - torch.exp(-DIM * (2 - loc) ** 2 / 6))
+    )  # of gaussian_mmd; bandwidth 1, scale 1
     (expected,) = torch.autograd.grad(exact, loc)
     error = gradients.std() / len(gradients) ** 0.5
     assert abs(gradients.mean() - expected) < 4 * error
@@ -219,15 +246,21 @@ def dip_loops(pair, variant):
         if i != j:
             off_diagonal += c**2
         else:
-            diagonal += (c + (average(lambda n, i=i: variances[n][i]) if variant == "II" else 0.0) - 1) ** 2
+            diagonal += (
+                c + (average(lambda n, i=i: variances[n][i]) if variant == "II" else 0.0) - 1
+            ) ** 2
     count = pair.scale * NUM_DATA * len(data) / BATCH
     return {"off_diagonal": -count * off_diagonal, "diagonal": -count * diagonal}
 
 
 @pytest.mark.parametrize("variant", ["I", "II"])
 @pytest.mark.parametrize("particles", PARTICLES.values(), ids=list(PARTICLES))
-@pytest.mark.parametrize("setting", [{}, {"split": (2, 1)}, {"split": (1, 1, 1)}, SETTINGS["masked"], {"scale": 0.3}])
-def test_the_penalties_are_their_definition_whatever_the_split_and_the_particles(setting, particles, variant):
+@pytest.mark.parametrize(
+    "setting", [{}, {"split": (2, 1)}, {"split": (1, 1, 1)}, SETTINGS["masked"], {"scale": 0.3}]
+)
+def test_the_penalties_are_their_definition_whatever_the_split_and_the_particles(
+    setting, particles, variant
+):
     pair = Pair(**setting, **DOUBLE)
     ours = terms(DIPELBO(variant=variant, **particles), pair)
     expected = dip_loops(pair, variant)
@@ -243,7 +276,9 @@ def test_data_of_identity_covariance_have_no_penalty_and_rotated_ones_a_known_on
         assert terms(DIPELBO(), pair)["off_diagonal"] == terms(DIPELBO(), pair)["diagonal"] == 0
         stretched = signs * torch.tensor([2.0, 1.0, 1.0], **DOUBLE)
         rotation = torch.eye(3, **DOUBLE)
-        rotation[:2, :2] = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        rotation[:2, :2] = torch.tensor(
+            [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+        )
         pair.loc.copy_(stretched @ rotation.T)
     # C = R diag(4, 1, 1) R': C_01 = 3 sin cos, C_00 = 4 cos^2 + sin^2, C_11 = 4 sin^2 + cos^2
     sine, cosine = math.sin(angle), math.cos(angle)
@@ -262,7 +297,9 @@ def test_variant_two_adds_to_the_diagonal_alone():
 
 def test_variant_two_is_the_covariance_of_the_aggregate_posterior():
     pair = Pair(num_data=None, **DOUBLE)
-    offsets = math.sqrt(DIM) * torch.eye(DIM, **DOUBLE)  # points with the moments of a standard normal
+    offsets = math.sqrt(DIM) * torch.eye(
+        DIM, **DOUBLE
+    )  # points with the moments of a standard normal
     points = pair.loc + torch.cat([offsets, -offsets])[:, None] * pair.log_scale.exp()
     matrix = points.flatten(0, 1).T.cov(correction=0)
     ours = terms(DIPELBO(variant="II"), pair)
@@ -287,10 +324,17 @@ def test_dip_says_what_it_expects():
     def no_moments():
         base = dist.Normal(torch.zeros(4, 2), 1.0)
         with pyro.plate("data", 4):
-            pyro.sample("z", dist.TransformedDistribution(base, [dist.transforms.SigmoidTransform()]).to_event(1))
+            pyro.sample(
+                "z",
+                dist.TransformedDistribution(base, [dist.transforms.SigmoidTransform()]).to_event(
+                    1
+                ),
+            )
             pyro.sample("x", dist.Normal(0.0, 1.0), obs=torch.zeros(4))
 
-    with pytest.raises(ValueError, match="latent 'z': TransformedDistribution has no mean in closed form"):
+    with pytest.raises(
+        ValueError, match="latent 'z': TransformedDistribution has no mean in closed form"
+    ):
         DIPELBO().loss(no_moments, poutine.block(no_moments, hide=["x"]))
 
 

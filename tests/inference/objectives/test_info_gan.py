@@ -40,7 +40,9 @@ class InfoGAN(GenerativeStory):
         with self.data_plate(x, batch_size):
             c = pyro.sample("c", dist.OneHotCategorical(self.uniform))
             e = pyro.sample("e", dist.Normal(self.uniform.new_zeros(2), 1.0).to_event(1))
-            return pyro.sample("x", dist.Delta(self.generator(torch.cat([c, e], -1)), event_dim=1), obs=x)
+            return pyro.sample(
+                "x", dist.Delta(self.generator(torch.cat([c, e], -1)), event_dim=1), obs=x
+            )
 
     def guide(self, x):
         with self.data_plate(x):
@@ -71,7 +73,9 @@ OPTIMA = {  # the logit that minimises p * loss(real) + (1 - p) * loss(not)
 @pytest.mark.parametrize("game", list(OPTIMA))
 def test_the_best_verdict_tells_how_probable_real_is(game, p):
     logits = torch.linspace(-3, 3, 60_001, dtype=torch.float64)
-    expected = p * verdict_loss(game, logits, real=True) + (1 - p) * verdict_loss(game, logits, real=False)
+    expected = p * verdict_loss(game, logits, real=True) + (1 - p) * verdict_loss(
+        game, logits, real=False
+    )
     assert logits[expected.argmin()].item() == pytest.approx(OPTIMA[game](p), abs=1e-3)
 
 
@@ -82,10 +86,16 @@ def test_losses_are_those_of_the_papers():
         entropy = binary_cross_entropy_with_logits(logits, labels, reduction="none")
         torch.testing.assert_close(verdict_loss("logistic", logits, real=real), entropy)
         torch.testing.assert_close(player_loss("logistic", logits, real=real), entropy)
-        torch.testing.assert_close(player_loss("least_squares", logits, real=real), (logits - labels) ** 2 / 2)
+        torch.testing.assert_close(
+            player_loss("least_squares", logits, real=real), (logits - labels) ** 2 / 2
+        )
         for game in ("hinge", "wasserstein"):
-            torch.testing.assert_close(player_loss(game, logits, real=real), -logits if real else logits)
-        torch.testing.assert_close(verdict_loss("wasserstein", logits, real=real), -logits if real else logits)
+            torch.testing.assert_close(
+                player_loss(game, logits, real=real), -logits if real else logits
+            )
+        torch.testing.assert_close(
+            verdict_loss("wasserstein", logits, real=real), -logits if real else logits
+        )
         hinge = [max(0.0, 1 - value if real else 1 + value) for value in logits.tolist()]
         assert verdict_loss("hinge", logits, real=real).tolist() == pytest.approx(hinge)
 
@@ -114,7 +124,9 @@ def test_gradient_penalties_are_those_of_critics_whose_gradient_is_known(trainin
 
     def penalty(critic, game):
         with torch.set_grad_enabled(training):
-            with_it, _ = AdversarialMI(critic, loss=game, gradient_penalty=2.0).critic_loss([real], [fake])
+            with_it, _ = AdversarialMI(critic, loss=game, gradient_penalty=2.0).critic_loss(
+                [real], [fake]
+            )
             return (with_it - verdict_loss(game, critic(real), real=True)) / 2.0
 
     r1 = penalty(Linear(), "logistic")
@@ -123,10 +135,14 @@ def test_gradient_penalties_are_those_of_critics_whose_gradient_is_known(trainin
     quadratic = Quadratic()
     nn.init.ones_(quadratic.w)
     torch.testing.assert_close(penalty(quadratic, "hinge").detach(), real.square().sum(-1) / 2)
-    between = penalty(quadratic, "wasserstein").detach()  # (u |x| - 1)^2, u uniform, the other end being 0
+    between = penalty(
+        quadratic, "wasserstein"
+    ).detach()  # (u |x| - 1)^2, u uniform, the other end being 0
     lengths = real.norm(dim=-1)
     expected = (lengths**2 / 3 - lengths + 1).mean()
-    assert between.mean().item() == pytest.approx(expected.item(), abs=5 * between.std().item() / 1000**0.5)
+    assert between.mean().item() == pytest.approx(
+        expected.item(), abs=5 * between.std().item() / 1000**0.5
+    )
     assert r1.requires_grad == training
     if training:
         critic = Linear()
@@ -137,7 +153,9 @@ def test_gradient_penalties_are_those_of_critics_whose_gradient_is_known(trainin
 @pytest.mark.parametrize("game", GAMES)
 def test_each_player_has_the_gradient_of_a_plain_loop(game):
     weight, penalty = 0.7, 0.3 if game != "wasserstein" else 0.0
-    story, elbo, x = (part.double() for part in make(weight=weight, loss=game, gradient_penalty=penalty))
+    story, elbo, x = (
+        part.double() for part in make(weight=weight, loss=game, gradient_penalty=penalty)
+    )
     story.num_data, critic = 1000, elbo.critic
     parameters = [*story.parameters(), *critic.parameters()]
     torch.manual_seed(5)
@@ -148,15 +166,22 @@ def test_each_player_has_the_gradient_of_a_plain_loop(game):
     with pyro.plate("data", len(x)):
         c = pyro.sample("c", dist.OneHotCategorical(story.uniform))
         e = pyro.sample("e", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
-    fake, frozen = story.generator(torch.cat([c, e], -1)), copy.deepcopy(critic).requires_grad_(False)
+    fake, frozen = (
+        story.generator(torch.cat([c, e], -1)),
+        copy.deepcopy(critic).requires_grad_(False),
+    )
     information = (story.encoder(fake).log_softmax(-1) * c).sum(-1).mean() + math.log(4)
     generator = player_loss(game, frozen(fake)[:, 0], real=True).mean()
     x = x.requires_grad_()
     logits = critic(x)[:, 0]
     (slope,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
-    of_critic = (verdict_loss(game, logits, real=True) + penalty / 2 * slope.square().sum(-1)).mean()
+    of_critic = (
+        verdict_loss(game, logits, real=True) + penalty / 2 * slope.square().sum(-1)
+    ).mean()
     of_critic = of_critic + verdict_loss(game, critic(fake.detach())[:, 0], real=False).mean()
-    expected = torch.autograd.grad(1000 * (generator - weight * information + of_critic), parameters)
+    expected = torch.autograd.grad(
+        1000 * (generator - weight * information + of_critic), parameters
+    )
     for gradient, reference in zip(gradients, expected, strict=True):
         torch.testing.assert_close(gradient, reference)
     torch.testing.assert_close(loss, 1000 * (generator - weight * information))
@@ -176,7 +201,9 @@ def test_neither_player_gets_any_of_the_others_gradient(game, penalty):
         for name, player in players.items()
         if any(
             g is not None and g.any()
-            for g in torch.autograd.grad(value, list(player.parameters()), retain_graph=True, allow_unused=True)
+            for g in torch.autograd.grad(
+                value, list(player.parameters()), retain_graph=True, allow_unused=True
+            )
         )
     }
     both = {("mutual_information", "encoder"), ("mutual_information", "generator")}
@@ -186,7 +213,9 @@ def test_neither_player_gets_any_of_the_others_gradient(game, penalty):
 def test_the_entropy_of_the_codes_is_held_fixed():
     story, elbo, x = make()
     story.uniform.requires_grad_()
-    information = elbo.terms(*generated_traces(story.model, story.guide, x, read_back=True))["mutual_information"]
+    information = elbo.terms(*generated_traces(story.model, story.guide, x, read_back=True))[
+        "mutual_information"
+    ]
     assert torch.autograd.grad(information, story.uniform, allow_unused=True) == (None,)
 
 
@@ -242,12 +271,18 @@ def test_terms_are_on_pyros_scale_and_masked_data_do_not_count():
         elbo.loss(pair.model, pair.guide, x)
         return elbo, elbo.last_terms, seen
 
-    (_, plain, _), (_, scaled, _), (elbo, masked, seen) = terms(), terms(num_data=80), terms(mask=mask)
+    (_, plain, _), (_, scaled, _), (elbo, masked, seen) = (
+        terms(),
+        terms(num_data=80),
+        terms(mask=mask),
+    )
     for name, value in plain.items():
         torch.testing.assert_close(scaled[name], 10 * value)
     real, dreamt, _ = seen
     assert torch.equal(real, x)
-    torch.testing.assert_close(masked["generator"], -softplus(-elbo.critic(dreamt[mask])).sum().detach())
+    torch.testing.assert_close(
+        masked["generator"], -softplus(-elbo.critic(dreamt[mask])).sum().detach()
+    )
     expected = softplus(-elbo.critic(x[mask])).sum() + softplus(elbo.critic(dreamt[mask])).sum()
     torch.testing.assert_close(masked["critic"], -expected.detach())
 
@@ -278,11 +313,15 @@ def test_codes_come_to_name_the_modes_of_the_data(seed):
         bounds.append(elbo.last_terms["mutual_information"] / 128)
     assert max(bounds) <= entropy + 1e-5
     elbo.loss(story.model, story.guide, data)
-    assert elbo.last_terms["mutual_information"].item() / len(data) == pytest.approx(entropy, rel=0.02)
+    assert elbo.last_terms["mutual_information"].item() / len(data) == pytest.approx(
+        entropy, rel=0.02
+    )
     trace = poutine.trace(story.model).get_trace(batch_size=2000)
     distances = torch.cdist(trace.nodes["x"]["value"], MEANS)
     assert distances.min(-1).values.mean() < 0.4
-    modes = torch.stack([distances.argmin(-1)[trace.nodes["c"]["value"][:, k] > 0].mode().values for k in range(4)])
+    modes = torch.stack(
+        [distances.argmin(-1)[trace.nodes["c"]["value"][:, k] > 0].mode().values for k in range(4)]
+    )
     assert modes.sort().values.tolist() == [0, 1, 2, 3]
 
 
@@ -291,7 +330,15 @@ def test_fit_trains_all_players_and_resumes_bit_for_bit(tmp_path):
         for steps in stops:
             story, elbo, x = make(gradient_penalty=0.1, critic_options={"lr": 1e-2})
             before = copy.deepcopy(story.state_dict() | elbo.state_dict())
-            history = fit(story, from_arrays(x), steps=steps, objective=elbo, batch_size=16, progress=False, **options)
+            history = fit(
+                story,
+                from_arrays(x),
+                steps=steps,
+                objective=elbo,
+                batch_size=16,
+                progress=False,
+                **options,
+            )
         return history, story.state_dict() | elbo.state_dict(), before
 
     history, weights, before = run(6)
@@ -307,7 +354,9 @@ def test_fit_trains_all_players_and_resumes_bit_for_bit(tmp_path):
 @pytest.mark.parametrize("game", ["logistic", "wasserstein"])
 def test_a_critic_that_runs_in_bfloat16_is_heard_in_float32(game):
     story, elbo, x = make(loss=game, gradient_penalty=1.0)
-    history = fit(story, from_arrays(x), steps=2, objective=elbo, precision="bfloat16", progress=False)
+    history = fit(
+        story, from_arrays(x), steps=2, objective=elbo, precision="bfloat16", progress=False
+    )
     assert bool(history.to_array().notnull().all())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert elbo.judge(x.bfloat16()).dtype == torch.float32
@@ -317,7 +366,11 @@ def test_a_critic_that_runs_in_bfloat16_is_heard_in_float32(game):
 def test_a_training_step_stays_on_the_meta_device(game):
     pyro.enable_validation(False)
     with torch.device("meta"):
-        story, elbo, x = InfoGAN(), AdversarialMI(small_critic(), loss=game, gradient_penalty=1.0), torch.empty(64, 2)
+        story, elbo, x = (
+            InfoGAN(),
+            AdversarialMI(small_critic(), loss=game, gradient_penalty=1.0),
+            torch.empty(64, 2),
+        )
     assert devices_of_a_step(story, elbo, x) == {"meta"}
 
 
@@ -331,11 +384,15 @@ def test_errors_say_what_is_expected():
         with pyro.plate("data", 64):
             pyro.sample("k", dist.Normal(torch.zeros(64), 1.0))
 
-    with pytest.raises(ValueError, match=r"samples latents of the model, \['c', 'e', 'x'\], got \['k'\]"):
+    with pytest.raises(
+        ValueError, match=r"samples latents of the model, \['c', 'e', 'x'\], got \['k'\]"
+    ):
         loss(guide=lambda x: other())
     with pytest.raises(ValueError, match=r"got \[\]"):
         loss(guide=lambda x: None)
-    with pytest.raises(ValueError, match=r"the data have shape \(64, 3\), what the model dreams has \(64, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"the data have shape \(64, 3\), what the model dreams has \(64, 2\)"
+    ):
         loss(x=torch.zeros(64, 3))
     with pytest.raises(ValueError, match="returns the value of its observed site, got NoneType"):
         loss(model=lambda batch_size: other())
@@ -346,11 +403,15 @@ def test_errors_say_what_is_expected():
 
     with pytest.raises(ValueError, match="no gradient passes through 'x', drawn from Independent"):
         loss(model=discrete)
-    with pytest.raises(ValueError, match="vectorize_particles is not for data that the model draws"):
+    with pytest.raises(
+        ValueError, match="vectorize_particles is not for data that the model draws"
+    ):
         AdversarialMI(small_critic(), num_particles=2, vectorize_particles=True)
     with pytest.raises(ValueError, match=r"loss to be one of \['logistic', .*\], got 'gan'"):
         AdversarialMI(small_critic(), loss="gan")
     with pytest.raises(ValueError, match="gradient_penalty >= 0, got -1"):
         AdversarialMI(small_critic(), gradient_penalty=-1.0)
-    with pytest.raises(ValueError, match="weight of 'mutual_information' that is not negative, got -1"):
+    with pytest.raises(
+        ValueError, match="weight of 'mutual_information' that is not negative, got -1"
+    ):
         AdversarialMI(small_critic(), -1.0)

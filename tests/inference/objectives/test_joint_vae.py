@@ -47,13 +47,19 @@ class Discrete:
         self.loc, self.x = draw(BATCH, 2).requires_grad_(), draw(BATCH, 2)
         shapes = {"digit": (BATCH, 3), "parts": (BATCH, 2, 4), "marks": (2, BATCH, 2)}
         self.logits = {name: draw(*shape).requires_grad_() for name, shape in shapes.items()}
-        self.prior = {k: torch.zeros_like(a[0, 0]) if uniform else draw(a.shape[-1]) for k, a in self.logits.items()}
+        self.prior = {
+            k: torch.zeros_like(a[0, 0]) if uniform else draw(a.shape[-1])
+            for k, a in self.logits.items()
+        }
         self.prior["digit"] = torch.zeros(3, dtype=torch.float64) if uniform else draw(3)
         self.parameters = [self.loc, *self.logits.values()]
 
     def sample(self, logits, loc, one_hot, binary, x=None):
         mask = poutine.mask(mask=True if self.mask is None else self.mask)
-        data, places = pyro.plate("data", NUM_DATA, subsample=range(BATCH), dim=-1), pyro.plate("places", 2, dim=-2)
+        data, places = (
+            pyro.plate("data", NUM_DATA, subsample=range(BATCH), dim=-1),
+            pyro.plate("places", 2, dim=-2),
+        )
         with data, poutine.scale(scale=self.scale), mask:
             z = pyro.sample("z", dist.Normal(loc, 1.0).to_event(1))
             pyro.sample("digit", one_hot(logits["digit"]))
@@ -76,7 +82,11 @@ class Discrete:
         for n in range(BATCH):
             digit = [(self.logits["digit"][n], self.prior["digit"])]
             parts = [(self.logits["parts"][n, i], self.prior["parts"]) for i in range(2)]
-            bits = [(self.logits["marks"][i, n, j], self.prior["marks"][j]) for i in range(2) for j in range(2)]
+            bits = [
+                (self.logits["marks"][i, n, j], self.prior["marks"][j])
+                for i in range(2)
+                for j in range(2)
+            ]
             marks = [tuple(torch.stack([a, torch.zeros_like(a)]) for a in bit) for bit in bits]
             total = 0.0
             for ours, theirs in digit + parts + marks:
@@ -99,7 +109,9 @@ def mean(values, mask):
 @pytest.mark.parametrize("particles", PARTICLES.values(), ids=list(PARTICLES))
 @pytest.mark.parametrize("mask", [None, torch.arange(BATCH) % 3 > 0], ids=["all", "masked"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_divergences_and_gaps_are_their_definitions_over_several_discrete_latents(kind, mask, particles):
+def test_divergences_and_gaps_are_their_definitions_over_several_discrete_latents(
+    kind, mask, particles
+):
     pair, elbo = Discrete(kind, mask, scale=0.5), JointELBO(0.2, 1.5, **options(particles))
     elbo.loss(pair.model, pair.guide)
     (discrete, kept), (continuous, _) = (mean(values, mask) for values in pair.divergences())
@@ -118,11 +130,14 @@ def test_the_loss_weighs_both_gaps_and_no_divergence():
     loss = elbo.loss(pair.model, pair.guide)
     parts = {k: v.item() for k, v in elbo.last_terms.items()}
     assert loss == pytest.approx(
-        -parts["log_likelihood"] - 3.0 * parts["continuous_gap"] - 7.0 * parts["discrete_gap"], rel=1e-12
+        -parts["log_likelihood"] - 3.0 * parts["continuous_gap"] - 7.0 * parts["discrete_gap"],
+        rel=1e-12,
     )
 
 
-@pytest.mark.parametrize("capacity", [1000.0, lambda step: step + 1000.0], ids=["number", "schedule"])
+@pytest.mark.parametrize(
+    "capacity", [1000.0, lambda step: step + 1000.0], ids=["number", "schedule"]
+)
 def test_the_discrete_capacity_is_no_more_than_the_logarithm_of_the_number_of_values(capacity):
     pair = Discrete(uniform=True)
     gaps = []
@@ -131,7 +146,9 @@ def test_the_discrete_capacity_is_no_more_than_the_logarithm_of_the_number_of_va
         elbo.loss(pair.model, pair.guide)
         gaps.append(elbo.last_terms["discrete_gap"].item())
     assert gaps[0] == pytest.approx(gaps[1], rel=1e-6)
-    assert gaps[1] == pytest.approx(-NUM_DATA * (LIMIT - mean(pair.divergences()[0], None)[0]), rel=1e-9)
+    assert gaps[1] == pytest.approx(
+        -NUM_DATA * (LIMIT - mean(pair.divergences()[0], None)[0]), rel=1e-9
+    )
 
 
 def test_posteriors_that_are_certain_reach_the_largest_capacity_and_none_exceed_it():
@@ -139,7 +156,11 @@ def test_posteriors_that_are_certain_reach_the_largest_capacity_and_none_exceed_
     with torch.no_grad():
         for logits in pair.logits.values():
             logits.zero_()
-        pair.logits["digit"][:, 1], pair.logits["parts"][..., 2], pair.logits["marks"][:] = 60.0, 60.0, 60.0
+        pair.logits["digit"][:, 1], pair.logits["parts"][..., 2], pair.logits["marks"][:] = (
+            60.0,
+            60.0,
+            60.0,
+        )
     elbo = JointELBO(0.0, 1000.0)
     elbo.loss(pair.model, pair.guide)
     assert elbo.last_terms["kl_discrete"].item() == pytest.approx(-NUM_DATA * LIMIT, rel=1e-9)
@@ -151,7 +172,9 @@ class OneHot:
 
     def __init__(self):
         generator = torch.Generator().manual_seed(0)
-        self.loc, self.logits, self.x = (torch.randn(BATCH, 3, generator=generator) for _ in range(3))
+        self.loc, self.logits, self.x = (
+            torch.randn(BATCH, 3, generator=generator) for _ in range(3)
+        )
         self.parameters = [self.loc.requires_grad_(), self.logits.requires_grad_()]
 
     def model(self):
@@ -180,7 +203,9 @@ def test_unit_weights_of_the_divergences_of_one_hot_latents_give_pyros_bound(par
 
 
 @pytest.mark.parametrize(("capacity", "sign"), [(0.0, 1.0), (math.inf, -1.0)])
-def test_the_gap_pushes_the_discrete_divergence_towards_its_capacity_from_either_side(capacity, sign):
+def test_the_gap_pushes_the_discrete_divergence_towards_its_capacity_from_either_side(
+    capacity, sign
+):
     pair, gradients = OneHot(), []
     joint, reference = (
         JointELBO(0.0, capacity, continuous_gamma=0.0, discrete_gamma=7.0),
@@ -206,14 +231,18 @@ def pair_of(prior, posterior):
 def test_pairs_without_both_kinds_of_latents_are_refused():
     normal = dist.Normal(torch.zeros(BATCH), 1.0)
     with pytest.raises(
-        ValueError, match=r"the guide has \{'z': 'Normal', 'c': 'Normal'\}; CapacityELBO has one capacity"
+        ValueError,
+        match=r"the guide has \{'z': 'Normal', 'c': 'Normal'\}; CapacityELBO has one capacity",
     ):
         JointELBO().loss(*pair_of(normal, normal))
     bits, soft = (
         dist.Bernoulli(torch.full((BATCH,), 0.5)),
         dist.RelaxedBernoulli(torch.tensor(1.0), torch.full((BATCH,), 0.5)),
     )
-    with pytest.raises(ValueError, match="latent 'c' is drawn from RelaxedBernoulli; expected a prior .* got Normal"):
+    with pytest.raises(
+        ValueError,
+        match="latent 'c' is drawn from RelaxedBernoulli; expected a prior .* got Normal",
+    ):
         JointELBO().loss(*pair_of(normal, soft))
     with pyro.validation_enabled(False), pytest.raises(ValueError, match="observes nothing"):
         JointELBO().loss(*pair_of(bits, soft))
@@ -223,6 +252,7 @@ def test_pairs_without_both_kinds_of_latents_are_refused():
             pyro.sample("c", soft)
 
     with pytest.raises(
-        ValueError, match=r"expected a continuous and a discrete latent, .* \{'c': 'RelaxedBernoulli'\}"
+        ValueError,
+        match=r"expected a continuous and a discrete latent, .* \{'c': 'RelaxedBernoulli'\}",
     ):
         JointELBO().loss(discrete, discrete)

@@ -64,9 +64,12 @@ def test_weights_multiply_their_terms_alone():
     parts = terms(elbo, pair)
     pyro.set_rng_seed(0)
     expected = -sum(
-        w * parts[k] for k, w in dict(mutual_information=0.5, total_correlation=3, dimension_wise_kl=2).items()
+        w * parts[k]
+        for k, w in dict(mutual_information=0.5, total_correlation=3, dimension_wise_kl=2).items()
     )
-    assert elbo.loss(pair.model, pair.guide) == pytest.approx((expected - parts["log_likelihood"]).item(), rel=1e-6)
+    assert elbo.loss(pair.model, pair.guide) == pytest.approx(
+        (expected - parts["log_likelihood"]).item(), rel=1e-6
+    )
 
 
 def loops(pair, estimator):
@@ -88,8 +91,13 @@ def loops(pair, estimator):
 
     mutual_information = total_correlation = dimension_wise = 0.0
     for i in range(BATCH):
-        joint = math.log(sum(weight(i, j) * math.exp(sum(q(i, j, d) for d in range(DIM))) for j in range(BATCH)))
-        factored = sum(math.log(sum(weight(i, j) * math.exp(q(i, j, d)) for j in range(BATCH))) for d in range(DIM))
+        joint = math.log(
+            sum(weight(i, j) * math.exp(sum(q(i, j, d) for d in range(DIM))) for j in range(BATCH))
+        )
+        factored = sum(
+            math.log(sum(weight(i, j) * math.exp(q(i, j, d)) for j in range(BATCH)))
+            for d in range(DIM)
+        )
         mutual_information += sum(q(i, i, d) for d in range(DIM)) - joint
         total_correlation += joint - factored
         dimension_wise += factored - dist.Normal(0.0, 1.0).log_prob(z[i]).sum().item()
@@ -127,7 +135,9 @@ def test_particles_average_the_terms():
 @pytest.mark.parametrize("estimator", ["weighted", "stratified"])
 def test_masked_data_count_neither_as_draws_nor_as_posteriors(estimator):
     mask = torch.tensor([True] * 5 + [False] * 3)
-    weights = minibatch_log_weights(BATCH, NUM_DATA, estimator, like=torch.zeros(1), mask=mask).exp()
+    weights = minibatch_log_weights(
+        BATCH, NUM_DATA, estimator, like=torch.zeros(1), mask=mask
+    ).exp()
     alone = minibatch_log_weights(5, NUM_DATA, estimator, like=torch.zeros(1)).exp()
     torch.testing.assert_close(weights[:5, :5], alone)
     assert (weights[:, 5:] == 0).all()
@@ -146,21 +156,27 @@ def enumerate_batches(log_weights_of, own=0, num_data=6, batch_size=3):
     for others in itertools.permutations([n for n in range(num_data) if n != own], batch_size - 1):
         for place in range(batch_size):
             batch = [*others[:place], own, *others[place:]]
-            estimates.append((log_weights_of(num_data, batch_size)[place].exp() * density[batch]).sum())
+            estimates.append(
+                (log_weights_of(num_data, batch_size)[place].exp() * density[batch]).sum()
+            )
     return torch.stack(estimates).mean().item(), density.mean().item()
 
 
 @pytest.mark.parametrize("batch_size", [2, 3, 5])
 def test_the_stratified_estimator_is_unbiased_over_all_minibatches(batch_size):
     estimate, truth = enumerate_batches(
-        lambda n, b: minibatch_log_weights(b, n, "stratified", like=torch.zeros((), dtype=torch.float64)),
+        lambda n, b: minibatch_log_weights(
+            b, n, "stratified", like=torch.zeros((), dtype=torch.float64)
+        ),
         batch_size=batch_size,
     )
     assert estimate == pytest.approx(truth, rel=1e-12)
 
 
 def test_enumeration_tells_a_wrong_estimator_from_a_right_one():
-    def columns_for_diagonal(num_data, batch_size):  # the widespread mistake: the own weight in column 0 of every row
+    def columns_for_diagonal(
+        num_data, batch_size
+    ):  # the widespread mistake: the own weight in column 0 of every row
         others = batch_size - 1
         weights = torch.full((batch_size, batch_size), 1 / others, dtype=torch.float64)
         weights[:, 0], weights[:, 1] = 1 / num_data, (num_data - others) / (num_data * others)
@@ -169,7 +185,9 @@ def test_enumeration_tells_a_wrong_estimator_from_a_right_one():
     estimate, truth = enumerate_batches(columns_for_diagonal)
     assert abs(estimate / truth - 1) > 0.1
     estimate, truth = enumerate_batches(
-        lambda n, b: minibatch_log_weights(b, n, "weighted", like=torch.zeros((), dtype=torch.float64))
+        lambda n, b: minibatch_log_weights(
+            b, n, "weighted", like=torch.zeros((), dtype=torch.float64)
+        )
     )
     assert estimate < 0.9 * truth
 
@@ -178,14 +196,18 @@ def test_enumeration_tells_a_wrong_estimator_from_a_right_one():
 @pytest.mark.parametrize("case", ["mb_public_41", "mb_public_42"])
 def test_minibatch_estimates_equal_reference_values(case, estimator):
     reference = json.loads((GOLDEN / "minibatch.json").read_text())[case]
-    z, loc, log_scale = (torch.tensor(reference[k], dtype=torch.float64) for k in ("z", "mu", "log_std"))
+    z, loc, log_scale = (
+        torch.tensor(reference[k], dtype=torch.float64) for k in ("z", "mu", "log_std")
+    )
     plate = Plate("data", -1, len(z), reference["num_data"])
     site = Site("z", dist.Normal(loc, log_scale.exp()).to_event(1), z, 1.0, None, (plate,))
     pairs = pairwise_log_prob(site, plate)
     weights = minibatch_log_weights(len(z), reference["num_data"], estimator, like=z)
     expected = {k: torch.tensor(v, dtype=torch.float64) for k, v in reference[estimator].items()}
     torch.testing.assert_close((pairs.sum(-1) + weights).logsumexp(-1), expected["log_qz"])
-    torch.testing.assert_close((pairs + weights[..., None]).logsumexp(-2).sum(-1), expected["log_prod_qzj"])
+    torch.testing.assert_close(
+        (pairs + weights[..., None]).logsumexp(-2).sum(-1), expected["log_prod_qzj"]
+    )
 
 
 @pytest.mark.parametrize("case", ["vae_pub_a", "vae_pub_b", "vae_pub_optimal"])
@@ -195,7 +217,9 @@ def test_beta_elbo_against_the_closed_form_of_a_linear_gaussian_pair(case):
     for _ in range(400):
         elbo.loss(model, guide, x)
         draws.append(elbo.last_terms["log_likelihood"].item() / len(x))
-    assert elbo.last_terms["kl"].item() / len(x) == pytest.approx(-exact["kl_n"].mean().item(), rel=1e-5)
+    assert elbo.last_terms["kl"].item() / len(x) == pytest.approx(
+        -exact["kl_n"].mean().item(), rel=1e-5
+    )
     draws = torch.tensor(draws)
     error = draws.std() / len(draws) ** 0.5
     assert abs(draws.mean() - exact["recon_n"].mean()) < 4 * error
@@ -289,7 +313,10 @@ def test_schedules_follow_the_steps_of_training_and_not_those_of_evaluation():
 
 
 def test_the_number_of_data_comes_from_the_plate_or_by_name():
-    by_plate, by_name = terms(TCELBO(), Pair()), terms(TCELBO(num_data=NUM_DATA), Pair(num_data=None))
+    by_plate, by_name = (
+        terms(TCELBO(), Pair()),
+        terms(TCELBO(num_data=NUM_DATA), Pair(num_data=None)),
+    )
     for name, value in by_name.items():
         assert value.item() * NUM_DATA / BATCH == pytest.approx(by_plate[name].item(), rel=1e-5)
 
@@ -297,14 +324,17 @@ def test_the_number_of_data_comes_from_the_plate_or_by_name():
 def test_errors_say_what_is_expected():
     pair = Pair(num_data=None)
     with pytest.raises(
-        ValueError, match="number of data is unknown: the plate 'data' is just the batch of 8. Pass num_data="
+        ValueError,
+        match="number of data is unknown: the plate 'data' is just the batch of 8. Pass num_data=",
     ):
         TCELBO().loss(pair.model, pair.guide)
     with pytest.raises(ValueError, match="num_data=5, but the plate 'data' stands for 1000"):
         TCELBO(num_data=5).loss(Pair().model, Pair().guide)
     with pytest.raises(ValueError, match="num_data=5 is less than the batch of 8"):
         TCELBO(num_data=5).loss(pair.model, pair.guide)
-    with pytest.raises(ValueError, match="weight of 'total_correlation' that is not negative, got -1"):
+    with pytest.raises(
+        ValueError, match="weight of 'total_correlation' that is not negative, got -1"
+    ):
         TCELBO(beta=-1.0)
     with pytest.raises(ValueError, match="weight of 'kl' that is not negative, got nan"):
         BetaELBO(math.nan)
@@ -312,7 +342,9 @@ def test_errors_say_what_is_expected():
         BetaELBO(num_particles=0)
     with pytest.raises(ValueError, match="num_data >= 1, got 0"):
         TCELBO(num_data=0)
-    with pytest.raises(ValueError, match="'weighted', 'stratified' or 'symmetric', got 'minibatch'"):
+    with pytest.raises(
+        ValueError, match="'weighted', 'stratified' or 'symmetric', got 'minibatch'"
+    ):
         TCELBO(estimator="minibatch")
     with pytest.raises(ValueError, match="warm_up >= 0, got -3"):
         BetaELBO(warm_up=-3)
@@ -322,7 +354,9 @@ def test_errors_say_what_is_expected():
 
 def test_pairs_that_do_not_match_are_refused():
     pair = Pair()
-    with pytest.raises(ValueError, match=r"the guide samples 'z0', the model does not; it has \['z1'\]"):
+    with pytest.raises(
+        ValueError, match=r"the guide samples 'z0', the model does not; it has \['z1'\]"
+    ):
         BetaELBO().loss(lambda: pyro.sample("z1", dist.Normal(0.0, 1.0)), pair.guide)
 
     def scalar():
@@ -333,27 +367,35 @@ def test_pairs_that_do_not_match_are_refused():
         with pyro.plate("data", 4):
             pyro.sample("z", dist.Normal(torch.zeros(4, 1), 1.0).to_event(1))
 
-    with pytest.raises(ValueError, match=r"latent 'z': the guide's event shape is \(1,\), the model's \(\)"):
+    with pytest.raises(
+        ValueError, match=r"latent 'z': the guide's event shape is \(1,\), the model's \(\)"
+    ):
         BetaELBO().loss(scalar, vector)
 
     def no_plate():
         pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
 
-    with pytest.raises(ValueError, match="needs a plate over the data around the latents, and the guide has none"):
+    with pytest.raises(
+        ValueError, match="needs a plate over the data around the latents, and the guide has none"
+    ):
         TCELBO(num_data=10).loss(no_plate, no_plate)
 
     def discrete():
         with pyro.plate("data", 4):
             pyro.sample("z", dist.Categorical(logits=torch.zeros(4, 3)))
 
-    with pytest.raises(ValueError, match="latent 'z' is drawn from Categorical, which is not reparameterised"):
+    with pytest.raises(
+        ValueError, match="latent 'z' is drawn from Categorical, which is not reparameterised"
+    ):
         BetaELBO().loss(discrete, discrete)
 
     def correlated():
         with pyro.plate("data", 4):
             pyro.sample("z", dist.MultivariateNormal(torch.zeros(4, 3), torch.eye(3)))
 
-    with pytest.raises(ValueError, match="latent 'z': .* factorises over its coordinates, got MultivariateNormal"):
+    with pytest.raises(
+        ValueError, match="latent 'z': .* factorises over its coordinates, got MultivariateNormal"
+    ):
         TCELBO(num_data=10).loss(correlated, correlated)
 
     def apart():
@@ -386,7 +428,10 @@ def test_what_a_guide_states_is_subtracted_as_pyro_does_and_weighed_by_its_name(
     assert objective.loss(model, guide, x) == pytest.approx(expected, rel=1e-6)
     far = objective.last_terms["far"].item()
     assert far < 0
-    for weighted in (BetaELBO(1.0, factors={"far": 3.0}), BetaELBO({"z": 1.0}, factors={"far": 3.0})):
+    for weighted in (
+        BetaELBO(1.0, factors={"far": 3.0}),
+        BetaELBO({"z": 1.0}, factors={"far": 3.0}),
+    ):
         torch.manual_seed(0)
         assert weighted.loss(model, guide, x) == pytest.approx(expected - 2 * far, rel=1e-6)
     torch.manual_seed(0)

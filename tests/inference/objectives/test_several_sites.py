@@ -51,9 +51,17 @@ class Several:
         def draw(*shape):
             return torch.randn(*shape, generator=generator, **DOUBLE)
 
-        self.loc, self.log_scale, self.noise = ({k: draw(BATCH, *s) for k, s in SHAPES.items()} for _ in range(3))
+        self.loc, self.log_scale, self.noise = (
+            {k: draw(BATCH, *s) for k, s in SHAPES.items()} for _ in range(3)
+        )
         self.weight, self.numbers, self.bits = draw(5, 7), draw(BATCH, 5), draw(BATCH).sign().relu()
-        self.names, self.split, self.mask, self.scale, self.prefix = names, split, mask, scale, prefix
+        self.names, self.split, self.mask, self.scale, self.prefix = (
+            names,
+            split,
+            mask,
+            scale,
+            prefix,
+        )
         leaves = [*self.loc.values(), *self.log_scale.values(), self.weight]
         self.parameters = [leaf.requires_grad_() for leaf in leaves]
 
@@ -78,14 +86,18 @@ class Several:
         with self.plate():
             with scale, mask:
                 z = {
-                    name: pyro.sample(name, dist.Normal(torch.zeros_like(loc), 1.0).to_event(loc.dim() - 1))
+                    name: pyro.sample(
+                        name, dist.Normal(torch.zeros_like(loc), 1.0).to_event(loc.dim() - 1)
+                    )
                     for name, loc in self.statements(self.loc)
                 }
             at = {name.removeprefix(self.prefix): value for name, value in z.items()}
             if self.split:
                 at["vector"] = torch.cat([at["first"][..., None], at["rest"]], -1)
             inputs = torch.cat([at["image"].flatten(-2), at["scalar"][..., None]], -1)
-            pyro.sample("numbers", dist.Normal(inputs @ self.weight.T, 1.0).to_event(1), obs=self.numbers)
+            pyro.sample(
+                "numbers", dist.Normal(inputs @ self.weight.T, 1.0).to_event(1), obs=self.numbers
+            )
             pyro.sample("bits", dist.Bernoulli(logits=at["vector"].sum(-1)), obs=self.bits)
 
     def guide(self):
@@ -143,7 +155,10 @@ UNIT = {
     "factor of halves": (lambda **k: FactorELBO(critic(), 0.0, permute="halves", **k), EXACT),
     "weighted": (lambda **k: TCELBO(1.0, 1.0, 1.0, estimator="weighted", **k), DRAWN),
     "stratified": (lambda **k: TCELBO(1.0, 1.0, 1.0, **k), DRAWN),
-    "hierarchical": (lambda **k: HFELBO(between_groups=1.0, groups=[["image", "vector"], ["scalar"]], **k), DRAWN),
+    "hierarchical": (
+        lambda **k: HFELBO(between_groups=1.0, groups=[["image", "vector"], ["scalar"]], **k),
+        DRAWN,
+    ),
 }
 WEIGHTED = {
     "beta": lambda _, **k: BetaELBO(4.0, **k),
@@ -158,7 +173,9 @@ WEIGHTED = {
     "info": lambda _, **k: InfoELBO(0.5, 100.0, **k),
     "dip one": lambda _, **k: DIPELBO(**k),
     "dip two": lambda _, **k: DIPELBO(variant="II", **k),
-    "sparsity": lambda pair, **k: SparsityELBO(2.0, l1=3.0, group_lasso=0.5, columns=pair.weight, **k),
+    "sparsity": lambda pair, **k: SparsityELBO(
+        2.0, l1=3.0, group_lasso=0.5, columns=pair.weight, **k
+    ),
     "hausdorff": lambda _, **k: HausdorffELBO(10.0, num_pairs=100, **k),
 }
 NEED_A_PLATE = {k: v for k, v in WEIGHTED.items() if k not in ("beta", "sparsity")} | {
@@ -168,7 +185,9 @@ NEED_A_PLATE = {k: v for k, v in WEIGHTED.items() if k not in ("beta", "sparsity
 
 @pytest.mark.parametrize("unit", UNIT.values(), ids=list(UNIT))
 @pytest.mark.parametrize("particles", PARTICLES.values(), ids=list(PARTICLES))
-@pytest.mark.parametrize("setting", [{}, {"scale": 0.3, "mask": torch.arange(BATCH) % 3 > 0}], ids=["plain", "masked"])
+@pytest.mark.parametrize(
+    "setting", [{}, {"scale": 0.3, "mask": torch.arange(BATCH) % 3 > 0}], ids=["plain", "masked"]
+)
 def test_unit_weights_give_pyros_bound_and_gradients_at_the_same_seed(setting, particles, unit):
     (ours, theirs), pair, found = unit, Several(**setting), []
     for elbo in (ours(**particles), theirs(**particles)):
@@ -180,7 +199,9 @@ def test_unit_weights_give_pyros_bound_and_gradients_at_the_same_seed(setting, p
 
 
 @pytest.mark.parametrize("make", WEIGHTED.values(), ids=list(WEIGHTED))
-@pytest.mark.parametrize("particles", [PARTICLES["one"], PARTICLES["three at once"]], ids=["one", "three at once"])
+@pytest.mark.parametrize(
+    "particles", [PARTICLES["one"], PARTICLES["three at once"]], ids=["one", "three at once"]
+)
 def test_gradients_equal_finite_differences(particles, make):
     pair = Several(scale=0.3, mask=torch.arange(BATCH) % 3 > 0)
     module = make(pair, **particles)(pair.model, pair.guide).eval()
@@ -209,7 +230,9 @@ def test_terms_do_not_depend_on_names_order_and_split_of_sites(other, make):
         if isinstance(elbo, HFELBO):
             elbo.groups = [[name for name, *_ in pair.statements()]]  # a split makes other groups
         elbo.loss(pair.model, pair.held())
-        found.append({k: v for k, v in elbo.last_terms.items() if k != "mmd"})  # has draws of its own
+        found.append(
+            {k: v for k, v in elbo.last_terms.items() if k != "mmd"}
+        )  # has draws of its own
     assert found[0].keys() == found[1].keys()
     for name, value in found[0].items():
         torch.testing.assert_close(found[1][name], value, rtol=1e-9, atol=1e-8, msg=name)
@@ -237,7 +260,9 @@ def test_a_latent_of_all_data_is_refused_where_latents_of_each_datum_are_compare
         pyro.sample("width", dist.Normal(pair.weight.sum(), 1.0))
         pair.guide()
 
-    with pytest.raises(ValueError, match="latent 'width' is outside of the plate 'data' over the data"):
+    with pytest.raises(
+        ValueError, match="latent 'width' is outside of the plate 'data' over the data"
+    ):
         make(pair).loss(model, guide)
     pyro.set_rng_seed(0)
     ours = BetaELBO(1.0).loss(model, guide)
@@ -248,7 +273,9 @@ def test_a_latent_of_all_data_is_refused_where_latents_of_each_datum_are_compare
 @pytest.mark.parametrize("make", NEED_A_PLATE.values(), ids=list(NEED_A_PLATE))
 def test_a_scale_for_each_datum_is_refused(make):
     pair = Several(scale=torch.linspace(0.5, 2.0, BATCH, **DOUBLE))
-    with pytest.raises(ValueError, match=r"expected one scale for all data, got a tensor of shape \(8,\)"):
+    with pytest.raises(
+        ValueError, match=r"expected one scale for all data, got a tensor of shape \(8,\)"
+    ):
         make(pair).loss(pair.model, pair.guide)
 
 
@@ -266,7 +293,9 @@ def test_a_mask_over_another_plate_of_the_same_size_is_not_taken_for_one_over_th
         with data:
             pyro.sample("x", dist.Normal(z.sum(0), 1.0), obs=torch.zeros(BATCH))
 
-    with pytest.raises(ValueError, match=r"a mask over the plate 'data' of 8 data alone, got shape \(8, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"a mask over the plate 'data' of 8 data alone, got shape \(8, 1\)"
+    ):
         DIPELBO().loss(model, lambda: pair(dist.Normal(loc, 1.0)))
 
 
@@ -274,13 +303,18 @@ def test_latents_in_an_inner_plate_are_the_coordinates_of_a_vector():
     loc, x = torch.randn(BATCH, 4, requires_grad=True), torch.randn(BATCH, 4)
 
     def inner(fn, obs=None):
-        with pyro.plate("data", NUM_DATA, subsample=range(BATCH), dim=-2), pyro.plate("parts", 4, dim=-1):
+        with (
+            pyro.plate("data", NUM_DATA, subsample=range(BATCH), dim=-2),
+            pyro.plate("parts", 4, dim=-1),
+        ):
             z = pyro.sample("z", fn)
             return z if obs is None else pyro.sample("x", dist.Normal(z, 1.0), obs=obs)
 
     def outer(fn, obs=None):
         with pyro.plate("data", NUM_DATA, subsample=range(BATCH)):
-            z = pyro.sample("z", fn.expand([4]).to_event(1) if fn.batch_shape == () else fn.to_event(1))
+            z = pyro.sample(
+                "z", fn.expand([4]).to_event(1) if fn.batch_shape == () else fn.to_event(1)
+            )
             return z if obs is None else pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=obs)
 
     for make in [m for k, m in WEIGHTED.items() if k != "sparsity"]:
@@ -288,31 +322,44 @@ def test_latents_in_an_inner_plate_are_the_coordinates_of_a_vector():
         for pair in (inner, outer):
             pyro.set_rng_seed(0)
             elbo = make(None)
-            elbo.loss(lambda pair=pair: pair(dist.Normal(0.0, 1.0), x), lambda pair=pair: pair(dist.Normal(loc, 0.5)))
+            elbo.loss(
+                lambda pair=pair: pair(dist.Normal(0.0, 1.0), x),
+                lambda pair=pair: pair(dist.Normal(loc, 0.5)),
+            )
             found.append(elbo.last_terms)
         for name, value in found[0].items():
             torch.testing.assert_close(found[1][name], value, msg=name)
 
 
-@pytest.mark.parametrize("make", [lambda: BetaELBO(), lambda: TCELBO(num_data=100)], ids=["beta", "tc"])
+@pytest.mark.parametrize(
+    "make", [lambda: BetaELBO(), lambda: TCELBO(num_data=100)], ids=["beta", "tc"]
+)
 def test_what_would_have_to_be_enumerated_is_refused(make):
     loc = torch.zeros(4, requires_grad=True)
 
     def model():
         with pyro.plate("data", 4):
-            kind = pyro.sample("kind", dist.Categorical(logits=torch.zeros(3)), infer={"enumerate": "parallel"})
+            kind = pyro.sample(
+                "kind", dist.Categorical(logits=torch.zeros(3)), infer={"enumerate": "parallel"}
+            )
             z = pyro.sample("z", dist.Normal(0.0, 1.0))
             pyro.sample("x", dist.Normal(z + kind, 1.0), obs=torch.zeros(4))
 
     def guide(kinds=()):
         with pyro.plate("data", 4):
             for name in kinds:
-                pyro.sample(name, dist.Categorical(logits=torch.zeros(3)), infer={"enumerate": "parallel"})
+                pyro.sample(
+                    name, dist.Categorical(logits=torch.zeros(3)), infer={"enumerate": "parallel"}
+                )
             pyro.sample("z", dist.Normal(loc, 1.0))
 
-    with pytest.raises(ValueError, match="samples 'kind', the guide does not; .* nothing is enumerated here"):
+    with pytest.raises(
+        ValueError, match="samples 'kind', the guide does not; .* nothing is enumerated here"
+    ):
         make().loss(model, guide)
-    with pytest.raises(ValueError, match="latent 'kind' is drawn from Categorical, which is not reparameterised"):
+    with pytest.raises(
+        ValueError, match="latent 'kind' is drawn from Categorical, which is not reparameterised"
+    ):
         make().loss(model, lambda: guide(["kind"]))
 
 
@@ -321,11 +368,14 @@ def test_a_pair_without_latents_has_its_likelihood(elbo):
     def model(x):
         pyro.sample("x", dist.Normal(pyro.param("loc", torch.zeros(3)), 1.0).to_event(1), obs=x)
 
-    assert elbo.loss(model, lambda x: None, torch.ones(3)) == pytest.approx(1.5 * math.log(2 * math.pi) + 1.5)
+    assert elbo.loss(model, lambda x: None, torch.ones(3)) == pytest.approx(
+        1.5 * math.log(2 * math.pi) + 1.5
+    )
 
 
 @pytest.mark.parametrize(
-    "elbo", [AdversarialMI(critic_network(5, hidden=4)), BidirectionalELBO(JointCritic(5, 2, hidden=4))]
+    "elbo",
+    [AdversarialMI(critic_network(5, hidden=4)), BidirectionalELBO(JointCritic(5, 2, hidden=4))],
 )
 def test_a_model_that_cannot_be_asked_for_data_is_told_so(elbo):
     with pytest.raises(ValueError, match="takes no batch_size; as_story"):
@@ -336,8 +386,13 @@ def test_a_critic_in_single_precision_judges_latents_in_double():
     pair = Several()
     elbo = FactorELBO(critic().float(), 2.0)
     loss = elbo(pair.model, pair.guide)()
-    assert all(g.dtype == torch.float64 for g in torch.autograd.grad(loss, pair.parameters, retain_graph=True))
-    assert all(g.dtype == torch.float32 for g in torch.autograd.grad(loss, list(elbo.critic.parameters())))
+    assert all(
+        g.dtype == torch.float64
+        for g in torch.autograd.grad(loss, pair.parameters, retain_graph=True)
+    )
+    assert all(
+        g.dtype == torch.float32 for g in torch.autograd.grad(loss, list(elbo.critic.parameters()))
+    )
 
 
 def of_each_datum(*, mask=True, parts=None, outside=()):
@@ -352,7 +407,9 @@ def of_each_datum(*, mask=True, parts=None, outside=()):
         with pyro.plate("data", len(x), dim=-2), poutine.mask(mask=mask):
             z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
             with pyro.plate("pixels", 40, subsample_size=parts, dim=-1) as shown:
-                pyro.sample("x", dist.Normal((z.squeeze(-2) @ slope.T)[:, shown], 1.0), obs=x[:, shown])
+                pyro.sample(
+                    "x", dist.Normal((z.squeeze(-2) @ slope.T)[:, shown], 1.0), obs=x[:, shown]
+                )
 
     def guide(x):
         if "width" in outside:
@@ -368,19 +425,28 @@ def test_the_bound_of_each_datum_knows_masks():
     masked, whole = (elbo_per_datum(of_each_datum(mask=m), x, num_samples=3) for m in (mask, True))
     for name in ("elbo", "log_likelihood"):
         assert (masked[name].values == whole[name].values * mask[:, 0].numpy()).all()
-    assert masked["kl"].sum("code").values == pytest.approx(whole["kl"].sum("code").values * mask[:, 0].numpy())
+    assert masked["kl"].sum("code").values == pytest.approx(
+        whole["kl"].sum("code").values * mask[:, 0].numpy()
+    )
 
 
 def test_the_bound_of_each_datum_counts_pixels_for_those_that_are_not_shown():
     x = torch.randn(6, 40)
-    some, whole = (elbo_per_datum(of_each_datum(parts=n), x, num_samples=4000)["log_likelihood"] for n in (10, None))
+    some, whole = (
+        elbo_per_datum(of_each_datum(parts=n), x, num_samples=4000)["log_likelihood"]
+        for n in (10, None)
+    )
     assert some.values == pytest.approx(whole.values, rel=0.05)
 
 
 @pytest.mark.parametrize("measure", [elbo_per_datum, log_marginal])
 def test_what_is_of_all_data_has_no_bound_of_each(measure):
     x = torch.randn(6, 40)
-    with pytest.raises(ValueError, match="latent 'width' is outside of the plate 'data' over the data"):
+    with pytest.raises(
+        ValueError, match="latent 'width' is outside of the plate 'data' over the data"
+    ):
         measure(of_each_datum(outside=("width",)), x)
-    with pytest.raises(ValueError, match="observed site 'year' is outside of the plate 'data' over the data"):
+    with pytest.raises(
+        ValueError, match="observed site 'year' is outside of the plate 'data' over the data"
+    ):
         measure(of_each_datum(outside=("year",)), x)

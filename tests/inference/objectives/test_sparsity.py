@@ -16,7 +16,15 @@ from ppl_disentangle.inference import BetaELBO, Linear
 from ppl_disentangle.inference.objectives.dip_vae import DIPELBO
 from ppl_disentangle.inference.objectives.sparsity import SparsityELBO, shrink_columns
 from ppl_disentangle.spike_slab import SpikeAndSlab
-from tests.inference.pairs import BATCH, NUM_DATA, PARTICLES, SETTINGS, Pair, loss_and_gradients, terms
+from tests.inference.pairs import (
+    BATCH,
+    NUM_DATA,
+    PARTICLES,
+    SETTINGS,
+    Pair,
+    loss_and_gradients,
+    terms,
+)
 
 DOUBLE = {"dtype": torch.float64}
 
@@ -26,7 +34,9 @@ DOUBLE = {"dtype": torch.float64}
 def test_without_penalties_it_is_pyros_bound(setting, particles):
     pair = Pair(**setting)
     expected = loss_and_gradients(TraceMeanField_ELBO(**particles), pair)
-    for value, reference in zip(loss_and_gradients(SparsityELBO(**particles), pair), expected, strict=True):
+    for value, reference in zip(
+        loss_and_gradients(SparsityELBO(**particles), pair), expected, strict=True
+    ):
         torch.testing.assert_close(value, reference, rtol=2e-5, atol=2e-3)
 
 
@@ -37,7 +47,12 @@ def test_l1_is_the_sum_of_absolute_draws(setting, split):
     pyro.set_rng_seed(0)
     nodes = poutine.trace(pair.guide).get_trace().nodes
     data = [n for n in range(BATCH) if pair.mask is None or pair.mask[n]]
-    absolute = sum(abs(z) for i in range(len(pair.split)) for n in data for z in nodes[f"z{i}"]["value"][n].view(-1))
+    absolute = sum(
+        abs(z)
+        for i in range(len(pair.split))
+        for n in data
+        for z in nodes[f"z{i}"]["value"][n].view(-1)
+    )
     expected = -pair.scale * NUM_DATA / BATCH * absolute.item()
     assert terms(SparsityELBO(l1=1.0), pair)["l1"].item() == pytest.approx(expected, rel=1e-12)
 
@@ -47,7 +62,11 @@ def test_l1_is_the_sum_of_absolute_draws(setting, split):
 def test_group_lasso_is_the_sum_of_column_norms_for_each_datum(setting, particles):
     pair = Pair(**setting, **DOUBLE)
     groups = [torch.randn(4, 3, **DOUBLE), torch.randn(2, 2, 3, **DOUBLE)]
-    norms = sum(math.sqrt(sum(w**2 for w in g.reshape(-1, 3)[:, d].tolist())) for g in groups for d in range(3))
+    norms = sum(
+        math.sqrt(sum(w**2 for w in g.reshape(-1, 3)[:, d].tolist()))
+        for g in groups
+        for d in range(3)
+    )
     count = pair.scale * NUM_DATA * (BATCH if pair.mask is None else pair.mask.sum().item()) / BATCH
     for columns in (groups, lambda: groups):
         elbo = SparsityELBO(group_lasso=1.0, columns=columns, **particles)
@@ -64,7 +83,9 @@ def test_each_penalty_has_its_weight_and_is_computed_only_where_it_has_one():
     elbo = SparsityELBO(2.0, l1=3.0, group_lasso=5.0, columns=columns)
     parts = terms(elbo, pair)
     pyro.set_rng_seed(0)
-    expected = -(parts["log_likelihood"] + 2 * parts["kl"] + 3 * parts["l1"] + 5 * parts["group_lasso"])
+    expected = -(
+        parts["log_likelihood"] + 2 * parts["kl"] + 3 * parts["l1"] + 5 * parts["group_lasso"]
+    )
     assert elbo.loss(pair.model, pair.guide) == pytest.approx(expected.item(), rel=1e-12)
 
 
@@ -96,7 +117,9 @@ def test_gradients_equal_finite_differences_in_float64():
 def test_sparsity_says_what_it_expects():
     with pytest.raises(ValueError, match="group_lasso needs columns="):
         SparsityELBO(group_lasso=1.0)
-    with pytest.raises(ValueError, match=r"columns of shape \(…, latent\), such as a matrix, got \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"columns of shape \(…, latent\), such as a matrix, got \(3,\)"
+    ):
         SparsityELBO(group_lasso=1.0, columns=torch.ones(3)).loss(Pair().model, Pair().guide)
     with pytest.raises(ValueError, match="weight of 'l1' that is not negative, got -1"):
         SparsityELBO(l1=-1)
@@ -148,11 +171,15 @@ def test_the_proximal_step_solves_the_group_lasso_and_prunes_the_latents_of_no_u
     pair, weight = FixedCode(), 0.6
     SparsityELBO()(pair.model, pair.guide)().backward()
     with torch.no_grad():
-        pair.weight -= pair.weight.grad / 4  # the loss of a datum has curvature 1: one step of length 1 minimises it
+        pair.weight -= (
+            pair.weight.grad / 4
+        )  # the loss of a datum has curvature 1: one step of length 1 minimises it
     torch.testing.assert_close(pair.weight.detach(), pair.truth)
     shrink_columns(pair.weight, weight)
     length = math.sqrt(5)
-    torch.testing.assert_close(pair.weight.detach()[:, 0], pair.truth[:, 0] * (length - weight) / length)
+    torch.testing.assert_close(
+        pair.weight.detach()[:, 0], pair.truth[:, 0] * (length - weight) / length
+    )
     assert (pair.weight[:, 1:] == 0).all()
     # it is the minimum: the objective with the penalty is stationary in what is left, and stiff enough in the rest
     pair.weight.grad = None
@@ -170,7 +197,11 @@ def spike_and_slab(**changes):
     return SpikeAndSlab(**(arguments | changes))
 
 
-PRIOR = {"loc": torch.zeros(4, **DOUBLE), "scale": torch.tensor(1.3, **DOUBLE), "probs": torch.tensor(0.2, **DOUBLE)}
+PRIOR = {
+    "loc": torch.zeros(4, **DOUBLE),
+    "scale": torch.tensor(1.3, **DOUBLE),
+    "probs": torch.tensor(0.2, **DOUBLE),
+}
 
 
 def test_the_divergence_of_spikes_and_slabs_is_its_sum_and_its_average():
@@ -184,7 +215,9 @@ def test_the_divergence_of_spikes_and_slabs_is_its_sum_and_its_average():
     z = q.sample((100_000,))
     ratios = q.log_prob(z) - p.log_prob(z)
     assert ((ratios.mean(0) - divergence).abs() < 4 * ratios.std(0) / len(z) ** 0.5).all()
-    assert kl_divergence(q.to_event(1), p.to_event(1)).item() == pytest.approx(sum(expected), rel=1e-9)
+    assert kl_divergence(q.to_event(1), p.to_event(1)).item() == pytest.approx(
+        sum(expected), rel=1e-9
+    )
     assert (kl_divergence(q, q) == 0).all()
 
 
@@ -229,7 +262,9 @@ def test_draws_have_the_gradient_of_the_relaxation():
     q = SpikeAndSlab(**parameters, temperature=0.7)
     pyro.set_rng_seed(3)
     z = q.rsample()
-    gradients = dict(zip(names, torch.autograd.grad(z.sum(), tuple(parameters.values())), strict=True))
+    gradients = dict(
+        zip(names, torch.autograd.grad(z.sum(), tuple(parameters.values())), strict=True)
+    )
     pyro.set_rng_seed(3)
     uniform, noise = torch.rand(50, **DOUBLE), torch.randn(50, **DOUBLE)
     relaxed = torch.sigmoid((0.3 + uniform.logit()) / 0.7)
@@ -247,7 +282,9 @@ def test_it_expands_pickles_and_copies():
     for other in (expanded, pickle.loads(pickle.dumps(q)), copy.deepcopy(q)):
         assert other.temperature == 0.3
         torch.testing.assert_close(other.mean.expand(5, 4), q.mean.expand(5, 4))
-        torch.testing.assert_close(other.log_prob(q.loc).expand(5, 4), q.log_prob(q.loc).expand(5, 4))
+        torch.testing.assert_close(
+            other.log_prob(q.loc).expand(5, 4), q.log_prob(q.loc).expand(5, 4)
+        )
 
 
 def test_spike_and_slab_says_what_it_expects():

@@ -35,7 +35,10 @@ from tests.models.test_stories import (
     refused,
 )
 
-PUBLISHED = [pytest.param(make, OBJECTIVES["published"], id=name) for name, make in (STORIES | LEARNING_GRAPHS).items()]
+PUBLISHED = [
+    pytest.param(make, OBJECTIVES["published"], id=name)
+    for name, make in (STORIES | LEARNING_GRAPHS).items()
+]
 ONE_STORY = [
     pytest.param(STORIES[name], objective, id=f"{name}-{kind}")
     for name in ("beta_vae", "hfvae")
@@ -64,7 +67,10 @@ def assert_alike(left, right, *, atol=0.0, rtol=0.0, of_terms=0.0):
     torch.testing.assert_close(weights, other_weights, rtol=0, atol=atol, equal_nan=True)
     for name in history:
         torch.testing.assert_close(
-            torch.tensor(history[name].values), torch.tensor(others[name].values), rtol=rtol, atol=of_terms
+            torch.tensor(history[name].values),
+            torch.tensor(others[name].values),
+            rtol=rtol,
+            atol=of_terms,
         )
 
 
@@ -72,9 +78,13 @@ def check_bit_for_bit(make, objective):
     if refused(make(), objective(make())):
         pytest.skip("the objective refuses the story")
     eager, graph = (fitted(make, objective=objective, compile=how) for how in (False, "auto"))
-    draws_classes = isinstance(make(), InfoGAN | StructuredGAN)  # which torch does by reading their probabilities
+    draws_classes = isinstance(
+        make(), InfoGAN | StructuredGAN
+    )  # which torch does by reading their probabilities
     expected = "no" if draws_classes else "graph"
-    assert (eager[0].attrs["captured"], graph[0].attrs["captured"]) == ("no", expected), graph[0].attrs["not_captured"]
+    assert (eager[0].attrs["captured"], graph[0].attrs["captured"]) == ("no", expected), graph[
+        0
+    ].attrs["not_captured"]
     assert_alike(eager, graph)
 
 
@@ -91,22 +101,33 @@ def test_every_story_under_every_objective_is_captured_bit_for_bit(make, objecti
 
 def small(shape=(1, 64, 64)):
     return BetaVAE(
-        Gaussian(mlp_encoder(6, shape=shape, hidden=8)), Bernoulli(mlp_decoder(3, shape=shape, hidden=8)), 3, warm_up=20
+        Gaussian(mlp_encoder(6, shape=shape, hidden=8)),
+        Bernoulli(mlp_decoder(3, shape=shape, hidden=8)),
+        3,
+        warm_up=20,
     )
 
 
-@pytest.mark.parametrize("options", [{"precision": "bfloat16"}, {"optimizer": torch.optim.SGD, "lr": 1e-3}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"precision": "bfloat16"}, {"optimizer": torch.optim.SGD, "lr": 1e-3}], ids=str
+)
 def test_other_precisions_and_optimisers_and_data_that_are_drawn_are_captured_too(options):
-    eager, graph = (fitted(small, data=Sprites(), compile=how, **options) for how in (False, "auto"))
+    eager, graph = (
+        fitted(small, data=Sprites(), compile=how, **options) for how in (False, "auto")
+    )
     assert graph[0].attrs["captured"] == "graph"
     assert_alike(eager, graph)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
-    "networks", [(study_encoder, study_decoder), (burgess_encoder, burgess_decoder)], ids=["study", "burgess"]
+    "networks",
+    [(study_encoder, study_decoder), (burgess_encoder, burgess_decoder)],
+    ids=["study", "burgess"],
 )
-def test_the_convolutions_of_the_literature_are_captured_too_whatever_their_layout(networks, precision):
+def test_the_convolutions_of_the_literature_are_captured_too_whatever_their_layout(
+    networks, precision
+):
     def make():
         return BetaVAE(Gaussian(networks[0](8)), Bernoulli(networks[1](4)), 4)
 
@@ -121,7 +142,9 @@ def test_compiled_steps_are_the_eager_ones_to_a_millionth():
     eager, compiled = (fitted(STORIES["beta_tcvae"], compile=how) for how in (False, True))
     assert compiled[0].attrs["captured"] == "compiled"
     assert compiled[0].attrs["capture_seconds"] > 0
-    assert_alike(eager, compiled, atol=1e-6, rtol=5e-6, of_terms=5e-6)  # which are differences of sums of tens of nats
+    assert_alike(
+        eager, compiled, atol=1e-6, rtol=5e-6, of_terms=5e-6
+    )  # which are differences of sums of tens of nats
 
 
 class Reads(Scene):
@@ -150,7 +173,9 @@ def registered():
     def model(x):
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", dist.Normal(0.0, 1.0))
-            return pyro.sample("x", dist.Normal(z[..., None].expand(x.shape), 1.0).to_event(1), obs=x)
+            return pyro.sample(
+                "x", dist.Normal(z[..., None].expand(x.shape), 1.0).to_event(1), obs=x
+            )
 
     def guide(x):
         pyro.module("net", net)
@@ -161,9 +186,15 @@ def registered():
 
 
 UNCAPTURED = {
-    "reads a value": (Reads, "get a value out of a tracing tensor|get value out of a tracing tensor"),
+    "reads a value": (
+        Reads,
+        "get a value out of a tracing tensor|get value out of a tracing tensor",
+    ),
     "does something else each time": (Counts, "the graph gives another loss"),
-    "has weights that nobody knows": (registered, "parameters that it does not read from the story or the objective"),
+    "has weights that nobody knows": (
+        registered,
+        "parameters that it does not read from the story or the objective",
+    ),
 }
 
 
@@ -206,7 +237,9 @@ def test_what_is_not_finite_in_a_graph_is_found_at_its_step_and_site(tmp_path):
     def broken(story):
         class Grows(BetaELBO):
             def weight(self, name):
-                return super().weight(name) * (torch.inf if name == "none" else (1e4 * self.step).exp())
+                return super().weight(name) * (
+                    torch.inf if name == "none" else (1e4 * self.step).exp()
+                )
 
         return Grows()
 
@@ -221,5 +254,8 @@ def test_what_is_not_finite_in_a_graph_is_found_at_its_step_and_site(tmp_path):
 def test_a_story_with_one_module_at_two_places_keeps_its_parameters():
     story = LEARNING_GRAPHS["graph_vae"]()
     before = dict(story.named_parameters())
-    assert fit(story, data_for(story), steps=5, batch_size=16, progress=False).attrs["captured"] == "graph"
+    assert (
+        fit(story, data_for(story), steps=5, batch_size=16, progress=False).attrs["captured"]
+        == "graph"
+    )
     assert all(after is before[name] for name, after in story.named_parameters())

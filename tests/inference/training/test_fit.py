@@ -17,7 +17,14 @@ from torch import nn
 
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import digits, from_arrays
-from ppl_disentangle.inference import TCELBO, BetaELBO, NonFiniteError, TrainingInterrupted, elbo_per_datum, fit
+from ppl_disentangle.inference import (
+    TCELBO,
+    BetaELBO,
+    NonFiniteError,
+    TrainingInterrupted,
+    elbo_per_datum,
+    fit,
+)
 from ppl_disentangle.inference.training.batches import Batches
 from ppl_disentangle.models import BetaTCVAE
 from ppl_disentangle.networks import mlp_decoder, mlp_encoder
@@ -29,7 +36,10 @@ SHAPE = (1, 8, 8)
 
 def make():
     torch.manual_seed(0)
-    encoder, decoder = mlp_encoder(8, shape=SHAPE, hidden=16), mlp_decoder(4, shape=SHAPE, hidden=16)
+    encoder, decoder = (
+        mlp_encoder(8, shape=SHAPE, hidden=16),
+        mlp_decoder(4, shape=SHAPE, hidden=16),
+    )
     return BetaTCVAE(Gaussian(encoder), Bernoulli(decoder), 4, warm_up=20)
 
 
@@ -40,7 +50,9 @@ def run(story=None, **options):
 
 
 def assert_same_weights(story, other):
-    for (name, value), expected in zip(story.state_dict().items(), other.state_dict().values(), strict=True):
+    for (name, value), expected in zip(
+        story.state_dict().items(), other.state_dict().values(), strict=True
+    ):
         assert torch.equal(value, expected), name
 
 
@@ -64,8 +76,12 @@ def test_the_history_is_the_objective_in_nats_per_datum():
     torch.manual_seed(0)
     loss = elbo.loss(untouched.model, untouched.guide, x)
     assert history["loss"].item() == pytest.approx(loss / len(digits()), rel=1e-5)
-    assert history["kl"].item() == pytest.approx(elbo.last_terms["kl"].item() / len(digits()), rel=1e-5)
-    assert history["loss"].item() == pytest.approx(-(history["log_likelihood"] + 2 * history["kl"]).item(), rel=1e-5)
+    assert history["kl"].item() == pytest.approx(
+        elbo.last_terms["kl"].item() / len(digits()), rel=1e-5
+    )
+    assert history["loss"].item() == pytest.approx(
+        -(history["log_likelihood"] + 2 * history["kl"]).item(), rel=1e-5
+    )
 
 
 def test_one_step_of_plain_sgd_follows_the_gradient_of_the_mean():
@@ -82,7 +98,9 @@ def test_one_step_of_plain_sgd_follows_the_gradient_of_the_mean():
 def test_batches_visit_every_datum_once_an_epoch_in_another_order_each_time():
     data = from_arrays(torch.arange(10, dtype=torch.float32)[:, None])
     batches = Batches(data, 3, seed=0, device=torch.device("cpu"))
-    epochs = [torch.cat([batches(e * 3 + i) for i in range(3)]).flatten().tolist() for e in range(2)]
+    epochs = [
+        torch.cat([batches(e * 3 + i) for i in range(3)]).flatten().tolist() for e in range(2)
+    ]
     assert [len(set(e)) for e in epochs] == [9, 9]
     assert epochs[0] != epochs[1]
     assert torch.equal(batches(2), Batches(data, 3, seed=0, device=torch.device("cpu"))(2))
@@ -137,7 +155,9 @@ for folder, kill_at in (("WHOLE", -1), ("KILLED", 4), ("KILLED", 15), ("KILLED",
 
 
 @pytest.mark.parametrize("options", VARIANTS.values(), ids=list(VARIANTS))
-def test_a_run_that_is_killed_and_resumed_ends_with_the_weights_of_one_that_was_not(tmp_path, options):
+def test_a_run_that_is_killed_and_resumed_ends_with_the_weights_of_one_that_was_not(
+    tmp_path, options
+):
     program = PROGRAM.replace("OPTIONS", options)
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
@@ -223,14 +243,25 @@ def test_a_term_that_is_not_finite_stops_training_and_keeps_the_last_good_weight
     path = tmp_path / "checkpoint.safetensors"
     story = Fragile(bad_step=17)
     good = copy.deepcopy(story)
-    with pytest.raises(NonFiniteError, match="step 17: the term 'kl' is not finite, first at site 'z'") as caught:
+    with pytest.raises(
+        NonFiniteError, match="step 17: the term 'kl' is not finite, first at site 'z'"
+    ) as caught:
         run(story, checkpoint=path, objective=BetaELBO())
     assert (caught.value.step, caught.value.site, caught.value.term) == (17, "z", "kl")
     run(good, steps=17, objective=BetaELBO())
     assert_same_weights(story, good)
     assert path.exists()
     fresh = Fragile(bad_step=-1)
-    fit(fresh, digits(), steps=17, batch_size=32, objective=BetaELBO(), checkpoint=path, resume=True, progress=False)
+    fit(
+        fresh,
+        digits(),
+        steps=17,
+        batch_size=32,
+        objective=BetaELBO(),
+        checkpoint=path,
+        resume=True,
+        progress=False,
+    )
     torch.testing.assert_close(fresh.net.weight, good.net.weight)
 
 
@@ -308,7 +339,14 @@ def test_an_objective_that_was_told_the_number_of_data_is_free_for_others():
     objective = TCELBO()
     run(steps=1, objective=objective)
     assert objective.num_data is None
-    fit(make(), digits().subset(torch.arange(50)), steps=1, batch_size=20, objective=objective, progress=False)
+    fit(
+        make(),
+        digits().subset(torch.arange(50)),
+        steps=1,
+        batch_size=20,
+        objective=objective,
+        progress=False,
+    )
 
 
 def test_a_batch_of_all_data_trains():
@@ -318,10 +356,14 @@ def test_a_batch_of_all_data_trains():
 
 
 def test_data_that_do_not_fit_the_story_are_told_so():
-    with pytest.raises(ValueError, match=r"does not take a batch of observations of shape \(4, 1, 5, 5\): mat1"):
+    with pytest.raises(
+        ValueError, match=r"does not take a batch of observations of shape \(4, 1, 5, 5\): mat1"
+    ):
         fit(make(), from_arrays(torch.rand(9, 1, 5, 5)), steps=1, batch_size=4, progress=False)
     data = from_arrays(torch.linspace(-3, 2, 640).reshape(10, 1, 8, 8))
-    with pytest.raises(ValueError, match=r"'x': Bernoulli takes values in \[0, 1\], got -3 to 2; rescale the data"):
+    with pytest.raises(
+        ValueError, match=r"'x': Bernoulli takes values in \[0, 1\], got -3 to 2; rescale the data"
+    ):
         fit(make(), data, steps=1, batch_size=10, progress=False)
 
 
@@ -355,7 +397,9 @@ assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 def test_a_disk_that_is_full_costs_nothing_that_was_saved(tmp_path):
     path = tmp_path / "checkpoint.safetensors"
-    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert "could not save" in done.stdout
     assert "what was there before is as it was" in done.stdout
@@ -373,7 +417,9 @@ save_tensors(Path(sys.argv[1]), {"a": torch.zeros(10)}, {"step": 2})
 
 def test_a_run_that_is_killed_while_it_saves_keeps_what_it_saved_before(tmp_path):
     path = tmp_path / "checkpoint.safetensors"
-    done = subprocess.run([sys.executable, "-c", KILLED_WHILE_SAVING, str(path)], capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_WHILE_SAVING, str(path)], capture_output=True
+    )
     assert done.returncode == -signal.SIGKILL
     tensors, numbers = load_tensors(path)
     assert numbers == {"step": 1}
@@ -402,7 +448,10 @@ def test_bad_arguments_get_errors_that_name_them():
         ({"steps": 0}, "steps >= 1, got 0"),
         ({"patience": 2}, "patience needs held_out data"),
         ({"held_out": digits().subset(torch.arange(0))}, "at least one held-out datum, got none"),
-        ({"held_out": from_arrays(torch.rand(9, 1, 5, 5))}, r"shape \(1, 5, 5\), the data of \(1, 8, 8\)"),
+        (
+            {"held_out": from_arrays(torch.rand(9, 1, 5, 5))},
+            r"shape \(1, 5, 5\), the data of \(1, 8, 8\)",
+        ),
         ({"batch_size": 0}, "batch_size >= 1, got 0"),
         ({"batch_size": 2000}, "batch_size=2000 is more than the 1797 data of 'digits'"),
         ({"precision": "half"}, "precision 'float32' or 'bfloat16', got 'half'"),

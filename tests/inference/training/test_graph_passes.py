@@ -22,7 +22,9 @@ def operations(graph):
 def gradient_of_a_weighted_sum(x):
     leaf = x.detach().requires_grad_()
     with torch.enable_grad():
-        loss = torch.stack([4.0 * leaf.tanh().sum(), leaf.square().mean()]).sum() * torch.tensor(0.25)
+        loss = torch.stack([4.0 * leaf.tanh().sum(), leaf.square().mean()]).sum() * torch.tensor(
+            0.25
+        )
     return loss.detach(), torch.autograd.grad(loss, leaf)[0]
 
 
@@ -71,7 +73,11 @@ def test_draws_stay_where_they_were_those_that_nobody_reads_too():
 
 def test_views_of_another_layout_are_kept():
     def transposed(x):
-        return x.t().reshape(2, 3), x.t().t().detach().expand(2, 3), x.new_zeros(2, 3).t() + torch.ones_like(x.t())
+        return (
+            x.t().reshape(2, 3),
+            x.t().t().detach().expand(2, 3),
+            x.new_zeros(2, 3).t() + torch.ones_like(x.t()),
+        )
 
     x = torch.arange(6.0).reshape(2, 3)
     graph = simplified(traced(transposed, x))
@@ -133,7 +139,9 @@ def test_an_update_is_the_step_of_the_optimiser_bit_for_bit(optimizer, frozen_un
     expected = train(other, theirs, theirs.step, frozen_until=frozen_until)
     assert train(one, ours, Update(ours), frozen_until=frozen_until) == expected
     torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=0, atol=0)
-    torch.testing.assert_close(ours.state_dict()["state"], theirs.state_dict()["state"], rtol=0, atol=0)
+    torch.testing.assert_close(
+        ours.state_dict()["state"], theirs.state_dict()["state"], rtol=0, atol=0
+    )
 
 
 def test_an_update_goes_on_from_a_state_that_was_loaded():

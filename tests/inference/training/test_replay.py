@@ -94,7 +94,9 @@ def test_what_cannot_be_recorded_runs_as_it_is_and_says_so_once(graphs):
         return [weights.clone()]
 
     replay = Replay(reads, [torch.zeros(2)])
-    with pytest.warns(UserWarning, match="not replayed as a CUDA graph: operation not permitted") as warned:
+    with pytest.warns(
+        UserWarning, match="not replayed as a CUDA graph: operation not permitted"
+    ) as warned:
         found = [replay([torch.full((2,), float(i))])[0].tolist() for i in range(4)]
     assert found == [[0, 0], [2, 2], [6, 6], [12, 12]]
     assert len(warned) == 1

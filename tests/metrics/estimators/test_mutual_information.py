@@ -18,16 +18,22 @@ def test_mutual_information_is_scikit_learns_of_every_pair(bins):
 
     factors = rows(1000, (2, 7, 40))
     on_edges = np.linspace(0.3, 1.7, 21)[np.arange(1000) % 21]
-    codes = np.column_stack([noisy(factors), np.full(1000, 3.7), factors[:, 0], on_edges, np.arange(1000) % 41])
+    codes = np.column_stack(
+        [noisy(factors), np.full(1000, 3.7), factors[:, 0], on_edges, np.arange(1000) % 41]
+    )
     binned = [np.digitize(c, np.histogram(c, bins)[1][:-1]) for c in codes.T]
     expected = [[mutual_info_score(v, b) for v in factors.T] for b in binned]
-    np.testing.assert_allclose(mutual_information(codes, factors, bins=bins), expected, atol=1e-12, rtol=0)
+    np.testing.assert_allclose(
+        mutual_information(codes, factors, bins=bins), expected, atol=1e-12, rtol=0
+    )
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.3, 1.7), (-5.0, 0.1), (1e-9, 3e-9), (1e5, 1e5 + 0.7)])
 def test_values_on_the_edges_of_bins_belong_to_the_bin_above_and_no_others(low, high):
     edges = np.linspace(low, high, 21)
-    codes = np.concatenate([edges, np.nextafter(edges[1:-1], -np.inf), np.nextafter(edges[1:-1], np.inf)])
+    codes = np.concatenate(
+        [edges, np.nextafter(edges[1:-1], -np.inf), np.nextafter(edges[1:-1], np.inf)]
+    )
     shares = np.bincount(np.searchsorted(edges[1:-1], codes, side="right")) / len(codes)
     information = mutual_information(codes[:, None], np.arange(len(codes))[:, None])
     np.testing.assert_allclose(information, -(shares * np.log(shares)).sum(), atol=1e-12)

@@ -16,7 +16,9 @@ from ppl_disentangle.metrics import (
 def images(num=500, seed=0):
     rng = np.random.default_rng(seed)
     sources = rng.uniform(-1, 1, (num, 3)) * [3, 2, 1]
-    return torch.tensor(sources @ rng.standard_normal((3, 12)) + 4).float().view(num, 3, 2, 2), sources
+    return torch.tensor(sources @ rng.standard_normal((3, 12)) + 4).float().view(
+        num, 3, 2, 2
+    ), sources
 
 
 @pytest.mark.parametrize("baseline", [pca, ica], ids=["pca", "ica"])
@@ -58,11 +60,15 @@ def test_codes_beyond_the_rank_are_constant():
 def test_baselines_refuse_other_shapes_and_units():
     x = images()[0]
     encode = pca(x, 2)
-    with pytest.raises(ValueError, match=r"expected observations \(num, \*\(3, 2, 2\)\), got \(500, 12\)"):
+    with pytest.raises(
+        ValueError, match=r"expected observations \(num, \*\(3, 2, 2\)\), got \(500, 12\)"
+    ):
         encode(x.flatten(1))
     with pytest.raises(TypeError, match="expected floats, as in training; got torch.uint8"):
         encode(x.byte())
-    with pytest.raises(TypeError, match="expected observations as stored, as in training; got torch.float32"):
+    with pytest.raises(
+        TypeError, match="expected observations as stored, as in training; got torch.float32"
+    ):
         pca(x.byte(), 2)(x)
     with pytest.raises(ValueError, match="expected 1 <= num_codes <= 12, got 13"):
         pca(x, 13)

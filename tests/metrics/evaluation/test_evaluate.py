@@ -29,7 +29,14 @@ from ppl_disentangle.metrics.evaluation.standard_errors import blocks, bootstrap
 from ppl_disentangle.representation import encode as encode_story
 from ppl_disentangle.zoo import build
 
-CHEAP = ["mig", "dci_disentanglement", "dci_completeness", "dci_informativeness", "factor_vae_score", "active_units"]
+CHEAP = [
+    "mig",
+    "dci_disentanglement",
+    "dci_completeness",
+    "dci_informativeness",
+    "factor_vae_score",
+    "active_units",
+]
 
 
 class Factors(FactorGrid):
@@ -97,7 +104,9 @@ def test_evaluate_puts_estimates_between_chance_and_ceiling():
 
 
 def test_a_perfect_code_with_and_without_idle_codes_reaches_the_ceiling():
-    result = evaluated(lambda x: x, Factors(3, 4, 5), metrics=["mig", "dci_disentanglement", "factor_vae_score"])
+    result = evaluated(
+        lambda x: x, Factors(3, 4, 5), metrics=["mig", "dci_disentanglement", "factor_vae_score"]
+    )
     np.testing.assert_allclose(result.estimate, result.ceiling, atol=1e-9)
     noise = torch.Generator().manual_seed(0)
 
@@ -110,7 +119,9 @@ def test_a_perfect_code_with_and_without_idle_codes_reaches_the_ceiling():
 
 
 def test_evaluate_scores_baselines_on_the_same_rows():
-    result = evaluated(baselines={"same": lambda x: (x * 2 + 1).numpy(), "constant": torch.zeros_like})
+    result = evaluated(
+        baselines={"same": lambda x: (x * 2 + 1).numpy(), "constant": torch.zeros_like}
+    )
     assert result.baseline_estimate.dims == ("baseline", "metric")
     np.testing.assert_array_equal(result.baseline_estimate.sel(baseline="same"), result.estimate)
     assert result.baseline_estimate.sel(baseline="constant", metric="active_units") == 0
@@ -123,9 +134,16 @@ def test_evaluate_records_its_settings_and_survives_a_file(tmp_path):
     loaded = xr.load_dataset(tmp_path / "metrics.nc", engine="h5netcdf")
     xr.testing.assert_equal(loaded, result)
     assert result.attrs["factors_left_out"] == "factor_2"
-    assert (result.attrs["num_data"], result.attrs["num_test"], result.attrs["seed"]) == (600, 300, 3)
+    assert (result.attrs["num_data"], result.attrs["num_test"], result.attrs["seed"]) == (
+        600,
+        300,
+        3,
+    )
     assert loaded.attrs["dci_predictor"] == "lightgbm"
-    assert all(f"{name} " in loaded.attrs["versions"] for name in ("torch", "numpy", "scikit-learn", "lightgbm"))
+    assert all(
+        f"{name} " in loaded.attrs["versions"]
+        for name in ("torch", "numpy", "scikit-learn", "lightgbm")
+    )
     assert loaded.attrs["resamples"] == 50
     assert list(loaded.attrs["factor_vae_votes"]) == [500, 400]
 
@@ -147,9 +165,13 @@ def test_data_fewer_than_asked_for_all_serve():
 
 
 def test_evaluate_refuses_unknown_metrics_and_data_without_factors():
-    with pytest.raises(KeyError, match=r"no metric named 'migg'; there are \[.*\]; did you mean 'mig'\?"):
+    with pytest.raises(
+        KeyError, match=r"no metric named 'migg'; there are \[.*\]; did you mean 'mig'\?"
+    ):
         evaluated(metrics="migg")
-    with pytest.raises(ValueError, match="expected data with ground-truth factors, got 'factors' with none"):
+    with pytest.raises(
+        ValueError, match="expected data with ground-truth factors, got 'factors' with none"
+    ):
         evaluated(grid=Factors())
     with pytest.raises(ValueError, match="expected num_data >= 2 and num_test >= 2, got 600 and 0"):
         evaluated(num_test=0)
@@ -179,7 +201,9 @@ def test_evaluate_takes_data_that_are_no_grid():
     subset = Factors(5, 6, 7).subset(torch.arange(0, 210, 3))
     assert isinstance(subset, FactorDataset)
     assert not isinstance(subset, FactorGrid)
-    assert evaluated(grid=subset, metrics=["mig", "factor_vae_score"]).estimate.sel(metric="mig") > 0.5
+    assert (
+        evaluated(grid=subset, metrics=["mig", "factor_vae_score"]).estimate.sel(metric="mig") > 0.5
+    )
 
 
 def test_lightgbm_missing_is_said_before_anything_is_encoded(monkeypatch):
@@ -212,12 +236,16 @@ def test_all_metrics_are_scored_by_one_call_and_bounded_by_chance_and_a_perfect_
     factors = rows(1500, (3, 4))
     result = evaluate(noisy(factors), factors, **QUICK | {"num_data": 1000, "num_test": 500})
     assert tuple(result.metric.values) == catalogue.METRICS
-    known = result.drop_sel(metric=[m for m in catalogue.METRICS if m.endswith(("10000", "efficiency", "exact"))])
+    known = result.drop_sel(
+        metric=[m for m in catalogue.METRICS if m.endswith(("10000", "efficiency", "exact"))]
+    )
     assert np.isfinite(known["estimate"]).all()
     lower = result.attrs["lower_is_better"].split(", ")
     assert "unfairness" in lower
     ranked = known.drop_sel(metric=["active_units", *lower])
-    told = ranked.drop_sel(metric="infomec_modularity")  # a ratio: chance information may be all of one factor
+    told = ranked.drop_sel(
+        metric="infomec_modularity"
+    )  # a ratio: chance information may be all of one factor
     assert (told.chance < told.estimate).all()
     assert (ranked.estimate <= ranked.ceiling + 3 * ranked.standard_error).all()
     assert (known.standard_error.where(known.estimate != known.estimate.round(), 1) > 0).all()
@@ -228,7 +256,9 @@ def test_scores_that_rows_are_too_few_for_are_nan():
     names = ["linear_probe_100", "linear_probe_1000", "linear_probe_sample_efficiency"]
     result = evaluate(noisy(factors), factors, **QUICK | {"metrics": names})
     assert (
-        np.isnan(result[["estimate", "standard_error", "chance", "ceiling"]].to_array().values).tolist()
+        np.isnan(
+            result[["estimate", "standard_error", "chance", "ceiling"]].to_array().values
+        ).tolist()
         == [[False, True, True]] * 4
     )
 
@@ -239,9 +269,15 @@ def test_codes_given_score_as_the_encoder_that_makes_them():
     by_function = evaluate(lambda x: x @ mixed, grid, **SMALL, progress=False)
     xr.testing.assert_allclose(evaluate(every, grid, **SMALL, progress=False), by_function)
     factors = grid.factors(torch.arange(len(grid)))
-    xr.testing.assert_allclose(evaluate(every.numpy(), factors, **SMALL, progress=False), by_function)
-    with_baseline = evaluate(lambda x: x @ mixed, grid, baselines={"given": every}, **SMALL, progress=False)
-    xr.testing.assert_allclose(with_baseline.baseline_estimate.sel(baseline="given", drop=True), by_function.estimate)
+    xr.testing.assert_allclose(
+        evaluate(every.numpy(), factors, **SMALL, progress=False), by_function
+    )
+    with_baseline = evaluate(
+        lambda x: x @ mixed, grid, baselines={"given": every}, **SMALL, progress=False
+    )
+    xr.testing.assert_allclose(
+        with_baseline.baseline_estimate.sel(baseline="given", drop=True), by_function.estimate
+    )
 
 
 def test_a_story_scores_as_its_posteriors():
@@ -249,7 +285,9 @@ def test_a_story_scores_as_its_posteriors():
     story = build("beta_vae", data, latent_dim=3)
     settings = SMALL | {"progress": False}
     codes = encode_story(story, data)
-    by_means = evaluate(codes["mean"].values, data, **settings | {"metrics": ["mig", "active_units"]})
+    by_means = evaluate(
+        codes["mean"].values, data, **settings | {"metrics": ["mig", "active_units"]}
+    )
     result = evaluate(story, data, **settings | {"metrics": ["mig", "active_units", "mig_exact"]})
     xr.testing.assert_allclose(result.sel(metric=["mig", "active_units"]), by_means, atol=1e-5)
     index = np.random.default_rng(0).choice(len(data), 900, replace=False)[:600]
@@ -258,7 +296,9 @@ def test_a_story_scores_as_its_posteriors():
     expected = mig_exact(torch.distributions.Normal(mean, scale), labels, num_samples=600)
     assert result.estimate.sel(metric="mig_exact").item() == pytest.approx(expected, abs=1e-4)
     assert result.ceiling.sel(metric="mig_exact").item() == pytest.approx(1, abs=0.01)
-    with pytest.raises(ValueError, match="expected a story for 'mig_exact', which reads posteriors, got ndarray"):
+    with pytest.raises(
+        ValueError, match="expected a story for 'mig_exact', which reads posteriors, got ndarray"
+    ):
         evaluate(codes["mean"].values, data, **settings | {"metrics": "mig_exact"})
 
 
@@ -286,10 +326,14 @@ def test_scores_are_those_of_their_functions():
         "beta_vae_score": metrics.beta_vae_score_from_codes(z, v, **votes),
         "factor_vae_score": factor_vae_score_from_codes(z, v, **votes),
         "gaussian_total_correlation": gaussian_total_correlation(train[0]),
-        "wasserstein_correlation_normalised": metrics.wasserstein_correlation(train[0], normalised=True),
+        "wasserstein_correlation_normalised": metrics.wasserstein_correlation(
+            train[0], normalised=True
+        ),
         "mean_mutual_information": metrics.mean_mutual_information(train[0]),
     }
-    result = evaluate(noisy(factors), factors, **QUICK | {"metrics": list(expected), "resamples": 0})
+    result = evaluate(
+        noisy(factors), factors, **QUICK | {"metrics": list(expected), "resamples": 0}
+    )
     np.testing.assert_allclose(result.estimate, list(expected.values()), atol=1e-12)
 
 
@@ -314,15 +358,28 @@ def test_what_measures_share_is_computed_once_for_each_set_of_codes(monkeypatch)
 
         monkeypatch.setattr(shared, name, counted)
     factors = rows(300)
-    names = ["mig", "mig_sup", "dcimig", "jemmig", "modularity", "dci_disentanglement", "unfairness"]
+    names = [
+        "mig",
+        "mig_sup",
+        "dcimig",
+        "jemmig",
+        "modularity",
+        "dci_disentanglement",
+        "unfairness",
+    ]
     evaluate(noisy(factors), factors, **QUICK | {"metrics": names, "resamples": 0})
-    assert calls == {"mutual_information": 3, "fit_trees": 3}  # of the codes, of chance and of the perfect code
+    assert calls == {
+        "mutual_information": 3,
+        "fit_trees": 3,
+    }  # of the codes, of chance and of the perfect code
 
 
 def test_chance_breaks_the_dependence_of_codes_on_each_other_too():
     factors = rows(2000)
     codes = noisy(factors) @ (np.eye(3) + 0.5)
-    result = evaluate(codes, factors, **QUICK | {"metrics": "gaussian_total_correlation", "num_data": 1500})
+    result = evaluate(
+        codes, factors, **QUICK | {"metrics": "gaussian_total_correlation", "num_data": 1500}
+    )
     assert result.chance.item() < 0.01 < gaussian_total_correlation(codes) / 2
     assert result.ceiling.item() < 0.01
     assert result.attrs["lower_is_better"] == "gaussian_total_correlation"
@@ -336,10 +393,14 @@ def test_downstream_scores_are_those_of_their_functions():
     z, v = noisy(factors)[order], factors[order]
     assert result.attrs["num_data"] == 250
     for predictor, of_predictor in (("linear", names[:2]), ("lightgbm", names[2:])):
-        found = downstream_accuracy(z[:250], v[:250], z[250:], v[250:], predictor=predictor, num_labels=[10, 100])
+        found = downstream_accuracy(
+            z[:250], v[:250], z[250:], v[250:], predictor=predictor, num_labels=[10, 100]
+        )
         for name in of_predictor:
             expected = found["accuracy"].sel(num_labels=int(name.split("_")[-1])).mean()
-            assert result.estimate.sel(metric=name).item() == pytest.approx(expected.item(), abs=1e-12)
+            assert result.estimate.sel(metric=name).item() == pytest.approx(
+                expected.item(), abs=1e-12
+            )
 
 
 def scored(seed, num=1000, num_train=700, sizes=(3, 4), mixing=((1.3, 0.3), (0.3, 1.3))):
@@ -374,7 +435,9 @@ def test_bootstrap_standard_errors_are_the_spread_over_fresh_samples(name):
     samples = [scored(seed) for seed in range(60)]
     spread = np.std([measure.score(s)[place] for s in samples], ddof=1)
     errors = [bootstrap(measure.score, s)[place] for s in samples[:12]]
-    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(spread, rel=0.35)  # 0.35: three of its own errors
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(
+        spread, rel=0.35
+    )  # 0.35: three of its own errors
 
 
 @pytest.mark.parametrize("name", ["dci_disentanglement", "dci_informativeness", "factor_vae_score"])
@@ -409,8 +472,16 @@ def test_an_infinite_score_has_no_standard_error():
 def test_a_handful_of_rows_is_scored_where_it_can_be():
     factors = np.array([[0, 1], [1, 0], [1, 1], [2, 0], [2, 1], [0, 0], [1, 0], [2, 1], [0, 1]])
     result = evaluate(factors + 0.1 * np.arange(18).reshape(9, 2), factors, **QUICK)
-    assert result.estimate.sel(metric=["mig", "dci_informativeness", "unfairness", "active_units"]).notnull().all()
-    assert result.estimate.sel(metric=["linear_probe_10", "boosted_trees_sample_efficiency"]).isnull().all()
+    assert (
+        result.estimate.sel(metric=["mig", "dci_informativeness", "unfairness", "active_units"])
+        .notnull()
+        .all()
+    )
+    assert (
+        result.estimate.sel(metric=["linear_probe_10", "boosted_trees_sample_efficiency"])
+        .isnull()
+        .all()
+    )
 
 
 def test_a_score_that_blocks_are_too_small_for_has_no_standard_error():
