@@ -12,7 +12,7 @@ from numpy import ndarray
 from ppl_disentangle.metrics.downstream import downstream_accuracy
 from ppl_disentangle.metrics.estimators.arrays import varying
 from ppl_disentangle.metrics.estimators.mutual_information import entropies, mutual_information
-from ppl_disentangle.metrics.estimators.predictors import Predictor, Probe
+from ppl_disentangle.metrics.estimators.predictors import Predictor, Probe, classifier_of, fit_trees
 
 if TYPE_CHECKING:
     import xarray as xr
