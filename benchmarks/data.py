@@ -101,13 +101,13 @@ def samplers(sprites: Sprites) -> dict[str, dict[str, float]]:
     num = 100_000
     data: dict[str, FactorDataset] = {
         "independent": iid(sprites, num),
-        "pairs": pairs(sprites, num=num, tell=True),
+        "pairs": pairs(sprites, num=num, conditions=True),
         "pairs of a split": pairs(split_combinations(sprites)[0], num=num),
-        "groups of 8": groups(sprites, 8, num=num, tell=True),
+        "groups of 8": groups(sprites, 8, num=num, conditions=True),
         "triplets": triplets(sprites, "shape", num=num),
         "walks of 8": walks(sprites, 8, num=num),
         "correlated": correlated(sprites, {("scale", "x"): 0.2}, num=num),
-        "interventional": interventional(sprites, [{}, {"x": None}], num=num, tell=True),
+        "interventional": interventional(sprites, [{}, {"x": None}], num=num, conditions=True),
         "coloured": Coloured(sprites),
         "noisy": Noisy(sprites),
         "on a picture": OnPicture(sprites),

@@ -27,7 +27,7 @@ from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import Pendulum, with_conditions
 from ppl_disentangle.data.arrays import from_arrays
 from ppl_disentangle.data.causal.dataset import Labels
-from ppl_disentangle.data.sampled.conditioned import Conditioned
+from ppl_disentangle.data.sampled.conditioned import ConditionedDataset
 from ppl_disentangle.inference import fit
 from ppl_disentangle.models import CausalVAE, CausalVAEPaper
 from ppl_disentangle.runs.folder import processor
@@ -61,7 +61,7 @@ ROWS = {
 }
 
 
-def units(row: Row, size: int, seed: int) -> tuple[Pendulum, Pendulum, Labels, Conditioned]:
+def units(row: Row, size: int, seed: int) -> tuple[Pendulum, Pendulum, Labels, ConditionedDataset]:
     """Units to learn from and to be judged by, the scale of their labels, and the former as a story is told of them.
 
     Of an interventional unit one node, drawn uniformly, has been set to a value drawn uniformly between the lowest and

@@ -35,7 +35,7 @@ class DCIGN(IsotropicVAE):
     - Guide: above; of single observations each coordinate is its own.
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO`; the last term is a ``pyro.factor`` of the guide.
     - Data: groups ``(batch, members, *event)`` that are told what varies in them, ``varied``, the position of a factor,
-      int64 ``(batch,)``, such as of :func:`~ppl_disentangle.data.groups` with ``tell=True``.
+      int64 ``(batch,)``, such as of :func:`~ppl_disentangle.data.groups` with ``conditions=True``.
     - For: coordinates of factors that can be varied one at a time, as a renderer or a lab can, but not measured.
 
     Args:
@@ -126,7 +126,7 @@ class DCIGN(IsotropicVAE):
 
     def training_data(self, data: FactorDataset) -> FactorDataset:
         """As many groups as there are data, in which one factor varies, and which."""
-        return groups(data, self.members, tell=True)
+        return groups(data, self.members, conditions=True)
 
     def model(
         self, x: Tensor | None = None, *, batch_size: int = 1, varied: Tensor | None = None

@@ -113,10 +113,10 @@ def catalogue_table() -> str:
             ", ".join(pairs) if len(pairs) < 10 else f"{len(pairs)} of {max(entry.sizes)} values"
         )
         source = f"<{entry.source}>" if entry.source.startswith("http") else entry.source
-        number = f"{entry.num:,}" if entry.num else ""
-        name = f"{entry.name} (here)" if entry.at_hand else entry.name
+        number = f"{entry.num_data:,}" if entry.num_data else ""
+        name = f"{entry.name} (here)" if entry.needs_no_file else entry.name
         lines.append(
-            f"| {name} | {number} | {factors} | {entry.licence} | {source} | `{entry.how}` |"
+            f"| {name} | {number} | {factors} | {entry.licence} | {source} | `{entry.call}` |"
         )
     return "\n".join(lines)
 

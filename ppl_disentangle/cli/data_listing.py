@@ -26,11 +26,14 @@ def listed(entries: Sequence[Entry] | None = None) -> list[str]:
     """Lines of a list of data sets: number, factors, licence, and where to get them."""
     entries = catalogue() if entries is None else entries
     lines = []
-    for at_hand, title in ((True, "at hand, by name"), (False, "read from your disk, by path")):
+    for needs_no_file, title in (
+        (True, "at hand, by name"),
+        (False, "read from your disk, by path"),
+    ):
         lines.append(f"{title}:")
-        for entry in (e for e in entries if e.at_hand == at_hand):
-            lines.append(f"  {entry.name}" + (f"  ({entry.num:,})" if entry.num else ""))
-            told = [entry.what, _factors(entry), f"{entry.licence}. {entry.source}"]
+        for entry in (e for e in entries if e.needs_no_file == needs_no_file):
+            lines.append(f"  {entry.name}" + (f"  ({entry.num_data:,})" if entry.num_data else ""))
+            told = [entry.description, _factors(entry), f"{entry.licence}. {entry.source}"]
             lines += [line for text in told if text for line in _indented(text, "      ")]
     return lines
 
@@ -44,14 +47,16 @@ def described(name: str) -> list[str]:
     entry = _entry(name)
     lines = []
     if entry is not None:
-        lines += [entry.name, *_indented(entry.what, "  ")]
+        lines += [entry.name, *_indented(entry.description, "  ")]
         lines += [
             f"  licence: {entry.licence}",
             f"  source:  {entry.source}",
-            f"  call:    {entry.how}",
+            f"  call:    {entry.call}",
         ]
-        if not entry.at_hand:
-            lines += _indented(f"published: {entry.num:,} data" if entry.num else "", "  ")
+        if not entry.needs_no_file:
+            lines += _indented(
+                f"published: {entry.num_data:,} data" if entry.num_data else "", "  "
+            )
             return lines + _indented(_factors(entry, most=len(entry.factors)), "  ")
     data = load_data(entry.name if entry is not None else name)
     lines += [] if entry is not None else [data.name]
@@ -73,7 +78,7 @@ def write_sheet(name: str, path: Path, *, seed: int = 0) -> None:
         ValueError: no such data, no images, or data that are read from disk, without their path.
     """
     entry = _entry(name)
-    if entry is not None and not entry.at_hand:
+    if entry is not None and not entry.needs_no_file:
         raise ValueError(
             f"{entry.name!r} is read from your disk: give the path of its file or folder"
         )

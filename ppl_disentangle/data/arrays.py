@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ppl_disentangle.data.base import Factor, FactorDataset, Stored
+from ppl_disentangle.data.base import DeviceCopies, Factor, FactorDataset
 
 __all__ = ["ArrayDataset", "MapStyle", "from_arrays", "from_torch"]
 
@@ -49,7 +49,7 @@ class ArrayDataset(FactorDataset):
         self.name, self.space, self.maximum = name, tuple(space), maximum
         self.observation_shape = tuple(observations.shape[1:])
         self._len = len(observations)
-        self._observations, self._classes = Stored(observations), Stored(classes)
+        self._observations, self._classes = DeviceCopies(observations), DeviceCopies(classes)
 
     def __len__(self) -> int:
         return self._len

@@ -12,7 +12,7 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
-__all__ = ["Factor", "FactorDataset", "FactorGrid", "Stored", "Subset"]
+__all__ = ["Factor", "FactorDataset", "FactorGrid", "DeviceCopies", "Subset"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +169,7 @@ class FactorGrid(FactorDataset):
         return torch.stack(columns, -1)
 
 
-class Stored:
+class DeviceCopies:
     """A constant tensor with one copy on each device that has asked for it."""
 
     def __init__(self, tensor: Tensor) -> None:
@@ -186,7 +186,7 @@ class Subset(FactorDataset):
     """The data of ``dataset`` at ``index``."""
 
     def __init__(self, dataset: FactorDataset, index: Tensor) -> None:
-        self.dataset, self._index, self._len = dataset, Stored(index), len(index)
+        self.dataset, self._index, self._len = dataset, DeviceCopies(index), len(index)
         self.name, self.space = dataset.name, dataset.space
         self.observation_shape, self.maximum = dataset.observation_shape, dataset.maximum
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 __all__ = ["Entry", "catalogue"]
 
@@ -14,31 +13,26 @@ class Entry:
 
     Attributes:
         name: what :func:`~ppl_disentangle.data.load_data` calls it, or what its authors do where it is read from disk.
-        what: one sentence.
+        description: one sentence.
         factors: names of the factors, the last varying fastest where every combination is there once.
         sizes: number of values of each factor; of the published files where it is read from disk, 0 where it depends on
             the data.
-        num: number of data.
+        num_data: number of data.
         licence: the licence of the data, in the words of their source.
         source: where they are published.
-        how: the call that makes or opens them.
-        at_hand: whether they need no file: drawn on the fly, or brought along.
+        call: the call that makes or opens them.
+        needs_no_file: whether they need no file: drawn on the fly, or brought along.
     """
 
     name: str
-    what: str
+    description: str
     factors: tuple[str, ...]
     sizes: tuple[int, ...]
-    num: int
+    num_data: int
     licence: str
     source: str
-    how: str
-    at_hand: bool = False
-
-    @property
-    def complete(self) -> bool:
-        """Whether every combination of the factors is there once."""
-        return math.prod(self.sizes) == self.num
+    call: str
+    needs_no_file: bool = False
 
 
 _OURS = "Apache-2.0, as this package"
@@ -94,7 +88,7 @@ _ATTRIBUTES = (
     *("Wearing_Necklace", "Wearing_Necktie", "Young"),
 )
 
-_AT_HAND = (
+_WITHOUT_FILES = (
     Entry(
         "sprites",
         "The grid of dSprites, drawn: binary squares, ellipses and hearts of 64 x 64 pixels.",
@@ -104,7 +98,7 @@ _AT_HAND = (
         _OURS,
         "https://github.com/google-deepmind/dsprites-dataset",
         'load_data("sprites")',
-        at_hand=True,
+        needs_no_file=True,
     ),
     Entry(
         "room",
@@ -115,7 +109,7 @@ _AT_HAND = (
         _OURS,
         "https://github.com/google-deepmind/3d-shapes",
         'load_data("room")',
-        at_hand=True,
+        needs_no_file=True,
     ),
     Entry(
         "xy_squares",
@@ -126,7 +120,7 @@ _AT_HAND = (
         _OURS,
         "https://arxiv.org/abs/2202.13341",
         'load_data("xy_squares")',
-        at_hand=True,
+        needs_no_file=True,
     ),
     Entry(
         "two_objects",
@@ -146,7 +140,7 @@ _AT_HAND = (
         _OURS,
         "this package",
         'load_data("two_objects")',
-        at_hand=True,
+        needs_no_file=True,
     ),
     Entry(
         "pendulum",
@@ -157,7 +151,7 @@ _AT_HAND = (
         _OURS,
         "https://arxiv.org/abs/2004.08697",
         'load_data("pendulum")',
-        at_hand=True,
+        needs_no_file=True,
     ),
     Entry(
         "pendulum_grid",
@@ -168,7 +162,7 @@ _AT_HAND = (
         _OURS,
         "https://arxiv.org/abs/2004.08697",
         'load_data("pendulum_grid")',
-        at_hand=True,
+        needs_no_file=True,
     ),
     Entry(
         "flow",
@@ -179,7 +173,7 @@ _AT_HAND = (
         _OURS,
         "https://arxiv.org/abs/2004.08697",
         'load_data("flow")',
-        at_hand=True,
+        needs_no_file=True,
     ),
     Entry(
         "flow_grid",
@@ -190,7 +184,7 @@ _AT_HAND = (
         _OURS,
         "https://arxiv.org/abs/2004.08697",
         'load_data("flow_grid")',
-        at_hand=True,
+        needs_no_file=True,
     ),
     Entry(
         "thickness_intensity",
@@ -201,7 +195,7 @@ _AT_HAND = (
         _OURS,
         "https://arxiv.org/abs/2006.06485",
         'load_data("thickness_intensity")',
-        at_hand=True,
+        needs_no_file=True,
     ),
     Entry(
         "digits",
@@ -212,7 +206,7 @@ _AT_HAND = (
         "see the source",
         "https://archive.ics.uci.edu/dataset/80",
         'load_data("digits")',
-        at_hand=True,
+        needs_no_file=True,
     ),
 )
 
@@ -347,4 +341,4 @@ def catalogue() -> list[Entry]:
         >>> [entry.name for entry in catalogue()][:3]
         ['sprites', 'room', 'xy_squares']
     """
-    return [*_AT_HAND, *_READ]
+    return [*_WITHOUT_FILES, *_READ]

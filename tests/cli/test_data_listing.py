@@ -24,7 +24,9 @@ def test_the_list_has_every_data_set_with_its_size_factors_licence_and_source(ca
     text = told(capsys)
     words = " ".join(text.split())
     for entry in catalogue():
-        assert re.search(rf"^  {re.escape(entry.name)}( +\({entry.num:,}\))?$", text, re.MULTILINE)
+        assert re.search(
+            rf"^  {re.escape(entry.name)}( +\({entry.num_data:,}\))?$", text, re.MULTILINE
+        )
         assert f"{entry.licence}. {entry.source}" in words
         if entry.factors:
             assert f"factors: {entry.factors[0]}" in words
@@ -41,9 +43,9 @@ def test_the_list_has_every_data_set_with_its_size_factors_licence_and_source(ca
 def test_each_can_be_told_alone(name, capsys):
     entry = next(e for e in catalogue() if e.name == name)
     text = told(capsys, name)
-    assert entry.how in text
+    assert entry.call in text
     assert all(factor in text for factor in entry.factors)
-    if entry.at_hand:
+    if entry.needs_no_file:
         data = load_data(name)
         assert f"{len(data):,} observations of shape {data.observation_shape}" in text
         assert all(

@@ -104,11 +104,13 @@ CATALOGUE = {
     "told labels": lambda _: with_conditions(digits(), labels=torch.zeros(1797, 2)),
     "subset": lambda _: digits().subset(torch.tensor([5, 5, 1700])),
     "subset of a subset": lambda _: Sprites().split(700_000)[0].split(30)[1],
-    "pairs": lambda _: pairs(digits(), num=50, tell=True),
-    "groups": lambda _: groups(Sprites(), 3, num=50, tell=True),
+    "pairs": lambda _: pairs(digits(), num=50, conditions=True),
+    "groups": lambda _: groups(Sprites(), 3, num=50, conditions=True),
     "walks": lambda _: walks(Sprites(), 3, num=50),
     "correlated": lambda _: correlated(Sprites(), {("x", "y"): 0.2}, num=50),
-    "interventional": lambda _: interventional(Pendulum(50, size=32), {"light": None}, tell=True),
+    "interventional": lambda _: interventional(
+        Pendulum(50, size=32), {"light": None}, conditions=True
+    ),
     "coloured": lambda _: Coloured(Sprites()),
     "noisy": lambda _: Noisy(Sprites()),
     "on a picture": lambda _: OnPicture(Sprites()),

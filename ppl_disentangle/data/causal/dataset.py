@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppl_disentangle.data.base import Factor, FactorDataset, Stored
+from ppl_disentangle.data.base import DeviceCopies, Factor, FactorDataset
 from ppl_disentangle.data.binning import classes_of
 from ppl_disentangle.graphs import as_dag, parents, topological_order
 
@@ -89,14 +89,14 @@ class CausalDataset(FactorDataset):
             Factor(node, column) for node, column in zip(self.names, levels, strict=True)
         )
         self._noise, self._values, self._classes = (
-            Stored(stacked),
-            Stored(values),
-            Stored(torch.stack(classes, -1)),
+            DeviceCopies(stacked),
+            DeviceCopies(values),
+            DeviceCopies(torch.stack(classes, -1)),
         )
         self._len = len(values)
 
     @abc.abstractmethod
-    def mechanism(self, node: str, noise: Tensor, above: Mapping[str, Tensor]) -> Tensor:
+    def mechanism(self, node: str, noise: Tensor, parent_values: Mapping[str, Tensor]) -> Tensor:
         """The values of ``node``, from its noise ``(batch,)`` and its parents' values ``(batch,)``."""
 
     @abc.abstractmethod
@@ -139,8 +139,8 @@ class CausalDataset(FactorDataset):
         values: dict[str, Tensor] = {}
         for node, column in zip(self.names, noise.unbind(-1), strict=True):
             # In doubles, since a vector of floats and its parts need not agree in the last bit.
-            above = {p: values[p].double() for p in parents(self.dag, node)}
-            natural = self.mechanism(node, column.double(), above).to(noise.dtype)
+            parent_values = {p: values[p].double() for p in parents(self.dag, node)}
+            natural = self.mechanism(node, column.double(), parent_values).to(noise.dtype)
             setting = settings.get(node)
             values[node] = (
                 natural if setting is None else torch.where(setting.isnan(), natural, setting)
@@ -183,8 +183,11 @@ class CausalDataset(FactorDataset):
     def units(self, index: Tensor) -> Self:
         """The units at ``index`` as a causal data set of their own, with the classes of all."""
         chosen = copy.copy(self)
-        chosen._noise, chosen._values = Stored(self.noise[index]), Stored(self.values[index])
-        chosen._classes, chosen._len = Stored(self.factors(index)), len(index)
+        chosen._noise, chosen._values = (
+            DeviceCopies(self.noise[index]),
+            DeviceCopies(self.values[index]),
+        )
+        chosen._classes, chosen._len = DeviceCopies(self.factors(index)), len(index)
         return chosen
 
     def subset(self, index: Tensor) -> Self:

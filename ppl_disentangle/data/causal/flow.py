@@ -45,10 +45,6 @@ class Flow(CausalDataset):
         seed: of r, m, hole and noise.
         channels: 4 as published, where the last is 255 everywhere; 3 by default.
 
-    Attributes:
-        published_scales: centre and half range by which the published code scales its labels; there, the flow and its
-            scale are ten times as large.
-
     References:
         [1] Yang et al., 2021. CausalVAE: disentangled representation learning via neural structural causal models.
         https://arxiv.org/abs/2004.08697
@@ -60,13 +56,6 @@ class Flow(CausalDataset):
         >>> flow.intervene(torch.tensor([0]), {"hole": 13.5})
         tensor([[ 5.0000,  1.0046, 13.5000,  2.8065]])
     """
-
-    published_scales: Mapping[str, tuple[float, float]] = {
-        "ball": (20, 15),
-        "height": (2, 2),
-        "hole": (10.5, 4.5),
-        "flow": (5.95, 2.65),
-    }
 
     def __init__(
         self,
@@ -108,13 +97,13 @@ class Flow(CausalDataset):
         test = torch.arange(4, 8100, 5)
         return torch.tensor(sorted(set(range(8100)) - set(test.tolist()))), test
 
-    def mechanism(self, node: str, noise: Tensor, above: Mapping[str, Tensor]) -> Tensor:
+    def mechanism(self, node: str, noise: Tensor, parent_values: Mapping[str, Tensor]) -> Tensor:
         """Ball and hole are their noise; the ball lifts the water by its cube; the jet is Torricelli's."""
         if node in ("ball", "hole"):
             return noise
         if node == "height":
-            return (above["ball"] / 30) ** 3 + noise
-        return (1.96 * above["height"] * (above["hole"] / 3 - 0.5)).clamp(
+            return (parent_values["ball"] / 30) ** 3 + noise
+        return (1.96 * parent_values["height"] * (parent_values["hole"] / 3 - 0.5)).clamp(
             min=0
         ).sqrt() + self.scale * noise
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppl_disentangle.data.causal.scm import MOMENTS, NoiseLaw, SyntheticSCM
+from ppl_disentangle.data.causal.scm import NOISE_MOMENTS, NoiseDistribution, SyntheticSCM
 from ppl_disentangle.graphs import as_dag
 
 __all__ = ["LinearSCM"]
@@ -35,7 +35,7 @@ class LinearSCM(SyntheticSCM):
 
     Example:
         >>> scm = LinearSCM("x -> y", num_data=100, weights={("x", "y"): 3.0})
-        >>> mean, covariance = scm.law({"x": 2.0})
+        >>> mean, covariance = scm.moments({"x": 2.0})
         >>> mean.tolist(), covariance.tolist()
         ([2.0, 6.0], [[0.0, 0.0], [0.0, 1.0]])
     """
@@ -48,7 +48,7 @@ class LinearSCM(SyntheticSCM):
         weights: Mapping[tuple[str, str], float] | None = None,
         offsets: Mapping[str, float] | None = None,
         scales: Mapping[str, float] | None = None,
-        noise: NoiseLaw = "normal",
+        noise: NoiseDistribution = "normal",
         seed: int = 0,
         observation_shape: tuple[int, ...] | None = None,
         name: str = "linear_scm",
@@ -77,14 +77,14 @@ class LinearSCM(SyntheticSCM):
             name=name,
         )
 
-    def mechanism(self, node: str, noise: Tensor, above: Mapping[str, Tensor]) -> Tensor:
+    def mechanism(self, node: str, noise: Tensor, parent_values: Mapping[str, Tensor]) -> Tensor:
         """The linear equation of the node."""
         value = self.offsets.get(node, 0.0) + self.scales.get(node, 1.0) * noise
-        for parent, column in above.items():
+        for parent, column in parent_values.items():
             value = value + self.weights[parent, node] * column
         return value
 
-    def law(self, do: Mapping[str, float] | None = None) -> tuple[Tensor, Tensor]:
+    def moments(self, do: Mapping[str, float] | None = None) -> tuple[Tensor, Tensor]:
         r"""Mean ``(nodes,)`` and covariance ``(nodes, nodes)`` of all nodes under do(node := value), in float64.
 
         .. math:: E z = (I - W^\top)^{-1} m, \qquad \text{Cov}\, z = (I - W^\top)^{-1} D^2 (I - W)^{-1}
@@ -100,7 +100,7 @@ class LinearSCM(SyntheticSCM):
             if node not in self.names:
                 raise KeyError(f"no node named {node!r}; the graph has {list(self.names)}")
         position = {node: k for k, node in enumerate(self.names)}
-        loc, scale = MOMENTS[self.noise_law]
+        loc, scale = NOISE_MOMENTS[self.noise_distribution]
         incoming = torch.zeros(len(position), len(position), dtype=torch.float64)
         for (parent, child), weight in self.weights.items():
             incoming[position[child], position[parent]] = 0.0 if child in do else weight

@@ -7,12 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-from ppl_disentangle.data.base import Stored
+from ppl_disentangle.data.base import DeviceCopies
 
-__all__ = ["Mixing"]
+__all__ = ["RandomMap"]
 
 
-class Mixing:
+class RandomMap:
     r"""Observations in which every node is everywhere.
 
     .. math:: x = \sqrt{d / h}\; Q \tanh(W \tilde z)
@@ -28,7 +28,7 @@ class Mixing:
         generator: draws W and Q.
 
     Example:
-        >>> mixing = Mixing(torch.zeros(2), torch.ones(2), (3, 8, 8), torch.Generator().manual_seed(0))
+        >>> mixing = RandomMap(torch.zeros(2), torch.ones(2), (3, 8, 8), torch.Generator().manual_seed(0))
         >>> mixing(torch.randn(5, 2)).shape
         torch.Size([5, 3, 8, 8])
     """
@@ -42,10 +42,10 @@ class Mixing:
         first = torch.randn(num_nodes, hidden, generator=generator) / math.sqrt(num_nodes)
         orthonormal = torch.linalg.qr(torch.randn(dim, hidden, generator=generator)).Q
         self._mean, self._first = (
-            Stored(mean),
-            Stored(first / torch.where(scale > 0, scale, 1)[:, None]),
+            DeviceCopies(mean),
+            DeviceCopies(first / torch.where(scale > 0, scale, 1)[:, None]),
         )
-        self._second = Stored(math.sqrt(dim / hidden) * orthonormal.T.contiguous())
+        self._second = DeviceCopies(math.sqrt(dim / hidden) * orthonormal.T.contiguous())
 
     def __call__(self, values: Tensor) -> Tensor:
         """Observations ``(batch, *shape)`` of values ``(batch, k)``."""

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppl_disentangle.data.base import Stored
-from ppl_disentangle.data.causal.scm import NoiseLaw, SyntheticSCM
+from ppl_disentangle.data.base import DeviceCopies
+from ppl_disentangle.data.causal.scm import NoiseDistribution, SyntheticSCM
 from ppl_disentangle.graphs import as_dag, parents
 
 __all__ = ["NonlinearSCM"]
@@ -47,7 +47,7 @@ class NonlinearSCM(SyntheticSCM):
         num_data: int,
         hidden: int = 16,
         scale: float = 0.5,
-        noise: NoiseLaw = "normal",
+        noise: NoiseDistribution = "normal",
         seed: int = 0,
         observation_shape: tuple[int, ...] | None = None,
         name: str = "nonlinear_scm",
@@ -56,7 +56,9 @@ class NonlinearSCM(SyntheticSCM):
         self.scale = scale
         # Each network in one matrix: weights of the parents, bias, weight of the output.
         self._networks = {
-            node: Stored(torch.randn(len(parents(dag, node)) + 2, hidden, generator=generator))
+            node: DeviceCopies(
+                torch.randn(len(parents(dag, node)) + 2, hidden, generator=generator)
+            )
             for node in dag
         }
         super().__init__(
@@ -68,12 +70,13 @@ class NonlinearSCM(SyntheticSCM):
             name=name,
         )
 
-    def mechanism(self, node: str, noise: Tensor, above: Mapping[str, Tensor]) -> Tensor:
+    def mechanism(self, node: str, noise: Tensor, parent_values: Mapping[str, Tensor]) -> Tensor:
         """The network of the node plus its noise."""
-        if not above:
+        if not parent_values:
             return noise
         *weights, bias, output = self._networks[node].on(noise.device)
         hidden = bias + sum(
-            column[:, None] * weight for column, weight in zip(above.values(), weights, strict=True)
+            column[:, None] * weight
+            for column, weight in zip(parent_values.values(), weights, strict=True)
         )
         return (2 / math.sqrt(len(bias))) * (hidden.tanh() * output).sum(-1) + self.scale * noise

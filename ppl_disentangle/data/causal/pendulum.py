@@ -44,9 +44,6 @@ class Pendulum(CausalDataset):
         seed: of angles and noise.
         channels: 4 as published, where the last is 255 everywhere; 3 by default.
 
-    Attributes:
-        published_scales: centre and half range by which the published code scales its labels.
-
     References:
         [1] Yang et al., 2021. CausalVAE: disentangled representation learning via neural structural causal models.
         https://arxiv.org/abs/2004.08697
@@ -59,13 +56,6 @@ class Pendulum(CausalDataset):
         >>> images.shape
         torch.Size([1, 3, 64, 64])
     """
-
-    published_scales: Mapping[str, tuple[float, float]] = {
-        "angle": (0, 44),
-        "light": (100, 40),
-        "shadow_length": (6.5, 3.5),
-        "shadow_position": (10, 5),
-    }
 
     def __init__(
         self,
@@ -101,11 +91,14 @@ class Pendulum(CausalDataset):
         test = torch.arange(4, 7308, 4)
         return torch.tensor(sorted(set(range(7308)) - set(test.tolist()))), test
 
-    def mechanism(self, node: str, noise: Tensor, above: Mapping[str, Tensor]) -> Tensor:
+    def mechanism(self, node: str, noise: Tensor, parent_values: Mapping[str, Tensor]) -> Tensor:
         """Angles are their noise; the shadow follows from where both ends of the pendulum fall on the ground."""
         if node in ("angle", "light"):
             return noise
-        theta, slope = _RADIANS * above["angle"], 1 / (_RADIANS * above["light"]).tan()
+        theta, slope = (
+            _RADIANS * parent_values["angle"],
+            1 / (_RADIANS * parent_values["light"]).tan(),
+        )
         pivot = 10 - 11 * slope
         tip = 10 + 9.5 * theta.sin() - (11 - 9.5 * theta.cos()) * slope
         if node == "shadow_position":

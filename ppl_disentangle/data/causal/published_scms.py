@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from ppl_disentangle.data.causal.linear_scm import LinearSCM
-from ppl_disentangle.data.causal.scm import EquationSCM, NoiseLaw, SyntheticSCM
+from ppl_disentangle.data.causal.scm import EquationSCM, NoiseDistribution, SyntheticSCM
 
 __all__ = ["PUBLISHED_SCMS", "published_scm"]
 
@@ -25,7 +25,7 @@ class _Linear(NamedTuple):
 class _Equations(NamedTuple):
     graph: str
     equations: Mapping[str, Callable[..., Tensor]]
-    noise: NoiseLaw = "normal"
+    noise: NoiseDistribution = "normal"
 
 
 def _backdoor(noise: Tensor, parent: Tensor) -> Tensor:

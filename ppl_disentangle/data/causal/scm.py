@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from ppl_disentangle.data.causal.dataset import CausalDataset
-from ppl_disentangle.data.causal.mixing import Mixing
+from ppl_disentangle.data.causal.mixing import RandomMap
 from ppl_disentangle.graphs import as_dag, parents
 
-__all__ = ["EquationSCM", "NoiseLaw", "SyntheticSCM", "random_dag"]
+__all__ = ["EquationSCM", "NoiseDistribution", "SyntheticSCM", "random_dag"]
 
-NoiseLaw: TypeAlias = Literal["normal", "laplace", "uniform"]
+NoiseDistribution: TypeAlias = Literal["normal", "laplace", "uniform"]
 
 #: Mean and standard deviation of each law of the noise.
-MOMENTS: dict[str, tuple[float, float]] = {
+NOISE_MOMENTS: dict[str, tuple[float, float]] = {
     "normal": (0.0, 1.0),
     "laplace": (0.0, math.sqrt(2)),
     "uniform": (0.5, math.sqrt(1 / 12)),
@@ -66,7 +66,7 @@ class SyntheticSCM(CausalDataset):
         noise: N(0, 1), Laplace(0, 1), or uniform on (0, 1).
         generator: draws the units, then the mixing.
         observation_shape: shape of an observation by
-            :class:`~ppl_disentangle.data.causal.mixing.Mixing`; ``None``: the values
+            :class:`~ppl_disentangle.data.causal.mixing.RandomMap`; ``None``: the values
             of the nodes are the observation.
         name: a short name for tables and run folders.
     """
@@ -76,24 +76,24 @@ class SyntheticSCM(CausalDataset):
         graph: Any,
         *,
         num_data: int,
-        noise: NoiseLaw,
+        noise: NoiseDistribution,
         generator: torch.Generator,
         observation_shape: tuple[int, ...] | None,
         name: str,
     ) -> None:
-        if noise not in MOMENTS:
-            raise ValueError(f"expected noise to be one of {list(MOMENTS)}, got {noise!r}")
+        if noise not in NOISE_MOMENTS:
+            raise ValueError(f"expected noise to be one of {list(NOISE_MOMENTS)}, got {noise!r}")
         dag = as_dag(graph)
         uniform = torch.rand(len(dag), num_data, generator=generator, dtype=torch.float64).clamp(
             1e-6, 1 - 1e-6
         )
         drawn = dict(zip(sorted(dag), _quantile(noise, uniform), strict=True))
         super().__init__(dag, drawn, name=name, observation_shape=observation_shape or (len(dag),))
-        self.noise_law = noise
-        self.mixing: Mixing | None = None
+        self.noise_distribution = noise
+        self.mixing: RandomMap | None = None
         if observation_shape is not None:
             mean, scale = self.values.mean(0), self.values.std(0, correction=0)
-            self.mixing = Mixing(mean, scale, observation_shape, generator)
+            self.mixing = RandomMap(mean, scale, observation_shape, generator)
 
     def render_values(self, values: Tensor) -> Tensor:
         """Observations of values ``(batch, nodes)``, in float32."""
@@ -129,7 +129,7 @@ class EquationSCM(SyntheticSCM):
         equations: Mapping[str, Callable[..., Tensor]],
         *,
         num_data: int,
-        noise: NoiseLaw = "normal",
+        noise: NoiseDistribution = "normal",
         seed: int = 0,
         observation_shape: tuple[int, ...] | None = None,
         name: str = "scm",
@@ -154,12 +154,16 @@ class EquationSCM(SyntheticSCM):
             name=name,
         )
 
-    def mechanism(self, node: str, noise: Tensor, above: Mapping[str, Tensor]) -> Tensor:
+    def mechanism(self, node: str, noise: Tensor, parent_values: Mapping[str, Tensor]) -> Tensor:
         """The equation of the node."""
-        return self.equations[node](noise, *above.values()) if node in self.equations else noise
+        return (
+            self.equations[node](noise, *parent_values.values())
+            if node in self.equations
+            else noise
+        )
 
 
-def _quantile(law: NoiseLaw, uniform: Tensor) -> Tensor:
+def _quantile(law: NoiseDistribution, uniform: Tensor) -> Tensor:
     """Standard variables of a law from uniform ones."""
     if law == "normal":
         return torch.special.ndtri(uniform)

@@ -64,11 +64,11 @@ class ThicknessIntensity(CausalDataset):
             ranges={"thickness": (0, 12), "intensity": (0, 255)},
         )
 
-    def mechanism(self, node: str, noise: Tensor, above: Mapping[str, Tensor]) -> Tensor:
+    def mechanism(self, node: str, noise: Tensor, parent_values: Mapping[str, Tensor]) -> Tensor:
         """Thickness from its gamma variable, intensity by the logistic function."""
         if node == "thickness":
             return 0.5 + noise / 5
-        return _LOWEST + _SPAN * torch.sigmoid(2 * above["thickness"] - 5 + _SPREAD * noise)
+        return _LOWEST + _SPAN * torch.sigmoid(2 * parent_values["thickness"] - 5 + _SPREAD * noise)
 
     def render_values(self, values: Tensor) -> Tensor:
         """Images of thickness and intensity ``(batch, 2)``: uint8 ``(batch, 1, 28, 28)``."""

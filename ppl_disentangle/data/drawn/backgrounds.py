@@ -7,14 +7,19 @@ import abc
 import torch
 from torch import Tensor
 
-from ppl_disentangle.data.base import FactorGrid, Stored
+from ppl_disentangle.data.base import DeviceCopies, FactorGrid
 from ppl_disentangle.data.randomness import random_bytes
 
 __all__ = ["Coloured", "Noisy", "OnPicture", "swirls"]
 
 
-class _Dressed(FactorGrid):
-    """A grid whose images change at random, each by its index and the seed alone. Abstract: define :meth:`dress`."""
+class RandomisedGrid(FactorGrid):
+    """A grid whose images are changed at random.
+
+    The change of an image depends on its index and the seed alone, so an image is the same whenever it is drawn.
+
+    Implementing one: define :meth:`randomise`.
+    """
 
     def __init__(self, grid: FactorGrid, seed: int, *, name: str) -> None:
         if not isinstance(grid, FactorGrid):
@@ -27,7 +32,7 @@ class _Dressed(FactorGrid):
         self.observation_shape, self.maximum = (3, *grid.observation_shape[1:]), 255
 
     @abc.abstractmethod
-    def dress(self, images: Tensor, index: Tensor) -> Tensor:
+    def randomise(self, images: Tensor, index: Tensor) -> Tensor:
         """Images in [0, 1] of shape ``(batch, 3, height, width)`` from those of the grid with 1 or 3 channels."""
 
     def render(self, factors: Tensor) -> Tensor:
@@ -37,7 +42,7 @@ class _Dressed(FactorGrid):
     def observations(self, index: Tensor) -> Tensor:
         """Observations as stored: uint8 of shape ``(len(index), 3, height, width)``."""
         images = self.grid.to_float(self.grid.observations(index))
-        return self.dress(images, index).mul(255).round_().to(torch.uint8)
+        return self.randomise(images, index).mul(255).round_().to(torch.uint8)
 
     def conditions(self, index: Tensor) -> dict[str, Tensor]:
         """What else a story is told of each datum of the grid."""
@@ -48,7 +53,7 @@ class _Dressed(FactorGrid):
         return random_bytes(self.seed, index, num) / 255
 
 
-class Coloured(_Dressed):
+class Coloured(RandomisedGrid):
     r"""Each image m in a colour of its own, as Color-dSprites [1].
 
     .. math:: x_{chw} = u_c\, m_{chw}, \qquad u_c \sim U(\tfrac12, 1)
@@ -73,12 +78,12 @@ class Coloured(_Dressed):
     def __init__(self, grid: FactorGrid, *, seed: int = 0) -> None:
         super().__init__(grid, seed, name="coloured")
 
-    def dress(self, images: Tensor, index: Tensor) -> Tensor:
+    def randomise(self, images: Tensor, index: Tensor) -> Tensor:
         """Images times colours."""
         return images * (0.5 + 0.5 * self._uniform(index, 3))[:, :, None, None]
 
 
-class Noisy(_Dressed):
+class Noisy(RandomisedGrid):
     r"""Each image m in front of noise of its own, as Noisy-dSprites [1].
 
     .. math:: x_{chw} = \min(1, m_{chw} + u_{chw}), \qquad u_{chw} \sim U(0, 1)
@@ -96,14 +101,14 @@ class Noisy(_Dressed):
     def __init__(self, grid: FactorGrid, *, seed: int = 0) -> None:
         super().__init__(grid, seed, name="noisy")
 
-    def dress(self, images: Tensor, index: Tensor) -> Tensor:
+    def randomise(self, images: Tensor, index: Tensor) -> Tensor:
         """Images plus noise, at most 1."""
         _, height, width = self.observation_shape
         noise = self._uniform(index, 3 * height * width).view(-1, 3, height, width)
         return noise.add_(images).clamp_(max=1)
 
 
-class OnPicture(_Dressed):
+class OnPicture(RandomisedGrid):
     r"""Each image m as a negative on a random part b of a picture in a random tint, as Scream-dSprites [1].
 
     .. math:: x = (1 - m)\, b + m\, (1 - b), \qquad b_{chw} = \tfrac12 (\text{picture}_{c, h + \eta, w + \omega} + u_c),
@@ -136,9 +141,9 @@ class OnPicture(_Dressed):
                 f"expected a picture of at least {height} x {width} pixels, got {tuple(picture.shape[1:])}"
             )
         self._places = (picture.shape[1] - height + 1, picture.shape[2] - width + 1)
-        self._picture = Stored(picture)
+        self._picture = DeviceCopies(picture)
 
-    def dress(self, images: Tensor, index: Tensor) -> Tensor:
+    def randomise(self, images: Tensor, index: Tensor) -> Tensor:
         """Negatives on tinted parts of the picture."""
         _, height, width = self.observation_shape
         numbers = random_bytes(self.seed, index, 11)

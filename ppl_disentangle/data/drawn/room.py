@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppl_disentangle.data.base import Factor, FactorGrid, Stored
+from ppl_disentangle.data.base import DeviceCopies, Factor, FactorGrid
 from ppl_disentangle.data.drawn.rays import SHAPES, shares
 
 __all__ = ["Room"]
@@ -115,7 +115,7 @@ def _rainbow(hues: Tensor) -> Tensor:
 
 
 @functools.cache
-def _scenes() -> Stored:
+def _scenes() -> DeviceCopies:
     """The shares of every scale, shape and orientation, in this order: uint8 of shape ``(480, 5, 64, 64)``."""
     scale = torch.linspace(0.75, 1.25, 8).repeat_interleave(15)
     degrees = torch.linspace(-30, 30, 15).repeat(8)
@@ -124,4 +124,4 @@ def _scenes() -> Stored:
         parts = zip(scale.split(15), degrees.split(15), strict=True)
         seen = torch.cat([shares(shape, *part, size=64, samples=_SAMPLES) for part in parts])
         chunks.append((255 * seen).round_().to(torch.uint8).unflatten(0, (8, 15)))
-    return Stored(torch.stack(chunks, 1).flatten(0, 2))
+    return DeviceCopies(torch.stack(chunks, 1).flatten(0, 2))

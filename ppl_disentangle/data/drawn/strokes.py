@@ -114,7 +114,7 @@ class Canvas:
         """The right half of a parabola from its top to ``end``, longer by half a width at both ends.
 
         The nearest point of the curve ``(reach * s, fall * s ** 2)`` is the largest root s of a cubic, which Newton's
-        method approaches from above.
+        method approaches from the right.
         """
         x, y = self._x(top[0]), self._y(top[1])
         reach, fall = (self._x(end[0]) - x).clamp(min=1e-3), (self._y(end[1]) - y).clamp(min=1e-3)

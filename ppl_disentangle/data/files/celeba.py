@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ppl_disentangle.data.base import Factor, FactorDataset, Stored
+from ppl_disentangle.data.base import DeviceCopies, Factor, FactorDataset
 from ppl_disentangle.data.files.own_files import read_image
 
 __all__ = ["CelebA"]
@@ -67,7 +67,7 @@ class CelebA(FactorDataset):
         self._files, self._size = [images / name for name in names], size
         self.name, self.observation_shape, self.maximum = "celeba", (3, size, size), 255
         self.space = tuple(Factor(name, (-1, 1), "categorical") for name in attributes)
-        self._classes = Stored(torch.from_numpy(table))
+        self._classes = DeviceCopies(torch.from_numpy(table))
 
     def __len__(self) -> int:
         return len(self._files)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ppl_disentangle.data.base import Factor, FactorGrid, Stored
+from ppl_disentangle.data.base import DeviceCopies, Factor, FactorGrid
 from ppl_disentangle.data.drawn.sprites import Sprites
 from ppl_disentangle.data.files import hdf5, npz
 from ppl_disentangle.data.files.stored_grid import row_major
@@ -50,9 +50,11 @@ class DSprites(FactorGrid):
             self.space, packed = _read_hdf5(path) if h5py.is_hdf5(path) else _read_npz(path)
         except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"{path} is not a dSprites file: {error}") from error
-        self._packed = Stored(packed)
+        self._packed = DeviceCopies(packed)
         pixels = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
-        self._words = Stored(torch.from_numpy(pixels).view(torch.int64).view(-1))  # 8 pixels a word
+        self._words = DeviceCopies(
+            torch.from_numpy(pixels).view(torch.int64).view(-1)
+        )  # 8 pixels a word
 
     def render(self, factors: Tensor) -> Tensor:
         """Images of the factor classes ``(batch, 5)``: uint8 in {0, 1}, ``(batch, 1, 64, 64)``."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ppl_disentangle.data.base import Factor, FactorDataset, Stored
+from ppl_disentangle.data.base import DeviceCopies, Factor, FactorDataset
 from ppl_disentangle.data.binning import classes_of
 from ppl_disentangle.data.files.idx import read_idx
 
@@ -78,8 +78,8 @@ class MorphoMNIST(FactorDataset):
             *(Factor(name, values) for name, values in zip(_MEASURES, medians, strict=True)),
         )
         self.observation_shape = (1, *images.shape[1:])
-        self._images = Stored(torch.from_numpy(images)[:, None])
-        self._classes = Stored(torch.stack([*classes, *intervals], -1))
+        self._images = DeviceCopies(torch.from_numpy(images)[:, None])
+        self._classes = DeviceCopies(torch.stack([*classes, *intervals], -1))
 
     def __len__(self) -> int:
         return len(self.values)

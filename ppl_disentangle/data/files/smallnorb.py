@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ppl_disentangle.data.base import Factor, Stored
+from ppl_disentangle.data.base import DeviceCopies, Factor
 from ppl_disentangle.data.files.norb_matrix import read_blocks, read_matrix
 from ppl_disentangle.data.files.resized import resized
 from ppl_disentangle.data.files.stored_grid import StoredGrid
@@ -66,7 +66,7 @@ class SmallNORB(StoredGrid):
             raise ValueError(
                 f"{path}: expected every combination once, got {sizes} values, {len(table)} data"
             )
-        self.rows = Stored(torch.from_numpy(order))
+        self.rows = DeviceCopies(torch.from_numpy(order))
         kinds, toys, heights, sides, lights = (level.tolist() for level in levels)
         self.space = (
             Factor("category", tuple(_CATEGORIES[k] for k in kinds), "categorical"),

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from ppl_disentangle.data.base import FactorGrid, Stored
+from ppl_disentangle.data.base import DeviceCopies, FactorGrid
 
 __all__ = ["StoredGrid", "row_major"]
 
@@ -23,7 +23,7 @@ class StoredGrid(FactorGrid):
     """
 
     images: Tensor
-    rows: Stored | None = None
+    rows: DeviceCopies | None = None
 
     def render(self, factors: Tensor) -> Tensor:
         """Images of the factor classes ``(batch, len(space))``: uint8 ``(batch, channels, height, width)``."""

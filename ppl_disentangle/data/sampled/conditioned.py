@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppl_disentangle.data.base import FactorDataset, Stored
+from ppl_disentangle.data.base import DeviceCopies, FactorDataset
 
-__all__ = ["Conditioned", "with_conditions"]
+__all__ = ["ConditionedDataset", "with_conditions"]
 
 
-def with_conditions(data: FactorDataset, **conditions: Any) -> Conditioned:
+def with_conditions(data: FactorDataset, **conditions: Any) -> ConditionedDataset:
     """The same data, each with values that ``fit`` passes to model and guide as ``model(x, name=…)``.
 
     Args:
@@ -30,10 +30,12 @@ def with_conditions(data: FactorDataset, **conditions: Any) -> Conditioned:
         tensor([[4.],
                 [5.]])
     """
-    return Conditioned(data, {name: torch.as_tensor(value) for name, value in conditions.items()})
+    return ConditionedDataset(
+        data, {name: torch.as_tensor(value) for name, value in conditions.items()}
+    )
 
 
-class Conditioned(FactorDataset):
+class ConditionedDataset(FactorDataset):
     """``data``, with ``values`` beside; see :func:`with_conditions`."""
 
     def __init__(self, data: FactorDataset, values: dict[str, Tensor]) -> None:
@@ -46,7 +48,7 @@ class Conditioned(FactorDataset):
         self.name, self.space = data.name, data.space
         self.observation_shape, self.maximum = data.observation_shape, data.maximum
         self._values = {
-            name: Stored(value.float() if value.is_floating_point() else value)
+            name: DeviceCopies(value.float() if value.is_floating_point() else value)
             for name, value in values.items()
         }
 

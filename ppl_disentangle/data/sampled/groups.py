@@ -23,7 +23,7 @@ def groups(
     factors: Sequence[str] | None = None,
     num: int | None = None,
     seed: int | torch.Generator = 0,
-    tell: bool = False,
+    conditions: bool = False,
 ) -> FactorDataset:
     """Groups within which exactly one factor varies, the mini-batches of DC-IGN [1]: ``(size, *event)`` each.
 
@@ -36,7 +36,8 @@ def groups(
         factors: names of those that may vary, each in as many groups; by default all with two values or more.
         num: number of groups; by default as many as there are data.
         seed: of the draws, or a generator.
-        tell: whether a story is told which factor varies, as ``model(x, varied=…)``, its position, int64 ``(batch,)``.
+        conditions: Whether the groups come with the position of the factor that varies, which ``fit`` passes to model
+            and guide as ``varied``, int64 ``(batch,)``. By default they come without.
 
     Raises:
         KeyError: no such factor.
@@ -47,7 +48,7 @@ def groups(
 
     Example:
         >>> from ppl_disentangle.data import Sprites
-        >>> data = groups(Sprites(), 4, factors=["x", "y"], num=100, tell=True)
+        >>> data = groups(Sprites(), 4, factors=["x", "y"], num=100, conditions=True)
         >>> data.observations(torch.arange(8)).shape, data.conditions(torch.arange(3))["varied"].shape
         (torch.Size([8, 4, 1, 64, 64]), torch.Size([3]))
     """
@@ -61,7 +62,7 @@ def groups(
         kept = [i for i in range(len(data.space)) if i != k]
         others[rows] = table.alike(members[rows, 0], kept, size - 2, generator)
     drawn = Tuples(data, torch.cat([members, others], -1), name=f"{data.name}_groups")
-    return with_conditions(drawn, varied=varied) if tell else drawn
+    return with_conditions(drawn, varied=varied) if conditions else drawn
 
 
 def sharing(

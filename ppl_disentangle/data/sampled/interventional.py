@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppl_disentangle.data.base import Factor, FactorDataset, Stored
+from ppl_disentangle.data.base import DeviceCopies, Factor, FactorDataset
 from ppl_disentangle.data.causal.dataset import CausalDataset
 from ppl_disentangle.data.randomness import as_generator, uniform_index
 from ppl_disentangle.data.sampled.conditioned import with_conditions
@@ -26,7 +26,7 @@ def interventional(
     among: FactorDataset | None = None,
     num: int | None = None,
     seed: int | torch.Generator = 0,
-    tell: bool = False,
+    conditions: bool = False,
 ) -> FactorDataset:
     r"""Draws from ``data`` after some of their ground-truth factors have been set.
 
@@ -45,8 +45,9 @@ def interventional(
             default in ``data``. Not for a causal data set, which draws what it needs.
         num: number of draws; by default as many as there are data.
         seed: of the draws, or a generator.
-        tell: whether a story is told, as ``model(x, interventions=…)``, what each factor was set to, ``(batch,
-            len(data.space))``, NaN where it was not: its class, or the value of a node of a causal data set.
+        conditions: Whether the data come with the interventions, which ``fit`` passes to model and guide as
+            ``interventions``, of shape ``(batch, len(data.space))``: the class to which a factor was set, or the value
+            of a node of a causal data set; NaN where nothing was set. By default they come without.
 
     Raises:
         KeyError: no such factor.
@@ -54,7 +55,7 @@ def interventional(
 
     Example:
         >>> from ppl_disentangle.data import Sprites
-        >>> data = interventional(Sprites(), [{}, {"shape": "heart"}], num=1000, tell=True)
+        >>> data = interventional(Sprites(), [{}, {"shape": "heart"}], num=1000, conditions=True)
         >>> set_to = data.conditions(torch.arange(1000))["interventions"][:, 0]
         >>> set_to.nan_to_num(-1).unique()
         tensor([-1.,  2.])
@@ -85,7 +86,7 @@ def interventional(
             )
         classes = torch.where(values.isnan(), data.factors(index), values.nan_to_num().long())
         changed = source.subset(lookup(source).find(range(len(data.space)), classes, generator))
-    return with_conditions(changed, interventions=values) if tell else changed
+    return with_conditions(changed, interventions=values) if conditions else changed
 
 
 def _levels(data: FactorDataset, k: int, wanted: Any) -> Tensor:
@@ -120,7 +121,7 @@ class _Intervened(FactorDataset):
         classes = torch.where(
             changed == data.values[index], data.factors(index), torch.stack(nearest, -1)
         )
-        self._values, self._classes = Stored(changed), Stored(classes)
+        self._values, self._classes = DeviceCopies(changed), DeviceCopies(classes)
 
     def __len__(self) -> int:
         return self._len

@@ -26,7 +26,7 @@ def pairs(
     factors: Sequence[str] | None = None,
     num: int | None = None,
     seed: int | torch.Generator = 0,
-    tell: bool = False,
+    conditions: bool = False,
 ) -> FactorDataset:
     r"""Pairs of data that differ in exactly k factors and agree in all others, ``(2, *event)`` each.
 
@@ -43,8 +43,8 @@ def pairs(
         factors: names of those that may change; by default all that have two values or more.
         num: number of pairs; by default as many as there are data.
         seed: of the draws, or a generator.
-        tell: whether a story is told which factors changed, as ``model(x, changed=…)``, bool of shape
-            ``(batch, len(data.space))``.
+        conditions: Whether the pairs come with the factors that changed, which ``fit`` passes to model and guide as
+            ``changed``, bool of shape ``(batch, len(data.space))``. By default they come without.
 
     Raises:
         KeyError: no such factor.
@@ -58,7 +58,7 @@ def pairs(
 
     Example:
         >>> from ppl_disentangle.data import Sprites
-        >>> data = pairs(Sprites(), k=1, num=100, tell=True)
+        >>> data = pairs(Sprites(), k=1, num=100, conditions=True)
         >>> data.observations(torch.arange(8)).shape, data.conditions(torch.arange(8))["changed"].sum(1)
         (torch.Size([8, 2, 1, 64, 64]), tensor([1, 1, 1, 1, 1, 1, 1, 1]))
     """
@@ -71,7 +71,7 @@ def pairs(
     generator = as_generator(seed)
     members, changed = draw_pairs(data, allowed, k, checked_num(data, num), generator)
     drawn = Tuples(data, members, name=f"{data.name}_pairs")
-    return with_conditions(drawn, changed=changed) if tell else drawn
+    return with_conditions(drawn, changed=changed) if conditions else drawn
 
 
 def draw_pairs(

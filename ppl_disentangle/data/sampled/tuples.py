@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ppl_disentangle.data.base import FactorDataset, Stored
+from ppl_disentangle.data.base import DeviceCopies, FactorDataset
 
 __all__ = ["Tuples", "checked_num"]
 
@@ -32,7 +32,7 @@ class Tuples(FactorDataset):
             dataset.maximum,
         )
         self.observation_shape = (members.shape[1], *dataset.observation_shape)
-        self._members, self._len = Stored(members), len(members)
+        self._members, self._len = DeviceCopies(members), len(members)
 
     def __len__(self) -> int:
         return self._len

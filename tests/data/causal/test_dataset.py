@@ -241,8 +241,8 @@ class Pair(CausalDataset):
     def __init__(self, **noise):
         super().__init__("a -> b", noise, name="pair", observation_shape=(2,))
 
-    def mechanism(self, node, noise, above):
-        return noise + sum(above.values())
+    def mechanism(self, node, noise, parent_values):
+        return noise + sum(parent_values.values())
 
     def render_values(self, values):
         return values
@@ -281,18 +281,23 @@ def test_labels_are_known_of_a_fraction_of_the_units_and_measured_with_noise():
     assert torch.equal(data.labels(noise=0.5).values, noisy)
 
 
-def test_labels_take_published_scales():
+def test_labels_take_centre_and_half_range_of_each_node():
+    pendulum_scales = {
+        "angle": (0, 44),
+        "light": (100, 40),
+        "shadow_length": (6.5, 3.5),
+        "shadow_position": (10, 5),
+    }
+    flow_scales = {"ball": (20, 15), "height": (2, 2), "hole": (10.5, 4.5), "flow": (5.95, 2.65)}
     pendulum, flow = Pendulum(), Flow()
     angle, light, length, position = pendulum.values.unbind(1)
     expected = [angle / 44, (light - 100) / 40, (length - 6.5) / 3.5, (position - 10) / 5]
     torch.testing.assert_close(
-        pendulum.labels(scales=Pendulum.published_scales).values, torch.stack(expected, 1)
+        pendulum.labels(scales=pendulum_scales).values, torch.stack(expected, 1)
     )
     ball, height, hole, jet = flow.values.unbind(1)
     expected = [(ball - 20) / 15, (height - 2) / 2, (hole - 10.5) / 4.5, (10 * jet - 59.5) / 26.5]
-    torch.testing.assert_close(
-        flow.labels(scales=Flow.published_scales).values, torch.stack(expected, 1)
-    )
+    torch.testing.assert_close(flow.labels(scales=flow_scales).values, torch.stack(expected, 1))
     with pytest.raises(
         ValueError, match=r"expected scales of the nodes \['ball', .*, got those of \['ball'\]"
     ):

@@ -87,7 +87,7 @@ def edges(weights):
 def test_laws_of_linear_models_are_those_of_the_oracle(case):
     scm = linear(case, num_data=2)
     for do, prefix in (({}, ""), (case["do"], "do_")):
-        mean, covariance = scm.law(do)
+        mean, covariance = scm.moments(do)
         np.testing.assert_allclose(mean, case[f"{prefix}mean"], atol=1e-12)
         np.testing.assert_allclose(covariance, case[f"{prefix}covariance"], atol=1e-12)
 
@@ -115,7 +115,7 @@ def test_units_follow_the_law_of_their_world(case, noise):
     scm = linear(case, num_data=50_000, noise=noise, seed=4)
     for do in ({}, case["do"]):
         values = scm.intervene(torch.arange(50_000), do).double()
-        mean, covariance = scm.law(do)
+        mean, covariance = scm.moments(do)
         error = covariance.diagonal().sqrt() / math.sqrt(50_000)
         assert ((values.mean(0) - mean).abs() <= 4.5 * error + 1e-6).all()
         products = (values - mean)[:, :, None] * (values - mean)[:, None, :]
@@ -132,7 +132,7 @@ def test_total_effects_are_sums_over_paths():
             math.prod(scm.weights[edge] for edge in itertools.pairwise(path)) for path in paths
         )
         k = scm.names.index(effect)
-        difference = scm.law({cause: 1.0})[0][k] - scm.law({cause: 0.0})[0][k]
+        difference = scm.moments({cause: 1.0})[0][k] - scm.moments({cause: 0.0})[0][k]
         assert difference.item() == pytest.approx(total, abs=1e-9)
 
 
@@ -399,7 +399,7 @@ def test_mixing_varies_with_the_seed_and_keeps_every_observation_of_order_one():
             "no node named 'c'; the graph has",
         ),
         (
-            lambda: LinearSCM("a -> b", num_data=2).law({"c": 1}),
+            lambda: LinearSCM("a -> b", num_data=2).moments({"c": 1}),
             KeyError,
             "no node named 'c'; the graph has",
         ),

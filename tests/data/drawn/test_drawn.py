@@ -1,6 +1,7 @@
 """XY squares, two objects and grids of causal scenes against loops; the catalogue against the data."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -112,12 +113,12 @@ def test_a_grid_of_units_that_are_none_is_an_error():
         InputGrid(Pendulum(50, size=16), {"moon": "moon"})
 
 
-@pytest.mark.parametrize("entry", [e for e in catalogue() if e.at_hand], ids=lambda e: e.name)
+@pytest.mark.parametrize("entry", [e for e in catalogue() if e.needs_no_file], ids=lambda e: e.name)
 def test_the_catalogue_says_what_the_data_are(entry):
     data = NAMES[entry.name]()
-    assert (data.name, len(data)) == (entry.name, entry.num)
+    assert (data.name, len(data)) == (entry.name, entry.num_data)
     assert (data.factor_names, data.factor_sizes) == (entry.factors, entry.sizes)
-    assert entry.complete == (
+    assert (math.prod(entry.sizes) == entry.num_data) == (
         entry.name not in ("pendulum", "flow", "thickness_intensity", "digits")
     )
 
@@ -125,9 +126,9 @@ def test_the_catalogue_says_what_the_data_are(entry):
 def test_the_catalogue_has_each_name_once_and_all_that_load_data_knows():
     names = [entry.name for entry in catalogue()]
     assert len(names) == len(set(names))
-    assert [entry.name for entry in catalogue() if entry.at_hand] == list(NAMES)
+    assert [entry.name for entry in catalogue() if entry.needs_no_file] == list(NAMES)
     for entry in catalogue():
         assert len(entry.factors) == len(entry.sizes)
-        assert entry.what.endswith(".")
+        assert entry.description.endswith(".")
         assert entry.licence
         assert entry.source

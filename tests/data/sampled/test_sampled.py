@@ -111,7 +111,7 @@ SOURCES = pytest.mark.parametrize("data", [GRID, table()], ids=["grid", "table"]
 @SOURCES
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
 def test_pairs_differ_in_exactly_k_factors_and_every_factor_changes_equally_often(data, k):
-    drawn = pairs(data, k, num=6000, seed=1, tell=True)
+    drawn = pairs(data, k, num=6000, seed=1, conditions=True)
     first, second = everything(drawn).unbind(1)
     changed = first != second
     assert (changed.sum(1) == k).all()
@@ -176,7 +176,7 @@ def test_pairs_that_hardly_exist_are_an_error():
 
 @SOURCES
 def test_groups_vary_one_factor_which_is_told(data):
-    drawn = groups(data, 5, num=4000, seed=2, tell=True)
+    drawn = groups(data, 5, num=4000, seed=2, conditions=True)
     members = everything(drawn)
     varies = (members != members[:, :1]).any(1)
     assert (varies.sum(1) == 1).all()
@@ -317,7 +317,7 @@ def test_a_correlation_with_a_combination_that_does_not_exist_is_an_error():
 def test_interventions_set_what_they_say_and_leave_the_others_alone():
     source = correlated(GRID, {("size", "turn"): 0.2}, num=30000)
     regimes = [{}, {"size": [1.0, 3.0]}, {"kind": "c", "turn": None}]
-    data = interventional(source, regimes, among=GRID, num=30000, seed=4, tell=True)
+    data = interventional(source, regimes, among=GRID, num=30000, seed=4, conditions=True)
     told = data.conditions(torch.arange(30000))["interventions"]
     drawn, done = everything(data), ~told.isnan()
     assert torch.equal(drawn[done], told[done].long())
@@ -338,7 +338,7 @@ def test_interventions_on_causes_go_through_the_mechanisms():
     # light, pendulum -> shadow
     pendulum = Pendulum(400, size=32)
     data = interventional(
-        pendulum, {"light": [60.0, 83.0, 100.0, 121.5, 139.0]}, num=300, seed=1, tell=True
+        pendulum, {"light": [60.0, 83.0, 100.0, 121.5, 139.0]}, num=300, seed=1, conditions=True
     )
     index = torch.arange(300)
     told = data.conditions(index)["interventions"]
@@ -459,13 +459,13 @@ def test_iid_draws_are_uniform_with_replacement():
 SAMPLERS = {
     "iid": lambda data, seed: iid(data, 300, seed=seed),
     "pairs": lambda data, seed: pairs(data, "random", num=300, seed=seed),
-    "groups": lambda data, seed: groups(data, 3, num=300, seed=seed, tell=True),
+    "groups": lambda data, seed: groups(data, 3, num=300, seed=seed, conditions=True),
     "sharing": lambda data, seed: sharing(data, "size", num=300, seed=seed),
     "triplets": lambda data, seed: triplets(data, "size", num=300, seed=seed),
     "walks": lambda data, seed: walks(data, 3, num=300, seed=seed),
     "correlated": lambda data, seed: correlated(data, {("size", "turn"): 0.3}, num=300, seed=seed),
     "interventional": lambda data, seed: interventional(
-        data, {"size": None}, num=300, seed=seed, tell=True
+        data, {"size": None}, num=300, seed=seed, conditions=True
     ),
 }
 
@@ -500,7 +500,7 @@ def test_a_loader_with_two_workers_gives_each_datum_once(sampler):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_stream_is_the_batches_of_fit_in_their_order_each_datum_once_an_epoch(workers):
-    data = pairs(GRID, num=96, tell=True)
+    data = pairs(GRID, num=96, conditions=True)
     stream = BatchStream(data, 16, seed=3)
     batches = Batches(data, 16, seed=3, device=torch.device("cpu"))
     given = list(DataLoader(stream, batch_size=None, num_workers=workers))
@@ -515,7 +515,7 @@ def test_a_stream_is_the_batches_of_fit_in_their_order_each_datum_once_an_epoch(
 
 def test_conditions_of_the_members_come_for_each_member():
     told = with_conditions(GRID, number=torch.arange(120))
-    data = pairs(told, num=50, tell=True)
+    data = pairs(told, num=50, conditions=True)
     index = torch.tensor([4, 9])
     conditions = data.conditions(index)
     assert torch.equal(
@@ -546,7 +546,7 @@ def test_fit_takes_pairs_resumes_them_exactly_and_scales_to_their_number(tmp_pat
         return PairVAE(Gaussian(encoder), Bernoulli(decoder), 4)
 
     def data():
-        return pairs(Sprites(), num=200, tell=True)
+        return pairs(Sprites(), num=200, conditions=True)
 
     options = {"batch_size": 16, "progress": False, "validate_steps": 0}
     whole, stopped = story(), story()
