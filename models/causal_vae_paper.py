@@ -59,11 +59,11 @@ class CausalVAEPaper(GenerativeStory):
     - Guide: :math:`q(\varepsilon \mid x)`, the encoder's.
     - Objective: :class:`~ppl_disentangle.inference.CausalVAEELBO`.
     - Data: observations and labels ``(num_data, n)`` of all concepts of a datum, or NaN.
-    - For: comparisons with the paper; learning the graph of labelled concepts, ``story.settle(learned_dag(story))``.
+    - For: comparisons with the paper; learning the graph of labelled concepts, ``story.fix_graph(learned_dag(story))``.
 
     Args:
         graph: what :func:`~ppl_disentangle.graphs.as_dag` takes, whose weights are learned; or a list of names, of
-            which the edges are learned too. Before ``do`` then :meth:`settle` on a graph, such as that of
+            which the edges are learned too. Before ``do`` then :meth:`fix_graph` on a graph, such as that of
             :func:`~ppl_disentangle.causal.learned_dag`.
         encoder: ``encoder(x)`` is a normal of event shape ``(n * dim,)``, the noise of all concepts.
         decoder: ``decoder(z)`` is p(x | z), for z of the same shape.
@@ -135,7 +135,7 @@ class CausalVAEPaper(GenerativeStory):
         self.sparsity = sparsity
         self.coordinate_names = {n: (n,) for n in self.names} if dim == 1 else {}
 
-    def settle(self, graph: Any) -> None:
+    def fix_graph(self, graph: Any) -> None:
         """From now on allow the edges of ``graph`` alone; what was learned for them stays. Again after loading.
 
         Raises:
@@ -249,7 +249,7 @@ class CausalVAEPaper(GenerativeStory):
         """Refuse interventions while it is not known what comes first."""
         if name in self.names and self.learns_graph:
             raise ValueError(
-                f"do({name!r}): the graph is still to be learned; settle(learned_dag(story)) before"
+                f"do({name!r}): the graph is still to be learned; call fix_graph(learned_dag(story)) first"
             )
 
     def objective(self) -> CausalVAEELBO:

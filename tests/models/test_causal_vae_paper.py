@@ -316,7 +316,7 @@ def test_what_does_not_fit_is_told(story, data):
     with pytest.raises(ValueError, match="required and forbidden edges are for a list of names"):
         CausalVAEPaper(GRAPH, *networks, required=[("a", "b")])
     with pytest.raises(ValueError, match="the edge a -> b was forbidden"):
-        CausalVAEPaper(list("ab"), *networks, forbidden=[("a", "b")]).settle("a -> b")
+        CausalVAEPaper(list("ab"), *networks, forbidden=[("a", "b")]).fix_graph("a -> b")
     with pytest.raises(KeyError, match="no latent named 'e'"):
         do(story, {"e": 1.0})
     with pytest.raises(ValueError, match="not finite"):

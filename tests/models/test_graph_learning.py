@@ -240,7 +240,7 @@ def test_the_bound_of_a_learned_graph_is_pyros_and_scores_labels_where_they_are(
     torch.testing.assert_close(scored, expected)
 
 
-def test_the_graph_of_the_paper_is_learned_by_its_linear_layer_and_settled():
+def test_the_graph_of_the_paper_is_learned_by_its_linear_layer_and_fixed():
     # a -> c <- b. The two losses of the layers leave the scale of A open, hence are left out while A is learned.
     scm = LinearSCM(
         "a -> c; b -> c",
@@ -257,10 +257,10 @@ def test_the_graph_of_the_paper_is_learned_by_its_linear_layer_and_settled():
     assert shd(dag, scm.dag) == 0
     with pytest.raises(
         ValueError,
-        match=r"do\('a'\): the graph is still to be learned; settle\(learned_dag\(story\)\)",
+        match=r"do\('a'\): the graph is still to be learned; call fix_graph\(learned_dag\(story\)\)",
     ):
         do(story, {"a": 1.0})
-    story.settle(dag)
+    story.fix_graph(dag)
     assert do(story, {"a": 1.0}).model(batch_size=3).shape == (3, 16)
     assert set(learned_dag(story).edges) == set(scm.dag.edges)
 
