@@ -8,26 +8,26 @@ from ppl_disentangle.inference.elbo.augmented_lagrangian import AugmentedLagrang
 from ppl_disentangle.inference.elbo.critics import JointCritic, critic_network
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.elbo.schedules import Cyclical, Linear, Piecewise
-from ppl_disentangle.inference.objectives.acyclic import AcyclicELBO, GraphELBO
 from ppl_disentangle.inference.objectives.ali import BidirectionalELBO
-from ppl_disentangle.inference.objectives.beta import BetaELBO, beta_from_mean_reduction
-from ppl_disentangle.inference.objectives.capacity import CapacityELBO
+from ppl_disentangle.inference.objectives.annealed_vae import CapacityELBO
+from ppl_disentangle.inference.objectives.beta_tcvae import TCELBO
+from ppl_disentangle.inference.objectives.beta_vae import BetaELBO, beta_from_mean_reduction
 from ppl_disentangle.inference.objectives.causal_vae import CausalVAEELBO
 from ppl_disentangle.inference.objectives.constrained import ConstrainedELBO, ControlELBO
 from ppl_disentangle.inference.objectives.dip_vae import DIPELBO
-from ppl_disentangle.inference.objectives.domains import DomainELBO
 from ppl_disentangle.inference.objectives.enumerated import EnumeratedELBO
 from ppl_disentangle.inference.objectives.factor_vae import FactorELBO
-from ppl_disentangle.inference.objectives.hausdorff import HausdorffELBO
+from ppl_disentangle.inference.objectives.factorised_support import HausdorffELBO
 from ppl_disentangle.inference.objectives.hfvae import HFELBO
 from ppl_disentangle.inference.objectives.info_gan import AdversarialMI
 from ppl_disentangle.inference.objectives.info_vae import InfoELBO
 from ppl_disentangle.inference.objectives.joint_vae import JointELBO
-from ppl_disentangle.inference.objectives.quantised import QuantisedELBO
+from ppl_disentangle.inference.objectives.mathieu_vae import SwapELBO
+from ppl_disentangle.inference.objectives.notears import AcyclicELBO, GraphELBO
+from ppl_disentangle.inference.objectives.qlae import QuantisedELBO
 from ppl_disentangle.inference.objectives.sparsity import SparsityELBO, shrink_columns
 from ppl_disentangle.inference.objectives.structured_gan import StructuredGame
-from ppl_disentangle.inference.objectives.swapped import SwapELBO
-from ppl_disentangle.inference.objectives.total_correlation import TCELBO
+from ppl_disentangle.inference.objectives.two_domain_vae import DomainELBO
 from ppl_disentangle.inference.training.batches import BatchStream
 from ppl_disentangle.inference.training.errors import NonFiniteError, TrainingInterrupted
 from ppl_disentangle.inference.training.fit import fit

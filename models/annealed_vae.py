@@ -6,7 +6,7 @@ from torch import nn
 
 from ppl_disentangle.inference import CapacityELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.inference.objectives.capacity import RAMP
+from ppl_disentangle.inference.objectives.annealed_vae import RAMP
 from ppl_disentangle.models.bases.isotropic import IsotropicVAE
 
 __all__ = ["AnnealedVAE"]

@@ -14,7 +14,7 @@ from ppl_disentangle.causal.learned_adjacency import LearnedAdjacency
 from ppl_disentangle.inference.elbo.augmented_lagrangian import AugmentedLagrangian
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.inference.elbo.terms import added, kl
-from ppl_disentangle.inference.objectives.acyclic import GraphELBO
+from ppl_disentangle.inference.objectives.notears import GraphELBO
 from ppl_disentangle.sites import Site, latent_sites, observed_sites
 
 __all__ = ["CausalVAEELBO"]

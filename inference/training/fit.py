@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference.distributed.processes import num_processes, process
-from ppl_disentangle.inference.objectives.beta import BetaELBO
+from ppl_disentangle.inference.objectives.beta_vae import BetaELBO
 from ppl_disentangle.inference.training.batches import Batches
 from ppl_disentangle.inference.training.loop import Compile, run
 from ppl_disentangle.inference.training.state import UNDECIDED

@@ -9,7 +9,7 @@ import torch
 from pyro import poutine
 from pyro.infer import TraceMeanField_ELBO
 
-from ppl_disentangle.inference.objectives.beta import BetaELBO
+from ppl_disentangle.inference.objectives.beta_vae import BetaELBO
 from ppl_disentangle.inference.objectives.joint_vae import JointELBO
 from tests.inference.pairs import BATCH, NUM_DATA, PARTICLES
 

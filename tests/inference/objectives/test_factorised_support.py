@@ -10,7 +10,7 @@ from pyro import poutine
 from pyro.infer import TraceMeanField_ELBO
 
 from ppl_disentangle.inference.objectives import hausdorff
-from ppl_disentangle.inference.objectives.hausdorff import HausdorffELBO, support_distance
+from ppl_disentangle.inference.objectives.factorised_support import HausdorffELBO, support_distance
 from tests.inference.pairs import (
     BATCH,
     DIM,

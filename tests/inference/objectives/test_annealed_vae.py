@@ -12,8 +12,8 @@ from pyro.infer import TraceMeanField_ELBO
 from torch import nn
 
 from ppl_disentangle.inference.elbo.schedules import Cyclical, Linear, Piecewise
-from ppl_disentangle.inference.objectives.beta import BetaELBO, beta_from_mean_reduction
-from ppl_disentangle.inference.objectives.capacity import CapacityELBO
+from ppl_disentangle.inference.objectives.annealed_vae import CapacityELBO
+from ppl_disentangle.inference.objectives.beta_vae import BetaELBO, beta_from_mean_reduction
 from ppl_disentangle.inference.objectives.joint_vae import JointELBO
 from tests.inference.pairs import (
     BATCH,

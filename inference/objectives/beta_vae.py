@@ -33,7 +33,7 @@ class BetaELBO(DecomposedELBO):
     ``z`` of the pair; a latent that is not named has weight 1. Equal weights for all are equivalent to one number.
 
     Nats per datum: a weight for a likelihood averaged over pixels is another number;
-    :func:`~ppl_disentangle.inference.objectives.beta.beta_from_mean_reduction` converts it.
+    :func:`~ppl_disentangle.inference.objectives.beta_vae.beta_from_mean_reduction` converts it.
 
     Avoids: beside a KL that is summed, a likelihood averaged over pixels (disent, latent_quantization), with half its
     weight (pythae) or 255 times it (disentangling-vae), and a KL multiplied by batch size over number of data
@@ -48,7 +48,7 @@ class BetaELBO(DecomposedELBO):
         ValueError: a mapping that is empty, or, at the first call, that names no latent of the pair.
 
     Example:
-        >>> from ppl_disentangle.inference.objectives.beta import BetaELBO
+        >>> from ppl_disentangle.inference.objectives.beta_vae import BetaELBO
         >>> BetaELBO({"shape": 4.0, "colour": 1.5})
         BetaELBO(kl[shape]=4.0, kl[colour]=1.5, warm_up=0)
 

@@ -50,7 +50,7 @@ class CapacityELBO(DecomposedELBO):
         ValueError: a negative capacity.
 
     Example:
-        >>> from ppl_disentangle.inference.objectives.capacity import CapacityELBO
+        >>> from ppl_disentangle.inference.objectives.annealed_vae import CapacityELBO
         >>> from ppl_disentangle.inference.elbo.schedules import Linear
         >>> elbo = CapacityELBO(Linear(0.0, 5.0, 1000), gamma=100.0)
         >>> elbo.capacity(torch.tensor(400.0))
