@@ -224,7 +224,7 @@ def _dense(widths: Sequence[int], activation: type[nn.Module]) -> list[nn.Module
 
 PAIRS = {
     "study": (study_encoder, study_decoder),
-    "ported": (pytorch_port_encoder, pytorch_port_decoder),
+    "pytorch_port": (pytorch_port_encoder, pytorch_port_decoder),
     "burgess": (burgess_encoder, burgess_decoder),
 }
 
@@ -244,13 +244,14 @@ class Networks:
     """Encoders and decoders of one architecture, each with weights of its own.
 
     Attributes:
-        shape: of one observation.
-        kind: ``"study"``, ``"ported"`` and ``"burgess"`` take images of 64x64, ``"mlp"`` anything; by default the first
-            that fits.
-        likelihood: of the decoders.
+        shape: Shape of one observation.
+        kind: Name of the architecture. ``"study"``, ``"pytorch_port"`` and ``"burgess"`` take
+            images of 64x64, ``"mlp"`` takes observations of any shape. Left out, it is ``"study"``
+            for images of 64x64 and ``"mlp"`` for all other observations.
+        likelihood: Class of the decoders' distribution.
 
     Raises:
-        ValueError: a kind that there is not, or that does not take the observations.
+        ValueError: The kind is unknown, or it does not take observations of this shape.
 
     Example:
         >>> import torch

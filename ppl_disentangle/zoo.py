@@ -105,8 +105,9 @@ def build(
             ``options`` as keywords, and returns a story or any object with a model and a guide.
         data: the data that it is to be fitted to.
         latent_dim: number of coordinates of the code, of a story with such an option; by default its own.
-        network: ``"study"``, ``"ported"`` and ``"burgess"`` take images of 64x64, ``"mlp"`` anything; by default the
-            first that fits.
+        network: Name of the architecture. ``"study"``, ``"pytorch_port"`` and ``"burgess"`` take
+            images of 64x64, ``"mlp"`` takes observations of any shape. Left out, it is ``"study"``
+            for images of 64x64 and ``"mlp"`` for all other observations.
         likelihood: ``"bernoulli"``, ``"continuous_bernoulli"`` or ``"gaussian"`` (with a learned scale).
         seed: of the initial weights; the caller's random state is left alone.
         options: options of the story; a list ``[start, end, steps]`` is a linear schedule of a weight. A structural

@@ -61,7 +61,7 @@ def test_the_studys_networks_are_those_of_its_table():
     ]
 
 
-def test_ported_networks_have_the_studys_widths_and_4x4_kernels():
+def test_the_pytorch_port_has_the_studys_widths_and_4x4_kernels():
     assert layers(pytorch_port_encoder(20)) == [
         *(("Conv2d", i, o, 4, 2) for i, o in ((1, 32), (32, 32), (32, 64), (64, 64))),
         ("Linear", 1024, 256),
@@ -141,7 +141,7 @@ def test_the_mlp_has_1200_units_of_relu_and_of_tanh():
 
 PAIRS = {
     "study": (study_encoder(20, channels=3), study_decoder(10, channels=3), (3, 64, 64)),
-    "ported": (
+    "pytorch_port": (
         pytorch_port_encoder(20, channels=3),
         pytorch_port_decoder(10, channels=3),
         (3, 64, 64),

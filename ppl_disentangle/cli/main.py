@@ -197,7 +197,7 @@ def _train_arguments(command: argparse.ArgumentParser) -> None:
         "--latent-dim", type=int, help="coordinates of the code (default: the story's)"
     )
     command.add_argument(
-        "--network", help="study, ported, burgess or mlp (default: the first that fits)"
+        "--network", help="study, pytorch_port, burgess or mlp (default: the first that fits)"
     )
     command.add_argument(
         "--likelihood", default="bernoulli", help="bernoulli, continuous_bernoulli or gaussian"
