@@ -15,7 +15,7 @@ from benchmarks.fast import images
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import from_arrays
 from ppl_disentangle.inference import fit
-from ppl_disentangle.inference.distributed.processes import group_of_processes, process
+from ppl_disentangle.inference.distributed.processes import group_of_processes, rank
 from ppl_disentangle.models import BetaTCVAE
 from ppl_disentangle.networks import study_decoder, study_encoder
 from ppl_disentangle.studies.study import study
@@ -43,7 +43,7 @@ def shared_steps():
         fit(story, from_arrays(data, maximum=1), steps=5, **options)
         start = time.perf_counter()
         fit(story, from_arrays(data, maximum=1), steps=STEPS, **options)
-        if process() == 0:
+        if rank() == 0:
             print(json.dumps(1e3 * (time.perf_counter() - start) / STEPS))
 
 

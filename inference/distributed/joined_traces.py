@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Transform
 from torch.distributions.transforms import _InverseTransform
 
-from ppl_disentangle.inference.distributed.processes import agreed, process
+from ppl_disentangle.inference.distributed.processes import gathered, rank
 from ppl_disentangle.sites import (
     Site,
     data_of,
@@ -60,7 +60,7 @@ def joined_traces(
         raise ValueError(
             "several processes need a plate over the data, in model and guide, to share a batch by"
         )
-    sizes = agreed(plate.size) if sizes is None else list(sizes)
+    sizes = gathered(plate.size) if sizes is None else list(sizes)
     if min(sizes) < 2:
         raise ValueError(
             f"expected at least two data of a batch for each process, got {list(sizes)}"
@@ -68,7 +68,7 @@ def joined_traces(
     scores = [
         {name: site.log_prob() for name, site in observed_sites(trace).items()} for trace in traces
     ]
-    walk = _Walk(plate.name, plate.size, sizes)
+    walk = _TraceGatherer(plate.name, plate.size, sizes)
     for _ in range(2):
         joined = [
             walk.trace(t, s, data=data and t is model_trace)
@@ -83,7 +83,7 @@ def joined_traces(
 
 def _check(trace: Trace, joined: Trace, sizes: Sequence[int]) -> None:
     """Refuse latents whose density is another one now."""
-    first = sum(sizes[: process()])
+    first = sum(sizes[: rank()])
     for name, whole in sampled_sites(joined).items():
         site = sampled_sites(trace)[name]
         own, found = site.log_prob(), whole.log_prob()
@@ -96,7 +96,7 @@ def _check(trace: Trace, joined: Trace, sizes: Sequence[int]) -> None:
             )
 
 
-class _Walk:
+class _TraceGatherer:
     """Goes through traces twice: first it notes all tensors with a row a datum, then it puts the joined ones there."""
 
     def __init__(self, plate: str, size: int, sizes: Sequence[int]) -> None:
@@ -140,7 +140,7 @@ class _Walk:
         for name, site in observed_sites(trace).items():
             if self.plate in (plate.name for plate in site.plates):
                 score = self._rows(scores[name], scores[name].dim() + self._dim(site))
-                sites[name] = self._site(site, Scored(score), value=site.value)
+                sites[name] = self._site(site, ScoreOnly(score), value=site.value)
         x = self._rows(data_of(trace), 0) if data else None
         return with_sites(trace, sites, data=x, returned=self.joined.get(id(returned_value(trace))))
 
@@ -211,7 +211,7 @@ class _Walk:
         return value
 
 
-class Scored(TorchDistribution):
+class ScoreOnly(TorchDistribution):
     """What an observed site is after its data were scored in other processes: their log densities."""
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
@@ -247,5 +247,5 @@ class _Gathered(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        first = sum(ctx.sizes[: process()])
-        return gradients[0][first : first + ctx.sizes[process()]] * len(ctx.sizes), None
+        first = sum(ctx.sizes[: rank()])
+        return gradients[0][first : first + ctx.sizes[rank()]] * len(ctx.sizes), None

@@ -18,14 +18,14 @@ from torch.nn.parallel import DistributedDataParallel
 from ppl_disentangle.story import fork_randomness
 
 __all__ = [
-    "agreed",
-    "first_of",
+    "gathered",
+    "broadcast_first",
     "group_of_processes",
-    "mean",
+    "all_reduce_mean",
     "num_processes",
-    "own_draws",
-    "process",
-    "shared",
+    "separate_streams",
+    "rank",
+    "data_parallel",
 ]
 
 
@@ -34,7 +34,7 @@ def num_processes() -> int:
     return torch_distributed.get_world_size() if _is_running() else 1
 
 
-def process() -> int:
+def rank() -> int:
     """The number of this process among them."""
     return torch_distributed.get_rank() if _is_running() else 0
 
@@ -60,7 +60,7 @@ def group_of_processes() -> Iterator[None]:
         torch_distributed.destroy_process_group()
 
 
-def agreed(value: Any) -> list[Any]:
+def gathered(value: Any) -> list[Any]:
     """The values of all processes, in their order; on the host."""
     values = [value] * num_processes()
     if len(values) > 1:
@@ -68,7 +68,7 @@ def agreed(value: Any) -> list[Any]:
     return values
 
 
-def first_of(value: Any) -> Any:
+def broadcast_first(value: Any) -> Any:
     """The value of the first process."""
     values = [value]
     if num_processes() > 1:
@@ -87,7 +87,7 @@ class _Loss(nn.Module):
         return self.loss(*args, **kwargs)
 
 
-def shared(loss: nn.Module, *parts: nn.Module) -> nn.Module:
+def data_parallel(loss: nn.Module, *parts: nn.Module) -> nn.Module:
     """A loss of some modules, whose gradients are averaged over the processes; itself if there is but one."""
     if num_processes() == 1:
         return loss
@@ -99,7 +99,7 @@ def shared(loss: nn.Module, *parts: nn.Module) -> nn.Module:
         )
 
 
-def mean(value: Tensor) -> Tensor:
+def all_reduce_mean(value: Tensor) -> Tensor:
     """The mean of a tensor over the processes, without waiting for it."""
     if num_processes() > 1:
         torch_distributed.all_reduce(value)
@@ -107,15 +107,15 @@ def mean(value: Tensor) -> Tensor:
 
 
 @contextmanager
-def own_draws() -> Iterator[None]:
+def separate_streams() -> Iterator[None]:
     """Inside, each process draws numbers of its own; outside, all draw the same, as they began alike.
 
     Raises:
         ValueError: they did not, while Pyro's validation is on.
     """
     key = int(torch.randint(2**62, ()))
-    if is_validation_enabled() and len(set(agreed(key))) > 1:
+    if is_validation_enabled() and len(set(gathered(key))) > 1:
         raise ValueError("expected processes with the same random state: seed all of them alike")
     with fork_randomness():
-        torch.manual_seed(key + 1 + process())
+        torch.manual_seed(key + 1 + rank())
         yield

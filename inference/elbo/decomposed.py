@@ -17,7 +17,7 @@ from pyro.poutine import Trace
 from torch import Tensor, nn
 
 from ppl_disentangle.inference.distributed.joined_traces import joined_traces
-from ppl_disentangle.inference.distributed.processes import num_processes, own_draws
+from ppl_disentangle.inference.distributed.processes import num_processes, separate_streams
 from ppl_disentangle.inference.elbo.schedules import Weight, at_step, spelled
 from ppl_disentangle.inference.elbo.terms import added
 from ppl_disentangle.sites import observed_sites, paired_traces
@@ -166,7 +166,7 @@ class DecomposedELBO(nn.Module, ELBO):
     def _whole(self, traces: Iterator[tuple[Trace, Trace]]) -> list[tuple[Trace, Trace]]:
         """The traces, of the whole batch where this process has a part of it."""
         several = num_processes() > 1
-        with own_draws() if several else nullcontext():
+        with separate_streams() if several else nullcontext():
             drawn = list(traces)
         if is_validation_enabled():
             for model_trace, guide_trace in drawn:

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.inference.distributed.processes import num_processes, process
+from ppl_disentangle.inference.distributed.processes import num_processes, rank
 from ppl_disentangle.inference.objectives.beta_vae import BetaELBO
 from ppl_disentangle.inference.training.batches import Batches
 from ppl_disentangle.inference.training.loop import Compile, run
@@ -117,7 +117,7 @@ def fit(
     if path is not None and path.exists() and not resume:
         raise FileExistsError(f"{path} exists; pass resume=True to go on from it, or another path")
     device = resolve_device(device)
-    batches = Batches(data, batch_size, seed=seed, device=device, part=(process(), num_processes()))
+    batches = Batches(data, batch_size, seed=seed, device=device, part=(rank(), num_processes()))
     own = story_of(story)
     with fork_randomness(), parameters_stay_local():
         torch.manual_seed(seed)
@@ -137,7 +137,7 @@ def fit(
                 total=steps,
                 initial=state.step,
                 unit="step",
-                disable=not progress or process() > 0,
+                disable=not progress or rank() > 0,
                 dynamic_ncols=True,
             ) as bar:
                 run(

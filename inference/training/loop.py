@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import pyro
 
-from ppl_disentangle.inference.distributed.processes import agreed, num_processes, process
+from ppl_disentangle.inference.distributed.processes import gathered, num_processes, rank
 from ppl_disentangle.inference.training.capture import NotCapturedError
 from ppl_disentangle.inference.training.errors import NonFiniteError, TrainingInterrupted
 from ppl_disentangle.inference.training.state import UNDECIDED, TrainingState
@@ -60,7 +60,7 @@ def run(
                 ends.append(max(validate_steps, first + 1))
             _chunk(trainer, state, min(ends), validate, path)
             _show(bar, state)
-            interrupted = any(agreed(bool(caught)))
+            interrupted = any(gathered(bool(caught)))
             if judge is not None:
                 judge.evaluate(state)
                 stop = judge.is_out_of_patience(state)
@@ -160,7 +160,7 @@ def _go_back(
 
 def _save(state: TrainingState, path: Path) -> None:
     """Write a checkpoint; of several processes, which all have the same, the first does."""
-    if process() == 0:
+    if rank() == 0:
         state.save(path)
 
 

@@ -19,12 +19,12 @@ from torch.optim import Optimizer
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference.bounds.per_datum import elbo_per_datum
 from ppl_disentangle.inference.distributed.processes import (
-    agreed,
-    first_of,
-    mean,
+    all_reduce_mean,
+    broadcast_first,
+    data_parallel,
+    gathered,
     num_processes,
-    process,
-    shared,
+    rank,
 )
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.training.batches import Batches
@@ -106,7 +106,7 @@ class Trainer:
         self.learned, self.update = [*learned.values(), *critics], Update(self.optimizer)
         self.graph: StepGraph | None = None
         self.loss, self.whole = (
-            shared(self.bound, self.story),
+            data_parallel(self.bound, self.story),
             isinstance(self.objective, DecomposedELBO),
         )
         # what this process's loss counts in the mean over processes
@@ -159,7 +159,7 @@ class Trainer:
         loss.backward(loss.new_full((), self.per_datum * self.share))
         self.update()
         if history is not None:
-            loss = loss.detach() if self.whole else mean(loss.detach() * self.share)
+            loss = loss.detach() if self.whole else all_reduce_mean(loss.detach() * self.share)
             history.record(step, loss, getattr(self.objective, "last_terms", {}), self.per_datum)
 
     def capture(self, state: TrainingState, *, compiler: bool, batch_inside: bool) -> None:
@@ -214,7 +214,7 @@ class Trainer:
             traces = paired_traces(
                 self.story.model, self.story.guide, (x,), conditions, reparameterised=False
             )
-            return next(filter(None, agreed(first_non_finite(*traces))), None)
+            return next(filter(None, gathered(first_non_finite(*traces))), None)
 
 
 class Judge:
@@ -246,10 +246,10 @@ class Judge:
         if state.step % self.every:
             return
         before, row = [row[1] for row in state.held_out], [0.0] * 3
-        if process() == 0:
+        if rank() == 0:
             means = elbo_per_datum(self.story, self.data, seed=self.seed).sum("code").mean()
             row = [float(means[k]) for k in ("elbo", "log_likelihood", "kl")]
-        state.held_out.append([state.step, *first_of(row)])
+        state.held_out.append([state.step, *broadcast_first(row)])
         if self.patience is not None and state.held_out[-1][1] > max(before, default=-float("inf")):
             state.best = {k: v.detach().clone() for k, v in self.story.state_dict().items()}
 

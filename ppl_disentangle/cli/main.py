@@ -241,9 +241,9 @@ def _train_arguments(command: argparse.ArgumentParser) -> None:
 def train(options: argparse.Namespace) -> int:
     """Fit a story to data; then measure it, draw it and write its report."""
     from ppl_disentangle.inference.distributed.processes import (
-        first_of,
+        broadcast_first,
         group_of_processes,
-        process,
+        rank,
     )
     from ppl_disentangle.inference.training.allocator import keep_freed_memory
     from ppl_disentangle.runs.demo import finish
@@ -253,8 +253,8 @@ def train(options: argparse.Namespace) -> int:
     if not (options.resume or options.story):
         raise ValueError("expected STORY (see `ppl-disentangle list`), or --resume RUN")
     with group_of_processes():
-        first = process() == 0
-        folder = options.resume or first_of(_new_run(options).folder if first else None)
+        first = rank() == 0
+        folder = options.resume or broadcast_first(_new_run(options).folder if first else None)
         run = Run.open(folder, progress=first and not options.quiet)
         run.train()
     if not first:

@@ -23,7 +23,7 @@ from ppl_disentangle.causal.interventions import Action
 from ppl_disentangle.causal.labels import NodeScales, needed_labels, with_labels, with_needed_labels
 from ppl_disentangle.data import CausalDataset, FactorDataset, load_data
 from ppl_disentangle.inference import elbo_per_datum, fit
-from ppl_disentangle.inference.distributed.processes import process
+from ppl_disentangle.inference.distributed.processes import rank
 from ppl_disentangle.representation import encode, encoder, reconstruct
 from ppl_disentangle.results import to_datatree
 from ppl_disentangle.runs.before_after import codes_before_after, nodes_before_after, takes_numbers
@@ -156,7 +156,7 @@ class Run:
             progress=self.progress,
             **training,
         )
-        if process() > 0:
+        if rank() > 0:
             return story
         self.write_json(
             "environment.json", environment(history.attrs["device"], time.time() - start)

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from ppl_disentangle.inference.distributed.processes import (
+    data_parallel,
     group_of_processes,
     num_processes,
-    process,
-    shared,
+    rank,
 )
 from ppl_disentangle.inference.elbo import decomposed
 from tests.models.test_stories import PAIRS, observations, refused, told
@@ -75,11 +75,11 @@ def gradients(make, objective, *, apart):
     if refused(story, objective):
         return {}
     story.num_data = 100
-    first, last = (BATCH * (process() + i) // num_processes() for i in range(2))
+    first, last = (BATCH * (rank() + i) // num_processes() for i in range(2))
     x = observations(BATCH, story).double()[first:last]
     conditions = {name: value.double()[first:last] for name, value in told(story, BATCH).items()}
     bound = objective(story.model, story.guide)
-    loss_of = shared(bound)
+    loss_of = data_parallel(bound)
     with SameDraws(first, last):
         loss = (
             loss_of(x, **conditions)
@@ -94,12 +94,15 @@ def gradients(make, objective, *, apart):
 if __name__ == "__main__":
     apart = "apart" in sys.argv
     if apart:
-        decomposed.join = lambda model_trace, guide_trace, *_, **__: (model_trace, guide_trace)
+        decomposed.joined_traces = lambda model_trace, guide_trace, *_, **__: (
+            model_trace,
+            guide_trace,
+        )
     with group_of_processes():
         found = {
             pair.id: gradients(*pair.values, apart=apart)
             for pair in PAIRS
             if not apart or "hfvae" in pair.id
         }
-        if process() == 0:
+        if rank() == 0:
             torch.save(found, Path(sys.argv[1]))

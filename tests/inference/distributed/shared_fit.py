@@ -25,11 +25,11 @@ from ppl_disentangle.inference import (
     fit,
 )
 from ppl_disentangle.inference.distributed.processes import (
-    agreed,
+    gathered,
     group_of_processes,
     num_processes,
-    own_draws,
-    process,
+    rank,
+    separate_streams,
 )
 from tests.inference.distributed.shared_batch import BATCH, SameDraws
 from tests.models.test_stories import STORIES, data_for, observations
@@ -42,12 +42,12 @@ OBJECTIVES = {
 
 
 def story_of(name="beta_vae"):
-    torch.manual_seed(process())  # the first process's weights are everybody's
+    torch.manual_seed(rank())  # the first process's weights are everybody's
     return STORIES[name]()
 
 
 def same_draws():
-    return SameDraws(*(BATCH * (process() + i) // num_processes() for i in range(2)))
+    return SameDraws(*(BATCH * (rank() + i) // num_processes() for i in range(2)))
 
 
 def trained(objective):
@@ -60,7 +60,7 @@ def trained(objective):
         )
     assert getattr(objective, "parts", None) is None  # another batch may be of another size
     weights = story.state_dict()
-    others = agreed({name: value.clone() for name, value in weights.items()})
+    others = gathered({name: value.clone() for name, value in weights.items()})
     assert all(torch.equal(other[name], weights[name]) for other in others for name in weights)
     return dict(weights), {name: torch.tensor(history[name].values) for name in history}
 
@@ -86,7 +86,7 @@ def interrupted(folder):
     class Asked(type(from_arrays(observations()))):
         def observations(self, index):
             self.batches = getattr(self, "batches", 0) + 1
-            if self.batches == 30 and process() == num_processes() - 1:
+            if self.batches == 30 and rank() == num_processes() - 1:
                 os.kill(os.getpid(), signal.SIGINT)
             return super().observations(index)
 
@@ -102,7 +102,7 @@ def interrupted(folder):
             checkpoint=folder / "interrupted.safetensors",
         )
     except TrainingInterrupted as stopped:
-        return agreed(stopped.step)
+        return gathered(stopped.step)
     return []
 
 
@@ -119,7 +119,7 @@ def diverged():
             progress=False,
         )
     except NonFiniteError as error:
-        return agreed(str(error))
+        return gathered(str(error))
     return []
 
 
@@ -136,7 +136,7 @@ def refused():
         pyro.sample("w", dist.Normal(torch.zeros((), requires_grad=True), 1.0))
 
     story = story_of()
-    for seed, pair in ((0, (model, guide)), (process(), (story.model, story.guide))):
+    for seed, pair in ((0, (model, guide)), (rank(), (story.model, story.guide))):
         torch.manual_seed(seed)
         try:
             BetaELBO().differentiable_loss(*pair, x if pair[0] is model else observations(4))
@@ -156,12 +156,12 @@ if __name__ == "__main__":
             "diverged": diverged(),
         }
         torch.manual_seed(0)
-        with own_draws():
-            found["own draws"] = agreed(torch.rand(3))
-        found["common draws"] = agreed(torch.rand(3))
+        with separate_streams():
+            found["own draws"] = gathered(torch.rand(3))
+        found["common draws"] = gathered(torch.rand(3))
         fit(story_of(), data_for(story_of()), steps=5, batch_size=16, progress=False, compile=True)
         found["refused"] = refused() if num_processes() > 1 else []
         found["store"] = len(pyro.get_param_store())
         found["warnings"] = [str(w.message) for w in caught]
-        if process() == 0:
+        if rank() == 0:
             torch.save(found, folder / "found.pt")
