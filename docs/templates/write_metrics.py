@@ -1,4 +1,4 @@
-"""Write ``docs/metrics.md`` from docstrings: ``python docs/templates/write_metrics.py [measure]``."""
+"""Write ``docs/metrics.md`` from docstrings: ``python docs/templates/write_metrics.py [score]``."""
 
 from __future__ import annotations
 
@@ -21,26 +21,15 @@ from ppl_disentangle.data import Sprites
 from ppl_disentangle.storage import atomic_path
 
 DOCS = Path(__file__).parents[1]
-PAGE, CODES = DOCS / "metrics.md", DOCS / "measured/metrics_codes.json"
+PAGE = DOCS / "metrics.md"
+CODES = DOCS / "measured/metrics_codes.json"
 GROUPS = {
     "Codes and factors": (
-        *(
-            "mig",
-            "mig_exact",
-            "mig_sup",
-            "dcimig",
-            "jemmig",
-            "modularity",
-            "explicitness",
-            "infomec",
-        ),
-        *("dci", "sap", "irs", "irs_of_grid", "mcc"),
-        *(
-            "beta_vae_score",
-            "beta_vae_score_from_codes",
-            "factor_vae_score",
-            "factor_vae_score_from_codes",
-        ),
+        *("mig", "mig_exact", "mig_sup", "dcimig", "jemmig"),
+        *("modularity", "explicitness", "infomec", "dci", "sap"),
+        *("irs", "irs_of_grid", "mcc"),
+        *("beta_vae_score", "beta_vae_score_from_codes"),
+        *("factor_vae_score", "factor_vae_score_from_codes"),
     ),
     "Codes alone": (
         *("gaussian_total_correlation", "wasserstein_correlation", "mean_mutual_information"),
@@ -48,38 +37,34 @@ GROUPS = {
     ),
     "Several models of the same data": ("udr", "model_centrality"),
     "What the codes are good for": (
-        *(
-            "downstream_accuracy",
-            "sample_efficiency",
-            "leakage",
-            "unfairness",
-            "unfairness_from_codes",
-        ),
+        *("downstream_accuracy", "sample_efficiency", "leakage"),
+        *("unfairness", "unfairness_from_codes"),
     ),
 }
 SETTINGS = {"num_data": 10_000, "num_test": 5_000, "dci_predictor": "lightgbm", "seed": 0}
 
 
-def measures() -> list[Callable[..., Any]]:
-    """All measures on the page, in order."""
+def metric_functions() -> list[Callable[..., Any]]:
+    """The metrics of the page, in order."""
     return [getattr(metrics, name) for names in GROUPS.values() for name in names]
 
 
 def page() -> str:
-    """The page as it should be."""
-    contents, chapters = [], []
+    """The text of the page."""
+    contents: list[str] = []
+    chapters: list[str] = []
     for title, names in GROUPS.items():
         functions = [getattr(metrics, name) for name in names]
-        contents += [f"- {title}"] + [
-            f"  - [`{f.__name__}`](#{f.__name__}): {first_line(f)}" for f in functions
-        ]
-        chapters += [f"# {title}", *map(chapter, functions)]
-    found = json.loads(CODES.read_text())
+        contents.append(f"- {title}")
+        contents += [f"  - [`{f.__name__}`](#{f.__name__}): {first_line(f)}" for f in functions]
+        chapters.append(f"# {title}")
+        chapters += [chapter(f) for f in functions]
+    measured = json.loads(CODES.read_text())
     fields = {
         "CONTENTS": "\n".join(contents),
-        "MEASURES": "\n\n".join(chapters),
-        "CODES": table(found["codes"], found["standard_errors"]),
-        "SETTINGS": settings(found["settings"]),
+        "METRICS": "\n\n".join(chapters),
+        "CODES": table(measured["codes"], measured["standard_errors"]),
+        "SETTINGS": settings(measured["settings"]),
     }
     text = (DOCS / "templates/metrics.md.in").read_text()
     for name, value in fields.items():
@@ -88,7 +73,7 @@ def page() -> str:
 
 
 def chapter(function: Callable[..., Any]) -> str:
-    """One measure: formula and text, range, weakness, arguments with defaults, sources."""
+    """The chapter of a metric: formula and text, range, weakness, arguments with defaults, sources."""
     text, sections = split(inspect.getdoc(function))
     parts = [f"## {function.__name__}", *(piece_of_text(piece) for piece in text)]
     parts += [
@@ -102,7 +87,7 @@ def chapter(function: Callable[..., Any]) -> str:
 
 
 def piece_of_text(text: str) -> str:
-    """A paragraph, list or formula as Markdown, with what it says on range or weakness marked."""
+    """A paragraph, list or formula as Markdown; the words Range and Weakness are set in bold."""
     marked = paragraph(re.sub(r"^\* ", "- ", text, flags=re.MULTILINE))
     if marked.startswith("```math") and "&" in marked:
         return (
@@ -119,33 +104,36 @@ def settings(attributes: dict[str, Any]) -> str:
 
 
 def table(scores: dict[str, dict[str, float]], errors: dict[str, float]) -> str:
-    """A row a metric, a column a code, and the share of the way to chance that the rotation costs."""
+    """One row per metric, one column per code, and the cost of the rotation as a share of the way to chance."""
     lines = ["| | " + " | ".join(scores) + " | rotation costs |", "|---" * (len(scores) + 2) + "|"]
-    for metric in scores["perfect"]:
-        perfect, rotated, permuted = (
-            scores[code][metric] for code in ("perfect", "rotated", "permuted")
-        )
+    for metric, perfect in scores["perfect"].items():
         if math.isnan(perfect):
             continue
-        cells = [
-            written(of[metric], errors[metric] if code == "rotated" else 0)
-            for code, of in scores.items()
-        ]
-        way = perfect - permuted
-        cost = f"{max((perfect - rotated) / way, 0):.0%}" if way > 0.05 else ""
+        cells = []
+        for code, score_of in scores.items():
+            error = errors[metric] if code == "rotated" else 0
+            cells.append(written(score_of[metric], error))
+        cost = rotation_cost(perfect, scores["rotated"][metric], scores["permuted"][metric])
         lines.append(f"| {metric} | " + " | ".join(cells) + f" | {cost} |")
     return "\n".join(lines)
 
 
+def rotation_cost(perfect: float, rotated: float, chance: float) -> str:
+    """The loss of the rotated code as a share of the distance from the perfect code to chance; "" if that is tiny."""
+    distance = perfect - chance
+    return f"{max((perfect - rotated) / distance, 0):.0%}" if distance > 0.05 else ""
+
+
 def written(value: float, error: float) -> str:
-    """A score with its error, if it has one."""
+    """A score, with its standard error if there is one."""
     number = "" if math.isnan(value) else f"{value:.3f}"
     return number if not error >= 5e-4 else f"{number} ± {error:.3f}"
 
 
 def codes_of_the_grid() -> dict[str, np.ndarray]:
-    """Four codes of all sprites, in order."""
-    sprites, rng = Sprites(), np.random.default_rng(0)
+    """Four codes of all sprites, in the order of the grid."""
+    sprites = Sprites()
+    rng = np.random.default_rng(0)
     factors = sprites.factors(torch.arange(len(sprites))).numpy()
     perfect = (factors - factors.mean(0)) / factors.std(0)
     return {
@@ -156,28 +144,28 @@ def codes_of_the_grid() -> dict[str, np.ndarray]:
     }
 
 
-def measure() -> None:
-    """Score the rotated codes, and the others as baselines of the same rows; keep the numbers."""
+def score_codes() -> None:
+    """Score the rotated codes, with the other codes as baselines on the same rows, and store the numbers."""
     others = codes_of_the_grid()
-    found = metrics.evaluate(others.pop("rotated"), Sprites(), baselines=others, **SETTINGS)
-    columns = {name: found["baseline_estimate"].sel(baseline=name) for name in others}
-    columns |= {"rotated": found["estimate"], "permuted": found["chance"]}
+    scores = metrics.evaluate(others.pop("rotated"), Sprites(), baselines=others, **SETTINGS)
+    columns = {name: scores["baseline_estimate"].sel(baseline=name) for name in others}
+    columns |= {"rotated": scores["estimate"], "permuted": scores["chance"]}
     order = ("perfect", "rotated", "noisy", "dead", "permuted")
-    kept = {
-        "settings": {k: v for k, v in found.attrs.items() if k in SETTINGS or k == "versions"},
+    stored = {
+        "settings": {k: v for k, v in scores.attrs.items() if k in SETTINGS or k == "versions"},
         "codes": {name: numbers(columns[name]) for name in order},
-        "standard_errors": numbers(found["standard_error"]),
+        "standard_errors": numbers(scores["standard_error"]),
     }
     with atomic_path(CODES) as path:
-        path.write_text(json.dumps(kept, indent=1) + "\n")
+        path.write_text(json.dumps(stored, indent=1) + "\n")
 
 
 def numbers(scores: xr.DataArray) -> dict[str, float]:
-    """Scores by their names."""
+    """Scores by the names of their metrics."""
     return {str(m): round(scores.sel(metric=m).item(), 6) for m in scores["metric"].values}
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["measure"]:
-        measure()
+    if sys.argv[1:] == ["score"]:
+        score_codes()
     PAGE.write_text(page())

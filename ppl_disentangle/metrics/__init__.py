@@ -1,4 +1,4 @@
-"""Measures of how well codes match the factors that generated the data: arrays in, numbers out."""
+"""Metrics of how well codes match the factors that generated the data: arrays in, numbers out."""
 
 from ppl_disentangle.metrics.active_units import active_units
 from ppl_disentangle.metrics.beta_vae_score import beta_vae_score, beta_vae_score_from_codes

@@ -11,15 +11,20 @@ from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from ppl_disentangle.metrics.estimators.arrays import as_arrays
-from ppl_disentangle.metrics.estimators.drawn import ROWS_PER_CALL, Drawn, Encode, Rendered
+from ppl_disentangle.metrics.estimators.grid_codes import (
+    ROWS_PER_CALL,
+    Encode,
+    GridCodes,
+    RenderableGrid,
+)
 from ppl_disentangle.metrics.estimators.predictors import fit_logistic
-from ppl_disentangle.metrics.factor_vae_score import Given
+from ppl_disentangle.metrics.factor_vae_score import RowSampler
 
 __all__ = ["beta_vae_accuracies", "beta_vae_score", "beta_vae_score_from_codes"]
 
 
 def beta_vae_score(
-    grid: Rendered,
+    grid: RenderableGrid,
     encode: Encode,
     *,
     seed: int,
@@ -68,7 +73,7 @@ def beta_vae_score(
 
 
 def beta_vae_accuracies(
-    grid: Rendered,
+    grid: RenderableGrid,
     encode: Encode,
     *,
     seed: int,
@@ -80,7 +85,7 @@ def beta_vae_accuracies(
     if num_train < 2 or num_eval < 1 or batch_size < 1:
         got = f"{num_train}, {num_eval} and {batch_size}"
         raise ValueError(f"expected num_train >= 2, num_eval >= 1 and batch_size >= 1, got {got}")
-    drawn = Drawn(grid, encode, seed=seed, num_draws=2 * (num_train + num_eval) * batch_size)
+    drawn = GridCodes(grid, encode, seed=seed, num_draws=2 * (num_train + num_eval) * batch_size)
     return _accuracies(partial(_draw_pairs, drawn), num_train, num_eval, batch_size)
 
 
@@ -107,7 +112,7 @@ def beta_vae_score_from_codes(
         num_eval: points that score it.
         batch_size: pairs in a point.
     """
-    given = Given(*as_arrays(codes, factors), seed)
+    given = RowSampler(*as_arrays(codes, factors), seed)
     return _accuracies(given.draw_pairs, num_train, num_eval, batch_size)[1]
 
 
@@ -143,7 +148,7 @@ def _points(
     return np.concatenate(features), np.concatenate(factors)
 
 
-def _draw_pairs(drawn: Drawn, num: int, batch_size: int) -> tuple[ndarray, ndarray]:
+def _draw_pairs(drawn: GridCodes, num: int, batch_size: int) -> tuple[ndarray, ndarray]:
     """The factor that pairs share at each point ``(num,)`` and codes ``(num, batch_size, 2, num_codes)``."""
     shared = drawn.fixed(num)
     factors = drawn.uniform(num * 2 * batch_size).view(num, 2, batch_size, -1)

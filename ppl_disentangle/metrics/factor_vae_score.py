@@ -11,13 +11,18 @@ from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from ppl_disentangle.metrics.estimators.arrays import as_arrays, varying
-from ppl_disentangle.metrics.estimators.drawn import ROWS_PER_CALL, Drawn, Encode, Rendered
+from ppl_disentangle.metrics.estimators.grid_codes import (
+    ROWS_PER_CALL,
+    Encode,
+    GridCodes,
+    RenderableGrid,
+)
 
-__all__ = ["Given", "factor_vae_accuracies", "factor_vae_score", "factor_vae_score_from_codes"]
+__all__ = ["RowSampler", "factor_vae_accuracies", "factor_vae_score", "factor_vae_score_from_codes"]
 
 
 def factor_vae_score(
-    grid: Rendered,
+    grid: RenderableGrid,
     encode: Encode,
     *,
     seed: int,
@@ -71,7 +76,7 @@ def factor_vae_score(
 
 
 def factor_vae_accuracies(
-    grid: Rendered,
+    grid: RenderableGrid,
     encode: Encode,
     *,
     seed: int,
@@ -82,7 +87,7 @@ def factor_vae_accuracies(
     threshold: float = 0.05,
 ) -> tuple[float, float]:
     """Accuracy on the votes that trained the classifier, and the score itself, as :func:`factor_vae_score` has it."""
-    drawn = Drawn(
+    drawn = GridCodes(
         grid, encode, seed=seed, num_draws=num_variance + (num_train + num_eval) * batch_size
     )
     variances = drawn.codes(drawn.uniform(num_variance)).var(0, ddof=1)
@@ -117,12 +122,12 @@ def factor_vae_score_from_codes(
         batch_size: rows in a vote.
         threshold: smallest standard deviation of a code that takes part.
     """
-    given = Given(*as_arrays(codes, factors), seed)
+    given = RowSampler(*as_arrays(codes, factors), seed)
     sizes = num_train, num_eval, batch_size
     return _accuracies(given.draw, given.codes.var(0, ddof=1), sizes, threshold)[1]
 
 
-def _draw(drawn: Drawn, num: int, batch_size: int) -> tuple[ndarray, ndarray]:
+def _draw(drawn: GridCodes, num: int, batch_size: int) -> tuple[ndarray, ndarray]:
     """The factor that is fixed in each vote ``(num,)`` and its codes ``(num, batch_size, num_codes)``."""
     fixed = drawn.fixed(num)
     factors = drawn.uniform(num * batch_size).view(num, batch_size, -1)
@@ -131,7 +136,7 @@ def _draw(drawn: Drawn, num: int, batch_size: int) -> tuple[ndarray, ndarray]:
     return fixed.numpy(), drawn.codes(factors.flatten(0, 1)).reshape(num, batch_size, -1)
 
 
-class Given:
+class RowSampler:
     """Codes of rows, drawn such that they share the value of a factor."""
 
     def __init__(self, codes: ndarray, factors: ndarray, seed: int) -> None:

@@ -7,7 +7,7 @@ from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from ppl_disentangle.metrics.estimators.arrays import as_arrays, constant, varying
-from ppl_disentangle.metrics.estimators.drawn import Drawn, Encode, Rendered
+from ppl_disentangle.metrics.estimators.grid_codes import Encode, GridCodes, RenderableGrid
 from ppl_disentangle.metrics.estimators.mutual_information import binned
 
 __all__ = ["irs", "irs_of_grid"]
@@ -67,7 +67,7 @@ def irs(
 
 
 def irs_of_grid(
-    grid: Rendered,
+    grid: RenderableGrid,
     encode: Encode,
     *,
     seed: int,
@@ -85,7 +85,7 @@ def irs_of_grid(
         quantile: as in :func:`irs`.
         bins: as in :func:`irs`.
     """
-    drawn = Drawn(grid, encode, seed=seed, num_draws=num_data)
+    drawn = GridCodes(grid, encode, seed=seed, num_draws=num_data)
     factors = drawn.uniform(num_data)
     return irs(drawn.codes(factors), factors, quantile=quantile, bins=bins)
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_disentangle.metrics.estimators.arrays import as_array, as_codes, as_split, varying
-from ppl_disentangle.metrics.estimators.drawn import Rendered
+from ppl_disentangle.metrics.estimators.grid_codes import RenderableGrid
 from ppl_disentangle.metrics.estimators.predictors import Probe, fit_probe
 
 __all__ = ["Unfairness", "total_variation", "unfairness", "unfairness_from_codes"]
@@ -30,7 +30,7 @@ class Unfairness(NamedTuple):
 
 
 def unfairness(
-    grid: Rendered,
+    grid: RenderableGrid,
     encode: Callable[[Tensor], ArrayLike],
     *,
     seed: int,

@@ -15,7 +15,7 @@ import write_results  # noqa: E402
 from ppl_disentangle import inference, metrics  # noqa: E402
 from ppl_disentangle.studies.study import read_grid, trials  # noqa: E402
 
-PARTS = {  # of measures that are on the page, or what is no measure of codes
+PARTS = {  # of metrics that are on the page, and functions that are no metric of codes
     *(
         "DCI",
         "Centrality",
@@ -67,7 +67,7 @@ def test_every_objective_of_the_package_is_on_the_page():
     assert names <= set(inference.__all__)
 
 
-def test_the_page_of_measures_is_as_their_docstrings_have_it():
+def test_the_page_of_metrics_is_as_their_docstrings_have_it():
     assert write_metrics.page() == write_metrics.PAGE.read_text(), (
         "run python docs/templates/write_metrics.py"
     )
@@ -90,28 +90,28 @@ def test_the_pages_of_performance_and_scaling_are_what_was_measured():
         assert "@" not in path.read_text()
 
 
-def test_every_measure_of_the_package_is_on_the_page():
-    names = [f.__name__ for f in write_metrics.measures()]
+def test_every_metric_of_the_package_is_on_the_page():
+    names = [f.__name__ for f in write_metrics.metric_functions()]
     assert len(names) == len(set(names))
     assert set(names) == set(metrics.__all__) - PARTS
 
 
-def test_every_measure_tells_its_formula_range_weakness_and_source():
-    for measure in write_metrics.measures():
-        chapter = write_metrics.chapter(measure)
+def test_every_metric_tells_its_formula_range_weakness_and_source():
+    for metric in write_metrics.metric_functions():
+        chapter = write_metrics.chapter(metric)
         needed = ["| argument | default |"]
-        if not measure.__name__.endswith(
+        if not metric.__name__.endswith(
             ("_from_codes", "_of_grid")
-        ):  # says what differs from the measure of that name
+        ):  # says what differs from the metric of that name
             needed += ["```math", "**Range:**", "**Weakness:**", "Sources: [1]"]
-        assert all(piece in chapter for piece in needed), measure.__name__
+        assert all(piece in chapter for piece in needed), metric.__name__
 
 
 def test_the_table_of_codes_has_a_row_for_every_metric_of_evaluate():
-    from ppl_disentangle.metrics.evaluation.measures import METRICS
+    from ppl_disentangle.metrics.evaluation.catalogue import METRIC_NAMES
 
     text = write_metrics.PAGE.read_text()
-    assert [name for name in METRICS if f"| {name} |" not in text] == [
+    assert [name for name in METRIC_NAMES if f"| {name} |" not in text] == [
         "mig_exact"
     ]  # codes have no posterior
 

@@ -1,4 +1,4 @@
-"""Factors, codes of known quality, and every measure of both as a function to one number."""
+"""Factors, codes of known quality, and every metric of both as a function to one number."""
 
 import numpy as np
 

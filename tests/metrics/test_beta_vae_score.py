@@ -8,7 +8,7 @@ import torch
 
 from ppl_disentangle.metrics import beta_vae_score, factor_vae_score
 from ppl_disentangle.metrics.beta_vae_score import beta_vae_accuracies
-from ppl_disentangle.metrics.estimators.drawn import Drawn
+from ppl_disentangle.metrics.estimators.grid_codes import GridCodes
 from tests import GOLDEN
 from tests.golden.representations import REPRESENTATIONS, SIZES
 from tests.metrics.codes import Factors, rotation
@@ -91,7 +91,8 @@ def test_a_small_grid_is_encoded_once(score):
 def test_codes_that_are_looked_up_are_those_that_are_encoded():
     mixed = torch.tensor(rotation(3)).double()
     one, other = (
-        Drawn(Factors(3, 4, 5), lambda x: x.double() @ mixed, seed=3, num_draws=n) for n in (59, 60)
+        GridCodes(Factors(3, 4, 5), lambda x: x.double() @ mixed, seed=3, num_draws=n)
+        for n in (59, 60)
     )
     assert (one.whole, other.whole) == (False, True)
     factors = one.uniform(5000)
@@ -102,7 +103,7 @@ def test_codes_that_are_looked_up_are_those_that_are_encoded():
 
 
 def test_a_random_encoder_keeps_the_code_that_it_gave_first():
-    drawn = Drawn(Factors(3, 4), lambda x: x + torch.randn(len(x), 1), seed=0, num_draws=1000)
+    drawn = GridCodes(Factors(3, 4), lambda x: x + torch.randn(len(x), 1), seed=0, num_draws=1000)
     factors = drawn.uniform(50)
     assert np.array_equal(drawn.codes(factors), drawn.codes(factors))
 

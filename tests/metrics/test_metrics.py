@@ -1,4 +1,4 @@
-"""Every measure of codes and factors: ceiling, chance, invariances, and what it does with awkward codes."""
+"""Every metric of codes and factors: ceiling, chance, invariances, and what it does with awkward codes."""
 
 import math
 import subprocess

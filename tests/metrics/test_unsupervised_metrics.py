@@ -1,4 +1,4 @@
-"""Measures that need no factors, against closed forms and reference values."""
+"""Metrics that need no factors, against closed forms and reference values."""
 
 import itertools
 import json
@@ -20,13 +20,13 @@ from tests import GOLDEN
 from tests.golden.representations import NUM_TRAIN, REPRESENTATIONS
 
 REFERENCE = json.loads((GOLDEN / "unsupervised.json").read_text())["cases"]
-MEASURES = {
+METRICS = {
     "gaussian_total_correlation": gaussian_total_correlation,
     "wasserstein_correlation": wasserstein_correlation,
     "wasserstein_correlation_normalised": lambda z: wasserstein_correlation(z, normalised=True),
     "mean_mutual_information": mean_mutual_information,
 }
-every_measure = pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
+every_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
 every_method = pytest.mark.parametrize("method", ["lasso", "spearman"])
 
 
@@ -54,13 +54,11 @@ def reordered(codes, seed=0):
 
 
 @pytest.mark.parametrize("name", REPRESENTATIONS)
-@pytest.mark.parametrize("measure", MEASURES)
-def test_measures_without_factors_are_the_reference_values(name, measure):
+@pytest.mark.parametrize("metric", METRICS)
+def test_metrics_without_factors_are_the_reference_values(name, metric):
     codes = REPRESENTATIONS[name].encoder()(REPRESENTATIONS[name].factors()[:NUM_TRAIN])
-    value = REFERENCE[name][measure]
-    assert MEASURES[measure](codes) == (
-        math.inf if value is None else pytest.approx(value, abs=1e-6)
-    )
+    value = REFERENCE[name][metric]
+    assert METRICS[metric](codes) == (math.inf if value is None else pytest.approx(value, abs=1e-6))
 
 
 @pytest.mark.parametrize("rho", [-0.9, 0.0, 0.3, 0.99])
@@ -114,24 +112,24 @@ def test_only_mutual_information_sees_dependence_without_correlation():
     assert mean_mutual_information(codes) > 1
 
 
-@every_measure
-def test_measures_ignore_order_sign_scale_and_shift(measure):
+@every_metric
+def test_metrics_ignore_order_sign_scale_and_shift(metric):
     codes = normal() @ np.linalg.cholesky(0.5 + 0.5 * np.eye(4)).T
     changed = 3 * codes[:, [2, 0, 3, 1]] * np.array([1, -1, -1, 1]) + np.array([5, 0, -2, 1.0])
-    factor = 9 if measure is wasserstein_correlation else 1
-    assert measure(changed) == pytest.approx(factor * measure(codes), rel=1e-6)
+    factor = 9 if metric is wasserstein_correlation else 1
+    assert metric(changed) == pytest.approx(factor * metric(codes), rel=1e-6)
 
 
-@every_measure
-def test_constant_codes_do_no_harm(measure):
+@every_metric
+def test_constant_codes_do_no_harm(metric):
     codes = normal() @ np.linalg.cholesky(0.5 + 0.5 * np.eye(4)).T
     padded = np.hstack([codes, np.full((len(codes), 2), 0.1), np.zeros((len(codes), 1))])
-    pairs = 4 * 3 / (7 * 6) if measure is mean_mutual_information else 1
-    assert measure(padded) == pytest.approx(pairs * measure(codes), rel=1e-12)
-    assert measure(np.full((50, 3), 0.1)) == measure(codes[:, :1]) == 0
+    pairs = 4 * 3 / (7 * 6) if metric is mean_mutual_information else 1
+    assert metric(padded) == pytest.approx(pairs * metric(codes), rel=1e-12)
+    assert metric(np.full((50, 3), 0.1)) == metric(codes[:, :1]) == 0
     with pytest.raises(ValueError, match="NaN or infinity in code column 1"):
-        measure(np.where(np.arange(4) == 1, np.nan, codes))
-    assert measure(torch.tensor(codes)) == measure(codes)
+        metric(np.where(np.arange(4) == 1, np.nan, codes))
+    assert metric(torch.tensor(codes)) == metric(codes)
 
 
 def test_collapsed_coordinates_are_those_whose_mean_divergence_is_below_the_threshold():

@@ -18,9 +18,9 @@ from ppl_disentangle.data.arrays import from_arrays
 from ppl_disentangle.data.base import FactorDataset
 from ppl_disentangle.metrics.estimators.arrays import as_array, varying
 from ppl_disentangle.metrics.estimators.predictors import Predictor
-from ppl_disentangle.metrics.evaluation.measures import MEASURES, METRICS, Measure
+from ppl_disentangle.metrics.evaluation.catalogue import METRIC_NAMES, METRICS, Metric
 from ppl_disentangle.metrics.evaluation.representations import codes_of, is_story, references
-from ppl_disentangle.metrics.evaluation.scored import Scored, Task
+from ppl_disentangle.metrics.evaluation.scored_codes import ScoredCodes, ScoringTask
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -56,7 +56,7 @@ def evaluate(
             ``(num, *observation_shape)`` to codes ``(num, num_codes)``; or the codes of all data in order,
             ``(len(data), num_codes)``.
         data: data with factors; with codes also the factors themselves, ``(num_data, num_factors)``.
-        metrics: names out of ``METRICS``, or all of them.
+        metrics: names out of ``METRIC_NAMES``, or all of them.
         baselines: further representations by name.
         num_data: training rows. Where data are fewer than ``num_data + num_test``, all serve, split in
             proportion.
@@ -70,7 +70,7 @@ def evaluate(
         progress: show a progress bar.
 
     Returns:
-        A dataset over ``metric`` with the variables ``estimate``; ``standard_error`` of it, as its measure has
+        A dataset over ``metric`` with the variables ``estimate``; ``standard_error`` of it, as its metric has
         it (:func:`bootstrap`, :func:`blocks`); ``chance``, the score of the same codes, each in a random order
         of its own; ``ceiling``, the score of a perfect code: one code per factor, its standardised classes, and
         small noise in as many further codes as the representation has; and, if there are any,
@@ -91,9 +91,13 @@ def evaluate(
         [0.97, 0.97]
     """
     names = (
-        METRICS if metrics == "all" else (metrics,) if isinstance(metrics, str) else tuple(metrics)
+        METRIC_NAMES
+        if metrics == "all"
+        else (metrics,)
+        if isinstance(metrics, str)
+        else tuple(metrics)
     )
-    measures = _measures_of(names)
+    catalogued = _metrics_of(names)
     if "mig_exact" in names and metrics != "all" and not is_story(representation):
         raise ValueError(
             f"expected a story for 'mig_exact', which reads posteriors, got {type(representation).__name__}"
@@ -101,15 +105,16 @@ def evaluate(
     source = _source(data)
     index, num_train = _rows(len(source), num_data, num_test, seed)
     factors, left_out = _factors(source, index, num_train)
-    task = Task(factors, num_train, seed, dci_predictor, factor_vae_votes, resamples)
+    task = ScoringTask(factors, num_train, seed, dci_predictor, factor_vae_votes, resamples)
     baselines = dict(baselines or {})
     own, *others = codes_of([representation, *baselines.values()], data, index, progress=progress)
     rng = np.random.default_rng(seed)
     sets = [
-        Scored(z, task, scales) for z, scales in (own, *references(*own, factors, rng), *others)
+        ScoredCodes(z, task, scales)
+        for z, scales in (own, *references(*own, factors, rng), *others)
     ]
-    result = _scores(sets, measures, list(baselines), progress=progress).sel(metric=list(names))
-    lower = [name for m in measures for name in m.names if m.better == "lower" and name in names]
+    result = _scores(sets, catalogued, list(baselines), progress=progress).sel(metric=list(names))
+    lower = [name for m in catalogued for name in m.names if m.better == "lower" and name in names]
     notes = {
         "data": source.name,
         "factors_left_out": ", ".join(left_out),
@@ -118,13 +123,13 @@ def evaluate(
     return result.assign_attrs(_settings(task) | notes)
 
 
-def _measures_of(names: Sequence[str]) -> list[Measure]:
+def _metrics_of(names: Sequence[str]) -> list[Metric]:
     for name in names:
-        if name not in METRICS:
-            close = get_close_matches(name, METRICS, 1)
+        if name not in METRIC_NAMES:
+            close = get_close_matches(name, METRIC_NAMES, 1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise KeyError(f"no metric named {name!r}; there are {list(METRICS)}{hint}")
-    return [measure for measure in MEASURES if set(measure.names) & set(names)]
+            raise KeyError(f"no metric named {name!r}; there are {list(METRIC_NAMES)}{hint}")
+    return [metric for metric in METRICS if set(metric.names) & set(names)]
 
 
 def _source(data: FactorDataset | ArrayLike) -> FactorDataset:
@@ -162,7 +167,11 @@ def _factors(data: FactorDataset, index: Tensor, num_train: int) -> tuple[ndarra
 
 
 def _scores(
-    sets: Sequence[Scored], measures: Sequence[Measure], baselines: list[str], *, progress: bool
+    sets: Sequence[ScoredCodes],
+    catalogued: Sequence[Metric],
+    baselines: list[str],
+    *,
+    progress: bool,
 ) -> xr.Dataset:
     """Every score of every set of codes, which are the representation's, chance, the perfect code, and baselines."""
     import xarray as xr
@@ -170,19 +179,19 @@ def _scores(
 
     resampled = bool(sets[0].task.resamples)
     columns: list[list[float]] = [[] for _ in range(len(sets) + 1)]
-    with tqdm(total=len(measures) * (len(sets) + resampled), disable=not progress) as bar:
-        for measure in measures:
-            bar.set_description(measure.names[0])
+    with tqdm(total=len(catalogued) * (len(sets) + resampled), disable=not progress) as bar:
+        for metric in catalogued:
+            bar.set_description(metric.names[0])
             for place, scored in enumerate(sets):
-                unranked = measure.better is None and place in (1, 2)
+                unranked = metric.better is None and place in (1, 2)
                 columns[place] += (
-                    [np.nan] * len(measure.names) if unranked else list(measure.score(scored))
+                    [np.nan] * len(metric.names) if unranked else list(metric.score(scored))
                 )
                 bar.update()
-            columns[-1] += _standard_errors(measure, sets[0])
+            columns[-1] += _standard_errors(metric, sets[0])
             bar.update(resampled)
     estimate, chance, ceiling, *others, error = (("metric", column) for column in columns)
-    names = [name for measure in measures for name in measure.names]
+    names = [name for metric in catalogued for name in metric.names]
     variables = {
         "estimate": estimate,
         "standard_error": error,
@@ -198,17 +207,17 @@ def _scores(
     )
 
 
-def _standard_errors(measure: Measure, scored: Scored) -> list[float]:
-    """Of every score of a measure; NaN where none are asked for, or some of the rows are too few for the score."""
+def _standard_errors(metric: Metric, scored: ScoredCodes) -> list[float]:
+    """Of every score of a metric; NaN where none are asked for, or some of the rows are too few for the score."""
     if scored.task.resamples:
         with contextlib.suppress(
             ValueError
         ):  # the score of all rows is known by now, so that they are right
-            return list(measure.error(measure.score, scored))
-    return [np.nan] * len(measure.names)
+            return list(metric.error(metric.score, scored))
+    return [np.nan] * len(metric.names)
 
 
-def _settings(task: Task) -> dict[str, Any]:
+def _settings(task: ScoringTask) -> dict[str, Any]:
     packages = ["ppl-disentangle", "torch", "numpy", "scipy", "scikit-learn"]
     packages += ["lightgbm"] * (task.dci_predictor == "lightgbm")
     return {

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ppl_disentangle.data.base import FactorDataset
 from ppl_disentangle.metrics.estimators.arrays import as_array, as_codes
-from ppl_disentangle.metrics.estimators.drawn import Encode
+from ppl_disentangle.metrics.estimators.grid_codes import Encode
 from ppl_disentangle.story import story_of
 
 __all__ = ["codes_of", "is_story", "references"]

@@ -8,16 +8,16 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy import ndarray
 
-from ppl_disentangle.metrics.evaluation.scored import Scored
+from ppl_disentangle.metrics.evaluation.scored_codes import ScoredCodes
 
 __all__ = ["blocks", "bootstrap"]
 
-Score = Callable[[Scored], Sequence[float]]
+Score = Callable[[ScoredCodes], Sequence[float]]
 
 NUM_BLOCKS = 5
 
 
-def bootstrap(score: Score, scored: Scored) -> ndarray:
+def bootstrap(score: Score, scored: ScoredCodes) -> ndarray:
     """Standard deviation of the score over rows drawn again, with replacement, within training and test each.
 
     For scores that are smooth in the rows' distribution. A row that is drawn twice is a neighbour of itself, and
@@ -40,7 +40,7 @@ def bootstrap(score: Score, scored: Scored) -> ndarray:
         return np.std(draws, axis=0, ddof=1)
 
 
-def blocks(score: Score, scored: Scored) -> ndarray:
+def blocks(score: Score, scored: ScoredCodes) -> ndarray:
     """Spread of the score over five disjoint blocks of the rows, over the square root of five.
 
     For scores that train a predictor, look for neighbours or draw votes, which repeated rows would mislead; it

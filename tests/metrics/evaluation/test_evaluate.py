@@ -22,9 +22,9 @@ from ppl_disentangle.metrics import (
     mig,
     mig_exact,
 )
-from ppl_disentangle.metrics.evaluation import measures as catalogue
-from ppl_disentangle.metrics.evaluation import scored as shared
-from ppl_disentangle.metrics.evaluation.scored import Scored, Task
+from ppl_disentangle.metrics.evaluation import catalogue
+from ppl_disentangle.metrics.evaluation import scored_codes as shared
+from ppl_disentangle.metrics.evaluation.scored_codes import ScoredCodes, ScoringTask
 from ppl_disentangle.metrics.evaluation.standard_errors import blocks, bootstrap
 from ppl_disentangle.representation import encode as encode_story
 from ppl_disentangle.zoo import build
@@ -235,9 +235,9 @@ def noisy(factors, noise=0.4, seed=1):
 def test_all_metrics_are_scored_by_one_call_and_bounded_by_chance_and_a_perfect_code():
     factors = rows(1500, (3, 4))
     result = evaluate(noisy(factors), factors, **QUICK | {"num_data": 1000, "num_test": 500})
-    assert tuple(result.metric.values) == catalogue.METRICS
+    assert tuple(result.metric.values) == catalogue.METRIC_NAMES
     known = result.drop_sel(
-        metric=[m for m in catalogue.METRICS if m.endswith(("10000", "efficiency", "exact"))]
+        metric=[m for m in catalogue.METRIC_NAMES if m.endswith(("10000", "efficiency", "exact"))]
     )
     assert np.isfinite(known["estimate"]).all()
     lower = result.attrs["lower_is_better"].split(", ")
@@ -347,7 +347,7 @@ def test_codes_and_data_that_do_not_match_are_an_error():
         evaluate(noisy(factors), factors[:, 0], progress=False)
 
 
-def test_what_measures_share_is_computed_once_for_each_set_of_codes(monkeypatch):
+def test_what_metrics_share_is_computed_once_for_each_set_of_codes(monkeypatch):
     calls = {"mutual_information": 0, "fit_trees": 0}
     for name in calls:
         whole = getattr(shared, name)
@@ -407,7 +407,7 @@ def scored(seed, num=1000, num_train=700, sizes=(3, 4), mixing=((1.3, 0.3), (0.3
     """A fresh sample of rows and noisy codes, mixed so that no score is at an end of its scale."""
     factors = rows(num, sizes, seed)
     codes = noisy(factors, 0.5, seed + 1000) @ np.array(mixing)
-    return Scored(codes, Task(factors, num_train, seed, "lightgbm", (300, 300), 60))
+    return ScoredCodes(codes, ScoringTask(factors, num_train, seed, "lightgbm", (300, 300), 60))
 
 
 @pytest.mark.parametrize(("error", "tolerance"), [(bootstrap, 0.25), (blocks, 0.7)])
@@ -429,12 +429,12 @@ def test_the_standard_error_of_a_mean_is_the_closed_form(error, tolerance):
 
 @pytest.mark.parametrize("name", ["mig", "gaussian_total_correlation"])
 def test_bootstrap_standard_errors_are_the_spread_over_fresh_samples(name):
-    measure = next(m for m in catalogue.MEASURES if name in m.names)
-    place = measure.names.index(name)
-    assert measure.error is bootstrap
+    metric = next(m for m in catalogue.METRICS if name in m.names)
+    place = metric.names.index(name)
+    assert metric.error is bootstrap
     samples = [scored(seed) for seed in range(60)]
-    spread = np.std([measure.score(s)[place] for s in samples], ddof=1)
-    errors = [bootstrap(measure.score, s)[place] for s in samples[:12]]
+    spread = np.std([metric.score(s)[place] for s in samples], ddof=1)
+    errors = [bootstrap(metric.score, s)[place] for s in samples[:12]]
     assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(
         spread, rel=0.35
     )  # 0.35: three of its own errors
@@ -442,22 +442,22 @@ def test_bootstrap_standard_errors_are_the_spread_over_fresh_samples(name):
 
 @pytest.mark.parametrize("name", ["dci_disentanglement", "dci_informativeness", "factor_vae_score"])
 def test_standard_errors_of_blocks_are_the_spread_over_fresh_samples(name):
-    measure = next(m for m in catalogue.MEASURES if name in m.names)
-    place = measure.names.index(name)
-    assert measure.error is blocks
+    metric = next(m for m in catalogue.METRICS if name in m.names)
+    place = metric.names.index(name)
+    assert metric.error is blocks
     mixing = ((1, 0.9), (-0.9, 1)) if name == "factor_vae_score" else ((1.3, 0.3), (0.3, 1.3))
     samples = [scored(seed, mixing=mixing) for seed in range(20)]
-    spread = np.std([measure.score(s)[place] for s in samples], ddof=1)
+    spread = np.std([metric.score(s)[place] for s in samples], ddof=1)
     assert spread > 0.005
-    errors = [blocks(measure.score, s)[place] for s in samples[:8]]
+    errors = [blocks(metric.score, s)[place] for s in samples[:8]]
     assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(spread, rel=0.5)
 
 
 def test_standard_errors_of_accuracies_are_the_spread_over_fresh_samples():
-    measure = next(m for m in catalogue.MEASURES if "linear_probe_100" in m.names)
+    metric = next(m for m in catalogue.METRICS if "linear_probe_100" in m.names)
     samples = [scored(seed, sizes=(2, 2)) for seed in range(40)]
-    scores = np.array([measure.score(s) for s in samples])[:, :2]
-    errors = np.array([measure.error(measure.score, s) for s in samples])[:, :2]
+    scores = np.array([metric.score(s) for s in samples])[:, :2]
+    errors = np.array([metric.error(metric.score, s) for s in samples])[:, :2]
     np.testing.assert_allclose(np.sqrt((errors**2).mean(0)), scores.std(0, ddof=1), rtol=0.4)
 
 

@@ -1,4 +1,4 @@
-"""The measures that :func:`evaluate` knows, by the names of their scores."""
+"""The metrics that :func:`evaluate` knows, by the names of their scores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ppl_disentangle.metrics.dci import completeness, disentanglement
 from ppl_disentangle.metrics.dcimig import separate_information
 from ppl_disentangle.metrics.downstream import sample_efficiency
 from ppl_disentangle.metrics.estimators.mutual_information import binned, entropies
-from ppl_disentangle.metrics.evaluation.scored import LABELS, Scored
+from ppl_disentangle.metrics.evaluation.scored_codes import LABELS, ScoredCodes
 from ppl_disentangle.metrics.evaluation.standard_errors import Score, blocks, bootstrap
 from ppl_disentangle.metrics.explicitness import explicitness
 from ppl_disentangle.metrics.factor_vae_score import factor_vae_score_from_codes
@@ -34,12 +34,12 @@ from ppl_disentangle.metrics.sap import sap
 from ppl_disentangle.metrics.unfairness import unfairness_of_predictions
 from ppl_disentangle.metrics.wasserstein_correlation import wasserstein_correlation
 
-__all__ = ["MEASURES", "METRICS", "Measure"]
+__all__ = ["METRICS", "METRIC_NAMES", "Metric"]
 
-BINS = 20  # the default of all measures of mutual information
+BINS = 20  # the default of all metrics of mutual information
 
 
-class Measure(NamedTuple):
+class Metric(NamedTuple):
     """Names of scores that are computed together, and how.
 
     Attributes:
@@ -52,34 +52,34 @@ class Measure(NamedTuple):
 
     names: tuple[str, ...]
     score: Score
-    error: Callable[[Score, Scored], ndarray] = bootstrap
+    error: Callable[[Score, ScoredCodes], ndarray] = bootstrap
     better: Literal["higher", "lower"] | None = "higher"
 
 
-def _mig(scored: Scored) -> Sequence[float]:
+def _mig(scored: ScoredCodes) -> Sequence[float]:
     return (float(information_gaps(scored.information, scored.entropies).mean()),)
 
 
-def _mig_sup(scored: Scored) -> Sequence[float]:
+def _mig_sup(scored: ScoredCodes) -> Sequence[float]:
     return (float(mig_sup_per_code(scored.information, scored.entropies).mean()),)
 
 
-def _dcimig(scored: Scored) -> Sequence[float]:
+def _dcimig(scored: ScoredCodes) -> Sequence[float]:
     return (float(separate_information(scored.information).sum() / scored.entropies.sum()),)
 
 
-def _jemmig(scored: Scored) -> Sequence[float]:
+def _jemmig(scored: ScoredCodes) -> Sequence[float]:
     of_codes = entropies(binned(scored.train[0], BINS))
     return (
         float(jemmig_per_factor(scored.information, of_codes, scored.entropies, bins=BINS).mean()),
     )
 
 
-def _modularity(scored: Scored) -> Sequence[float]:
+def _modularity(scored: ScoredCodes) -> Sequence[float]:
     return (float(modularity_per_code(scored.information).mean()),)
 
 
-def _mig_exact(scored: Scored) -> Sequence[float]:
+def _mig_exact(scored: ScoredCodes) -> Sequence[float]:
     if scored.scales is None:
         return (math.nan,)  # codes alone have no posterior
     means, factors = scored.train
@@ -87,11 +87,11 @@ def _mig_exact(scored: Scored) -> Sequence[float]:
     return (mig_exact(q, factors, num_samples=min(2000, len(means)), seed=scored.task.seed),)
 
 
-def _infomec(scored: Scored) -> Sequence[float]:
+def _infomec(scored: ScoredCodes) -> Sequence[float]:
     return infomec(*scored.train, seed=scored.task.seed)
 
 
-def _dci(scored: Scored) -> Sequence[float]:
+def _dci(scored: ScoredCodes) -> Sequence[float]:
     importances, predictions = scored.trees
     several = ~np.isnan(importances[0])
     accuracy = np.mean(predictions[:, several] == scored.split[3][:, several])
@@ -101,7 +101,7 @@ def _dci(scored: Scored) -> Sequence[float]:
 def _votes(score: Callable[..., float]) -> Score:
     """A score that draws votes among the rows; of one factor it needs no telling which is fixed: NaN."""
 
-    def of_rows(scored: Scored) -> Sequence[float]:
+    def of_rows(scored: ScoredCodes) -> Sequence[float]:
         task, (num_train, num_eval) = scored.task, scored.task.factor_vae_votes
         if task.factors.shape[1] < 2:
             return (math.nan,)
@@ -114,7 +114,7 @@ def _votes(score: Callable[..., float]) -> Score:
     return of_rows
 
 
-def _unfairness(scored: Scored) -> Sequence[float]:
+def _unfairness(scored: ScoredCodes) -> Sequence[float]:
     importances, predictions = scored.trees
     several = ~np.isnan(importances[0])
     return (
@@ -124,7 +124,7 @@ def _unfairness(scored: Scored) -> Sequence[float]:
     )
 
 
-def _correlations(scored: Scored) -> Sequence[float]:
+def _correlations(scored: ScoredCodes) -> Sequence[float]:
     z = scored.train[0]
     distances = (wasserstein_correlation(z, normalised=normalised) for normalised in (False, True))
     return gaussian_total_correlation(z), *distances, mean_mutual_information(z)
@@ -133,7 +133,7 @@ def _correlations(scored: Scored) -> Sequence[float]:
 def _accuracies(name: Literal["linear_probe", "boosted_trees"]) -> Score:
     """Mean accuracy over the factors at each number of labels, and the sample efficiency."""
 
-    def score(scored: Scored) -> Sequence[float]:
+    def score(scored: ScoredCodes) -> Sequence[float]:
         accuracy = getattr(scored, name)["accuracy"]
         return *accuracy.mean("factor").values.tolist(), sample_efficiency(accuracy)
 
@@ -142,10 +142,10 @@ def _accuracies(name: Literal["linear_probe", "boosted_trees"]) -> Score:
 
 def _accuracy_errors(
     name: Literal["linear_probe", "boosted_trees"],
-) -> Callable[[Score, Scored], ndarray]:
+) -> Callable[[Score, ScoredCodes], ndarray]:
     """Errors from the draws of labels and from the test rows, factors taken to err independently."""
 
-    def error(score: Score, scored: Scored) -> ndarray:
+    def error(score: Score, scored: ScoredCodes) -> ndarray:
         found, (*means, ratio) = getattr(scored, name), score(scored)
         accuracy, num_test = found["accuracy"], len(scored.codes) - scored.task.num_train
         draws = found["accuracy_standard_error"].fillna(0.0) ** 2
@@ -161,34 +161,32 @@ def _accuracy_errors(
     return error
 
 
-def _downstream(name: Literal["linear_probe", "boosted_trees"]) -> Measure:
+def _downstream(name: Literal["linear_probe", "boosted_trees"]) -> Metric:
     names = *(f"{name}_{num}" for num in LABELS), f"{name}_sample_efficiency"
-    return Measure(names, _accuracies(name), _accuracy_errors(name))
+    return Metric(names, _accuracies(name), _accuracy_errors(name))
 
 
-MEASURES = (
-    Measure(("mig",), _mig),
-    Measure(("mig_exact",), _mig_exact, blocks),
-    Measure(("mig_sup",), _mig_sup),
-    Measure(("dcimig",), _dcimig),
-    Measure(("jemmig",), _jemmig),
-    Measure(("modularity",), _modularity),
-    Measure(("explicitness",), lambda scored: (explicitness(*scored.split),), blocks),
-    Measure(
-        ("infomec_modularity", "infomec_explicitness", "infomec_compactness"), _infomec, blocks
-    ),
-    Measure(("dci_disentanglement", "dci_completeness", "dci_informativeness"), _dci, blocks),
-    Measure(("sap_continuous",), lambda scored: (sap(*scored.train, continuous=True),)),
-    Measure(("sap_discrete",), lambda scored: (sap(*scored.split, continuous=False),), blocks),
-    Measure(("irs",), lambda scored: (irs(*scored.train),)),
-    Measure(("mcc_pearson",), lambda scored: (mcc(*scored.train),)),
-    Measure(("mcc_spearman",), lambda scored: (mcc(*scored.train, method="spearman"),)),
-    Measure(("beta_vae_score",), _votes(beta_vae_score_from_codes), blocks),
-    Measure(("factor_vae_score",), _votes(factor_vae_score_from_codes), blocks),
+METRICS = (
+    Metric(("mig",), _mig),
+    Metric(("mig_exact",), _mig_exact, blocks),
+    Metric(("mig_sup",), _mig_sup),
+    Metric(("dcimig",), _dcimig),
+    Metric(("jemmig",), _jemmig),
+    Metric(("modularity",), _modularity),
+    Metric(("explicitness",), lambda scored: (explicitness(*scored.split),), blocks),
+    Metric(("infomec_modularity", "infomec_explicitness", "infomec_compactness"), _infomec, blocks),
+    Metric(("dci_disentanglement", "dci_completeness", "dci_informativeness"), _dci, blocks),
+    Metric(("sap_continuous",), lambda scored: (sap(*scored.train, continuous=True),)),
+    Metric(("sap_discrete",), lambda scored: (sap(*scored.split, continuous=False),), blocks),
+    Metric(("irs",), lambda scored: (irs(*scored.train),)),
+    Metric(("mcc_pearson",), lambda scored: (mcc(*scored.train),)),
+    Metric(("mcc_spearman",), lambda scored: (mcc(*scored.train, method="spearman"),)),
+    Metric(("beta_vae_score",), _votes(beta_vae_score_from_codes), blocks),
+    Metric(("factor_vae_score",), _votes(factor_vae_score_from_codes), blocks),
     _downstream("linear_probe"),
     _downstream("boosted_trees"),
-    Measure(("unfairness",), _unfairness, blocks, "lower"),
-    Measure(
+    Metric(("unfairness",), _unfairness, blocks, "lower"),
+    Metric(
         (
             "gaussian_total_correlation",
             "wasserstein_correlation",
@@ -198,6 +196,6 @@ MEASURES = (
         _correlations,
         better="lower",
     ),
-    Measure(("active_units",), lambda scored: (active_units(scored.codes),), better=None),
+    Metric(("active_units",), lambda scored: (active_units(scored.codes),), better=None),
 )
-METRICS = tuple(name for measure in MEASURES for name in measure.names)
+METRIC_NAMES = tuple(name for metric in METRICS for name in metric.names)

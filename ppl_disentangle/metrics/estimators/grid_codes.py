@@ -15,13 +15,13 @@ from torch import Tensor
 
 from ppl_disentangle.metrics.estimators.arrays import as_array, as_codes
 
-__all__ = ["ROWS_PER_CALL", "Drawn", "Encode", "Rendered"]
+__all__ = ["ROWS_PER_CALL", "GridCodes", "Encode", "RenderableGrid"]
 
 Encode = Callable[[Tensor], ArrayLike]
 ROWS_PER_CALL = 4096
 
 
-class Rendered(Protocol):
+class RenderableGrid(Protocol):
     """What a sampled score asks of a grid; every :class:`~ppl_disentangle.data.base.FactorGrid` has it."""
 
     @property
@@ -32,7 +32,7 @@ class Rendered(Protocol):
         """Observations of the int64 factor classes ``(num, num_factors)``."""
 
 
-class Drawn:
+class GridCodes:
     """Uniform factors of a grid and the codes of their observations.
 
     Where a score draws more observations than the grid has, the whole grid is encoded once, at the first
@@ -46,7 +46,7 @@ class Drawn:
         num_draws: how many observations the score will draw.
     """
 
-    def __init__(self, grid: Rendered, encode: Encode, *, seed: int, num_draws: int) -> None:
+    def __init__(self, grid: RenderableGrid, encode: Encode, *, seed: int, num_draws: int) -> None:
         self.grid, self.encode = grid, encode
         self.sizes = tuple(grid.factor_sizes)
         self.whole = math.prod(self.sizes) <= num_draws

@@ -1,4 +1,4 @@
-"""Codes beside the factors that they are scored against, and what several measures share of both."""
+"""Codes beside the factors that they are scored against, and what several metrics share of both."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ppl_disentangle.metrics.estimators.predictors import Predictor, Probe, clas
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Scored", "Task"]
+__all__ = ["ScoredCodes", "ScoringTask"]
 
 LABELS = (10, 100, 1000, 10_000)
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class ScoringTask:
     """What codes are scored against: classes of all rows, training rows first, how many those are, and the settings."""
 
     factors: ndarray
@@ -40,8 +40,8 @@ class Task:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Scored:
-    """Codes of the task's rows; what is computed from them is kept for all measures.
+class ScoredCodes:
+    """Codes of the task's rows; what is computed from them is kept for all metrics.
 
     Attributes:
         codes: shape ``(num_data, num_codes)``.
@@ -50,7 +50,7 @@ class Scored:
     """
 
     codes: ndarray
-    task: Task
+    task: ScoringTask
     scales: ndarray | None = None
 
     @property
@@ -104,7 +104,7 @@ class Scored:
         )
         return found.reindex(num_labels=list(LABELS))
 
-    def rows(self, train: ndarray, test: ndarray, *, share: float = 1.0) -> Scored:
+    def rows(self, train: ndarray, test: ndarray, *, share: float = 1.0) -> ScoredCodes:
         """The codes of some rows, and a task of those rows with that share of the votes."""
         index = np.concatenate([train, test])
         num_train, num_eval = (max(round(share * num), 1) for num in self.task.factor_vae_votes)
@@ -112,4 +112,6 @@ class Scored:
         task = dataclasses.replace(
             self.task, factors=factors, num_train=len(train), factor_vae_votes=votes
         )
-        return Scored(self.codes[index], task, None if self.scales is None else self.scales[index])
+        return ScoredCodes(
+            self.codes[index], task, None if self.scales is None else self.scales[index]
+        )
