@@ -14,7 +14,7 @@ from torch import nn
 
 from benchmarks.interleave import interleave
 from ppl_disentangle import do
-from ppl_disentangle.causal.interventions import shift
+from ppl_disentangle.causal.actions import shift
 from ppl_disentangle.causal.structural import StructuralPrior
 from ppl_disentangle.causal.worlds import worlds
 from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale

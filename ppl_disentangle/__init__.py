@@ -6,8 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ppl_disentangle.causal.actions import shift
     from ppl_disentangle.causal.counterfactuals import counterfactual
-    from ppl_disentangle.causal.interventions import do, shift
+    from ppl_disentangle.causal.interventions import do
     from ppl_disentangle.causal.structural import StructuralPrior
     from ppl_disentangle.representation import decode, encode, reconstruct
     from ppl_disentangle.results import to_arviz, to_datatree

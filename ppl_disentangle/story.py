@@ -73,6 +73,8 @@ class GenerativeStory(nn.Module, abc.ABC):
         columns: what the columns of ``labels`` and ``interventions`` are, where it takes such.
         needs_labels: whether no datum goes without ``labels``, held-out ones included.
         has_bound: whether its pair bounds log p(x); a generator without a likelihood does not.
+        intervened: Names of the sites that an intervention changes; empty for a story without interventions.
+        already_set: Names of the sites that an intervention has set as a whole: they cannot be set again.
         num_data: number of data that a batch stands for; :func:`~ppl_disentangle.inference.fit` sets it. ``None``:
             a batch stands for itself.
     """
@@ -82,6 +84,8 @@ class GenerativeStory(nn.Module, abc.ABC):
     columns: tuple[str, ...] = ()
     needs_labels: bool = False
     has_bound: bool = True
+    intervened: tuple[str, ...] = ()
+    already_set: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         super().__init__()

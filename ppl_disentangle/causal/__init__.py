@@ -1,5 +1,6 @@
 """Interventions, worlds, counterfactuals and effects of stories, and the structural priors that make them causal."""
 
+from ppl_disentangle.causal.actions import Action, shift
 from ppl_disentangle.causal.counterfactuals import counterfactual
 from ppl_disentangle.causal.data_range import DataRange, OutsideDataWarning, data_range
 from ppl_disentangle.causal.effects import (
@@ -8,7 +9,7 @@ from ppl_disentangle.causal.effects import (
     individual_effects,
     mediated_effects,
 )
-from ppl_disentangle.causal.interventions import Action, do, shift
+from ppl_disentangle.causal.interventions import do
 from ppl_disentangle.causal.learned_adjacency import LearnedAdjacency, learned_dag
 from ppl_disentangle.causal.population import Population, Units
 from ppl_disentangle.causal.smallest_intervention import smallest_intervention

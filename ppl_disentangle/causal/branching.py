@@ -12,7 +12,8 @@ from pyro.poutine.runtime import Message
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from ppl_disentangle.causal.interventions import NATURAL, Changes, changed
+from ppl_disentangle.causal.actions import Changes, changed
+from ppl_disentangle.causal.interventions import NATURAL
 from ppl_disentangle.causal.shared_noise import draw_in_common, transport
 
 __all__ = ["Branch", "Enough"]

@@ -14,8 +14,9 @@ import xarray as xr
 from pyro import poutine
 from torch import Tensor
 
+from ppl_disentangle.causal.actions import Action
 from ppl_disentangle.causal.branching import Branch, Enough
-from ppl_disentangle.causal.interventions import Action, RangeCheck
+from ppl_disentangle.causal.interventions import RangeCheck
 from ppl_disentangle.causal.structural import NOISE, StructuralPrior
 from ppl_disentangle.causal.worlds import Worlds, worlds
 from ppl_disentangle.representation import code_names, observation_dims

@@ -13,8 +13,9 @@ from numpy import ndarray
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ppl_disentangle.causal.interventions import Action, Intervened, intervenable, resolve
-from ppl_disentangle.causal.worlds import in_words, worlds
+from ppl_disentangle.causal.actions import Action, resolve, to_text
+from ppl_disentangle.causal.interventions import Intervened, intervenable
+from ppl_disentangle.causal.worlds import worlds
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.data.batches import float_batches
 from ppl_disentangle.representation import code_names, encode
@@ -140,7 +141,7 @@ class DataRange:
             )
         for message in filter(None, told):
             warnings.warn(
-                f"{in_words(actions)}: {message}", OutsideDataWarning, stacklevel=stacklevel
+                f"{to_text(actions)}: {message}", OutsideDataWarning, stacklevel=stacklevel
             )
 
     def check_draws(

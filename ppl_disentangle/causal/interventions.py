@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import re
-from collections.abc import Callable, Mapping
-from difflib import get_close_matches
-from typing import Protocol, TypeAlias
+from collections.abc import Mapping
+from typing import Protocol
 
-import numpy as np
 import pyro
 import torch
 from pyro import poutine
@@ -16,8 +12,8 @@ from pyro.distributions import TorchDistribution
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import Message
 from torch import Tensor
-from torch.distributions import Distribution
 
+from ppl_disentangle.causal.actions import Action, changed, expand, read_actions, resolve
 from ppl_disentangle.sites import Site, deterministic_sites, sampled_sites
 from ppl_disentangle.story import (
     GenerativeStory,
@@ -27,15 +23,11 @@ from ppl_disentangle.story import (
     story_of,
 )
 
-__all__ = ["Action", "do", "shift"]
+__all__ = [
+    "do",
+]
 
 NATURAL = "_natural"
-
-Action: TypeAlias = "float | Tensor | np.ndarray | Distribution | Callable[[Tensor], Tensor]"
-"""What a site is set to: a number, a tensor, an array, a draw, or a function of the value that it would have had."""
-
-Changes: TypeAlias = dict[str, dict[int | None, Action]]
-"""Checked actions by site, and by coordinate in it; ``None`` is the whole site."""
 
 
 class RangeCheck(Protocol):
@@ -90,28 +82,6 @@ def do(
     return intervened
 
 
-def shift(amount: float | Tensor) -> Callable[[Tensor], Tensor]:
-    """The action that adds ``amount`` to the natural value.
-
-    Raises:
-        ValueError: an amount that is not finite.
-    """
-    if not torch.as_tensor(amount).isfinite().all():
-        raise ValueError(f"expected a finite amount to add, got {amount}")
-    return Shift(amount)
-
-
-@dataclasses.dataclass(frozen=True)
-class Shift:
-    """Adds to the natural value; see :func:`shift`."""
-
-    amount: float | Tensor
-
-    def __call__(self, natural: Tensor) -> Tensor:
-        """The shifted value."""
-        return natural + self.amount
-
-
 class Intervened(GenerativeStory):
     """A story under an intervention; see :func:`do`."""
 
@@ -128,10 +98,8 @@ class Intervened(GenerativeStory):
         self.shapes = {name: site.value.shape[1:] for name, site in sites.items()}
         self.intervened = tuple(name for name in sites if name in changes)
         self.coordinate_names = {self.natural(k): v for k, v in story.coordinate_names.items()}
-        self.already_set = {
-            self.natural(name) for name, change in changes.items() if None in change
-        }
-        self.already_set |= getattr(story, "already_set", set())
+        set_as_a_whole = {name for name, change in changes.items() if None in change}
+        self.already_set = story.already_set | {self.natural(name) for name in set_as_a_whole}
 
     def natural(self, name: str) -> str:
         """Name of the site that holds what ``name`` would be without the intervention."""
@@ -198,118 +166,6 @@ def all_sites(story: GenerativeStory) -> tuple[dict[str, Site], dict[str, Site]]
     return sampled_sites(trace), deterministic_sites(trace)
 
 
-def read_actions(
-    story: GenerativeStory, actions: Mapping[str, Action], sites: Mapping[str, Site]
-) -> Changes:
-    """The actions by site and coordinate, values as tensors of the sites' kind.
-
-    Args:
-        story: a story.
-        actions: as in :func:`do`.
-        sites: what :func:`intervenable` returned.
-
-    Raises:
-        KeyError: as in :func:`do`.
-        ValueError: as in :func:`do`.
-        TypeError: as in :func:`do`.
-    """
-    changes: Changes = {}
-    for name, action in actions.items():
-        site, index = resolve(story, name, sites)
-        if site in getattr(story, "already_set", ()):
-            raise ValueError(f"do({name!r}): an intervention on this story has set it already")
-        like = sites[site].value
-        if not isinstance(action, Distribution) and not callable(action):
-            action = _tensor(name, action, like, tuple(like.shape[1:]) if index is None else ())
-            story.check_intervention(name if index is None else site, action)
-        before = changes.setdefault(site, {})
-        if index in before and index is not None:
-            raise ValueError(f"do({name!r}): coordinate {index} of {site!r} is set twice")
-        if None in before or (before and index is None):
-            raise ValueError(f"latent {site!r} is set as a whole and in a coordinate")
-        before[index] = action
-    return changes
-
-
-def resolve(story: GenerativeStory, name: str, sites: Mapping[str, Site]) -> tuple[str, int | None]:
-    """The site that ``name`` means, and which coordinate of it.
-
-    Raises:
-        KeyError: there is none.
-    """
-    if name in sites:
-        return name, None
-    for latent, names in story.coordinate_names.items():
-        if name in names:
-            return latent, list(names).index(name)
-    if (match := re.fullmatch(r"(.+)\[(\d+)\]", name)) and match[1] in sites:
-        latent, index = match[1], int(match[2])
-        size = sites[latent].fn.event_shape[-1] if sites[latent].fn.event_shape else 0
-        if index >= size:
-            raise KeyError(
-                f"no coordinate {name!r}: latent {latent!r} has {size or 'no'} coordinates"
-            )
-        return latent, index
-    known = list(
-        dict.fromkeys([*sites, *(n for names in story.coordinate_names.values() for n in names)])
-    )
-    close = get_close_matches(name, known, 1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise KeyError(f"no latent named {name!r}; the story has {known}{hint}")
-
-
-def _tensor(name: str, value: object, like: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """A value as a tensor of the kind of ``like`` that broadcasts to ``(batch, *shape)``."""
-    if not isinstance(value, Tensor | np.ndarray | np.generic | float | int):
-        raise TypeError(
-            f"do({name!r}): expected a number, a tensor, an array, a distribution or a function of the natural value,"
-            f" got {type(value).__name__}"
-        )
-    tensor = torch.as_tensor(value).to(like)
-    if shape == (1,) and tensor.dim() == 1:
-        tensor = tensor[:, None]  # a node of one coordinate: one number for each datum
-    if not torch.isfinite(tensor).all():
-        raise ValueError(f"do({name!r}): the value is not finite")
-    batch = len(tensor) if tensor.dim() > len(shape) else 1
-    try:
-        tensor.expand(batch, *shape)
-    except RuntimeError:
-        raise ValueError(
-            f"do({name!r}): expected a value that broadcasts to (batch, *{shape}), got shape {tuple(tensor.shape)}"
-        ) from None
-    return tensor
-
-
-def expand(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """``value`` broadcast to ``shape``, or an error that names the site."""
-    try:
-        return value.expand(shape)
-    except RuntimeError:
-        raise ValueError(
-            f"do({name!r}): expected a value that broadcasts to {shape}, got {tuple(value.shape)}"
-        ) from None
-
-
-def act(name: str, action: Action, natural: Tensor) -> Tensor:
-    """What ``action`` makes of the natural value of a site or coordinate."""
-    if isinstance(action, Distribution):
-        own_dims = len(action.batch_shape) + len(action.event_shape)
-        value = action.sample(natural.shape[: natural.dim() - own_dims])
-    else:
-        value = torch.as_tensor(action(natural) if callable(action) else action)
-    return expand(name, value.to(natural), tuple(natural.shape))
-
-
-def changed(name: str, change: Mapping[int | None, Action], natural: Tensor) -> Tensor:
-    """The value of a site, or of some of its coordinates, by what is done to them."""
-    if None in change:
-        return act(name, change[None], natural)
-    columns = list(natural.unbind(-1))
-    for index, action in change.items():
-        columns[index or 0] = act(f"{name}[{index}]", action, columns[index or 0])
-    return torch.stack(columns, -1)
-
-
 class _Natural(Messenger):
     """Renames the draws of intervened latents to what they are: natural values."""
 
@@ -340,3 +196,13 @@ class Change(Messenger):
         if name is None:
             return
         self.effective[name] = msg["value"] = changed(name, self.changes[name], msg["value"])
+
+
+def takes_numbers(story: GenerativeStory, name: str) -> bool:
+    """Whether a latent, node or coordinate may be set to any number; one of classes may not."""
+    site, _ = resolve(story, name, intervenable(story))
+    try:
+        story.check_intervention(site, torch.tensor(0.5))
+    except ValueError:
+        return False
+    return True

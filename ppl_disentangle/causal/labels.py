@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ppl_disentangle.causal.interventions import Action, Shift
+from ppl_disentangle.causal.actions import Action, Shift
 from ppl_disentangle.data import CausalDataset, FactorDataset, with_conditions
 from ppl_disentangle.story import GenerativeStory
 

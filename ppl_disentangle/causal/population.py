@@ -11,9 +11,10 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from ppl_disentangle.causal.actions import Action, resolve
 from ppl_disentangle.causal.branching import Branch
 from ppl_disentangle.causal.counterfactuals import abduct, event_dims_of, predict
-from ppl_disentangle.causal.interventions import Action, intervenable, resolve
+from ppl_disentangle.causal.interventions import intervenable
 from ppl_disentangle.causal.worlds import Worlds, worlds
 from ppl_disentangle.representation import code_names
 from ppl_disentangle.story import evaluating, story_of
@@ -193,7 +194,7 @@ class Population:
         return result.reshape(data.shape[:2] + result.shape[1:])
 
     def _where(self, name: str) -> tuple[str, int | None]:
-        stated = getattr(self.story, "intervened", ())
+        stated = self.story.intervened
         return (name, None) if name in stated else resolve(self.story, name, self.sites)
 
     def _labelled(self, name: str, value: Tensor) -> xr.DataArray:

@@ -10,8 +10,9 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from ppl_disentangle.causal.actions import Action, resolve
 from ppl_disentangle.causal.counterfactuals import abduct, predict
-from ppl_disentangle.causal.interventions import Action, intervenable, resolve
+from ppl_disentangle.causal.interventions import intervenable
 from ppl_disentangle.causal.worlds import worlds
 from ppl_disentangle.story import evaluating, story_of
 

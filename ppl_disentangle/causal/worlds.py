@@ -6,20 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import pyro
 import pyro.distributions as dist
 from pyro.infer.util import is_validation_enabled
 from torch import Tensor
-from torch.distributions import Distribution, Independent
 
+from ppl_disentangle.causal.actions import Action, read_actions, to_text
 from ppl_disentangle.causal.branching import Branch
-from ppl_disentangle.causal.interventions import Action, Shift, all_sites, read_actions
+from ppl_disentangle.causal.interventions import all_sites
 from ppl_disentangle.story import story_of
 
 __all__ = ["Worlds", "worlds"]
-
-FACTUAL = "factual"
 
 
 def worlds(story: Any, actions: Sequence[Mapping[str, Action]]) -> Worlds:
@@ -41,14 +38,14 @@ def worlds(story: Any, actions: Sequence[Mapping[str, Action]]) -> Worlds:
 
     Example:
         >>> from ppl_disentangle.conditionals import Bernoulli, Gaussian
-        >>> from ppl_disentangle.causal.interventions import shift
+        >>> from ppl_disentangle.causal.actions import shift
         >>> from ppl_disentangle.models import BetaVAE
         >>> story = BetaVAE(Gaussian(nn.Linear(6, 8)), Bernoulli(nn.Linear(4, 6)), 4)
         >>> three = worlds(story, [{}, {"z[0]": 1.0}, {"z[0]": shift(0.5), "z[3]": dist.Normal(0.0, 1.0)}])
         >>> {name: tuple(value.shape) for name, value in three.values(batch_size=5).items()}
         {'z': (3, 5, 4), 'x': (3, 5, 6)}
         >>> three.names
-        ('factual', 'z[0] = 1', 'z[0] + 0.5, z[3] ~ Normal')
+        ('factual', 'z[0] = 1', 'z[0] += 0.5, z[3] ~ Normal')
     """
     if isinstance(actions, Mapping):
         raise TypeError(
@@ -74,9 +71,9 @@ class Worlds:
         self.story = story_of(story)
         sampled, stated = all_sites(self.story)
         sites = {name: sampled[name] for name in self.story.latents} | stated
-        self.names = tuple(in_words(world) for world in actions)
+        self.names = tuple(to_text(world) for world in actions)
         self.changes = [read_actions(self.story, world, sites) for world in actions]
-        self.sites = (*sites, *getattr(self.story, "intervened", ()))
+        self.sites = (*sites, *self.story.intervened)
         self._passed = False
         self.plates = max(
             site.value.dim() - site.fn.event_dim for site in (sampled | stated).values()
@@ -119,24 +116,3 @@ class Worlds:
         with dist.validation_enabled(check), Branch(self.changes, self.plates) as branch:
             yield branch
         self._passed = True
-
-
-def in_words(actions: Mapping[str, Action]) -> str:
-    """The actions as text, such as ``light = 1, angle + 0.2``; ``factual`` if there are none."""
-    return ", ".join(_in_words(name, action) for name, action in actions.items()) or FACTUAL
-
-
-def _in_words(name: str, action: Action) -> str:
-    if isinstance(action, Distribution):
-        law = action.base_dist if isinstance(action, Independent) else action
-        return f"{name} ~ {type(law).__name__}"
-    if isinstance(action, Shift):
-        return f"{name} + {_number_in_words(action.amount)}"
-    if callable(action):
-        return f"{name} = {getattr(action, '__name__', type(action).__name__)}({name})"
-    return f"{name} = {_number_in_words(action)}"
-
-
-def _number_in_words(value: float | Tensor | np.ndarray) -> str:
-    array = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
-    return f"{array.item():g}" if array.size == 1 else f"values of shape {array.shape}"

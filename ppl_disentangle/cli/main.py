@@ -362,11 +362,11 @@ def intervene(options: argparse.Namespace) -> int:
     run's nodes: standard deviations of the labels from their mean. Of other stories: held-out images, and the codes
     that are read back from them.
     """
-    from ppl_disentangle.causal.statements import read_statements
+    from ppl_disentangle.causal.actions import from_text
     from ppl_disentangle.runs.folder import Run
     from ppl_disentangle.runs.tables import format_nodes, sentences
 
-    actions = read_statements(options.do)
+    actions = from_text(", ".join(options.do))
     if options.num < 1:
         raise ValueError(f"expected --num of at least 1, got {options.num}")
     run = Run.open(options.run)

@@ -13,16 +13,10 @@ import xarray as xr
 from pyro import poutine
 from torch import Tensor
 
+from ppl_disentangle.causal.actions import Action, to_text
 from ppl_disentangle.causal.counterfactuals import counterfactual
 from ppl_disentangle.causal.data_range import DataRange, OutsideDataWarning, data_range
-from ppl_disentangle.causal.interventions import (
-    Action,
-    Intervened,
-    Shift,
-    do,
-    intervenable,
-    resolve,
-)
+from ppl_disentangle.causal.interventions import Intervened, do
 from ppl_disentangle.causal.labels import NodeScales, needed_labels, with_needed_labels
 from ppl_disentangle.data import CausalDataset, FactorDataset
 from ppl_disentangle.graphs import topological_order
@@ -33,9 +27,7 @@ from ppl_disentangle.story import GenerativeStory, evaluating
 __all__ = [
     "codes_before_after",
     "drawn_before_after",
-    "in_short",
     "nodes_before_after",
-    "takes_numbers",
     "units_before_after",
     "with_truth",
 ]
@@ -43,29 +35,6 @@ __all__ = [
 WHEN = ("before", "after")
 SEEN, UNITS = 1000, 200  # data to judge the support by, and units to average over
 CHUNK = 25  # units whose images are in memory at once, times draws
-
-
-def takes_numbers(story: GenerativeStory, name: str) -> bool:
-    """Whether a latent, node or coordinate may be set to any number; one of classes may not."""
-    site, _ = resolve(story, name, intervenable(story))
-    try:
-        story.check_intervention(site, torch.tensor(0.5))
-    except ValueError:
-        return False
-    return True
-
-
-def in_short(actions: Mapping[str, Action]) -> str:
-    """The actions as the command line takes them, such as ``light=2, angle+=0.2``."""
-    return ", ".join(_in_short(name, action) for name, action in actions.items())
-
-
-def _in_short(name: str, action: Action) -> str:
-    if isinstance(action, Shift):
-        return f"{name}+={action.amount:g}"
-    if isinstance(action, int | float):
-        return f"{name}={action:g}"
-    return f"{name}=[{','.join(f'{value:g}' for value in np.asarray(action).ravel())}]"
 
 
 def codes_before_after(
@@ -82,7 +51,7 @@ def codes_before_after(
         "codes_before": encode(story, before)["mean"],
         "codes_after": encode(story, after)["mean"],
     }
-    return xr.Dataset(_images(before, after) | codes, attrs={"do": in_short(actions)})
+    return xr.Dataset(_images(before, after) | codes, attrs={"do": to_text(actions)})
 
 
 def nodes_before_after(
@@ -178,7 +147,7 @@ def drawn_before_after(
         )
     result = _nodes(story, before, after, actions).assign(_images(images, images_after))
     result["read_back"] = _read_back(story, images, images_after, result)
-    return result.assign_attrs(rung="intervention", do=in_short(actions), seed=seed)
+    return result.assign_attrs(rung="intervention", do=to_text(actions), seed=seed)
 
 
 def units_before_after(
@@ -231,7 +200,7 @@ def units_before_after(
     result["read_back"] = _read_back(story, before, after, result)
     result["observed"] = (result["before"].dims, x.cpu().numpy())
     attributes = {"num_samples": num_samples, "seed": seed, "pixel_noise": worlds.attrs["noise"]}
-    return result.assign_attrs(rung="counterfactual", do=in_short(actions), **attributes)
+    return result.assign_attrs(rung="counterfactual", do=to_text(actions), **attributes)
 
 
 def with_truth(

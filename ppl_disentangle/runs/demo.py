@@ -10,12 +10,12 @@ from typing import Any
 
 import networkx as nx
 
+from ppl_disentangle.causal.interventions import takes_numbers
 from ppl_disentangle.causal.labels import label_columns
 from ppl_disentangle.data import CausalDataset, FactorDataset, load_data
 from ppl_disentangle.data.load import NAMES
 from ppl_disentangle.graphs import topological_order
 from ppl_disentangle.inference.training.allocator import keep_freed_memory
-from ppl_disentangle.runs.before_after import takes_numbers
 from ppl_disentangle.runs.folder import NothingToMeasureError, Run, format_scores, free_folder
 from ppl_disentangle.story import GenerativeStory
 from ppl_disentangle.zoo import build

@@ -19,14 +19,15 @@ import xarray as xr
 from torch import Tensor
 
 from ppl_disentangle import metrics
-from ppl_disentangle.causal.interventions import Action
+from ppl_disentangle.causal.actions import Action
+from ppl_disentangle.causal.interventions import takes_numbers
 from ppl_disentangle.causal.labels import NodeScales, needed_labels, with_labels, with_needed_labels
 from ppl_disentangle.data import CausalDataset, FactorDataset, load_data
 from ppl_disentangle.inference import elbo_per_datum, fit
 from ppl_disentangle.inference.distributed.processes import rank
 from ppl_disentangle.representation import encode, encoder, reconstruct
 from ppl_disentangle.results import to_datatree
-from ppl_disentangle.runs.before_after import codes_before_after, nodes_before_after, takes_numbers
+from ppl_disentangle.runs.before_after import codes_before_after, nodes_before_after
 from ppl_disentangle.storage import atomic_path, load_tensors, save_tensors
 from ppl_disentangle.story import GenerativeStory
 from ppl_disentangle.traversal import aggregate_quantiles, traverse
@@ -379,7 +380,7 @@ class Run:
             ask = partial(nodes_before_after, story, training, held_out, actions, units)
             result = ask(counterfactual=counterfactual, num_shown=num, seed=seed)
         rung = "counterfactual" if counterfactual else "intervention"
-        name = f"{rung}_{result.attrs['do'].replace(', ', '_')}"
+        name = f"{rung}_{result.attrs['do'].replace(', ', '_').replace(' ', '')}"
         if len(data.observation_shape) == 3:
             self.write_figure(name, self._sheet(result))
         self.write_tree({name: result})

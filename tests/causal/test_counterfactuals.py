@@ -10,8 +10,8 @@ from pyro import poutine
 from torch import nn
 
 from ppl_disentangle import GenerativeStory
+from ppl_disentangle.causal.actions import shift
 from ppl_disentangle.causal.counterfactuals import counterfactual
-from ppl_disentangle.causal.interventions import shift
 from ppl_disentangle.causal.mechanisms import LinearGaussian, LocationScale
 from ppl_disentangle.causal.structural import NOISE, StructuralPrior
 from ppl_disentangle.conditionals import Bernoulli, Gaussian, GaussianLearnedScale

@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 from torch import nn
 
 from ppl_disentangle import do
+from ppl_disentangle.causal.actions import shift
 from ppl_disentangle.causal.counterfactuals import counterfactual
 from ppl_disentangle.causal.data_range import OutsideDataWarning, data_range
 from ppl_disentangle.causal.effects import (
@@ -20,7 +21,6 @@ from ppl_disentangle.causal.effects import (
     individual_effects,
     mediated_effects,
 )
-from ppl_disentangle.causal.interventions import shift
 from ppl_disentangle.causal.mechanisms import AdditiveNoise, AffineMechanism, LinearGaussian
 from ppl_disentangle.causal.population import Population, Units, interval_of
 from ppl_disentangle.causal.smallest_intervention import smallest_intervention

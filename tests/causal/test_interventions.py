@@ -10,7 +10,8 @@ from pyro.infer import TraceMeanField_ELBO
 from torch import nn
 
 from ppl_disentangle import do
-from ppl_disentangle.causal.interventions import intervenable, shift
+from ppl_disentangle.causal.actions import shift
+from ppl_disentangle.causal.interventions import intervenable
 from ppl_disentangle.causal.structural import StructuralPrior
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.models import BetaVAE, CausalVAE

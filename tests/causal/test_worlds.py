@@ -8,8 +8,8 @@ from pyro import poutine
 from torch import nn
 
 from ppl_disentangle import GenerativeStory, as_story, do
+from ppl_disentangle.causal.actions import shift
 from ppl_disentangle.causal.branching import Branch
-from ppl_disentangle.causal.interventions import shift
 from ppl_disentangle.causal.mechanisms import LocationScale
 from ppl_disentangle.causal.shared_noise import draw_in_common, transport
 from ppl_disentangle.causal.structural import StructuralPrior
@@ -285,8 +285,8 @@ def test_worlds_are_named_by_what_is_done():
     assert worlds(structural(), actions).names == (
         "factual",
         "light = 1",
-        "angle + 0.2",
-        "length = values of shape (7,), light = -1",
+        "angle += 0.2",
+        "length = [0,1,2,3,4,5,6], light = -1",
         "position[1] = 2",
         "angle = square(angle), position = values of shape (7, 2)",
         "light ~ Normal",

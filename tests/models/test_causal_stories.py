@@ -12,8 +12,8 @@ from torch import nn
 from torch.distributions.transforms import AffineTransform, ComposeTransform, SigmoidTransform
 
 from ppl_disentangle import do
+from ppl_disentangle.causal.actions import shift
 from ppl_disentangle.causal.counterfactuals import counterfactual
-from ppl_disentangle.causal.interventions import shift
 from ppl_disentangle.causal.mechanisms import (
     AdditiveNoise,
     Categorical,
