@@ -40,7 +40,7 @@ _HOMES = {
     "do": "causal.interventions",
     "encode": "representation",
     "reconstruct": "representation",
-    "shift": "causal.interventions",
+    "shift": "causal.actions",
     "to_arviz": "results",
     "to_datatree": "results",
     "traverse": "traversal",
