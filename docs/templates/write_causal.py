@@ -1,7 +1,7 @@
 """Write ``docs/causal.md`` from its template.
 
 python docs/templates/write_causal.py run    # the programs of the page, some minutes; keeps output and pictures
-python docs/templates/write_causal.py        # the page, from what was kept, docstrings and tables
+python docs/templates/write_causal.py        # writes the page from the kept output, docstrings and tables
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TABLES = {
     "graphs": "Learned graphs",
     "worlds": "Worlds in one pass",
 }
-"""Tables that are measured elsewhere, in ``docs/NAME.table.md``, by the heading under which they stand."""
+"""Tables of the benchmarks, ``docs/measured/NAME.table.md``, and their headings on the page."""
 
 
 def programs() -> list[str]:
@@ -47,7 +47,7 @@ def programs() -> list[str]:
 
 
 def outputs(sources: list[str], names: dict[str, Any]) -> Iterator[str]:
-    """What each program prints, all of them in one namespace."""
+    """The output of each program; all run in one namespace."""
     for source in sources:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
@@ -56,7 +56,7 @@ def outputs(sources: list[str], names: dict[str, Any]) -> Iterator[str]:
 
 
 def run() -> None:
-    """Run the programs, and draw the pictures from what they leave."""
+    """Run the programs, keep their output, and draw the pictures from their variables."""
     torch.set_num_threads(1)
     names: dict[str, Any] = {"__name__": "causal"}
     start = time.monotonic()
@@ -128,15 +128,15 @@ def measured() -> dict[str, str]:
 
 
 def mechanism_table() -> str:
-    """Every mechanism that can be built: what it is, and whether its noise can be told from its value."""
+    """A table of the mechanisms: their purpose, and whether a value determines its noise."""
     classes = [getattr(mechanisms, name) for name in mechanisms.__all__]
     built = [c for c in classes if not inspect.isabstract(c) and issubclass(c, Mechanism)]
-    rows = ["| mechanism | | noise from value |", "|---|---|---|"]
+    rows = ["| mechanism | | noise given the value |", "|---|---|---|"]
     for cls in built:
         noise = (
-            "one"
+            "determined"
             if issubclass(cls, InvertibleMechanism) or cls.__name__ == "GivenRoot"
-            else "a draw of many"
+            else "a draw"
         )
         rows.append(f"| `{cls.__name__}` | {first_line(cls)} | {noise} |")
     return "\n".join(rows)
@@ -149,7 +149,7 @@ def story_table() -> str:
 
 
 def first_line(cls: type) -> str:
-    """What a class is, for a table."""
+    """The first sentence of the docstring of a class, for a table."""
     sentence = (inspect.getdoc(cls) or "").split("\n\n", 1)[0].replace("\n", " ").rstrip(".:")
     sentence = re.sub(r" \[[\d, ]+\]", "", sentence)
     return re.sub(r":\w+:`([^`]*)`", lambda m: f"${m[1]}$", sentence)

@@ -1,7 +1,7 @@
-"""Write ``docs/performance.md`` and ``docs/scaling.md`` from what the benchmarks printed.
+"""Write ``docs/performance.md`` and ``docs/scaling.md`` from the output of the benchmarks.
 
 python docs/templates/write_performance.py step.json fast.json …    # keeps them in measured/performance.json, writes
-python docs/templates/write_performance.py                          # the pages, from what was kept
+python docs/templates/write_performance.py                          # writes the pages
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ PAGES = {
 MLP, STUDY, AGAIN = "small MLP, batch 128", "study network, batch 64", "hand-written again"
 RUNS, STEPS = 12_600, 300_000
 DISENTANGLING_VAE = 0.32
-"""Speed of its loop relative to the hand-written one, on the small network; measured on another machine."""
+"""Speed of its loop relative to the hand-written loop on the small network, from another machine."""
 
 
 def keep(paths: list[str]) -> None:
-    """Keep what benchmarks printed, each file named by its benchmark."""
+    """Keep the output of benchmarks; each file bears the name of its benchmark."""
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     kept |= {Path(path).stem: json.loads(Path(path).read_text()) for path in paths}
     kept |= {"machine": f"{processor()}, 2 cores", "torch": torch.__version__}
@@ -54,7 +54,7 @@ def table(head: str, rows: list[list[str]]) -> str:
 
 
 def speeds(measured: dict[str, dict[str, dict[str, float]]]) -> str:
-    """A row for each variant, two columns for each measurement."""
+    """A table with a row for each variant and two columns for each measurement."""
     names = list(dict.fromkeys(name for part in measured.values() for name in part))
     empty = {"cpu_ms": float("nan"), "speed": float("nan")}
     rows = []
@@ -67,16 +67,16 @@ def speeds(measured: dict[str, dict[str, dict[str, float]]]) -> str:
 
 
 def targets(kept: dict[str, Any], objectives: dict[str, Any], data: dict[str, Any]) -> str:
-    """What was asked for, what was measured, and whether that is enough."""
+    """A table of the targets, the measured values, and whether they meet the targets."""
     mlp, fast, rows = kept["step"][MLP], kept["fast"], []
 
     def add(
-        what: str, wanted: float, found: float, *, below: bool = False, form: str = ".2f"
+        name: str, wanted: float, found: float, *, below: bool = False, form: str = ".2f"
     ) -> None:
         enough = found <= wanted if below else found >= wanted
         rows.append(
             [
-                what,
+                name,
                 f"{'≤' if below else '≥'} {wanted:g}",
                 f"{found:{form}}",
                 "yes" if enough else "**no**",
@@ -90,7 +90,7 @@ def targets(kept: dict[str, Any], objectives: dict[str, Any], data: dict[str, An
         add(f"{title}, small network: compiled / hand-written compiled", 1.5, ratio)
         add(f"{title}, small network: whole step in one graph", 4, found["fit, compiled"])
         add(f"{title}, small network: graph, no compiler", 1.15, found["fit, graph"])
-        add(f"{title}, small network: as it is", 0.7, found["fit"])
+        add(f"{title}, small network: eager", 0.7, found["fit"])
     ratio = (
         mlp["beta_vae"]["fit, compiled"]["speed"]
         / mlp["beta_vae"]["SVI as in the tutorial"]["speed"]
@@ -103,9 +103,9 @@ def targets(kept: dict[str, Any], objectives: dict[str, Any], data: dict[str, An
         ratio = kept["peers"]["mlp"]["beta_vae"][peer]["times_as_fast"]
         add(f"β-VAE, small network: compiled / {peer}'s loop", wanted, ratio)
     ratio = mlp["beta_vae"]["fit, compiled"]["speed"] / DISENTANGLING_VAE
-    add("β-VAE, small network: compiled / disentangling-vae's loop, as recorded", 7, ratio)
+    add("β-VAE, small network: compiled / disentangling-vae's loop (other machine)", 7, ratio)
     ratio = kept["peers"]["study"]["factor_vae"]["pythae"]["times_as_fast"]
-    add("FactorVAE, convolutional: as it is / pythae's loop", 1.4, ratio)
+    add("FactorVAE, convolutional: eager / pythae's loop", 1.4, ratio)
     for batch, wanted in (("batch 64", 2.4), ("batch 256", 3.5)):
         add(f"fast mode, {batch}", wanted, fast[batch]["fit, bfloat16, memory kept"]["speed"])
     add("codes in bfloat16 / eager float32", 5, fast["encoding"]["encode, bfloat16"]["speed"])
@@ -118,11 +118,11 @@ def targets(kept: dict[str, Any], objectives: dict[str, Any], data: dict[str, An
         kept["start"]["from ppl_disentangle.inference import fit"]["cpu_s"],
         below=True,
     )
-    return table("what | asked for | measured | met", rows)
+    return table("quantity | target | measured | met", rows)
 
 
 def precision(found: dict[str, Any]) -> str:
-    """Medians and spreads over seeds, in either precision."""
+    """A table of medians and spreads over the seeds in each precision."""
 
     def cell(values: list[float]) -> str:
         return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
@@ -134,7 +134,7 @@ def precision(found: dict[str, Any]) -> str:
 
 
 def by_batch(objectives: dict[str, Any]) -> str:
-    """A row for each objective, a group of columns for each size of batch."""
+    """A table with a row for each objective and a group of columns for each batch size."""
     rows = []
     for name in next(iter(objectives.values())):
         cells = [found[name] for found in objectives.values()]
@@ -151,7 +151,7 @@ def by_batch(objectives: dict[str, Any]) -> str:
 
 
 def peers(found: dict[str, Any]) -> str:
-    """Milliseconds a step by each loop, and how much faster the first row is."""
+    """A table of milliseconds per step for each loop, and the speed-up of the first row."""
     titles = {"mlp": "small network, batch 128", "study": "convolutional, batch 64"}
     kinds = {"beta_vae": "β-VAE", "beta_tcvae": "β-TCVAE", "factor_vae": "FactorVAE"}
     parts = []
@@ -177,22 +177,22 @@ def peers(found: dict[str, Any]) -> str:
 
 
 def rest(small: dict[str, Any]) -> str:
-    """What the graph of a compiled step is of it, and the arithmetic of the graph."""
+    """The share of a compiled step that its graph takes, and the time of its arithmetic alone."""
     whole, alone = (
         [small[k][n]["cpu_ms"] for k in ("beta_vae", "beta_tcvae")]
         for n in ("fit, compiled", "its graph alone")
     )
     floor = small["floor"]
     return (
-        f"Of the {whole[0]:.3f} ms of a compiled step of the β-VAE its graph takes {alone[0]:.3f}, of the"
-        f" {whole[1]:.3f} of the β-TCVAE {alone[1]:.3f}; the rest is the choice of the batch and the record of the"
-        f" terms. Matrix products would take {floor['ms']:.3f} at the rate of large ones,"
-        f" {floor['gflop_per_s']:.0f} GFLOP/s."
+        f"A compiled step of the β-VAE takes {whole[0]:.3f} ms, of which its graph takes {alone[0]:.3f} ms; for the"
+        f" β-TCVAE these are {whole[1]:.3f} and {alone[1]:.3f} ms. The difference is the choice of the batch and the"
+        f" record of the terms. At the rate of large matrix products"
+        f" ({floor['gflop_per_s']:.0f} GFLOP/s), the products alone would take {floor['ms']:.3f} ms."
     )
 
 
 def gflop() -> tuple[float, float]:
-    """Of an image forward, and of a step of 64 images of the study's network, in 10^9."""
+    """GFLOP of one image forward, and of a step of 64 images, with the network of the study."""
     story = BetaVAE(Gaussian(study_encoder(20)), Bernoulli(study_decoder(10)), 10)
     x, loss = torch.zeros(64, 1, 64, 64), story.objective()(story.model, story.guide)
     with FlopCounterMode(display=False) as forward, torch.no_grad():
@@ -203,7 +203,7 @@ def gflop() -> tuple[float, float]:
 
 
 def fields(kept: dict[str, Any]) -> dict[str, str]:
-    """What the templates leave open."""
+    """The values of the fields in the templates."""
     objectives = json.loads((DOCS / "measured/objectives_speed.json").read_text())
     data = json.loads((DOCS / "measured/data_speed.json").read_text())
     fast, sharing, start = kept["fast"], kept["sharing"], kept["start"]
@@ -237,24 +237,24 @@ def fields(kept: dict[str, Any]) -> dict[str, str]:
         "FAST": speeds({name: fast[name] for name in ("batch 64", "batch 256")}),
         "DIGITS": precision(kept["precision"]["digits"]),
         "SPRITES": precision(kept["precision"]["sprites"]),
-        "ENCODING": f"{encoding['hand-written']['cpu_ms'] / 1e3:.2f} s by the loop that one would write, in batches of"
-        f" 256, {encoding['encode, float32']['cpu_ms'] / 1e3:.2f} by `encode`, and"
-        f' {encoding["encode, bfloat16"]["cpu_ms"] / 1e3:.2f} by `encode(precision="bfloat16")`',
-        "LARGE": f"{large['cpu_s']:.1f} s and {large['megabytes']:.0f} MB more, where all pairs at once are"
+        "ENCODING": f"{encoding['hand-written']['cpu_ms'] / 1e3:.2f} s with a hand-written loop in batches of"
+        f" 256, {encoding['encode, float32']['cpu_ms'] / 1e3:.2f} with `encode`, and"
+        f' {encoding["encode, bfloat16"]["cpu_ms"] / 1e3:.2f} s with `encode(precision="bfloat16")`',
+        "LARGE": f"{large['cpu_s']:.1f} s and {large['megabytes']:.0f} MB more; all pairs at once would need"
         f" {large['all_pairs_megabytes']:.0f} MB before any gradient",
         "START": table("a fresh process | CPU seconds | megabytes, at most", every),
         "DATA": "A batch of 64 of the 737,280 images of dSprites is read from"
-        f" {data['packed']['megabytes_kept']:.0f} MB in {data['packed']['ms']['median']:.3f} ms; those that are drawn"
-        " are on [the page of data](data.md).",
+        f" {data['packed']['megabytes_kept']:.0f} MB in {data['packed']['ms']['median']:.3f} ms. The times of drawn"
+        " data are on [the page about data](data.md).",
         "SHARING": f"A convolutional step of 64 images of a β-TCVAE takes {shared['1']:.0f} ms of wall time in one"
-        f" process of one thread, {shared['2']:.0f} in two that share the batch by gloo:"
+        f" process of one thread, {shared['2']:.0f} ms in two processes that share the batch over gloo:"
         f" {shared['1'] / shared['2']:.2f} times as fast.",
-        "FLOPS": f"The study's network on 64x64 images of one channel takes {forward * 1e3:.1f} MFLOP an image forward,"
-        f" a step of 64 images {step:.1f} GFLOP, as torch counts them.",
-        "RATE": f"Measured here on one core: {usual:.0f} ms a step by the usual loop in float32,"
+        "FLOPS": f"The network of the study on 64x64 images of one channel takes {forward * 1e3:.1f} MFLOP per"
+        f" image forward and {step:.1f} GFLOP per step of 64 images, as torch counts them.",
+        "RATE": f"Measured here on one core: {usual:.0f} ms per step with the usual loop in float32,"
         f" {step / usual * 1e3:.0f} GFLOP/s; {quick:.0f} ms in the fast mode, {step / quick * 1e3:.0f} GFLOP/s.",
-        "LAUNCH": f"{launch['fit']['cpu_ms']:.2f} ms as it is, {launch['fit, graph']['cpu_ms']:.2f} by a graph,"
-        f" {launch['fit, compiled']['cpu_ms']:.2f} compiled.",
+        "LAUNCH": f"{launch['fit']['cpu_ms']:.2f} ms eager, {launch['fit, graph']['cpu_ms']:.2f} ms as a graph,"
+        f" {launch['fit, compiled']['cpu_ms']:.2f} ms compiled.",
         "POINTS": table(
             "workers | wall seconds of 12 runs | times as fast | expected of 2 cores",
             [
@@ -267,8 +267,8 @@ def fields(kept: dict[str, Any]) -> dict[str, str]:
                 for n, p in study.items()
             ],
         )
-        + "\n\nWhat two workers lack of twice was not taken apart; the start of each, which imports everything, is"
-        " part of it.",
+        + "\n\nTwo workers are less than twice as fast. The causes were not separated; one of them is the start of"
+        " each worker, which imports the library.",
         "FULL": table(
             "cores | days",
             [[f"{n:,}", f"{days / n:,.1f}"] for n in (1, 64, 1024, RUNS)],
@@ -285,7 +285,7 @@ def page(name: str) -> str:
 
 
 def main() -> None:
-    """Keep what was measured, if anything was, and write the pages."""
+    """Keep new measurements, if any are named, and write the pages."""
     if len(sys.argv) > 1:
         keep(sys.argv[1:])
     for name, (_, path) in PAGES.items():

@@ -1,7 +1,7 @@
 """Write ``docs/results.md`` and its picture from a study.
 
 python docs/templates/write_results.py runs/comparison    # keeps its scores in measured/results.json, writes the page
-python docs/templates/write_results.py                    # the page, from what was kept
+python docs/templates/write_results.py                    # writes the page
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ REFERENCES = ("chance", "ceiling")
 
 
 def keep(folder: Path) -> None:
-    """Keep the scores of the runs of the comparison that are done, and how they were made."""
+    """Keep the scores of the finished runs of the comparison, and their settings."""
     study = results(trials(read_grid(GRID)), folder)
     rows = []
     for place in np.argwhere(study["status"].values == "done"):
@@ -50,13 +50,13 @@ def keep(folder: Path) -> None:
         scores |= {
             str(b): values(run["baseline_score"].sel(baseline=b)) for b in run["baseline"].values
         }
-        told = {
+        setting = {
             "model": str(run["model"].item()),
             "value": str(run["value"].item()),
             "data": str(run["data"].item()),
         }
         rows.append(
-            told | {"seed": int(run["seed"]), "seconds": float(run["seconds"]), "scores": scores}
+            setting | {"seed": int(run["seed"]), "seconds": float(run["seconds"]), "scores": scores}
         )
     config = Run.open(
         next(path.parent for path in sorted(folder.glob("trials/*/done.json")))
@@ -72,13 +72,13 @@ def keep(folder: Path) -> None:
 
 
 def values(scores: xr.DataArray) -> dict[str, float]:
-    """Numbers by metric, without those that are missing."""
+    """Finite scores by metric."""
     found = {m: float(scores.sel(metric=m)) for m in METRICS if m in scores["metric"].values}
     return {name: round(value, 4) for name, value in found.items() if np.isfinite(value)}
 
 
 def cell(numbers: list[float]) -> str:
-    """Median, and from the smallest to the largest."""
+    """The median and the range of some numbers as text."""
     if not numbers:
         return ""
     digits = 1 if max(map(abs, numbers)) >= 10 else 3
@@ -90,7 +90,7 @@ def cell(numbers: list[float]) -> str:
 
 
 def table(runs: list[dict], steps: int) -> str:
-    """A row a model, those that learn nothing, and what is the least and the most that there is to get."""
+    """A table with a row for each model, then for each baseline, chance and the ceiling."""
     names = [m for m in METRICS if any(m in r["scores"]["score"] for r in runs)]
     lines = [
         "| | seeds | " + " | ".join(f"`{m}`" for m in names) + " | ms a step |",
@@ -116,7 +116,7 @@ def table(runs: list[dict], steps: int) -> str:
 
 
 def draw(kept: dict) -> Figure:
-    """The scores of every seed, by model, metric and data."""
+    """Draw the scores of every seed by model, metric and data."""
     shown = METRICS[:5]
     sets = list(dict.fromkeys(r["data"] for r in kept["runs"]))
     models = list(dict.fromkeys(r["model"] for r in kept["runs"]))
