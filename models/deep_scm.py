@@ -9,7 +9,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
-from pyro.infer.util import is_validation_enabled
+from pyro.infer import is_validation_enabled
 from torch import Tensor, nn
 from torch.distributions import Transform
 from torch.distributions.transforms import ComposeTransform

@@ -11,12 +11,16 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.distributions import Bernoulli, ContinuousBernoulli, Delta, Independent, TorchDistribution
-from pyro.distributions.util import scale_and_mask
-from pyro.infer.util import is_validation_enabled
+from pyro.infer import is_validation_enabled
 from pyro.poutine import Trace
-from pyro.poutine.util import prune_subsample_sites, site_is_subsample
-from pyro.util import check_model_guide_match, check_site_shape
 from torch import Tensor
+
+from ppl_disentangle._pyro_private import (
+    DETERMINISTIC,
+    check_model_guide_match,
+    check_site_shape,
+    is_subsample,
+)
 
 __all__ = [
     "Plate",
@@ -69,7 +73,7 @@ class Site:
 
     def total(self, values: Tensor) -> Tensor:
         """The sum of ``values``, one for each element of the plates, under the site's scale and mask."""
-        return scale_and_mask(values, self.scale, self.mask).sum()
+        return scaled_and_masked(values, self.scale, self.mask).sum()
 
     def per_datum(self, values: Tensor, plate: Plate) -> Tensor:
         """Sums of ``values`` over all plates but ``plate``, masked, of shape ``(plate.size,)``.
@@ -77,7 +81,7 @@ class Site:
         Unscaled, but that elements of the other plates stand for as many as these say.
         """
         scale = math.prod(p.full_size / p.size for p in self.plates if p.name != plate.name)
-        values = scale_and_mask(values, scale, self.mask)
+        values = scaled_and_masked(values, scale, self.mask)
         values = values.expand(
             torch.broadcast_shapes(values.shape, (plate.size,) + (1,) * (-1 - plate.dim))
         )
@@ -97,8 +101,8 @@ def _sample_nodes(trace: Trace) -> Iterable[dict[str, Any]]:
     for node in trace.nodes.values():
         if (
             node["type"] == "sample"
-            and not site_is_subsample(node)
-            and not node["infer"].get("_deterministic")
+            and not is_subsample(node)
+            and not node["infer"].get(DETERMINISTIC)
         ):
             yield node
 
@@ -118,13 +122,38 @@ def deterministic_sites(trace: Trace) -> dict[str, Site]:
     return {
         name: _site(node)
         for name, node in trace.nodes.items()
-        if node["type"] == "sample" and node["infer"].get("_deterministic")
+        if node["type"] == "sample" and node["infer"].get(DETERMINISTIC)
     }
+
+
+def _without_subsamples(trace: Trace) -> Trace:
+    """A copy of ``trace`` without the sites at which plates draw the indices of their data."""
+    pruned = trace.copy()
+    for name, node in trace.nodes.items():
+        if is_subsample(node):
+            pruned.remove_node(name)
+    return pruned
+
+
+def scaled_and_masked(values: Tensor, scale: float | Tensor, mask: bool | Tensor | None) -> Tensor:
+    """``values`` times ``scale`` where ``mask`` is true, zero elsewhere; all three broadcast."""
+    if mask is False:
+        return torch.zeros_like(values)
+    if isinstance(scale, Tensor) or scale != 1:
+        values = values * scale
+    if isinstance(mask, Tensor):
+        return torch.where(mask, values, values.new_zeros(()))
+    return values
+
+
+def sum_rightmost(values: Tensor, num_dims: int) -> Tensor:
+    """Sums over the last ``num_dims`` dimensions."""
+    return values.flatten(-num_dims).sum(-1) if num_dims else values
 
 
 def state_auxiliary(name: str, value: Tensor, *, event_dim: int = 1) -> Tensor:
     """``pyro.deterministic`` of a guide, which the model need not have."""
-    infer = {"_deterministic": True, "is_auxiliary": True}
+    infer = {DETERMINISTIC: True, "is_auxiliary": True}
     return pyro.sample(name, Delta(value, event_dim=event_dim), obs=value, infer=infer)
 
 
@@ -133,7 +162,7 @@ def site_values(trace: Trace) -> dict[str, Tensor]:
     return {
         name: node["value"]
         for name, node in trace.nodes.items()
-        if node["type"] == "sample" and not site_is_subsample(node)
+        if node["type"] == "sample" and not is_subsample(node)
     }
 
 
@@ -203,8 +232,8 @@ def paired_traces(
     model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
     if matched and is_validation_enabled():
         _check(
-            prune_subsample_sites(model_trace),
-            prune_subsample_sites(guide_trace),
+            _without_subsamples(model_trace),
+            _without_subsamples(guide_trace),
             max_plate_nesting,
         )
         if reparameterised:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 import pyro
@@ -18,12 +18,14 @@ from pyro import poutine
 from pyro.distributions import TorchDistribution
 from pyro.infer import ELBO
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.runtime import Message
 from torch import Tensor, nn
 from torch.distributions import constraints, transform_to
 
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.sites import observed_sites, sampled_sites, site_values
+
+if TYPE_CHECKING:
+    from pyro.poutine.runtime import Message
 
 __all__ = ["GenerativeStory", "as_story"]
 

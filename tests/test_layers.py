@@ -12,6 +12,8 @@ from tests import ROOT
 
 LIBRARY = ["ppl_disentangle", "inference", "models"]
 LAYERS = [
+    ["_private_names"],
+    ["_torch_private", "_pyro_private"],
     ["graphs", "storage", "sites", "conditionals"],
     ["networks", "data.python_source", "data.randomness", "data"],
     ["data.drawn"],

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 import torch.distributed as torch_distributed
 from pyro.distributions import TorchDistribution
-from pyro.infer.util import is_validation_enabled
+from pyro.infer import is_validation_enabled
 from pyro.poutine import Trace
 from torch import Tensor, nn
 from torch.distributions import Distribution, Transform

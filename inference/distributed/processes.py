@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.distributed as torch_distributed
-from pyro.infer.util import is_validation_enabled
+from pyro.infer import is_validation_enabled
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 

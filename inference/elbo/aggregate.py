@@ -12,6 +12,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ppl_disentangle._pyro_private import relaxed_value
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.elbo.latents import Latents, innermost, known_num_data, rows
 from ppl_disentangle.inference.elbo.schedules import Weight
@@ -228,7 +229,7 @@ def pairwise_log_prob(site: Site, plate: Plate, value: Tensor | None = None) -> 
     if isinstance(base, Normal):
         loc, scale = (rows(t.expand(site.value.shape), site, plate) for t in (base.loc, base.scale))
         return normal_pairs(rows(z, site, plate), loc, scale)
-    z = getattr(z, "_unquantize", z)  # what a straight-through estimator's density is one of
+    z = relaxed_value(base, z)
     data = z.dim() - site.fn.event_dim + plate.dim  # position of the plate
     draws = z.movedim(data, 0).unsqueeze(data + 1)  # (i, …, 1, …)
     pairs = base.log_prob(draws).movedim(data + 1, 1)

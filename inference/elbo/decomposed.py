@@ -10,9 +10,8 @@ from typing import Any, ClassVar
 
 import pyro
 import torch
-from pyro.infer import ELBO
+from pyro.infer import ELBO, is_validation_enabled
 from pyro.infer.elbo import ELBOModule
-from pyro.infer.util import is_validation_enabled
 from pyro.poutine import Trace
 from torch import Tensor, nn
 

@@ -6,7 +6,6 @@ import math
 from typing import Any, ClassVar
 
 from pyro.distributions import TorchDistribution
-from pyro.distributions.util import sum_rightmost
 from pyro.poutine import Trace
 from torch import Tensor
 from torch.distributions import (
@@ -23,7 +22,7 @@ from ppl_disentangle.inference.elbo.latents import Latents, innermost
 from ppl_disentangle.inference.elbo.schedules import Linear, Weight, at_step, spelled
 from ppl_disentangle.inference.elbo.terms import kl, log_likelihood, total_and_by_datum
 from ppl_disentangle.inference.objectives.annealed_vae import capacity_gap, check_capacity
-from ppl_disentangle.sites import PARTICLES, Plate, Site, latent_sites
+from ppl_disentangle.sites import PARTICLES, Plate, Site, latent_sites, sum_rightmost
 
 __all__ = ["JointELBO", "categorical_kl", "max_discrete_capacity"]
 

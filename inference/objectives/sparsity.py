@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
-from pyro.distributions.util import sum_rightmost
 from pyro.poutine import Trace
 from torch import Tensor
 
@@ -14,7 +13,7 @@ from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.elbo.latents import Latents
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.inference.elbo.terms import added, bound_terms
-from ppl_disentangle.sites import latent_sites
+from ppl_disentangle.sites import latent_sites, sum_rightmost
 
 __all__ = ["Columns", "SparsityELBO", "shrink_columns"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from pyro.infer.util import is_validation_enabled
+from pyro.infer import is_validation_enabled
 from torch import Tensor
 from torch.nn.functional import one_hot
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyro
 import pyro.distributions as dist
-from pyro.infer.util import is_validation_enabled
+from pyro.infer import is_validation_enabled
 from torch import Tensor
 
 from ppl_disentangle.causal.actions import Action, read_actions, to_text

@@ -1,0 +1,114 @@
+"""All names of Pyro that are private or undocumented, and the functions that use them.
+
+A name is looked up when a function needs it; where it is missing, an implementation here, or an
+error that says so, takes its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from pyro.distributions import (
+    RelaxedBernoulliStraightThrough,
+    RelaxedOneHotCategoricalStraightThrough,
+    TorchDistribution,
+)
+from pyro.poutine import Trace
+from torch import Tensor
+
+from ppl_disentangle._private_names import MissingNameError, attribute_of, look_up
+
+__all__ = [
+    "DETERMINISTIC",
+    "PRIVATE_NAMES",
+    "check_model_guide_match",
+    "check_site_shape",
+    "is_subsample",
+    "relaxed_value",
+]
+
+PRIVATE_NAMES = {
+    "is subsample": "pyro.poutine.util.site_is_subsample",
+    "check pair": "pyro.util.check_model_guide_match",
+    "check shape": "pyro.util.check_site_shape",
+    "relaxed value": "pyro.distributions.relaxed_straight_through._unquantize",
+}
+"""Full names by the purpose that they serve here."""
+
+DETERMINISTIC = "_deterministic"
+"""The key by which ``pyro.deterministic`` marks its sites in ``infer``."""
+
+STRAIGHT_THROUGH = (RelaxedBernoulliStraightThrough, RelaxedOneHotCategoricalStraightThrough)
+
+
+@cache
+def _function(path: str) -> Any:
+    """The function of that name, or ``None`` where Pyro has none."""
+    try:
+        return look_up(path)
+    except MissingNameError:
+        return None
+
+
+def is_subsample(node: Mapping[str, Any]) -> bool:
+    """Whether a plate made this node of a trace, to draw the indices of its data."""
+    of_pyro = _function(PRIVATE_NAMES["is subsample"])
+    if of_pyro is not None:
+        return of_pyro(node)
+    return node["type"] == "sample" and type(node["fn"]).__name__ == "_Subsample"
+
+
+def check_model_guide_match(
+    model_trace: Trace, guide_trace: Trace, max_plate_nesting: float
+) -> None:
+    """Pyro's check of the sites that a model and its guide share; nothing where Pyro has none.
+
+    :func:`~ppl_disentangle.sites.latent_sites` checks the names of the latents in any case.
+    """
+    of_pyro = _function(PRIVATE_NAMES["check pair"])
+    if of_pyro is not None:
+        of_pyro(model_trace, guide_trace, max_plate_nesting)
+
+
+def check_site_shape(node: Mapping[str, Any], max_plate_nesting: float) -> None:
+    """Pyro's check that log densities have the shape of the plates, or a check like it.
+
+    Raises:
+        ValueError: A dimension of the log densities belongs to no plate, or has another size.
+    """
+    of_pyro = _function(PRIVATE_NAMES["check shape"])
+    if of_pyro is not None:
+        of_pyro(node, max_plate_nesting)
+        return
+    sizes = {frame.dim: frame.size for frame in node["cond_indep_stack"] if frame.vectorized}
+    shape = tuple(node["log_prob"].shape)
+    for dim in range(-len(shape), 0):
+        if shape[dim] not in (1, sizes.get(dim, 1)):
+            raise ValueError(
+                f"site {node['name']!r}: invalid log_prob shape {shape}, expected the plates' sizes"
+                f" {sizes} by dimension; put it into a plate, or use .to_event(...)"
+            )
+
+
+def relaxed_value(distribution: TorchDistribution, value: Tensor) -> Tensor:
+    """The value whose density ``distribution.log_prob(value)`` is.
+
+    A straight-through estimator rounds its draws, and keeps the relaxed draw, which has a density,
+    with the rounded one. Any other distribution has the density of ``value`` itself.
+
+    Raises:
+        ValueError: A straight-through estimator's value without the relaxed draw behind it, whose
+            density would be another one.
+    """
+    if not isinstance(distribution, STRAIGHT_THROUGH):
+        return value
+    try:
+        return attribute_of(value, PRIVATE_NAMES["relaxed value"])
+    except MissingNameError as error:
+        kind = type(distribution).__name__
+        raise ValueError(
+            f"expected a draw of {kind} with the relaxed draw behind it, got a value without one;"
+            " use a distribution that is not a straight-through estimator"
+        ) from error
