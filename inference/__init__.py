@@ -7,13 +7,15 @@ from ppl_disentangle.inference.elbo.aggregate import AggregateELBO
 from ppl_disentangle.inference.elbo.augmented_lagrangian import AugmentedLagrangian
 from ppl_disentangle.inference.elbo.critics import JointCritic, critic_network
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
+from ppl_disentangle.inference.elbo.learned_graph import GraphELBO
 from ppl_disentangle.inference.elbo.schedules import Cyclical, Linear, Piecewise
 from ppl_disentangle.inference.objectives.ali import BidirectionalELBO
 from ppl_disentangle.inference.objectives.annealed_vae import CapacityELBO
 from ppl_disentangle.inference.objectives.beta_tcvae import TCELBO
 from ppl_disentangle.inference.objectives.beta_vae import BetaELBO, beta_from_mean_reduction
 from ppl_disentangle.inference.objectives.causal_vae import CausalVAEELBO
-from ppl_disentangle.inference.objectives.constrained import ConstrainedELBO, ControlELBO
+from ppl_disentangle.inference.objectives.constrained import ConstrainedELBO
+from ppl_disentangle.inference.objectives.control_vae import ControlELBO
 from ppl_disentangle.inference.objectives.dip_vae import DIPELBO
 from ppl_disentangle.inference.objectives.enumerated import EnumeratedELBO
 from ppl_disentangle.inference.objectives.factor_vae import FactorELBO
@@ -23,7 +25,7 @@ from ppl_disentangle.inference.objectives.info_gan import AdversarialMI
 from ppl_disentangle.inference.objectives.info_vae import InfoELBO
 from ppl_disentangle.inference.objectives.joint_vae import JointELBO
 from ppl_disentangle.inference.objectives.mathieu_vae import SwapELBO
-from ppl_disentangle.inference.objectives.notears import AcyclicELBO, GraphELBO
+from ppl_disentangle.inference.objectives.notears import AcyclicELBO
 from ppl_disentangle.inference.objectives.qlae import QuantisedELBO
 from ppl_disentangle.inference.objectives.sparsity import SparsityELBO, shrink_columns
 from ppl_disentangle.inference.objectives.structured_gan import StructuredGame

@@ -12,6 +12,8 @@ from ppl_disentangle.inference.elbo.schedules import spelled
 
 DOCS = Path(__file__).parents[1]
 PAGE = DOCS / "objectives.md"
+DIFFERENCES = "Other implementations:"
+"""Start of the paragraph that says how other implementations of an objective differ."""
 SECTIONS = ("Args", "Attributes", "Example", "Raises", "References", "Returns")
 
 
@@ -82,8 +84,8 @@ def paragraph(text: str) -> str:
             + re.sub(r"^ +", "", text.removeprefix(".. math::").strip(), flags=re.MULTILINE)
             + "\n```"
         )
-    if text.startswith("Avoids:"):
-        return "**What it avoids.** " + inline(sentence(text.removeprefix("Avoids:")))
+    if text.startswith(DIFFERENCES):
+        return "**Other implementations.** " + inline(sentence(text.removeprefix(DIFFERENCES)))
     if text.startswith("- "):
         return inline(re.sub(r"\n +", " ", text))
     return inline(re.sub(r"\n\s*", " ", text))

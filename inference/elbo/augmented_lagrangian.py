@@ -1,4 +1,4 @@
-"""The weight of a constraint, which grows until the constraint holds."""
+"""The weight of a constraint, raised until the constraint holds."""
 
 from __future__ import annotations
 
@@ -9,23 +9,27 @@ __all__ = ["AugmentedLagrangian"]
 
 
 class AugmentedLagrangian(nn.Module):
-    r"""The weights of a constraint h = 0, for h that is nowhere negative.
+    r"""The weight of a constraint h = 0, for a function h that is never negative.
 
     .. math:: \alpha h + \tfrac\rho2 h^2
 
-    Every so many steps :math:`\alpha \leftarrow \alpha + \rho h`, and where h has not fallen below a part of what it
-    was the last time, :math:`\rho \leftarrow \text{growth} \cdot \rho`. Both are buffers; the host reads no value.
+    Every ``every`` steps :math:`\alpha \leftarrow \alpha + \rho h`. If h has then not fallen below
+    ``progress`` times its value at the previous update, also
+    :math:`\rho \leftarrow \text{growth} \cdot \rho`. Both :math:`\alpha` and :math:`\rho` are
+    buffers on the device; the update never waits for the device.
 
     Args:
-        every: number of steps.
-        rho: its first value.
-        growth: by how much it grows; [1] uses 10, after solving the problem before to the end. With so few steps in
-            between, 2 leads to the same graphs with less to choose.
-        progress: that part; 0.25 in [1].
-        maximum: the largest value of :math:`\rho`. A stiff penalty drowns the likelihood in Adam's steps.
+        every: Number of steps between updates.
+        rho: Initial value of :math:`\rho`.
+        growth: Factor by which :math:`\rho` grows. [1] uses 10 and minimises to convergence between
+            updates; with the few steps taken here, a factor of 2 finds the same graphs and is less
+            sensitive to the other settings.
+        progress: Fraction of the previous h that counts as sufficient progress; [1] uses 0.25.
+        maximum: Largest value of :math:`\rho`. With a larger penalty the likelihood no longer
+            affects Adam's steps.
 
     Raises:
-        ValueError: an argument out of its range.
+        ValueError: An argument is out of its range.
 
     References:
         [1] Zheng et al., 2018. https://arxiv.org/abs/1803.01422
@@ -59,22 +63,36 @@ class AugmentedLagrangian(nn.Module):
             raise ValueError(f"expected 0 < rho <= maximum, got rho={rho}, maximum={maximum}")
         if not 0 < progress < 1:
             raise ValueError(f"expected 0 < progress < 1, got {progress}")
-        self.every, self.growth, self.progress, self.maximum = every, growth, progress, maximum
+        self.every = every
+        self.growth = growth
+        self.progress = progress
+        self.maximum = maximum
         self.register_buffer("multiplier", torch.zeros(()))
         self.register_buffer("rho", torch.tensor(float(rho)))
         self.register_buffer("reached", torch.tensor(torch.inf))
 
     def extra_repr(self) -> str:
         """The schedule, for checkpoints and tables."""
-        return f"every={self.every}, growth={self.growth}, progress={self.progress}, maximum={self.maximum}"
+        return (
+            f"every={self.every}, growth={self.growth}, progress={self.progress},"
+            f" maximum={self.maximum}"
+        )
 
     def weight(self, h: Tensor) -> Tensor:
-        """What to multiply h by."""
+        """The weight of h in the loss: alpha + rho h / 2."""
+        # Copies: the buffers change in place before the backward pass may have used them.
         return self.multiplier.clone() + 0.5 * self.rho.clone() * h
 
     def advance(self, h: Tensor, *, step: Tensor) -> None:
-        """Take note of h after ``step`` steps."""
-        due, h = step % self.every == 0, h.detach().to(self.reached)
+        """Update the weight if an update is due.
+
+        Args:
+            h: Value of the constraint in the last step.
+            step: Number of steps taken, a scalar on the device.
+        """
+        due = step % self.every == 0
+        h = h.detach().to(self.reached)
+        # Masked updates in place of a branch, which would wait for the device.
         self.multiplier.add_((self.rho * h).where(due, 0.0))
         stalled = due & (h > self.progress * self.reached)
         self.rho.copy_((self.growth * self.rho).clamp(max=self.maximum).where(stalled, self.rho))

@@ -1,8 +1,8 @@
-"""CausalVAE's published objective: two divergences, and what holds its layers to the labels and to each other."""
+"""The objective of CausalVAE: two divergences, and penalties on its layers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -12,48 +12,55 @@ from torch import Tensor
 from ppl_disentangle.causal.acyclicity import trace_polynomial
 from ppl_disentangle.causal.learned_adjacency import LearnedAdjacency
 from ppl_disentangle.inference.elbo.augmented_lagrangian import AugmentedLagrangian
+from ppl_disentangle.inference.elbo.learned_graph import GraphELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.inference.elbo.terms import added, kl
-from ppl_disentangle.inference.objectives.notears import GraphELBO
 from ppl_disentangle.sites import Site, latent_sites, observed_sites
 
 __all__ = ["CausalVAEELBO"]
 
 SUPERVISION = {"z_given_labels": "label_kl", "label_loss": "label_loss", "mask_loss": "mask_loss"}
-"""Sites of the model by which labels and layers enter, and the terms that they are."""
+"""Sites of the model that hold the penalties of labels and layers, with the names of their terms."""
 
 
 class CausalVAEELBO(GraphELBO):
-    r"""CausalVAE's bound with the penalties of its layers [1].
+    r"""The bound of CausalVAE with the penalties of its layers [1].
 
     .. math:: \mathbb E \log p(x \mid z) - \beta \operatorname{KL}(q(\varepsilon \mid x) \,\|\, p(\varepsilon))
        - \operatorname{KL}(q(z \mid x) \,\|\, p(z \mid u)) - l_u - l_m - \lambda h(A) - \tfrac\rho2 h(A)^2, \quad
        z = (I - A^\top)^{-1} \varepsilon
 
-    A are the weights among the n concepts, of d coordinates each; h is zero where A has no cycle. q(z | x) is what the
-    linear layer makes of :math:`q(\varepsilon \mid x)`, hence has the entropy of the latter less
-    :math:`d \log |\det(I - A^\top)|`. As z is a function of :math:`\varepsilon`, the second divergence counts it twice:
-    with it, this is no bound.
+    A holds the weights between the n concepts, each of d coordinates; h is zero where A has no
+    cycle; u are the labels; :math:`l_u` and :math:`l_m` are the squared errors of the labels and of
+    the mask layer. The linear layer maps :math:`q(\varepsilon \mid x)` to q(z | x), whose entropy
+    is therefore smaller by :math:`d \log |\det(I - A^\top)|`. As z is a function of
+    :math:`\varepsilon`, the second divergence counts the same information twice: the whole does not
+    bound log p(x).
 
-    Terms: ``"log_likelihood"`` and ``"kl"``, negative, the bound; ``"label_kl"``, negative, its cross entropy from the
-    draw; ``"label_loss"`` and ``"mask_loss"``, negative squared errors, as the model states them; ``"acyclicity"`` and
-    ``"sparsity"``, minus h and minus the sum of :math:`|A|` times the number of data, zero where the graph is given.
-    Terms of labels are there where the model was told labels. :math:`\lambda` and :math:`\rho` follow an
-    :class:`~ppl_disentangle.inference.AugmentedLagrangian`, as the paper's appendix has it.
+    Terms: ``"log_likelihood"`` and ``"kl"`` (negative), the evidence lower bound; ``"label_kl"``,
+    the second divergence (negative, its cross entropy estimated from the draw); ``"label_loss"``
+    and ``"mask_loss"``, the negative squared errors that the model states; ``"acyclicity"`` and
+    ``"sparsity"``, minus h and minus the sum of :math:`|A|`, times the number of data, both zero
+    for a known graph. The terms of labels appear only for batches with labels. :math:`\lambda` and
+    :math:`\rho` follow an :class:`~ppl_disentangle.inference.AugmentedLagrangian`, as in the
+    paper's appendix.
 
-    Avoids: a likelihood averaged over all but one dimension of the image, variances of the encoder that no gradient
-    reaches, a diagonal of A that is trained, and weights of h that are never raised (the authors' code).
+    Other implementations: The authors' code averages the likelihood over all but one dimension of
+    the image, passes no gradient to the variances of the encoder, trains the diagonal of A, and
+    never raises the weights of h.
 
     Args:
-        adjacency: A.
-        beta: weight of the first divergence.
-        label_kl: weight of the second.
-        label_loss: weight of the error in the labels.
-        mask_loss: weight of the error of the mask layer.
-        sparsity: weight of the sum of :math:`|A|`, which [1] has not.
-        acyclicity: h, a function from A to a scalar, of :mod:`ppl_disentangle.causal.acyclicity`.
-        lagrangian: how the constraint is enforced.
-        **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`.
+        adjacency: The weights A.
+        beta: Weight of the first divergence.
+        label_kl: Weight of the second divergence.
+        label_loss: Weight of the squared error of the labels.
+        mask_loss: Weight of the squared error of the mask layer.
+        sparsity: Weight of the sum of :math:`|A|`, which [1] does not penalise.
+        acyclicity: A function h from A to a scalar; :mod:`ppl_disentangle.causal.acyclicity` has
+            several.
+        lagrangian: Schedule of the constraint. By default an
+            :class:`~ppl_disentangle.inference.AugmentedLagrangian` with its default arguments.
+        **options: Further options of :class:`~ppl_disentangle.inference.DecomposedELBO`; see there.
 
     References:
         [1] Yang et al., 2021. https://arxiv.org/abs/2004.08697
@@ -81,19 +88,23 @@ class CausalVAEELBO(GraphELBO):
         lagrangian: AugmentedLagrangian | None = None,
         **options: Any,
     ) -> None:
-        of_labels = {"label_kl": label_kl, "label_loss": label_loss, "mask_loss": mask_loss}
-        weights = {"kl": beta, **of_labels, "sparsity": sparsity}
+        weights = {
+            "kl": beta,
+            "label_kl": label_kl,
+            "label_loss": label_loss,
+            "mask_loss": mask_loss,
+            "sparsity": sparsity,
+        }
         super().__init__(
             adjacency, weights, acyclicity=acyclicity, lagrangian=lagrangian, **options
         )
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
-        """The bound, and what is told of its layers, in nats and squared units of the labels."""
+        """The bound and the negative penalties, in nats and squared units of the labels."""
         sites = latent_sites(model_trace, guide_trace)
-        if [q.name for q, _ in sites] != ["noise"]:
-            raise ValueError(
-                f"expected a story with the latent 'noise' alone, got {[q.name for q, _ in sites]}"
-            )
+        names = [q.name for q, _ in sites]
+        if names != ["noise"]:
+            raise ValueError(f"expected a story with the latent 'noise' alone, got {names}")
         ((q, p),) = sites
         observed = observed_sites(model_trace)
         likelihood = [
@@ -101,17 +112,22 @@ class CausalVAEELBO(GraphELBO):
             for name, site in observed.items()
             if name not in SUPERVISION
         ]
-        terms = {"log_likelihood": added(likelihood), "kl": -q.total(kl(q, p))}
+        bound = {"log_likelihood": added(likelihood), "kl": -q.total(kl(q, p))}
+        return bound | self._supervision(observed, q) | self.graph_terms([q])
+
+    def _supervision(self, observed: Mapping[str, Site], q: Site) -> dict[str, Tensor]:
+        """The terms of the labels and of the layers, of those that the model states."""
+        terms: dict[str, Tensor] = {}
         for name in observed.keys() & SUPERVISION.keys():
             site = observed[name]
-            density = (
-                site.log_prob() + self._entropy(q) if name == "z_given_labels" else site.log_prob()
-            )
-            terms[SUPERVISION[name]] = site.total(density)
-        return terms | self.graph_terms([q])
+            log_prob = site.log_prob()
+            if name == "z_given_labels":
+                log_prob = log_prob + self._entropy(q)
+            terms[SUPERVISION[name]] = site.total(log_prob)
+        return terms
 
     def _entropy(self, q: Site) -> Tensor:
-        """Of what the linear layer makes of the noise, for each datum."""
+        """Entropy of q(z | x), the image of the noise under the linear layer, for each datum."""
         weights = self._adjacency().weights()
         identity = torch.eye(len(weights), dtype=weights.dtype, device=weights.device)
         dim = q.fn.event_shape[-1] // len(weights)

@@ -13,7 +13,8 @@ from ppl_disentangle import as_story
 from ppl_disentangle.data import from_arrays
 from ppl_disentangle.inference import fit
 from ppl_disentangle.inference.elbo.schedules import Linear
-from ppl_disentangle.inference.objectives.constrained import ConstrainedELBO, ControlELBO
+from ppl_disentangle.inference.objectives.constrained import ConstrainedELBO
+from ppl_disentangle.inference.objectives.control_vae import ControlELBO
 from tests.inference.pairs import (
     BATCH,
     NUM_DATA,
