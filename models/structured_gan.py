@@ -45,7 +45,7 @@ class StructuredGAN(PartiallyLabelled):
         generator: ``generator(h)`` is a point, as of :class:`~ppl_disentangle.conditionals.Deterministic`, h the style
             followed by the class.
         critics: makes modules ``"z"``, from data and styles, and ``"y"``, from data and classes, to one logit each.
-        read_class: weight of the class that is read of dreams; a choice of ours, as are the next two.
+        read_class: weight of the class that is inferred from generated samples; a choice of ours, as are the next two.
         read_style: weight of the style that is.
         alpha: weight of the log probability of a known class.
         critic_options: options of the critics' optimiser.
@@ -138,9 +138,9 @@ class StructuredGAN(PartiallyLabelled):
         q = self.representation(x)
         with self.data_plate(x):
             if classes is not None:
-                known, told = known_classes(classes, self.encoder.classes["y"])
-                state_auxiliary("told", told.where(known[:, None], 0.0))
-                pyro.factor("misread", -q["y"].log_prob(told).where(known, 0.0), has_rsample=True)
+                known, labels = known_classes(classes, self.encoder.classes["y"])
+                state_auxiliary("labels", labels.where(known[:, None], 0.0))
+                pyro.factor("misread", -q["y"].log_prob(labels).where(known, 0.0), has_rsample=True)
             pyro.sample("y", q["y"])
             pyro.sample("z", q["z"])
 
@@ -155,7 +155,7 @@ class StructuredGAN(PartiallyLabelled):
             check_probabilities(name, value, self.encoder.classes["y"])
 
     def objective(self) -> StructuredGame:
-        """Both games, and what is read of dreams."""
+        """Both games, and the latents inferred from generated samples."""
         return StructuredGame(
             self.critics(),
             self.read_class,

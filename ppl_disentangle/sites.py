@@ -293,6 +293,29 @@ def with_sites(
     return changed
 
 
+def nested_trace(trace: Trace, inner: Trace, prefix: str) -> Trace:
+    """A copy of ``trace`` that also holds the latents of another trace, under prefixed names.
+
+    Undone by :func:`inner_trace`.
+    """
+    nested = trace.copy()
+    for node in _sample_nodes(inner):
+        if not node["is_observed"]:
+            name = prefix + node["name"]
+            nested.add_node(name, **(node | {"name": name}))
+    return nested
+
+
+def inner_trace(trace: Trace, prefix: str) -> Trace:
+    """The latents that :func:`nested_trace` put into ``trace``, under their original names."""
+    inner = Trace()
+    for node in _sample_nodes(trace):
+        if node["name"].startswith(prefix):
+            name = node["name"].removeprefix(prefix)
+            inner.add_node(name, **(node | {"name": name}))
+    return inner
+
+
 def _check(model_trace: Trace, guide_trace: Trace, max_plate_nesting: float) -> None:
     latent_sites(model_trace, guide_trace)
     check_model_guide_match(model_trace, guide_trace, max_plate_nesting)

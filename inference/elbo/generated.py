@@ -1,4 +1,4 @@
-"""Traces of data that a model generates, beside the traces of real data: what adversarial objectives compare."""
+"""Traces of data that the model generates, which adversarial objectives compare with real data."""
 
 from __future__ import annotations
 
@@ -19,36 +19,48 @@ from ppl_disentangle.sites import (
     sampled_sites,
 )
 
+__all__ = ["generated_latents", "generated_traces", "real_and_generated"]
+
 
 def generated_traces(
     model: Callable[..., Any], guide: Callable[..., Any], x: Tensor, *, read_back: bool
 ) -> tuple[Trace, Trace]:
-    """A trace of the model dreaming as many data as ``x`` has, and of the guide.
+    """A trace of the model generating as many data as ``x`` holds, and a trace of the guide.
 
-    What is dreamt is what ``model(batch_size=…)`` returns. With ``read_back`` the guide reads the dream, its latents
-    at the values that the model drew; without, it reads ``x`` and draws its own. The model may have latents that the
-    guide lacks.
+    The generated samples are the value that ``model(batch_size=…)`` returns. The model may have
+    latents that the guide lacks.
+
+    Args:
+        model: The model.
+        guide: The guide.
+        x: The real data.
+        read_back: If true, the guide is traced on the generated samples, with its latents fixed to
+            the values that the model drew. If false, it is traced on ``x`` and draws its latents.
 
     Raises:
-        ValueError: the model cannot be asked for data, does not return what it draws, or no gradient passes through it.
+        ValueError: The model takes no ``batch_size``, does not return the value of a sample
+            statement, or its samples have no gradient.
     """
     if not _takes(model, "batch_size"):
         raise ValueError(
-            "this objective needs data that the model draws, as model(batch_size=n), but the model takes no batch_size;"
-            " as_story(model, guide) makes a pair whose model does"
+            "this objective needs generated data, model(batch_size=n), but the model takes no"
+            " batch_size; as_story(model, guide) makes a pair whose model does"
         )
+    # The data are passed along so that they are in the trace, as its input: see data_of.
     model_trace = poutine.trace(lambda x: model(batch_size=len(x))).get_trace(x)
-    dreamt = returned_site(model_trace)
-    if not dreamt.fn.has_rsample:
+    generated = returned_site(model_trace)
+    if not generated.fn.has_rsample:
         raise ValueError(
-            f"no gradient passes through {dreamt.name!r}, drawn from {type(dreamt.fn).__name__}: use a likelihood that"
-            " is reparameterised, such as Normal, or Delta for a deterministic generator"
+            f"no gradient passes through {generated.name!r}, drawn from"
+            f" {type(generated.fn).__name__}: use a likelihood that is reparameterised, such as"
+            " Normal, or Delta for a deterministic generator"
         )
     if read_back:
-        return model_trace, poutine.trace(poutine.replay(guide, trace=model_trace)).get_trace(
-            dreamt.value
-        )
-    return model_trace, poutine.trace(guide).get_trace(x)
+        replayed = poutine.replay(guide, trace=model_trace)
+        guide_trace = poutine.trace(replayed).get_trace(generated.value)
+    else:
+        guide_trace = poutine.trace(guide).get_trace(x)
+    return model_trace, guide_trace
 
 
 def _takes(function: Callable[..., Any], name: str) -> bool:
@@ -57,26 +69,37 @@ def _takes(function: Callable[..., Any], name: str) -> bool:
 
 
 def real_and_generated(model_trace: Trace) -> tuple[Tensor, Tensor]:
-    """The data, and what was dreamt in their place, of one shape, from the model's trace of :func:`generated_traces`.
+    """The real data and the generated samples, of equal shape.
+
+    Args:
+        model_trace: Trace of the model from :func:`generated_traces`.
 
     Raises:
-        ValueError: their shapes differ.
+        ValueError: The shapes differ.
     """
-    real, dreamt = data_of(model_trace), returned_value(model_trace)
-    if real.shape != dreamt.shape:
+    real = data_of(model_trace)
+    generated = returned_value(model_trace)
+    if real.shape != generated.shape:
         raise ValueError(
-            f"the data have shape {tuple(real.shape)}, what the model dreams has {tuple(dreamt.shape)}"
+            f"the data have shape {tuple(real.shape)}, the samples that the model generates have"
+            f" {tuple(generated.shape)}"
         )
-    return real, dreamt
+    return real, generated
 
 
 def generated_latents(model_trace: Trace, guide_trace: Trace) -> list[tuple[Site, Site]]:
-    """Pairs ``(site of the guide, site of the model)`` of the guide's latents, from :func:`generated_traces`.
+    """Pairs ``(site of the guide, site of the model)`` of the guide's latents.
+
+    Args:
+        model_trace: Trace of the model from :func:`generated_traces`.
+        guide_trace: Trace of the guide from :func:`generated_traces`.
 
     Raises:
-        ValueError: the guide samples nothing, or a latent that the model lacks, or their event shapes differ.
+        ValueError: The guide samples nothing, or samples a latent that the model lacks, or the
+            event shapes differ.
     """
-    guide, model = sampled_sites(guide_trace), sampled_sites(model_trace)
+    guide = sampled_sites(guide_trace)
+    model = sampled_sites(model_trace)
     if not guide.keys() or guide.keys() - model.keys():
         raise ValueError(
             f"expected a guide that samples latents of the model, {list(model)}, got {list(guide)}"

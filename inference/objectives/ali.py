@@ -1,4 +1,4 @@
-"""The objective of ALI and BiGAN: encoder and generator as two ways to draw the same pairs."""
+"""The objective of ALI and BiGAN: a critic compares encoded data with generated samples."""
 
 from __future__ import annotations
 
@@ -15,45 +15,49 @@ from ppl_disentangle.inference.elbo.generated import (
     real_and_generated,
 )
 from ppl_disentangle.inference.elbo.latents import Latents
+from ppl_disentangle.sites import Site
 
 __all__ = ["BidirectionalELBO"]
 
 
 class BidirectionalELBO(TwoPlayerELBO):
-    r"""Adversarially learned inference [1, 2]: a critic tells q(x, z) from p(x, z), both sides make that hard.
+    r"""Adversarially learned inference: a critic distinguishes q(x, z) from p(x, z) [1, 2].
 
     .. math:: \min_{p, q} \max_\ell \; \mathbb E_{q(x) q(z \mid x)} \log \sigma(\ell(x, z))
        + \mathbb E_{p(z) p(x \mid z)} \log(1 - \sigma(\ell(x, z)))
 
-    q(x) are the data, :math:`\sigma` the logistic function. The best critic has :math:`\ell = \log q(x, z) / p(x, z)`,
-    whose mean over the data and the guide's draws is KL(q(x, z) || p(x, z)) in nats. The model returns x; its
-    likelihood is only drawn from, hence may be ``Delta``, as may the guide's latents [2]. Noise that the guide lacks is
-    integrated out.
+    q(x) is the distribution of the data and :math:`\sigma` the logistic function. The optimal
+    critic is :math:`\ell = \log q(x, z) / p(x, z)`; its mean over the data and the draws of the
+    guide is KL(q(x, z) || p(x, z)) in nats. The model must return x. Its likelihood is sampled but
+    never scored, so it may be ``Delta``, as may the latents of the guide [2]. Latents that the
+    guide lacks are noise, and are integrated out.
 
-    Avoids: no mistake is known in the port that was read (Keras-GAN).
-
-    Terms: ``"encoder"`` and ``"generator"`` (minus the loss of either, with labels swapped) and ``"critic"`` (minus its
-    loss for both kinds of pairs). Nothing here is a bound on log p(x).
+    Terms: ``"encoder"`` and ``"generator"`` (minus the loss of each, with the critic's labels
+    swapped) and ``"critic"`` (minus its loss on both kinds of pairs). None of them bounds log p(x).
 
     Args:
-        critic: a module from data of shape ``(batch, …)`` and latents of shape ``(batch, dim)`` to one logit each, such
-            as :class:`~ppl_disentangle.inference.JointCritic`.
-        loss: the game, see :func:`~ppl_disentangle.inference.elbo.critics.verdict_loss`.
-        gradient_penalty: weight of the penalty on the critic's gradient, WGAN-GP's for ``"wasserstein"``, else R1.
-        critic_options: options of the critic's optimiser; by default those of the pair.
-        **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`; ``vectorize_particles`` is not for it.
+        critic: A module from data of shape ``(batch, …)`` and latents of shape ``(batch, dim)`` to
+            one logit per datum, such as :class:`~ppl_disentangle.inference.JointCritic`.
+        loss: Loss of the game; see
+            :func:`~ppl_disentangle.inference.elbo.critics.verdict_loss`.
+        gradient_penalty: Weight of the penalty on the critic's gradient: of WGAN-GP for
+            ``"wasserstein"``, else R1. Zero leaves it out.
+        critic_options: Options of the critic's optimiser, such as ``{"lr": 1e-4}``. By default it
+            has the options of the pair.
+        **options: Further options of :class:`~ppl_disentangle.inference.DecomposedELBO`, except
+            ``vectorize_particles``; see there.
 
     Raises:
-        ValueError: another loss, or vectorised particles.
+        ValueError: The loss is unknown, or particles are vectorised.
+
+    References:
+        [1] Dumoulin et al., 2017. https://arxiv.org/abs/1606.00704
+        [2] Donahue et al., 2017. https://arxiv.org/abs/1605.09782
 
     Example:
         >>> from ppl_disentangle.inference.objectives.ali import BidirectionalELBO
         >>> from ppl_disentangle.inference.elbo.critics import JointCritic
         >>> elbo = BidirectionalELBO(JointCritic(64, 10, hidden=32))
-
-    References:
-        [1] Dumoulin et al., 2017. https://arxiv.org/abs/1606.00704
-        [2] Donahue et al., 2017. https://arxiv.org/abs/1605.09782
     """
 
     def __init__(
@@ -75,29 +79,26 @@ class BidirectionalELBO(TwoPlayerELBO):
         )
         if self.vectorize_particles:
             raise ValueError(
-                "vectorize_particles is not for data that the model draws itself: take a larger batch"
+                "vectorize_particles does not apply to data that the model generates:"
+                " use a larger batch"
             )
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
-        """What the encoder and the generator gain, and what the critic learns by."""
-        real, dreamt = real_and_generated(model_trace)
+        """The negative losses of encoder, generator and critic."""
+        real, generated = real_and_generated(model_trace)
         sites = generated_latents(model_trace, guide_trace)
         for q, _ in sites:
-            if not q.fn.has_rsample:
-                raise ValueError(
-                    f"latent {q.name!r} is drawn from {type(q.fn).__name__}, which is not reparameterised: the encoder"
-                    " would not learn; use a relaxed distribution, or Delta"
-                )
+            _check_reparameterised(q)
         latents = Latents([q for q, _ in sites])
-        encoded, generated = (
-            (real, latents.draws()),
-            (dreamt, Latents([p for _, p in sites]).draws()),
-        )
-        by_encoded, by_generated = self.critic_loss(encoded, generated)
+        encoded_pair = (real, latents.draws())
+        generated_pair = (generated, Latents([p for _, p in sites]).draws())
+        on_encoded, on_generated = self.critic_loss(encoded_pair, generated_pair)
+        encoder_loss = player_loss(self.game, self.judge(*encoded_pair), real=False)
+        generator_loss = player_loss(self.game, self.judge(*generated_pair), real=True)
         return {
-            "encoder": -latents.total(player_loss(self.game, self.judge(*encoded), real=False)),
-            "generator": -latents.total(player_loss(self.game, self.judge(*generated), real=True)),
-            "critic": -latents.total(by_encoded + by_generated),
+            "encoder": -latents.total(encoder_loss),
+            "generator": -latents.total(generator_loss),
+            "critic": -latents.total(on_encoded + on_generated),
         }
 
     def _get_trace(
@@ -108,3 +109,12 @@ class BidirectionalELBO(TwoPlayerELBO):
         kwargs: dict[str, Any],
     ) -> tuple[Trace, Trace]:
         return generated_traces(model, guide, *args, read_back=False, **kwargs)
+
+
+def _check_reparameterised(site: Site) -> None:
+    """Refuse a latent of the encoder that passes no gradient."""
+    if not site.fn.has_rsample:
+        raise ValueError(
+            f"latent {site.name!r} is drawn from {type(site.fn).__name__}, which is not"
+            " reparameterised: the encoder would not learn; use a relaxed distribution, or Delta"
+        )

@@ -1,4 +1,4 @@
-"""InfoGAN's objective: a generator against a critic, and the information that its data keep about its codes."""
+"""The objective of InfoGAN: an adversarial game, and the information that samples keep about codes."""
 
 from __future__ import annotations
 
@@ -23,46 +23,54 @@ __all__ = ["AdversarialMI"]
 
 
 class AdversarialMI(TwoPlayerELBO):
-    r"""A generative adversarial network that keeps its codes readable [1].
+    r"""A generative adversarial network whose codes can be inferred from its samples [1].
 
     .. math:: \min_{p, q} \max_\ell V(\ell, p) - \lambda\, \mathbb E_{p(c, x)} \log \frac{q(c \mid x)}{p(c)}
 
-    The pair's model draws codes c, noise, and from both x, which it returns: by ``Delta`` or another reparameterised
-    likelihood. Its guide q(c | x) samples the codes alone. Codes may be discrete or continuous, in one site or in
-    several. Every term is of data that the model draws by itself, as many as the batch has; x itself is only shown to
-    the critic, whose logit :math:`\ell(x)` tells it from what is drawn.
+    The model draws codes c and noise, and from both a sample x, which it returns; the likelihood is
+    ``Delta`` or another reparameterised distribution. The guide q(c | x) samples the codes alone.
+    Codes may be discrete or continuous, in one site or in several. Every term uses data generated
+    by the model, as many as the batch holds; the real data only go to the critic, whose logit
+    :math:`\ell(x)` distinguishes them from generated samples.
 
-    Terms: ``"generator"`` (minus the generator's loss, the non-saturating one), ``"mutual_information"`` (the lower
-    bound above of I(c; x), in nats, positive; it cannot exceed the entropy of discrete codes) and ``"critic"`` (minus
-    its loss for x and for what is drawn). As [1], it holds H(c) fixed: no gradient passes through log p(c).
+    Terms: ``"generator"`` (minus the non-saturating loss of the generator),
+    ``"mutual_information"`` (the lower bound on I(c; x) above, in nats, positive; it cannot exceed
+    the entropy of discrete codes) and ``"critic"`` (minus its loss on real and generated data). As
+    in [1], H(c) is constant: no gradient passes through log p(c).
 
-    There is no likelihood here, hence no bound on log p(x) at any weights: ``elbo_per_datum`` and ``held_out`` do
-    not apply.
+    The model has no likelihood, so no choice of weights bounds log p(x): ``elbo_per_datum`` and
+    ``held_out`` do not apply.
 
-    Avoids: a softmax of a softmax as q(c | x), by which the information about ten classes is trained as if it could not
-    exceed 0.84 nats, where log 10 is 2.30; continuous codes that are drawn from one distribution for the
-    generator and from another for the information (both in PyTorch-GAN).
+    Other implementations: PyTorch-GAN applies a softmax to the softmax of q(c | x), so the
+    information about ten classes appears limited to 0.84 nats, where log 10 is 2.30. It also draws
+    the continuous codes from one distribution for the generator and from another for the
+    information.
 
     Args:
-        critic: a module from data to one logit each.
-        weight: lambda; the authors' code has 1.
-        loss: the game, see :func:`~ppl_disentangle.inference.elbo.critics.verdict_loss`. The variant in [2] is
-            ``loss="wasserstein", gradient_penalty=10``, with ``weight=200`` and codes read by squared error.
-        gradient_penalty: weight of the penalty on the critic's gradient, WGAN-GP's for ``"wasserstein"``, else R1.
-        critic_options: options of the critic's optimiser; by default those of the pair.
-        **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`; ``vectorize_particles`` is not for it.
+        critic: A module from data to one logit per datum.
+        weight: Weight lambda of the mutual information; the authors' code uses 1.
+        loss: Loss of the game; see
+            :func:`~ppl_disentangle.inference.elbo.critics.verdict_loss`. The variant in [2] is
+            ``loss="wasserstein", gradient_penalty=10``, with ``weight=200`` and codes inferred by
+            squared error.
+        gradient_penalty: Weight of the penalty on the critic's gradient: of WGAN-GP for
+            ``"wasserstein"``, else R1. Zero leaves it out.
+        critic_options: Options of the critic's optimiser, such as ``{"lr": 1e-4}``. By default it
+            has the options of the pair.
+        **options: Further options of :class:`~ppl_disentangle.inference.DecomposedELBO`, except
+            ``vectorize_particles``; see there.
 
     Raises:
-        ValueError: another loss, a negative weight, or vectorised particles.
+        ValueError: The loss is unknown, the weight is negative, or particles are vectorised.
+
+    References:
+        [1] Chen et al., 2016. https://arxiv.org/abs/1606.03657
+        [2] Hsu et al., 2023. https://arxiv.org/abs/2305.18378
 
     Example:
         >>> from ppl_disentangle.inference.objectives.info_gan import AdversarialMI
         >>> from ppl_disentangle.inference.elbo.critics import critic_network
         >>> elbo = AdversarialMI(critic_network(2, hidden=64, layers=2), critic_options={"lr": 2e-3})
-
-    References:
-        [1] Chen et al., 2016. https://arxiv.org/abs/1606.03657
-        [2] Hsu et al., 2023. https://arxiv.org/abs/2305.18378
     """
 
     def __init__(
@@ -85,20 +93,22 @@ class AdversarialMI(TwoPlayerELBO):
         )
         if self.vectorize_particles:
             raise ValueError(
-                "vectorize_particles is not for data that the model draws itself: take a larger batch"
+                "vectorize_particles does not apply to data that the model generates:"
+                " use a larger batch"
             )
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
-        """What the generator gains, the information about the codes in nats, and what the critic learns by."""
-        real, dreamt = real_and_generated(model_trace)
+        """The negative losses of generator and critic, and the mutual information in nats."""
+        real, generated = real_and_generated(model_trace)
         sites = generated_latents(model_trace, guide_trace)
         latents = Latents([q for q, _ in sites])
         information = torch.stack([_log_prob(q) - _log_prob(p).detach() for q, p in sites]).sum(0)
-        by_real, by_dreamt = self.critic_loss([real], [dreamt])
+        on_real, on_generated = self.critic_loss([real], [generated])
+        generator_loss = player_loss(self.game, self.judge(generated), real=True)
         return {
-            "generator": -latents.total(player_loss(self.game, self.judge(dreamt), real=True)),
+            "generator": -latents.total(generator_loss),
             "mutual_information": latents.total(information),
-            "critic": -latents.total(by_real + by_dreamt),
+            "critic": -latents.total(on_real + on_generated),
         }
 
     def _get_trace(

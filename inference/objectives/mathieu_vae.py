@@ -1,4 +1,4 @@
-"""The objective of adversarial swapping: what is drawn with another's style must pass for one of the group."""
+"""The objective of Mathieu et al.: observations with a swapped style must look like their group."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ __all__ = ["SwapELBO"]
 
 
 class SwapELBO(TwoPlayerELBO):
-    r"""The bound of groups, against a critic that tells pairs of one group from pairs with a swapped member [1].
+    r"""The bound of groups, and a critic that recognises members with a swapped style [1].
 
     .. math:: \min_{p, q} \max_\ell\; -\mathcal L + \lambda\, \bigl(\mathbb E \log \sigma(\ell(x_{g1}, x_{g2}))
        + \mathbb E \log (1 - \sigma(\ell(x_{g1}, \tilde x_g)))\bigr)
 
-    The guide states :math:`\tilde x_g`, drawn with the content of group g and the style of another, as the auxiliary
-    site ``"swapped"``, of shape ``(batch, *event)``. The critic sees it beside a member of g: it must not differ in
-    what the group shares, which it would if the style told of it. A guide that states none has the bound
-    alone, as that of single observations.
+    :math:`\mathcal L` is the beta-weighted evidence lower bound. :math:`\tilde x_g` is generated
+    with the content of group g and the style of another group; the guide states it as the auxiliary
+    site ``"swapped"``, of shape ``(batch, *event)``. The critic sees it beside a member of g: it
+    would recognise the pair if the style carried content of its group. Without that site, as for
+    single observations, the objective is the bound alone.
 
-    Terms: ``"log_likelihood"``, ``"kl"``, ``"swapped"`` (minus what the pair loses to the critic, the non-saturating
-    loss, no part of the bound) and ``"critic"`` (minus its loss for both kinds of pairs).
-
-    Avoids: no port was read.
+    Terms: ``"log_likelihood"``, ``"kl"``, ``"swapped"`` (minus the non-saturating loss of the pair
+    in the game, not part of the bound) and ``"critic"`` (minus its loss on both kinds of pairs).
 
     Args:
-        critic: a module from two observations, each ``(batch, *event)``, to one logit each, such as
-            :class:`~ppl_disentangle.inference.JointCritic`.
-        beta: weight of the divergences.
-        weight: lambda.
-        **options: of the game and its critic, as in :class:`~ppl_disentangle.inference.elbo.critics.TwoPlayerELBO`.
+        critic: A module from two observations, each of shape ``(batch, *event)``, to one logit per
+            pair, such as :class:`~ppl_disentangle.inference.JointCritic`.
+        beta: Weight of the divergences.
+        weight: Weight lambda of the game.
+        **options: Further options of
+            :class:`~ppl_disentangle.inference.elbo.critics.TwoPlayerELBO`; see there.
 
     Raises:
-        ValueError: another loss, or a negative weight.
+        ValueError: The loss is unknown, or a weight is negative.
 
     References:
         [1] Mathieu et al., 2016. https://arxiv.org/abs/1611.03383
@@ -57,15 +57,18 @@ class SwapELBO(TwoPlayerELBO):
         super().__init__({"kl": beta, "swapped": weight}, critic, **options)
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
-        """The bound in nats, what the pair loses to the critic, and what the critic learns by."""
+        """The terms of the bound in nats, and the negative losses of the game."""
         bound = elbo_terms(model_trace, guide_trace)
-        stated = deterministic_sites(guide_trace).get("swapped")
-        if stated is None:
+        site = deterministic_sites(guide_trace).get("swapped")
+        if site is None:
             return bound
-        x = data_of(model_trace)
-        first, second, swapped = x[:, 0], x[:, 1], stated.value
-        by_real, by_swapped = self.critic_loss([first, second], [first, swapped])
+        groups = data_of(model_trace)  # (batch, member, *event)
+        first = groups[:, 0]
+        second = groups[:, 1]
+        swapped = site.value
+        on_real, on_swapped = self.critic_loss([first, second], [first, swapped])
+        pair_loss = player_loss(self.game, self.judge(first, swapped), real=True)
         return bound | {
-            "swapped": -stated.total(player_loss(self.game, self.judge(first, swapped), real=True)),
-            "critic": -stated.total(by_real + by_swapped),
+            "swapped": -site.total(pair_loss),
+            "critic": -site.total(on_real + on_swapped),
         }

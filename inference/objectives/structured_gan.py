@@ -1,17 +1,14 @@
-"""The objective of structured GANs: a class and a style, each held to its meaning by games and by being read back."""
+"""The objective of structured GANs: two adversarial games over a class and a style."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
-from ppl_disentangle.inference.distributed.joined_traces import joined_traces
-from ppl_disentangle.inference.distributed.processes import num_processes
 from ppl_disentangle.inference.elbo.critics import TwoPlayerELBO, player_loss
 from ppl_disentangle.inference.elbo.generated import (
     generated_latents,
@@ -20,43 +17,51 @@ from ppl_disentangle.inference.elbo.generated import (
 )
 from ppl_disentangle.inference.elbo.latents import Latents
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.sites import deterministic_sites, observed_sites, sampled_sites
+from ppl_disentangle.sites import deterministic_sites, inner_trace, nested_trace, sampled_sites
 
 __all__ = ["StructuredGame"]
 
+GENERATED = "generated/"
+"""Prefix, in the guide's trace, of the latents that the guide infers from generated samples."""
+
 
 class StructuredGame(TwoPlayerELBO):
-    r"""Two games and two readings [1], of a story with a class y, known of some data, and a style z.
+    r"""Two adversarial games and two reconstructions of latents, for a class y and a style z [1].
 
     .. math:: \min_{p, q} \max_{\ell, m}\; V_{xz}(\ell) + V_{xy}(m)
        - \mathbb E_{p(x, y, z)} \bigl[ \lambda_y \log q(y \mid x) + \lambda_z \log q(z \mid x) \bigr]
 
-    One critic tells data with the styles that the guide reads of them from dreams with those they were dreamt with, the
-    game of :class:`~ppl_disentangle.inference.BidirectionalELBO`. The other tells data with the classes that are known
-    of them from dreams with theirs: a dream has to be of its class. The readings keep the style out of the class and
-    the class out of the style, as in :class:`~ppl_disentangle.inference.AdversarialMI`.
+    The class is known for some of the data. The first critic compares data with the styles that the
+    guide infers from them, and generated samples with the styles they were generated from; this is
+    the game of :class:`~ppl_disentangle.inference.BidirectionalELBO`. The second critic compares
+    data with their known classes, and generated samples with theirs: a generated sample has to look
+    like its class. The guide also infers class and style from the generated samples; both log
+    probabilities, as in :class:`~ppl_disentangle.inference.AdversarialMI`, keep the style out of
+    the class and the class out of the style.
 
-    The guide states the known classes, one-hot, and zeros for the others, as the auxiliary site ``"told"``, of shape
-    ``(batch, classes)``; without, the second game is not played. It may state by ``pyro.factor`` how far q(y | x) is
-    from what is known.
+    The guide states the known classes, one-hot, and zeros for the other data, as the auxiliary site
+    ``"labels"``, of shape ``(batch, classes)``. Without that site the second game is not played. The
+    guide may state a classification loss for the known classes with ``pyro.factor``.
 
-    Terms: ``"style_game"``, ``"class_game"`` (what the pair gains in either), ``"read[y]"`` and ``"read[z]"``, by the
-    names of the latents (log probabilities of what the dreams were drawn with), ``"critic"``, and what the guide
-    states. Nothing here is a bound on log p(x).
-
-    Avoids: no port was read.
+    Terms: ``"style_game"`` and ``"class_game"`` (minus the losses of model and guide in the two
+    games), ``"read[y]"`` and ``"read[z]"``, with the names of the latents (log probabilities under
+    the guide of the latents that generated the samples), ``"critic"``, and the statements of the
+    guide. None of them bounds log p(x).
 
     Args:
-        critics: modules by the names of both latents, from data and style, and from data and class, to one logit each.
-        style: the name of z.
-        label: the name of y.
-        read_class: lambda of the class.
-        read_style: lambda of the style. log q(z | x) has no upper bound: of much weight it makes all of x a style.
-        **options: of the game and its critics, as in :class:`~ppl_disentangle.inference.elbo.critics.TwoPlayerELBO`;
-            particles are not for it.
+        critics: Two modules by the names of the latents: one from data and style, one from data and
+            class, each to one logit per datum.
+        read_class: Weight lambda of the class.
+        read_style: Weight lambda of the style. log q(z | x) has no upper bound; with a large weight
+            the style takes over all of x.
+        style: Name of the latent z.
+        label: Name of the latent y.
+        **options: Further options of
+            :class:`~ppl_disentangle.inference.elbo.critics.TwoPlayerELBO`, except particles; see
+            there.
 
     Raises:
-        ValueError: particles, another loss, or critics of other names.
+        ValueError: More than one particle, an unknown loss, or critics under other names.
 
     References:
         [1] Deng et al., 2017. https://arxiv.org/abs/1711.00889
@@ -81,43 +86,68 @@ class StructuredGame(TwoPlayerELBO):
         )
         if self.num_particles > 1:
             raise ValueError(
-                "particles are not for data that the model draws itself: take a larger batch"
+                "particles do not apply to data that the model generates: use a larger batch"
             )
-        self.style, self.label = style, label
-        self._seen: Trace | None = None
+        self.style = style
+        self.label = label
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
-        """What the pair gains in both games and by what is read of dreams, and what the critics learn by."""
-        seen, self._seen = self._seen, None
-        assert seen is not None
-        if num_processes() > 1 and torch.is_grad_enabled():
-            _, seen = joined_traces(None, seen, self.parts)
-        real, dreamt = real_and_generated(model_trace)
-        dreams = {q.name: (q, p) for q, p in generated_latents(model_trace, guide_trace)}
-        latents = Latents([q for q, _ in dreams.values()])
-        of_style, of_class = (self.critic.get_submodule(name) for name in (self.style, self.label))
-        encoded = real, Latents([sampled_sites(seen)[self.style]]).draws()
-        style, label = (Latents([dreams[name][1]]).draws() for name in (self.style, self.label))
-        by_encoded, by_dream = self.critic_loss(encoded, (dreamt, style), by=of_style)
-        lost = player_loss(self.game, self.judge(*encoded, by=of_style), real=False)
-        lost = lost + player_loss(self.game, self.judge(dreamt, style, by=of_style), real=True)
-        terms = {"style_game": -latents.total(lost)}
-        terms |= {
-            f"read[{n}]": latents.total(q.per_datum(q.log_prob(), latents.plate))
-            for n, (q, _) in dreams.items()
-        }
-        critic = by_encoded + by_dream
-        if "told" in (stated := deterministic_sites(seen)):
-            told = stated["told"].value
-            known = told.sum(-1) / told.sum(-1).mean().clamp(min=1 / len(told))
-            by_told, by_dream = self.critic_loss((real, told), (dreamt, label), by=of_class)
-            lost = player_loss(self.game, self.judge(dreamt, label, by=of_class), real=True)
-            terms["class_game"] = -latents.total(lost)
-            critic = critic + known * by_told + by_dream
-        factors = {
-            name: -site.total(site.log_prob()) for name, site in observed_sites(seen).items()
-        }
-        return terms | factors | {"critic": -latents.total(critic)}
+        """The negative losses of both games, and the log probabilities of the true latents."""
+        real, generated = real_and_generated(model_trace)
+        pairs = generated_latents(model_trace, inner_trace(guide_trace, GENERATED))
+        latents = Latents([q for q, _ in pairs])
+        drawn = {p.name: Latents([p]).draws() for _, p in pairs}
+        encoded = Latents([sampled_sites(guide_trace)[self.style]]).draws()
+
+        loss, critic_loss = self._style_game((real, encoded), (generated, drawn[self.style]))
+        terms = {"style_game": -latents.total(loss)}
+        for q, _ in pairs:
+            terms[f"read[{q.name}]"] = latents.total(q.per_datum(q.log_prob(), latents.plate))
+
+        labels = deterministic_sites(guide_trace).get("labels")
+        if labels is not None:
+            loss, on_real, on_generated = self._class_game(
+                (real, labels.value), (generated, drawn[self.label])
+            )
+            terms["class_game"] = -latents.total(loss)
+            critic_loss = critic_loss + on_real + on_generated
+        return terms | {"critic": -latents.total(critic_loss)}
+
+    def _style_game(
+        self, encoded: Sequence[Tensor], generated: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Losses of the pair and of the critic of styles, each of shape ``(batch,)``.
+
+        Args:
+            encoded: Data, and the styles that the guide inferred from them.
+            generated: Generated samples, and the styles that they were generated from.
+        """
+        critic = self.critic.get_submodule(self.style)
+        on_encoded, on_generated = self.critic_loss(encoded, generated, by=critic)
+        guide_loss = player_loss(self.game, self.judge(*encoded, by=critic), real=False)
+        model_loss = player_loss(self.game, self.judge(*generated, by=critic), real=True)
+        return guide_loss + model_loss, on_encoded + on_generated
+
+    def _class_game(
+        self, labelled: Sequence[Tensor], generated: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Losses of the model, and of the critic of classes on data and on generated samples.
+
+        Args:
+            labelled: Data, and their known classes: a row of zeros where the class is not known.
+            generated: Generated samples, and the classes that they were generated from.
+
+        Returns:
+            Three losses of shape ``(batch,)``. The second is zero for data without a label, and
+            scaled up so that its mean is the mean over the data with one.
+        """
+        critic = self.critic.get_submodule(self.label)
+        labels = labelled[1]
+        is_known = labels.sum(-1)  # (batch,): 1 for data with a label, else 0
+        weights = is_known / is_known.mean().clamp(min=1 / len(labels))
+        on_labelled, on_generated = self.critic_loss(labelled, generated, by=critic)
+        model_loss = player_loss(self.game, self.judge(*generated, by=critic), real=True)
+        return model_loss, weights * on_labelled, on_generated
 
     def _get_trace(
         self,
@@ -126,5 +156,7 @@ class StructuredGame(TwoPlayerELBO):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> tuple[Trace, Trace]:
-        self._seen = poutine.trace(guide).get_trace(*args, **kwargs)
-        return generated_traces(model, guide, args[0], read_back=True)
+        """A trace of generated samples, and one of the guide on the data and on those samples."""
+        of_data = poutine.trace(guide).get_trace(*args, **kwargs)
+        model_trace, of_generated = generated_traces(model, guide, args[0], read_back=True)
+        return model_trace, nested_trace(of_data, of_generated, GENERATED)

@@ -1,4 +1,4 @@
-"""The objective of stories of two domains: a critic must not tell the domain by what the domains share."""
+"""The objective of two-domain stories: a critic must not recognise the domain by its content."""
 
 from __future__ import annotations
 
@@ -12,40 +12,42 @@ from ppl_disentangle.inference.elbo.critics import TwoPlayerELBO, player_loss
 from ppl_disentangle.inference.elbo.latents import Latents
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.inference.elbo.terms import elbo_terms
-from ppl_disentangle.sites import deterministic_sites, latent_sites
+from ppl_disentangle.sites import Site, deterministic_sites, latent_sites
 
 __all__ = ["DomainELBO"]
 
 
 class DomainELBO(TwoPlayerELBO):
-    r"""The bound, against a critic that tells two domains d by one of the latents c [1].
+    r"""The evidence lower bound, and a critic that predicts the domain d from a latent c [1].
 
     .. math:: \min_{p, q} \max_\ell\; -\mathcal L + \lambda\, \mathbb E \bigl[ d \log \sigma(\ell(c))
        + (1 - d) \log (1 - \sigma(\ell(c))) \bigr]
 
-    The guide states d as the auxiliary site ``"domain_of"``, 0 or 1, of shape ``(batch,)``; without, the batch has the
-    bound alone.
+    :math:`\mathcal L` is the beta-weighted evidence lower bound, c the content that both domains
+    share. The guide states d as the auxiliary site ``"domain_of"``, 0 or 1, of shape ``(batch,)``;
+    without that site, the objective is the bound alone.
 
-    Terms: ``"log_likelihood"``, ``"kl"``, ``"told_apart"`` (minus what the pair loses to the critic, whose labels it
-    wants swapped, no part of the bound) and ``"critic"`` (minus the critic's loss).
-
-    Avoids: no port was read.
+    Terms: ``"log_likelihood"``, ``"kl"``, ``"domain_confusion"`` (minus the loss of the guide in the
+    game, where it wants the critic to predict the other domain; not part of the bound) and
+    ``"critic"`` (minus the loss of the critic).
 
     Args:
-        critic: a module from c, ``(batch, dim)``, to one logit each.
-        latent: the name of c.
-        beta: weight of the divergences.
-        weight: lambda.
-        **options: of the game and its critic, as in :class:`~ppl_disentangle.inference.elbo.critics.TwoPlayerELBO`.
+        critic: A module from c, of shape ``(batch, dim)``, to one logit per datum.
+        latent: Name of the latent c.
+        beta: Weight of the divergences.
+        weight: Weight lambda of the game.
+        **options: Further options of
+            :class:`~ppl_disentangle.inference.elbo.critics.TwoPlayerELBO`; see there.
 
     Raises:
-        ValueError: another loss, or a negative weight; when called, a pair without that latent.
+        ValueError: The loss is unknown, or a weight is negative; at the first call, the pair has no
+            latent of that name.
 
     References:
         [1] Lee et al., 2018. https://arxiv.org/abs/1808.00948 (equation 1)
     """
 
-    penalties: ClassVar[tuple[str, ...]] = ("told_apart",)
+    penalties: ClassVar[tuple[str, ...]] = ("domain_confusion",)
     reads_data: ClassVar[bool] = False
 
     def __init__(
@@ -56,26 +58,33 @@ class DomainELBO(TwoPlayerELBO):
         weight: Weight = 1.0,
         **options: Any,
     ) -> None:
-        super().__init__({"kl": beta, "told_apart": weight}, critic, **options)
+        super().__init__({"kl": beta, "domain_confusion": weight}, critic, **options)
         self.latent = latent
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
-        """The bound in nats, what the pair loses to the critic, and what the critic learns by."""
+        """The terms of the bound in nats, and the negative losses of the game."""
         terms = elbo_terms(model_trace, guide_trace)
         domain = deterministic_sites(guide_trace).get("domain_of")
         if domain is None:
             return terms
-        found = [q for q, _ in latent_sites(model_trace, guide_trace) if q.name == self.latent]
-        if not found:
-            raise ValueError(
-                f"expected a latent {self.latent!r} that is to tell nothing of the domain"
-            )
-        latents, second = Latents(found), domain.value > 0.5
-        code = latents.draws()
-        if_second, if_first = self.critic_loss([code], [code])
-        logits = self.judge(code)
-        as_first, as_second = (player_loss(self.game, logits, real=real) for real in (False, True))
+        latents = Latents([self._content(model_trace, guide_trace)])
+        is_second = domain.value > 0.5
+        content = latents.draws()
+        # The critic's loss on every datum as if it were of either domain; "real" is the second.
+        if_second, if_first = self.critic_loss([content], [content])
+        logits = self.judge(content)
+        as_first = player_loss(self.game, logits, real=False)
+        as_second = player_loss(self.game, logits, real=True)
+        swapped_loss = torch.where(is_second, as_first, as_second)
+        critic_loss = torch.where(is_second, if_second, if_first)
         return terms | {
-            "told_apart": -latents.total(torch.where(second, as_first, as_second)),
-            "critic": -latents.total(torch.where(second, if_second, if_first)),
+            "domain_confusion": -latents.total(swapped_loss),
+            "critic": -latents.total(critic_loss),
         }
+
+    def _content(self, model_trace: Trace, guide_trace: Trace) -> Site:
+        """The guide's site of the content."""
+        for q, _ in latent_sites(model_trace, guide_trace):
+            if q.name == self.latent:
+                return q
+        raise ValueError(f"expected a latent {self.latent!r}, the content that both domains share")

@@ -48,8 +48,7 @@ def test_every_objective_has_its_formula_terms_defaults_and_source_on_the_page()
     for cls in write_objectives.objectives():
         chapter = write_objectives.chapter(cls)
         assert all(
-            piece in chapter
-            for piece in ("```math", "| argument | default |", "Sources: [1]")
+            piece in chapter for piece in ("```math", "| argument | default |", "Sources: [1]")
         ), cls.__name__
         assert '`"' in chapter, f"{cls.__name__} names no terms"
 

@@ -98,7 +98,7 @@ def test_the_critic_is_asked_for_the_domain_and_the_pair_for_the_other_one():
     lost = sum(math.log1p(math.exp(-s * v)) for s, v in zip(signs, logits.tolist(), strict=True))
     swapped = sum(math.log1p(math.exp(s * v)) for s, v in zip(signs, logits.tolist(), strict=True))
     assert objective.last_terms["critic"].item() == pytest.approx(-lost, rel=1e-5)
-    assert objective.last_terms["told_apart"].item() == pytest.approx(-swapped, rel=1e-5)
+    assert objective.last_terms["domain_confusion"].item() == pytest.approx(-swapped, rel=1e-5)
 
 
 def test_the_cross_cycle_is_written_out():
@@ -145,7 +145,7 @@ def test_domains_are_halves_of_a_factor_and_bad_ones_are_named():
     ):
         TwoDomainVAE(Grouped(nn.Linear(6, 4), {"a": 2}), Bernoulli(nn.Linear(2, 6)))
     with pytest.raises(
-        ValueError, match="expected a latent 'style' that is to tell nothing of the domain"
+        ValueError, match="expected a latent 'style', the content that both domains share"
     ):
         DomainELBO(nn.Linear(2, 1), "style").loss(
             small().model, small().guide, torch.rand(4, 6), domain=torch.ones(4, 1)

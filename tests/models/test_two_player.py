@@ -155,27 +155,27 @@ def test_each_term_of_the_structured_game_is_written_out():
         )
     objective.loss(story.model, story.guide, x, classes=classes)
     terms = {name: term.item() for name, term in objective.last_terms.items()}
-    (of_x, if_x), (of_dream, if_dream), *_ = pairs["z"]
+    (of_x, if_x), (of_generated, if_generated), *_ = pairs["z"]
     assert torch.equal(of_x[0], x)
     softplus = nn.functional.softplus
-    style_critic = softplus(-if_x).sum() + softplus(if_dream).sum()
+    style_critic = softplus(-if_x).sum() + softplus(if_generated).sum()
     assert terms["style_game"] == pytest.approx(
-        -(softplus(if_x) + softplus(-if_dream)).sum().item(), rel=1e-4
+        -(softplus(if_x) + softplus(-if_generated)).sum().item(), rel=1e-4
     )
-    (told, if_told), (asked, if_asked), *_ = pairs["y"]
+    (labelled, if_labelled), (asked, if_asked), *_ = pairs["y"]
     known = [0, 2, 5]
-    assert told[1][known].argmax(-1).tolist() == [1, 3, 0]
-    assert not told[1][[1, 3, 4]].any()
-    assert torch.equal(asked[0], of_dream[0])
+    assert labelled[1][known].argmax(-1).tolist() == [1, 3, 0]
+    assert not labelled[1][[1, 3, 4]].any()
+    assert torch.equal(asked[0], of_generated[0])
     class_critic = (
-        2 * softplus(-if_told[known]).sum() + softplus(if_asked).sum()
-    )  # half of the data are told
+        2 * softplus(-if_labelled[known]).sum() + softplus(if_asked).sum()
+    )  # half of the data are labelled
     assert terms["critic"] == pytest.approx(-(style_critic + class_critic).item(), rel=1e-4)
     assert terms["class_game"] == pytest.approx(-softplus(-if_asked).sum().item(), rel=1e-4)
-    dreamt = story.representation(of_dream[0])
-    for name, value in (("z", of_dream[1]), ("y", asked[1])):
+    inferred = story.representation(of_generated[0])
+    for name, value in (("z", of_generated[1]), ("y", asked[1])):
         assert terms[f"read[{name}]"] == pytest.approx(
-            dreamt[name].log_prob(value).sum().item(), rel=1e-4
+            inferred[name].log_prob(value).sum().item(), rel=1e-4
         )
     own = story.representation(x)["y"].logits.log_softmax(-1)
     assert terms["misread"] == pytest.approx((own[0, 1] + own[2, 3] + own[5, 0]).item(), rel=1e-4)
@@ -190,7 +190,7 @@ def test_a_structured_gan_says_what_it_takes():
         )
     with pytest.raises(ValueError, match=r"expected the critics 'z' and 'y', got \['x'\]"):
         StructuredGame({"x": JointCritic(2, 2, hidden=8)})
-    with pytest.raises(ValueError, match="particles are not for data that the model draws itself"):
+    with pytest.raises(ValueError, match="particles do not apply to data that the model generates"):
         StructuredGame(
             {"z": JointCritic(2, 2, hidden=8), "y": JointCritic(2, 4, hidden=8)}, num_particles=2
         )

@@ -226,10 +226,10 @@ def test_latents_stand_in_the_guides_order_on_both_sides():
     elbo.loss(story.model, story.guide, x)
     torch.manual_seed(1)
     nodes = poutine.trace(story.model).get_trace(batch_size=8).nodes
-    (real, encoded), (dreamt, drawn) = seen[:2]
+    (real, encoded), (generated, drawn) = seen[:2]
     assert torch.equal(real, x)
     torch.testing.assert_close(encoded, story.encoder(x))
-    torch.testing.assert_close(dreamt, nodes["x"]["value"])
+    torch.testing.assert_close(generated, nodes["x"]["value"])
     torch.testing.assert_close(
         drawn, torch.cat([nodes["u"]["value"], nodes["v"]["value"][:, None]], -1)
     )
@@ -283,6 +283,6 @@ def test_errors_say_what_is_expected():
     ):
         BidirectionalELBO(JointCritic(1, 2)).loss(pair.model, pair.guide, x)
     with pytest.raises(
-        ValueError, match="vectorize_particles is not for data that the model draws"
+        ValueError, match="vectorize_particles does not apply to data that the model generates"
     ):
         BidirectionalELBO(small_critic(), num_particles=2, vectorize_particles=True)

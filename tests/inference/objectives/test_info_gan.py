@@ -278,12 +278,12 @@ def test_terms_are_on_pyros_scale_and_masked_data_do_not_count():
     )
     for name, value in plain.items():
         torch.testing.assert_close(scaled[name], 10 * value)
-    real, dreamt, _ = seen
+    real, generated, _ = seen
     assert torch.equal(real, x)
     torch.testing.assert_close(
-        masked["generator"], -softplus(-elbo.critic(dreamt[mask])).sum().detach()
+        masked["generator"], -softplus(-elbo.critic(generated[mask])).sum().detach()
     )
-    expected = softplus(-elbo.critic(x[mask])).sum() + softplus(elbo.critic(dreamt[mask])).sum()
+    expected = softplus(-elbo.critic(x[mask])).sum() + softplus(elbo.critic(generated[mask])).sum()
     torch.testing.assert_close(masked["critic"], -expected.detach())
 
 
@@ -391,7 +391,8 @@ def test_errors_say_what_is_expected():
     with pytest.raises(ValueError, match=r"got \[\]"):
         loss(guide=lambda x: None)
     with pytest.raises(
-        ValueError, match=r"the data have shape \(64, 3\), what the model dreams has \(64, 2\)"
+        ValueError,
+        match=r"the data have shape \(64, 3\), the samples that the model generates have \(64, 2\)",
     ):
         loss(x=torch.zeros(64, 3))
     with pytest.raises(ValueError, match="returns the value of its observed site, got NoneType"):
@@ -404,7 +405,7 @@ def test_errors_say_what_is_expected():
     with pytest.raises(ValueError, match="no gradient passes through 'x', drawn from Independent"):
         loss(model=discrete)
     with pytest.raises(
-        ValueError, match="vectorize_particles is not for data that the model draws"
+        ValueError, match="vectorize_particles does not apply to data that the model generates"
     ):
         AdversarialMI(small_critic(), num_particles=2, vectorize_particles=True)
     with pytest.raises(ValueError, match=r"loss to be one of \['logistic', .*\], got 'gan'"):
