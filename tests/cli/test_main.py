@@ -88,7 +88,7 @@ def test_evaluate_traverse_intervene_and_report_work_on_a_run(run_folder, capsys
     assert f"{scores['estimate'].sel(metric='mig').item():.3f}" in table
     assert main(["traverse", str(run_folder)]) == 0
     assert main(["intervene", str(run_folder), "--do", "z[1]=2.5", "--do", "z[0]=-1"]) == 0
-    assert "do(z[1]=2.5, z[0]=-1)" in capsys.readouterr().out
+    assert "do(z[1] = 2.5, z[0] = -1)" in capsys.readouterr().out
     assert {p.name for p in (run_folder / "figures").iterdir()} == {
         *("terms.png", "traversals.png", "reconstructions.png", "factor_map.png"),
         "intervention_z[1]=2.5_z[0]=-1.png",

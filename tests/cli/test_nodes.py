@@ -146,7 +146,7 @@ def test_an_intervention_moves_what_descends_from_it_and_nothing_else_in_units_t
 ):
     assert main(["intervene", str(nodes), "--do", "light=0.5", "--num", "3"]) == 0
     shown = capsys.readouterr().out
-    assert "intervention do(light=0.5): 200 units drawn from the model" in shown
+    assert "intervention do(light = 0.5): 200 units drawn from the model" in shown
     assert "standard deviations of the labels" in shown
     assert re.search(r"light = 103\.\d \+ 25\.\d+ · value", shown)
     assert re.search(r"angle +no descendant +0% .* 0\.000", shown)
@@ -239,7 +239,7 @@ def test_what_leaves_the_data_is_said_on_the_terminal_in_the_arrays_and_in_the_r
     assert main(["report", str(nodes)]) == 0
     page = (nodes / "report.html").read_text()
     assert "Outside of the data: light = 40" in page
-    assert "counterfactual do(light=0): what 50 held-out units would have been" in page
+    assert "counterfactual do(light = 0): what 50 held-out units would have been" in page
     assert "shadow_length (descendant)" in page
 
 

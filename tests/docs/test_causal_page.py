@@ -56,7 +56,7 @@ def test_answers_say_which_rung_they_are_on_and_worlds_have_what_is_set(ran):
     assert names["several"].names == (
         "factual",
         "light = 1",
-        "angle + 0.2",
+        "angle += 0.2",
         "light ~ Normal, angle = 0",
     )
 
