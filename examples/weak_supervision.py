@@ -17,12 +17,12 @@ from ppl_disentangle.data import (
     walks,
 )
 from ppl_disentangle.inference import BetaELBO, fit
-from ppl_disentangle.models.bases.isotropic import IsotropicVAE
+from ppl_disentangle.models import NormalCode
 from ppl_disentangle.networks import mlp_decoder, mlp_encoder
 
 
 class AdaptivePairs(
-    IsotropicVAE
+    NormalCode
 ):  # what differs least is shared: Ada-GVAE, https://arxiv.org/abs/2002.02886
     def model(self, x=None, *, batch_size=1):
         with self.data_plate(x, batch_size):

@@ -4,8 +4,9 @@ from ppl_disentangle.models.ada_gvae import AdaGVAE
 from ppl_disentangle.models.ali import ALI
 from ppl_disentangle.models.annealed_vae import AnnealedVAE
 from ppl_disentangle.models.bases.content_style import ContentStyleVAE
-from ppl_disentangle.models.bases.grouped import GroupedVAE
+from ppl_disentangle.models.bases.grouped import GroupedCodes, GroupedVAE
 from ppl_disentangle.models.bases.isotropic import IsotropicVAE
+from ppl_disentangle.models.bases.normal_code import NormalCode
 from ppl_disentangle.models.bases.pairs import PairVAE
 from ppl_disentangle.models.bases.quantised import QuantisedVAE
 from ppl_disentangle.models.bases.structural import StructuralVAE
@@ -81,6 +82,7 @@ __all__ = [
     "FactorVAE",
     "GraphStory",
     "GraphVAE",
+    "GroupedCodes",
     "GroupedVAE",
     "InfoGAN",
     "InfoVAE",
@@ -91,6 +93,7 @@ __all__ = [
     "LinearGraphStory",
     "MathieuVAE",
     "NonlinearGraphStory",
+    "NormalCode",
     "PairVAE",
     "ProbabilisticPCA",
     "QuantisedVAE",

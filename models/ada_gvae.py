@@ -1,4 +1,4 @@
-"""Ada-GVAE and Ada-ML-VAE [Locatello et al., 2020]: what pairs share, found out pair by pair."""
+"""Ada-GVAE and Ada-ML-VAE [Locatello et al., 2020]: finding out what each pair shares."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
+from torch.distributions import kl_divergence
 
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
@@ -20,32 +21,38 @@ Average = Literal["arithmetic", "product"]
 
 
 class AdaGVAE(PairVAE):
-    r"""The isotropic story, told that two observations share all factors but a few, not which.
+    r"""Learns factors from pairs of observations that share all but a few unknown factors.
 
     .. math:: \delta_i = \operatorname{KL}(q(z_i \mid x) \,\|\, q(z_i \mid x')), \quad
-       \hat q(z_i \mid x, x') = \begin{cases} a(q(z_i \mid x), q(z_i \mid x')) & \delta_i < \tfrac12 (\max_j \delta_j +
-       \min_j \delta_j) \\ q(z_i \mid x) & \text{else} \end{cases}
+       \hat q(z_i \mid x, x') = \begin{cases} a(q(z_i \mid x), q(z_i \mid x'))
+       & \delta_i < \tfrac12 (\max_j \delta_j + \min_j \delta_j) \\
+       q(z_i \mid x) & \text{else} \end{cases}
 
-    - Story: of each member of a pair, that of :class:`IsotropicVAE`.
-    - Guide: above; a is the average. Of single observations, q(z | x).
-    - Objective: :class:`~ppl_disentangle.inference.BetaELBO`, each member being a datum.
-    - Data: pairs ``(batch, 2, *event)``, such as of :func:`~ppl_disentangle.data.pairs`; single observations are taken
-      as they are.
-    - For: data that come in pairs of which little changed, such as the frames of a video. Which coordinate holds which
-      factor is then known up to permutation and a map of each coordinate.
+    A coordinate whose two posteriors are close counts as shared, and both members of the pair get
+    the average a of the two.
+
+    - Story: That of :class:`~ppl_disentangle.models.IsotropicVAE`, for each member of a pair.
+    - Guide: The posteriors above; of a single observation, q(z | x).
+    - Objective: :class:`~ppl_disentangle.inference.BetaELBO`; each member counts as a datum.
+    - Data: pairs of observations that share most factors, ``(batch, 2, *event)``, such as
+      :func:`~ppl_disentangle.data.pairs` draws. Single observations are taken as they are.
+    - For: data that come in pairs between which little changes, such as frames of a video. The
+      assignment of factors to coordinates is then identified up to a permutation and a function of
+      each coordinate.
 
     Args:
-        encoder: as in :class:`PairVAE`, as are the next three.
-        decoder: p(x | z).
-        latent_dim: number of coordinates of z.
-        event_dim: number of dimensions of one observation.
-        average: ``"arithmetic"``, of means and of variances (Ada-GVAE), or ``"product"``, the normalised product of the
-            two, whose variance is doubled as in the authors' code (Ada-ML-VAE).
-        beta: weight of the divergence; from 1 to 16 in the paper.
-        warm_up: steps over which the weight rises from 0.
+        encoder: ``encoder(x)`` is q(z | x), a normal with events of shape ``(latent_dim,)``.
+        decoder: ``decoder(z)`` is p(x | z).
+        latent_dim: Number of coordinates of z.
+        event_dim: Number of dimensions of one observation; pairs have one dimension more.
+        average: ``"arithmetic"`` averages means and variances (Ada-GVAE). ``"product"`` is the
+            normalised product of both, with its variance doubled as in the authors' code
+            (Ada-ML-VAE).
+        beta: Weight of the divergence; from 1 to 16 in the paper.
+        warm_up: Number of steps over which the weight rises from 0.
 
     Raises:
-        ValueError: another average; when called, groups that are no pairs.
+        ValueError: ``average`` has another value; when called, groups are not pairs.
 
     References:
         [1] Locatello et al., 2020. https://arxiv.org/abs/2002.02886
@@ -70,44 +77,65 @@ class AdaGVAE(PairVAE):
     ) -> None:
         super().__init__(encoder, decoder, latent_dim, event_dim=event_dim)
         if average not in get_args(Average):
-            raise ValueError(
-                f"expected average {' or '.join(map(repr, get_args(Average)))}, got {average!r}"
-            )
-        self.average, self.beta, self.warm_up = average, beta, warm_up
+            choices = " or ".join(map(repr, get_args(Average)))
+            raise ValueError(f"expected average {choices}, got {average!r}")
+        self.average = average
+        self.beta = beta
+        self.warm_up = warm_up
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
         """p(x, z) of every member."""
-        return super().model(
-            x.flatten(0, 1) if x is not None and self.is_pairs(x) else x, batch_size=batch_size
-        )
+        if x is not None and self.is_pairs(x):
+            x = x.flatten(0, 1)
+        with self.data_plate(x, batch_size):
+            z = pyro.sample("z", self.prior())
+            return pyro.sample("x", self.decoder(z), obs=x)
 
     def guide(self, x: Tensor) -> None:
-        """q(z | x) of every member, averaged where the two of a pair share it."""
-        if not self.is_pairs(x):
-            super().guide(x)
-            return
-        members = x.flatten(0, 1)
+        """q(z | x) of every member, averaged where a pair shares it."""
+        are_pairs = self.is_pairs(x)
+        members = x.flatten(0, 1) if are_pairs else x
+        posterior = self.encoder(members)
+        if are_pairs:
+            posterior = self.averaged(posterior)
         with self.data_plate(members):
-            pyro.sample("z", self.shared(self.encoder(members)))
+            pyro.sample("z", posterior)
 
-    def shared(self, posterior: TorchDistribution) -> TorchDistribution:
-        """Posteriors of pairs, ``(2 * batch,)``, one after the other, with what is shared averaged."""
-        q = posterior.base_dist
-        loc, variance = (t.unflatten(0, (-1, 2)) for t in (q.loc, q.scale.square()))
-        first, second = (dist.Normal(loc[:, i], variance[:, i].sqrt()) for i in (0, 1))
-        distance = torch.distributions.kl_divergence(first, second)
-        share = distance < 0.5 * (distance.amax(-1, keepdim=True) + distance.amin(-1, keepdim=True))
+    def averaged(self, posterior: TorchDistribution) -> TorchDistribution:
+        """Average the posteriors of pairs in the coordinates that a pair shares.
+
+        Args:
+            posterior: q(z | x) of all members, of batch shape ``(2 * pairs,)``; the members of a
+                pair follow each other.
+        """
+        normal = posterior.base_dist
+        loc = normal.loc.unflatten(0, (-1, 2))  # (pairs, 2, dim)
+        variance = normal.scale.square().unflatten(0, (-1, 2))
+        is_shared = _is_shared(loc, variance)[:, None]
         if self.average == "arithmetic":
-            mean, spread = loc.mean(1), variance.mean(1)
+            shared_loc = loc.mean(1)
+            shared_variance = variance.mean(1)
         else:
-            spread = 2 / (1 / variance).sum(1)
-            mean = 0.5 * spread * (loc / variance).sum(1)
-        share, mean, spread = (t[:, None] for t in (share, mean, spread))
-        averaged = dist.Normal(
-            torch.where(share, mean, loc), torch.where(share, spread, variance).sqrt()
-        )
-        return dist.Normal(averaged.loc.flatten(0, 1), averaged.scale.flatten(0, 1)).to_event(1)
+            shared_variance = 2 / (1 / variance).sum(1)
+            shared_loc = 0.5 * shared_variance * (loc / variance).sum(1)
+        loc = torch.where(is_shared, shared_loc[:, None], loc)
+        scale = torch.where(is_shared, shared_variance[:, None], variance).sqrt()
+        return dist.Normal(loc.flatten(0, 1), scale.flatten(0, 1)).to_event(1)
 
     def objective(self) -> BetaELBO:
         """The bound with its divergence weighted by beta."""
         return BetaELBO(self.beta, warm_up=self.warm_up)
+
+
+def _is_shared(loc: Tensor, variance: Tensor) -> Tensor:
+    """Whether each coordinate of a pair counts as shared, ``(pairs, dim)``.
+
+    It does if the divergence between its two posteriors is nearer to the smallest divergence of
+    the pair than to the largest.
+    """
+    first = dist.Normal(loc[:, 0], variance[:, 0].sqrt())
+    second = dist.Normal(loc[:, 1], variance[:, 1].sqrt())
+    divergence = kl_divergence(first, second)
+    smallest = divergence.amin(-1, keepdim=True)
+    largest = divergence.amax(-1, keepdim=True)
+    return divergence < 0.5 * (largest + smallest)

@@ -18,26 +18,33 @@ __all__ = ["ALI"]
 
 
 class ALI(IsotropicVAE):
-    r"""The isotropic story with a generator, whose pairs of data and code are to be those of the encoder.
+    r"""Learns codes of data without a likelihood, by matching pairs of data and codes with a critic.
 
     .. math:: z \sim \mathcal N(0, I), \quad x = G(z); \qquad p(x, z) = q(x)\, q(z \mid x)
 
-    - Story: as of :class:`IsotropicVAE`; the likelihood is only drawn from.
+    The game ends when a critic cannot distinguish pairs (x, z) of the generator from pairs of the
+    encoder.
+
+    - Story: That of :class:`~ppl_disentangle.models.IsotropicVAE`; the likelihood is only drawn
+      from.
     - Guide: q(z | x), or a point as in BiGAN.
-    - Objective: :class:`~ppl_disentangle.inference.BidirectionalELBO`; each call has a critic of its own. There is no
-      bound on log p(x): ``elbo_per_datum`` and ``held_out`` do not apply.
-    - Data: observations alone.
-    - For: codes of data whose likelihood nobody can state. Codes are read back from draws, and data from codes, but
-      neither is trained for by itself: reconstructions are like the data rather than near them.
+    - Objective: :class:`~ppl_disentangle.inference.BidirectionalELBO`. Each call of ``objective``
+      makes a new critic. There is no bound on log p(x): ``elbo_per_datum`` and ``held_out`` do not
+      apply.
+    - Data: images or vectors, without labels.
+    - For: data whose likelihood is not known. Codes can be read from generated data, and data can be
+      generated from codes, but neither direction is trained by itself: reconstructions resemble the
+      data without being close to them.
 
     Args:
         encoder: ``encoder(x)`` is q(z | x).
-        generator: ``generator(z)`` is a point, as of :class:`~ppl_disentangle.conditionals.Deterministic`, or p(x | z).
-        latent_dim: number of coordinates of z.
-        critic: makes a module from data and codes to one logit each, such as
+        generator: ``generator(z)`` is a point, such as
+            :class:`~ppl_disentangle.conditionals.Deterministic` returns, or p(x | z).
+        latent_dim: Number of coordinates of z.
+        critic: Makes a module that maps data and codes to one logit per datum, such as
             :class:`~ppl_disentangle.inference.JointCritic`.
-        critic_options: options of the critic's optimiser.
-        game: further options of the objective, such as ``{"gradient_penalty": 0.1}``.
+        critic_options: Options of the critic's optimiser.
+        game: Further options of the objective, such as ``{"gradient_penalty": 0.1}``.
 
     References:
         [1] Dumoulin et al., 2017. https://arxiv.org/abs/1606.00704
@@ -57,7 +64,9 @@ class ALI(IsotropicVAE):
         game: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(encoder, generator, latent_dim)
-        self.critic, self.critic_options, self.game = critic, critic_options, dict(game or {})
+        self.critic = critic
+        self.critic_options = critic_options
+        self.game = dict(game or {})
 
     @classmethod
     def for_data(
@@ -70,23 +79,27 @@ class ALI(IsotropicVAE):
         game: Mapping[str, Any] | None = STEADY_GAME,
         **hyper: Any,
     ) -> Self:
-        """A story with fresh networks, and a critic of two layers; see :func:`~ppl_disentangle.zoo.build`."""
-        size, encoder = (
-            math.prod(data.observation_shape),
-            Gaussian(networks.encoder(2 * latent_dim)),
-        )
-        critic = lambda: JointCritic(size, latent_dim)  # noqa: E731
-        generator = networks.generator(latent_dim)
+        """Build the story for ``data``, with fresh networks and a critic with two hidden layers.
+
+        Args:
+            data: Observations of any kind.
+            networks: Makes the encoder and the generator.
+            latent_dim: Number of coordinates of z.
+            critic_options: Options of the critic's optimiser; by default they keep the game steady.
+            game: Further options of the objective; by default they keep the game steady.
+            **hyper: Further arguments of the story.
+        """
+        size = math.prod(data.observation_shape)
         return cls(
-            encoder,
-            generator,
+            Gaussian(networks.encoder(2 * latent_dim)),
+            networks.generator(latent_dim),
             latent_dim,
-            critic,
+            lambda: JointCritic(size, latent_dim),
             critic_options=critic_options,
             game=game,
             **hyper,
         )
 
     def objective(self) -> BidirectionalELBO:
-        """The game of encoder and generator against a critic."""
+        """The game of encoder and generator against a new critic."""
         return BidirectionalELBO(self.critic(), critic_options=self.critic_options, **self.game)

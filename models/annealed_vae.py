@@ -1,4 +1,4 @@
-"""AnnealedVAE, the controlled capacity of beta-VAE [Burgess et al., 2018]."""
+"""AnnealedVAE [Burgess et al., 2018]: beta-VAE with a controlled capacity."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ __all__ = ["AnnealedVAE"]
 
 
 class AnnealedVAE(IsotropicVAE):
-    r"""The isotropic story, its code allowed a number of nats that grows.
+    r"""Learns one factor after the other, by slowly raising the information that the code may carry.
 
-    .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z) - \gamma | \operatorname{KL}(q(z \mid x) \,\|\, p(z)) - C(t) |
+    .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z)
+       - \gamma | \operatorname{KL}(q(z \mid x) \,\|\, p(z)) - C(t) |
 
-    - Story, guide: as of :class:`IsotropicVAE`.
+    - Story, guide: Those of :class:`~ppl_disentangle.models.IsotropicVAE`.
     - Objective: :class:`~ppl_disentangle.inference.CapacityELBO`.
-    - Data: observations alone.
-    - For: codes that take up one factor after the other, those first that help the likelihood most; a KL that is known
-      beforehand.
+    - Data: images or vectors, without labels.
+    - For: codes that take up the factors one by one, in the order in which they help the likelihood;
+      a KL divergence that is chosen in advance.
 
     Args:
-        encoder: as in :class:`IsotropicVAE`.
-        decoder: as in :class:`IsotropicVAE`.
-        latent_dim: as in :class:`IsotropicVAE`.
-        capacity: C(t) in nats per datum; by default from 0 to 25 over 100,000 steps.
-        gamma: weight of the distance.
+        encoder: ``encoder(x)`` is q(z | x), with events of shape ``(latent_dim,)``.
+        decoder: ``decoder(z)`` is p(x | z).
+        latent_dim: Number of coordinates of z.
+        capacity: Capacity C(t), in nats per datum; by default it rises from 0 to 25 over 100,000 steps.
+        gamma: Weight of the distance between KL divergence and capacity.
 
     References:
         [1] Burgess et al., 2018. https://arxiv.org/abs/1804.03599
@@ -44,8 +45,9 @@ class AnnealedVAE(IsotropicVAE):
         gamma: Weight = 1000.0,
     ) -> None:
         super().__init__(encoder, decoder, latent_dim)
-        self.capacity, self.gamma = capacity, gamma
+        self.capacity = capacity
+        self.gamma = gamma
 
     def objective(self) -> CapacityELBO:
-        """The log likelihood less the distance of the KL from the capacity."""
+        """The log likelihood less the distance between KL divergence and capacity."""
         return CapacityELBO(self.capacity, self.gamma)

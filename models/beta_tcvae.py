@@ -13,21 +13,27 @@ __all__ = ["BetaTCVAE"]
 
 
 class BetaTCVAE(IsotropicVAE):
-    r"""The isotropic story under the total-correlation decomposition.
+    r"""Learns independent factors without labels, by penalising the total correlation of the code.
 
     .. math:: \mathbb E_{q} \log p(x \mid z) - \alpha I_q(x; z)
-       - \beta \operatorname{KL}(q(z) \,\|\, \textstyle\prod_d q(z_d)) - \gamma \sum_d \operatorname{KL}(q(z_d)
-         \,\|\, p(z_d))
+       - \beta \operatorname{KL}(q(z) \,\|\, \textstyle\prod_d q(z_d))
+       - \gamma \sum_d \operatorname{KL}(q(z_d) \,\|\, p(z_d))
+
+    - Story, guide: Those of :class:`~ppl_disentangle.models.IsotropicVAE`.
+    - Objective: :class:`~ppl_disentangle.inference.TCELBO`.
+    - Data: images or vectors, without labels.
+    - For: independent coordinates that lose less information than with a weight on the whole KL
+      divergence, as in :class:`~ppl_disentangle.models.BetaVAE`.
 
     Args:
-        encoder: as in :class:`IsotropicVAE`.
-        decoder: as in :class:`IsotropicVAE`.
-        latent_dim: as in :class:`IsotropicVAE`.
-        alpha: weight of the mutual information of data and code.
-        beta: weight of the total correlation; the paper uses 6 on dSprites.
-        gamma: weight of the dimension-wise KL.
-        estimator: how q(z) is estimated from a batch, see :class:`~ppl_disentangle.inference.TCELBO`.
-        warm_up: steps over which the three weights rise from 0.
+        encoder: ``encoder(x)`` is q(z | x), with events of shape ``(latent_dim,)``.
+        decoder: ``decoder(z)`` is p(x | z).
+        latent_dim: Number of coordinates of z.
+        alpha: Weight of the mutual information of data and code.
+        beta: Weight of the total correlation; the paper uses 6 on dSprites.
+        gamma: Weight of the dimension-wise KL divergence.
+        estimator: Estimator of q(z) from a batch; see :class:`~ppl_disentangle.inference.TCELBO`.
+        warm_up: Number of steps over which the three weights rise from 0.
 
     References:
         [1] Chen et al., 2018. https://arxiv.org/abs/1802.04942
@@ -46,11 +52,14 @@ class BetaTCVAE(IsotropicVAE):
         warm_up: int = 0,
     ) -> None:
         super().__init__(encoder, decoder, latent_dim)
-        self.alpha, self.beta, self.gamma = alpha, beta, gamma
-        self.estimator, self.warm_up = estimator, warm_up
+        self.alpha = alpha
+        self.beta = beta
+        self.gamma = gamma
+        self.estimator = estimator
+        self.warm_up = warm_up
 
     def objective(self) -> TCELBO:
-        """The bound split in four, its total correlation weighted by beta."""
+        """The bound split into four terms, its total correlation weighted by beta."""
         return TCELBO(
             self.alpha, self.beta, self.gamma, estimator=self.estimator, warm_up=self.warm_up
         )

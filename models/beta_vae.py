@@ -12,16 +12,25 @@ __all__ = ["BetaVAE"]
 
 
 class BetaVAE(IsotropicVAE):
-    r"""The isotropic story under the beta-weighted bound; ``beta=1`` is the VAE.
+    r"""Learns independent factors of images without labels, by weighting the KL divergence.
 
-    .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z) - \beta \operatorname{KL}(q(z \mid x) \,\|\, p(z))
+    .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z)
+       - \beta \operatorname{KL}(q(z \mid x) \,\|\, p(z))
+
+    With ``beta=1`` it is the VAE.
+
+    - Story, guide: Those of :class:`~ppl_disentangle.models.IsotropicVAE`.
+    - Objective: :class:`~ppl_disentangle.inference.BetaELBO`.
+    - Data: images or vectors, without labels.
+    - For: a first try on data whose factors are not labelled. A larger weight gives coordinates that
+      are more independent, and blurrier reconstructions.
 
     Args:
-        encoder: as in :class:`IsotropicVAE`.
-        decoder: as in :class:`IsotropicVAE`.
-        latent_dim: as in :class:`IsotropicVAE`.
-        beta: weight of the KL, in nats per datum; the paper uses 4 on dSprites.
-        warm_up: steps over which the weight rises from 0.
+        encoder: ``encoder(x)`` is q(z | x), with events of shape ``(latent_dim,)``.
+        decoder: ``decoder(z)`` is p(x | z).
+        latent_dim: Number of coordinates of z.
+        beta: Weight of the KL divergence, in nats per datum; the paper uses 4 on dSprites.
+        warm_up: Number of steps over which the weight rises from 0.
 
     References:
         [1] Higgins et al., 2017. https://openreview.net/forum?id=Sy2fzU9gl
@@ -37,8 +46,9 @@ class BetaVAE(IsotropicVAE):
         warm_up: int = 0,
     ) -> None:
         super().__init__(encoder, decoder, latent_dim)
-        self.beta, self.warm_up = beta, warm_up
+        self.beta = beta
+        self.warm_up = warm_up
 
     def objective(self) -> BetaELBO:
-        """The bound with its KL weighted by beta."""
+        """The bound with its KL divergence weighted by beta."""
         return BetaELBO(self.beta, warm_up=self.warm_up)

@@ -95,7 +95,7 @@ class CausalVAE(StructuralVAE):
         dim = sum(prior.dims.values())
         return cls(prior, Gaussian(networks.encoder(2 * dim)), networks.decoder(dim), **hyper)
 
-    def labels_given(self, values: Mapping[str, Tensor], labels: Tensor | None) -> None:
+    def observe_labels(self, values: Mapping[str, Tensor], labels: Tensor | None) -> None:
         """A normal around each node, where its label is known."""
         if labels is not None:
             noisy_labels(self.columns, self.prior.join(values), labels, self.label_scale)

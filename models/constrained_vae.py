@@ -1,4 +1,4 @@
-"""VAEs whose weight is found: the constraint of beta-VAE [Higgins et al., 2017], GECO [Rezende & Viola, 2018]."""
+"""VAEs under a constraint: beta-VAE [Higgins et al., 2017] and GECO [Rezende & Viola, 2018]."""
 
 from __future__ import annotations
 
@@ -12,22 +12,26 @@ __all__ = ["ConstrainedVAE"]
 
 
 class ConstrainedVAE(IsotropicVAE):
-    r"""The isotropic story under a constraint in nats, on its KL or on its log likelihood.
+    r"""Trains a VAE to a chosen KL divergence or reconstruction quality instead of a fixed weight.
 
-    .. math:: \max \mathbb E \log p(x \mid z) \;\text{s.t.}\; \operatorname{KL} \le \epsilon \quad\text{or}\quad
+    .. math:: \max \mathbb E \log p(x \mid z) \;\text{s.t.}\; \operatorname{KL} \le \epsilon
+       \quad\text{or}\quad
        \min \operatorname{KL} \;\text{s.t.}\; \mathbb E \log p(x \mid z) \ge b
 
-    - Story, guide: as of :class:`IsotropicVAE`.
-    - Objective: :class:`~ppl_disentangle.inference.ConstrainedELBO`, the second problem is GECO.
-    - Data: observations alone.
-    - For: stating what is wanted, so many nats of code or so good a reconstruction, in place of a weight.
+    - Story, guide: Those of :class:`~ppl_disentangle.models.IsotropicVAE`.
+    - Objective: :class:`~ppl_disentangle.inference.ConstrainedELBO`. The first problem is the
+      constraint that beta-VAE relaxes [1], the second is GECO [2].
+    - Data: images or vectors, without labels.
+    - For: stating the goal in nats, as the size of the code or the quality of reconstructions.
 
     Args:
-        encoder: as in :class:`IsotropicVAE`.
-        decoder: as in :class:`IsotropicVAE`.
-        latent_dim: as in :class:`IsotropicVAE`.
-        kl: the most that the KL may be, in nats per datum; a choice of ours. Not where ``log_likelihood`` is given.
-        log_likelihood: the least that the log likelihood may be, in nats per datum.
+        encoder: ``encoder(x)`` is q(z | x), with events of shape ``(latent_dim,)``.
+        decoder: ``decoder(z)`` is p(x | z).
+        latent_dim: Number of coordinates of z.
+        kl: Upper bound epsilon on the KL divergence, in nats per datum; ignored if
+            ``log_likelihood`` is given. The default is not from the papers.
+        log_likelihood: Lower bound b on the log likelihood, in nats per datum. By default there is
+            none, and ``kl`` is the constraint.
 
     References:
         [1] Higgins et al., 2017. https://openreview.net/forum?id=Sy2fzU9gl
@@ -44,10 +48,11 @@ class ConstrainedVAE(IsotropicVAE):
         log_likelihood: Weight | None = None,
     ) -> None:
         super().__init__(encoder, decoder, latent_dim)
-        self.kl, self.log_likelihood = kl, log_likelihood
+        self.kl = kl
+        self.log_likelihood = log_likelihood
 
     def objective(self) -> ConstrainedELBO:
-        """The Lagrangian, its multiplier found by training."""
+        """The Lagrangian of the constrained problem, whose multiplier is learned."""
         if self.log_likelihood is not None:
             return ConstrainedELBO(log_likelihood=self.log_likelihood)
         return ConstrainedELBO(kl=self.kl)

@@ -11,24 +11,25 @@ from ppl_disentangle.models.bases.isotropic import IsotropicVAE
 __all__ = ["ControlVAE"]
 
 RISE = Linear(0.5, 18.0, 583_333)
+"""Default target of the KL divergence, in nats per datum."""
 
 
 class ControlVAE(IsotropicVAE):
-    r"""The isotropic story, its KL led to a target by a PI controller of the weight.
+    r"""Trains a VAE to a chosen KL divergence, by a controller that adapts its weight.
 
-    - Story, guide: as of :class:`IsotropicVAE`.
-    - Objective: :class:`~ppl_disentangle.inference.ControlELBO`.
-    - Data: observations alone.
-    - For: a KL that stays where it is asked to be, with the weight as the means.
+    - Story, guide: Those of :class:`~ppl_disentangle.models.IsotropicVAE`.
+    - Objective: :class:`~ppl_disentangle.inference.ControlELBO`, a PI controller of the weight.
+    - Data: images or vectors, without labels.
+    - For: a KL divergence that stays at a chosen value during training.
 
     Args:
-        encoder: as in :class:`IsotropicVAE`.
-        decoder: as in :class:`IsotropicVAE`.
-        latent_dim: as in :class:`IsotropicVAE`.
-        kl: the target in nats per datum. By default it rises as fast as that of the authors' code, by 0.15 every 5000
-            steps from 0.5; where it ends, 18, is a choice of ours.
-        minimum: the least that the weight can be.
-        maximum: the most that the weight can be.
+        encoder: ``encoder(x)`` is q(z | x), with events of shape ``(latent_dim,)``.
+        decoder: ``decoder(z)`` is p(x | z).
+        latent_dim: Number of coordinates of z.
+        kl: Target of the KL divergence, in nats per datum. By default it rises by 0.15 every 5000
+            steps from 0.5, as in the authors' code, and ends at 18, which is not from the paper.
+        minimum: Smallest weight that the controller may set.
+        maximum: Largest weight that the controller may set.
 
     References:
         [1] Shao et al., 2020. https://arxiv.org/abs/2004.05988
@@ -45,8 +46,10 @@ class ControlVAE(IsotropicVAE):
         maximum: float = 100.0,
     ) -> None:
         super().__init__(encoder, decoder, latent_dim)
-        self.kl, self.minimum, self.maximum = kl, minimum, maximum
+        self.kl = kl
+        self.minimum = minimum
+        self.maximum = maximum
 
     def objective(self) -> ControlELBO:
-        """The bound with its weight under control."""
+        """The bound, its KL divergence weighted by the controller."""
         return ControlELBO(self.kl, minimum=self.minimum, maximum=self.maximum)

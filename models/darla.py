@@ -1,4 +1,4 @@
-"""DARLA's perceptual beta-VAE [Higgins et al., 2017]: images are compared by features, not by pixels."""
+"""DARLA's perceptual beta-VAE [Higgins et al., 2017]: compares images by features, not pixels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import pyro
-import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
@@ -16,39 +15,41 @@ from ppl_disentangle.conditionals import Gaussian
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import BetaELBO, fit
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.models.bases.isotropic import IsotropicVAE
+from ppl_disentangle.models.bases.normal_code import NormalCode
 from ppl_disentangle.models.denoising_autoencoder import DenoisingAutoencoder
 from ppl_disentangle.networks import Networks
 
 __all__ = ["DARLA"]
 
 
-class DARLA(IsotropicVAE):
-    r"""The isotropic story whose likelihood is a normal of features J.
+class DARLA(NormalCode):
+    r"""Learns factors that transfer to new looks, by comparing images by features, not pixels.
 
-    .. math:: z \sim \mathcal N(0, I), \quad p(x \mid z) \propto e^{-\frac12 \lVert J(x) - J(\hat x(z)) \rVert^2},
-       \qquad \mathbb E \log p(x \mid z) - \beta \operatorname{KL}(q(z \mid x) \,\|\, p(z))
+    .. math:: z \sim \mathcal N(0, I), \quad
+       p(x \mid z) \propto e^{-\frac12 \lVert J(x) - J(\hat x(z)) \rVert^2}, \qquad
+       \mathbb E \log p(x \mid z) - \beta \operatorname{KL}(q(z \mid x) \,\|\, p(z))
 
-    J is the code of a denoising autoencoder, learned before and then held: what it leaves out of an image needs no
-    code. The density is that of features, up to a constant; ``elbo_per_datum`` is in its nats, which pixels do not
-    have.
+    The features J are the code of a denoising autoencoder, which is trained first and then kept
+    fixed. The code z need not represent anything that J leaves out. The density is a density of
+    features, up to a constant: ``elbo_per_datum`` is in nats of features, not of pixels.
 
-    - Story, guide: as of :class:`IsotropicVAE`; a draw of x is its mean.
+    - Story, guide: Above; a draw of x is its mean.
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO`.
-    - Data: observations alone. :meth:`training_data` teaches the features first; in Python, give taught ones.
-    - For: codes that serve where images look different from those that were learned from, the first of the three stages
-      of [1]; agents are no part of this library. Where colours met that had not met before, what was learned of places
-      before held better than with the codes of a beta-VAE of pixels (``tests/models/test_darla.py``
-      prints what either loses).
+    - Data: images or vectors, without labels. :meth:`training_data` first trains the features; in
+      Python, pass a trained autoencoder.
+    - For: codes that remain useful for images that look different from the training data. This is
+      the first of the three stages of [1]; the agents of the other two are not in this library. In
+      ``tests/models/test_darla.py``, positions were read more accurately from these codes than from
+      the codes of a beta-VAE of pixels when images had combinations of colours not seen before.
 
     Args:
-        encoder: as in :class:`IsotropicVAE`.
-        decoder: as in :class:`IsotropicVAE`; its mean is the image.
-        latent_dim: as in :class:`IsotropicVAE`.
-        features: what J is the encoder of; it no longer learns.
-        beta: weight of the divergence; a choice of ours.
-        warm_up: steps over which it rises from 0.
-        feature_steps: steps of teaching the features in :meth:`training_data`.
+        encoder: ``encoder(x)`` is q(z | x), with events of shape ``(latent_dim,)``.
+        decoder: ``decoder(z)`` is a distribution whose mean is the image.
+        latent_dim: Number of coordinates of z.
+        features: Autoencoder whose encoder is J; its parameters no longer learn.
+        beta: Weight of the divergence. The default is not from [1].
+        warm_up: Number of steps over which the weight rises from 0.
+        feature_steps: Number of steps by which :meth:`training_data` trains the features.
 
     References:
         [1] Higgins et al., 2017. https://arxiv.org/abs/1707.08475
@@ -67,7 +68,9 @@ class DARLA(IsotropicVAE):
     ) -> None:
         super().__init__(encoder, decoder, latent_dim)
         self.features = features.requires_grad_(False)
-        self.beta, self.warm_up, self.feature_steps = beta, warm_up, feature_steps
+        self.beta = beta
+        self.warm_up = warm_up
+        self.feature_steps = feature_steps
 
     @classmethod
     def for_data(
@@ -79,13 +82,22 @@ class DARLA(IsotropicVAE):
         feature_dim: int = 100,
         **hyper: Any,
     ) -> Self:
-        """A story with fresh networks, whose features are taught by :meth:`training_data`."""
+        """Build the story for ``data``, with fresh networks and features that are not trained yet.
+
+        Args:
+            data: Observations of any kind.
+            networks: Makes the encoder, the decoder and both networks of the features.
+            latent_dim: Number of coordinates of z.
+            feature_dim: Number of features.
+            **hyper: Further arguments of the story.
+        """
         features = DenoisingAutoencoder.for_data(data, networks, latent_dim=feature_dim)
-        encoder, decoder = Gaussian(networks.encoder(2 * latent_dim)), networks.decoder(latent_dim)
+        encoder = Gaussian(networks.encoder(2 * latent_dim))
+        decoder = networks.decoder(latent_dim)
         return cls(encoder, decoder, latent_dim, features, **hyper)
 
     def training_data(self, data: FactorDataset) -> FactorDataset:
-        """The data, after the features have learned to complete them."""
+        """The data; trains the features on them first."""
         fit(self.features.requires_grad_(True), data, steps=self.feature_steps, progress=False)
         self.features.requires_grad_(False)
         return data
@@ -93,35 +105,43 @@ class DARLA(IsotropicVAE):
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
         """p(x, z)."""
         with self.data_plate(x, batch_size):
-            z = pyro.sample("z", dist.Normal(self.zeros, 1.0).to_event(1))
+            z = pyro.sample("z", self.prior())
             return pyro.sample("x", self.likelihood(z), obs=x)
 
-    def likelihood(self, z: Tensor) -> ByFeatures:
-        """p(x | z)."""
+    def likelihood(self, z: Tensor) -> NormalInFeatures:
+        """p(x | z), a normal of the features of the image that z decodes to."""
         pixels = self.decoder(z)
-        return ByFeatures(pixels.mean, self.features.encoder, pixels.event_dim)
+        return NormalInFeatures(pixels.mean, self.features.encoder, pixels.event_dim)
+
+    def guide(self, x: Tensor) -> None:
+        """q(z | x)."""
+        with self.data_plate(x):
+            pyro.sample("z", self.encoder(x))
 
     def objective(self) -> BetaELBO:
         """The bound in nats of the features, its divergence weighted by beta."""
         return BetaELBO(self.beta, warm_up=self.warm_up)
 
 
-class ByFeatures(TorchDistribution):
-    """An image, from which others differ by as much as their features do; draws are the image itself.
+class NormalInFeatures(TorchDistribution):
+    """Images whose log density falls with the squared distance of their features to an image's.
+
+    Draws are the image itself.
 
     Args:
-        image: ``(*batch, *event)``.
-        features: from ``(num, *event)`` to ``(num, feature_dim)``.
-        event_dim: number of dimensions of an image.
+        image: The image at the centre, ``(*batch, *event)``.
+        features: Maps images ``(num, *event)`` to features ``(num, feature_dim)``.
+        event_dim: Number of dimensions of an image.
     """
 
     has_rsample = True
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
 
     def __init__(self, image: Tensor, features: Callable[[Tensor], Tensor], event_dim: int) -> None:
-        self.image, self.features = image, features
-        batch = image.dim() - event_dim
-        super().__init__(image.shape[:batch], image.shape[batch:], validate_args=False)
+        self.image = image
+        self.features = features
+        batch_dim = image.dim() - event_dim
+        super().__init__(image.shape[:batch_dim], image.shape[batch_dim:], validate_args=False)
 
     @property
     def support(self) -> constraints.Constraint:
@@ -130,23 +150,25 @@ class ByFeatures(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The image."""
+        """The image at the centre."""
         return self.image
 
-    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> ByFeatures:
-        """The same for other batch dimensions."""
-        return ByFeatures(
-            self.image.expand(*batch_shape, *self.event_shape), self.features, self.event_dim
-        )
+    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> NormalInFeatures:
+        """The same distribution for other batch dimensions."""
+        image = self.image.expand(*batch_shape, *self.event_shape)
+        return NormalInFeatures(image, self.features, self.event_dim)
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """The image."""
+        """The image at the centre, for each draw."""
         return self.image.expand(*sample_shape, *self.image.shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Minus half the squared distance of the features, of shape ``(*batch,)``."""
-        return -0.5 * (self._of(value) - self._of(self.image)).square().sum(-1)
+        difference = self._features_of(value) - self._features_of(self.image)
+        return -0.5 * difference.square().sum(-1)
 
-    def _of(self, image: Tensor) -> Tensor:
-        batch = image.shape[: image.dim() - self.event_dim]
-        return self.features(image.reshape(-1, *self.event_shape)).reshape(*batch, -1)
+    def _features_of(self, image: Tensor) -> Tensor:
+        """Features of images with any batch dimensions, ``(*batch, feature_dim)``."""
+        batch_shape = image.shape[: image.dim() - self.event_dim]
+        features = self.features(image.reshape(-1, *self.event_shape))
+        return features.reshape(*batch_shape, -1)

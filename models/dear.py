@@ -88,7 +88,7 @@ class DEAR(StructuralVAE):
         edges = [(p, n, i) for n in mechanisms for i, p in enumerate(self.prior.parents[n])]
         return {(p, n): mechanisms[n].weight[i].item() * scales[p] / scales[n] for p, n, i in edges}
 
-    def labels_given(self, values: Mapping[str, Tensor], labels: Tensor | None) -> None:
+    def observe_labels(self, values: Mapping[str, Tensor], labels: Tensor | None) -> None:
         """A normal around each node, where its label is known."""
         if labels is not None:
             noisy_labels(self.columns, self.prior.join(values), labels, self.label_scale)

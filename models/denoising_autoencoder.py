@@ -1,4 +1,4 @@
-"""The denoising autoencoder [Vincent et al., 2008]: a code of what was hidden, too."""
+"""The denoising autoencoder [Vincent et al., 2008]: a code of images of which a part is hidden."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ from torch import Tensor, nn
 
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import BetaELBO
-from ppl_disentangle.models.bases.isotropic import IsotropicVAE
+from ppl_disentangle.models.bases.normal_code import NormalCode
 from ppl_disentangle.networks import Networks
 
 __all__ = ["DenoisingAutoencoder"]
 
 
-class DenoisingAutoencoder(IsotropicVAE):
-    r"""The isotropic story with a point as code, read from data a part of which is hidden.
+class DenoisingAutoencoder(NormalCode):
+    r"""Learns features for comparing observations, by completing observations with hidden values.
 
-    .. math:: q(z \mid x) = \delta_{f(m \odot x)}, \quad m_i \sim \operatorname{Bernoulli}(1 - \rho), \qquad
-       \mathbb E \log p(x \mid f(m \odot x))
+    .. math:: q(z \mid x) = \delta_{f(m \odot x)}, \quad
+       m_i \sim \operatorname{Bernoulli}(1 - \rho), \qquad \mathbb E \log p(x \mid f(m \odot x))
 
-    What is hidden can only be told from the rest by what data are like: the code becomes one of that, which
-    :class:`~ppl_disentangle.models.DARLA` compares images by. The representation of x is the code of all of it.
+    Hidden values can only be inferred from the regularities of the data, so the code comes to
+    represent these. :class:`~ppl_disentangle.models.DARLA` compares images by such codes. The
+    representation of x is the code of x with nothing hidden.
 
-    - Story: as of :class:`IsotropicVAE`, its prior without weight.
-    - Guide: above.
+    - Story: That of :class:`~ppl_disentangle.models.IsotropicVAE`; its prior has weight 0.
+    - Guide: Above.
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO` with weight 0 of the divergence.
-    - Data: observations alone.
-    - For: features to compare observations by.
+    - Data: images or vectors, without labels.
+    - For: features by which observations can be compared.
 
     Args:
-        encoder: ``encoder(x)`` is the code f(x), ``(batch, latent_dim)``.
-        decoder: as in :class:`IsotropicVAE`.
-        latent_dim: as in :class:`IsotropicVAE`.
-        hidden: rho, the share of the values that are hidden; a choice of ours.
+        encoder: Plain network; ``encoder(x)`` is the code f(x), ``(batch, latent_dim)``.
+        decoder: ``decoder(z)`` is p(x | z).
+        latent_dim: Number of coordinates of z.
+        hidden: Share rho of the values that are hidden. The default is not from the paper.
 
     Raises:
-        ValueError: a share that is not in [0, 1).
+        ValueError: The share is not in [0, 1).
 
     References:
         [1] Vincent et al., 2008. https://doi.org/10.1145/1390156.1390294
@@ -58,17 +59,30 @@ class DenoisingAutoencoder(IsotropicVAE):
     def for_data(
         cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 100, **hyper: Any
     ) -> Self:
-        """A story with fresh networks; see :func:`~ppl_disentangle.zoo.build`."""
+        """Build the story for ``data``, with a fresh plain encoder and a fresh decoder.
+
+        Args:
+            data: Observations of any kind.
+            networks: Makes the encoder and the decoder.
+            latent_dim: Number of coordinates of z.
+            **hyper: Further arguments of the story.
+        """
         return cls(networks.encoder(latent_dim), networks.decoder(latent_dim), latent_dim, **hyper)
 
+    def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
+        """p(x, z)."""
+        with self.data_plate(x, batch_size):
+            z = pyro.sample("z", self.prior())
+            return pyro.sample("x", self.decoder(z), obs=x)
+
     def guide(self, x: Tensor) -> None:
-        """The code of what is left of x."""
-        seen = torch.rand_like(x) >= self.hidden
+        """A point at the code of x with a random part hidden."""
+        visible = torch.rand_like(x) >= self.hidden
         with self.data_plate(x):
-            pyro.sample("z", dist.Delta(self.encoder(x * seen), event_dim=1))
+            pyro.sample("z", dist.Delta(self.encoder(x * visible), event_dim=1))
 
     def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
-        """The code of all of x."""
+        """A point at the code of x with nothing hidden."""
         return {"z": dist.Delta(self.encoder(x), event_dim=1)}
 
     def objective(self) -> BetaELBO:

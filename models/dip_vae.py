@@ -13,26 +13,27 @@ __all__ = ["DIPVAE"]
 
 
 class DIPVAE(IsotropicVAE):
-    r"""The isotropic story with the covariance of its code held near the identity.
+    r"""Learns decorrelated factors without labels, by pulling the covariance of the code to I.
 
     .. math:: \text{ELBO} - \lambda_{od} \sum_{i \ne j} C_{ij}^2 - \lambda_d \sum_i (C_{ii} - 1)^2
 
-    C is the covariance over the data of the posteriors' means (variant ``"I"``) or of the aggregate posterior
-    (``"II"``).
+    C is the covariance over the data of the posterior means (variant ``"I"``), or the covariance
+    of the aggregate posterior (``"II"``).
 
-    - Story, guide: as of :class:`IsotropicVAE`.
+    - Story, guide: Those of :class:`~ppl_disentangle.models.IsotropicVAE`.
     - Objective: :class:`~ppl_disentangle.inference.DIPELBO`.
-    - Data: observations alone.
-    - For: decorrelated coordinates that keep their information, at no more than a matrix product a step. Two moments
-      are not independence.
+    - Data: images or vectors, without labels.
+    - For: decorrelated coordinates that keep their information, at the cost of one matrix product
+      per step. Coordinates can be uncorrelated and still depend on each other.
 
     Args:
-        encoder: as in :class:`IsotropicVAE`.
-        decoder: as in :class:`IsotropicVAE`.
-        latent_dim: as in :class:`IsotropicVAE`.
-        variant: ``"I"`` or ``"II"``.
-        off_diagonal: weight of the covariances.
-        diagonal: weight of the variances; by default 10 times ``off_diagonal`` for ``"I"``, the same for ``"II"``.
+        encoder: ``encoder(x)`` is q(z | x), with events of shape ``(latent_dim,)``.
+        decoder: ``decoder(z)`` is p(x | z).
+        latent_dim: Number of coordinates of z.
+        variant: ``"I"`` or ``"II"``, see above.
+        off_diagonal: Weight of the squared covariances.
+        diagonal: Weight of the variances; by default 10 times ``off_diagonal`` for ``"I"``, and
+            ``off_diagonal`` for ``"II"``.
 
     References:
         [1] Kumar et al., 2018. https://arxiv.org/abs/1711.00848
@@ -49,8 +50,10 @@ class DIPVAE(IsotropicVAE):
         diagonal: Weight | None = None,
     ) -> None:
         super().__init__(encoder, decoder, latent_dim)
-        self.variant, self.off_diagonal, self.diagonal = variant, off_diagonal, diagonal
+        self.variant = variant
+        self.off_diagonal = off_diagonal
+        self.diagonal = diagonal
 
     def objective(self) -> DIPELBO:
-        """The bound with the code decorrelated."""
+        """The bound less the penalty on the covariance of the code."""
         return DIPELBO(self.off_diagonal, self.diagonal, variant=self.variant)

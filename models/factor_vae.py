@@ -13,23 +13,27 @@ __all__ = ["FactorVAE"]
 
 
 class FactorVAE(IsotropicVAE):
-    r"""The isotropic story with the total correlation of its code penalised, as a critic estimates it.
+    r"""Learns independent factors without labels; a critic estimates the total correlation.
 
-    .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z) - \operatorname{KL}(q(z \mid x) \,\|\, p(z))
+    .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z)
+       - \operatorname{KL}(q(z \mid x) \,\|\, p(z))
        - \gamma \operatorname{KL}(q(z) \,\|\, \textstyle\prod_d q(z_d))
 
-    - Story, guide: as of :class:`IsotropicVAE`.
-    - Objective: :class:`~ppl_disentangle.inference.FactorELBO`, with the critic of the paper: six layers of 1000.
-    - Data: observations alone.
-    - For: independent coordinates at less cost to the reconstruction than a weight on the whole KL has; unlike
-      :class:`~ppl_disentangle.models.BetaTCVAE` without a bias from the batch, but only as good as its critic.
+    - Story, guide: Those of :class:`~ppl_disentangle.models.IsotropicVAE`.
+    - Objective: :class:`~ppl_disentangle.inference.FactorELBO` with the critic of the paper, six
+      layers of 1000 units.
+    - Data: images or vectors, without labels.
+    - For: independent coordinates at a smaller cost to the reconstruction than with a weight on the
+      whole KL divergence. Unlike :class:`~ppl_disentangle.models.BetaTCVAE` it has no bias from the
+      size of the batch, but it is only as good as its critic.
 
     Args:
-        encoder: as in :class:`IsotropicVAE`.
-        decoder: as in :class:`IsotropicVAE`.
-        latent_dim: as in :class:`IsotropicVAE`.
-        gamma: weight of the total correlation.
-        permute: as in :class:`~ppl_disentangle.inference.FactorELBO`.
+        encoder: ``encoder(x)`` is q(z | x), with events of shape ``(latent_dim,)``.
+        decoder: ``decoder(z)`` is p(x | z).
+        latent_dim: Number of coordinates of z.
+        gamma: Weight of the total correlation.
+        permute: Data whose coordinates are permuted for the critic; see
+            :class:`~ppl_disentangle.inference.FactorELBO`.
 
     References:
         [1] Kim & Mnih, 2018. https://arxiv.org/abs/1802.05983
@@ -45,8 +49,9 @@ class FactorVAE(IsotropicVAE):
         permute: Permuted = "batch",
     ) -> None:
         super().__init__(encoder, decoder, latent_dim)
-        self.gamma, self.permute = gamma, permute
+        self.gamma = gamma
+        self.permute = permute
 
     def objective(self) -> FactorELBO:
-        """The bound less gamma times the critic's total correlation; each call has a critic of its own."""
+        """The bound less gamma times the total correlation; each call makes a new critic."""
         return FactorELBO(self.latent_dim, self.gamma, permute=self.permute)

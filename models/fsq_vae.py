@@ -12,22 +12,25 @@ __all__ = ["FSQVAE"]
 
 
 class FSQVAE(QuantisedVAE):
-    r"""A code whose coordinates have a few values that are fixed, evenly from -1 to 1.
+    r"""Learns discrete codes without labels, whose coordinates are rounded to a few fixed values.
 
     .. math:: f_d(x) = \tanh \operatorname{net}_d(x)
 
-    - Story, guide: as of :class:`QuantisedVAE`.
-    - Objective: :class:`~ppl_disentangle.inference.BetaELBO`: the likelihood, as the divergence is constant.
-    - Data: observations alone.
-    - For: discrete codes without a codebook that could collapse. By itself it does not separate factors: where the
-      learned values of :class:`~ppl_disentangle.models.QLAE` do, its codes were hardly more modular than an
-      autoencoder's.
+    The values of each coordinate are evenly spaced from -1 to 1.
+
+    - Story, guide: Those of :class:`~ppl_disentangle.models.QuantisedVAE`.
+    - Objective: :class:`~ppl_disentangle.inference.BetaELBO`. It amounts to the likelihood, since
+      the divergence is constant.
+    - Data: images or vectors, without labels.
+    - For: discrete codes without a codebook that could collapse. By itself it does not separate
+      factors: in a test where the learned values of :class:`~ppl_disentangle.models.QLAE` did, its
+      codes were hardly more modular than the codes of an autoencoder.
 
     Args:
-        encoder: as in :class:`QuantisedVAE`.
-        decoder: as in :class:`QuantisedVAE`.
-        latent_dim: as in :class:`QuantisedVAE`.
-        levels: number of values of each coordinate; 5 to 8 in [1].
+        encoder: Plain network; ``encoder(x)`` has shape ``(batch, latent_dim)``.
+        decoder: ``decoder(z)`` is p(x | z).
+        latent_dim: Number of coordinates of z.
+        levels: Number of values of each coordinate; 5 to 8 in [1].
 
     References:
         [1] Mentzer et al., 2024. https://arxiv.org/abs/2309.15505
@@ -45,16 +48,15 @@ class FSQVAE(QuantisedVAE):
         self, encoder: nn.Module, decoder: nn.Module, latent_dim: int, *, levels: int = 8
     ) -> None:
         super().__init__(encoder, decoder, latent_dim, levels=levels)
-        self.register_buffer(
-            "lattice", torch.linspace(-1.0, 1.0, levels).repeat(latent_dim, 1), persistent=False
-        )
+        lattice = torch.linspace(-1.0, 1.0, levels).repeat(latent_dim, 1)
+        self.register_buffer("lattice", lattice, persistent=False)
 
     def values(self) -> Tensor:
-        """Evenly from -1 to 1."""
+        """Evenly spaced values from -1 to 1, of shape ``(latent_dim, levels)``."""
         return self.lattice
 
     def continuous(self, x: Tensor) -> Tensor:
-        """Between -1 and 1."""
+        """The code of x between -1 and 1, before it is rounded."""
         return self.encoder(x).tanh()
 
     def objective(self) -> BetaELBO:

@@ -11,22 +11,24 @@ __all__ = ["InfoVAE"]
 
 
 class InfoVAE(IsotropicVAE):
-    r"""The isotropic story, its aggregate posterior held at the prior, its information not.
+    r"""Keeps a code informative under a strong decoder, by matching the aggregate posterior to p(z).
 
-    .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z) - (1 - \alpha) \operatorname{KL}(q(z \mid x) \,\|\, p(z))
+    .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z)
+       - (1 - \alpha) \operatorname{KL}(q(z \mid x) \,\|\, p(z))
        - (\alpha + \lambda - 1) \operatorname{MMD}^2(q(z), p(z))
 
-    - Story, guide: as of :class:`IsotropicVAE`.
+    - Story, guide: Those of :class:`~ppl_disentangle.models.IsotropicVAE`.
     - Objective: :class:`~ppl_disentangle.inference.InfoELBO`.
-    - Data: observations alone.
-    - For: codes that are used where a strong decoder would ignore them, and that draws from the prior still fit.
+    - Data: images or vectors, without labels.
+    - For: codes that a strong decoder would otherwise ignore, and whose prior still generates good
+      samples.
 
     Args:
-        encoder: as in :class:`IsotropicVAE`.
-        decoder: as in :class:`IsotropicVAE`.
-        latent_dim: as in :class:`IsotropicVAE`.
-        alpha: 1 is the MMD-VAE, 0 with ``scaling=1`` the VAE.
-        scaling: lambda.
+        encoder: ``encoder(x)`` is q(z | x), with events of shape ``(latent_dim,)``.
+        decoder: ``decoder(z)`` is p(x | z).
+        latent_dim: Number of coordinates of z.
+        alpha: Weight alpha: 1 is the MMD-VAE; 0 with ``scaling=1`` is the VAE.
+        scaling: Weight lambda.
 
     References:
         [1] Zhao et al., 2017. https://arxiv.org/abs/1706.02262
@@ -42,8 +44,9 @@ class InfoVAE(IsotropicVAE):
         scaling: float = 1000.0,
     ) -> None:
         super().__init__(encoder, decoder, latent_dim)
-        self.alpha, self.scaling = alpha, scaling
+        self.alpha = alpha
+        self.scaling = scaling
 
     def objective(self) -> InfoELBO:
-        """The bound with the mutual information and the aggregate posterior weighted apart."""
+        """The bound with separate weights of mutual information and aggregate posterior."""
         return InfoELBO(self.alpha, self.scaling)

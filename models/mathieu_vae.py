@@ -1,9 +1,9 @@
-"""Adversarial disentangling of what a group shares [Mathieu et al., 2016]."""
+"""Adversarial disentangling of the content of a group [Mathieu et al., 2016]."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,29 +20,33 @@ __all__ = ["MathieuVAE"]
 
 
 class MathieuVAE(ContentStyleVAE):
-    r"""Groups that share a content, whose members may swap styles with other groups unnoticed.
+    r"""Separates style from the content of a group with a critic that looks for swapped styles.
 
     .. math:: \tilde x_g = \mathbb E[x \mid c_g, s_h]
 
-    What is drawn with
-    the content of one group and a style of another must pass for a member of the former beside a critic: a style that
-    told of its own group's content would give it away.
+    An image generated with the content of group g and a style of another group h must look to the
+    critic like a member of g. A style that carried the content of its own group would give the
+    swap away.
 
-    - Story, guide: as of :class:`~ppl_disentangle.models.ContentStyleVAE`. Contents are points without a prior in [1].
-    - Objective: :class:`~ppl_disentangle.inference.SwapELBO`; each call has a critic of its own.
-    - Data: groups; what groups share are the specified factors of [1], the rest the unspecified ones.
-    - For: styles without a trace of the content, where the divergences weigh too little to keep it out.
-      :class:`~ppl_disentangle.models.CycleConsistentVAE` needs no critic for the same.
+    - Story, guide: Those of :class:`~ppl_disentangle.models.ContentStyleVAE`. In [1] contents are
+      points without a prior.
+    - Objective: :class:`~ppl_disentangle.inference.SwapELBO`. Each call of ``objective`` makes a
+      new critic.
+    - Data: groups that share some factors. These are the specified factors of [1], the others are
+      the unspecified ones.
+    - For: styles without a trace of the content, where the divergences are weighted too little to
+      keep it out. :class:`~ppl_disentangle.models.CycleConsistentVAE` needs no critic.
 
     Args:
-        encoder: as in :class:`~ppl_disentangle.models.ContentStyleVAE`.
-        decoder: as in :class:`~ppl_disentangle.models.ContentStyleVAE`.
-        critic: makes a module from two observations to one logit each.
-        event_dim: as in :class:`~ppl_disentangle.models.ContentStyleVAE`.
-        beta: weight of the divergences.
-        weight: of what the pair loses to the critic, in nats; a choice of ours.
-        critic_options: options of the critic's optimiser.
-        game: further options of the objective, such as ``{"gradient_penalty": 0.1}``.
+        encoder: ``encoder(x)`` has the groups ``"content"`` and ``"style"``.
+        decoder: ``decoder(h)`` is p(x | c, s), for h the content followed by the style.
+        critic: Makes a module that maps two observations to one logit per datum.
+        event_dim: Number of dimensions of one observation; groups have one dimension more.
+        beta: Weight of the divergences.
+        weight: Weight of the loss to the critic, in nats. The default is not from [1].
+        critic_options: Options of the critic's optimiser.
+        game: Further options of the objective, such as ``{"gradient_penalty": 0.1}``.
+        shared: Names of the factors that groups of training data share; by default the first.
 
     References:
         [1] Mathieu et al., 2016. https://arxiv.org/abs/1611.03383
@@ -59,21 +63,26 @@ class MathieuVAE(ContentStyleVAE):
         weight: Weight = 1.0,
         critic_options: Mapping[str, Any] | None = None,
         game: Mapping[str, Any] | None = None,
+        shared: Sequence[str] = (),
     ) -> None:
-        super().__init__(encoder, decoder, event_dim=event_dim)
-        self.critic, self.beta, self.weight = critic, beta, weight
-        self.critic_options, self.game = critic_options, dict(game or {})
+        super().__init__(encoder, decoder, event_dim=event_dim, shared=shared)
+        self.critic = critic
+        self.beta = beta
+        self.weight = weight
+        self.critic_options = critic_options
+        self.game = dict(game or {})
 
     @classmethod
-    def made_of(cls, data: FactorDataset) -> dict[str, Any]:
-        """A critic of two layers on observations side by side."""
+    def extra_arguments(cls, data: FactorDataset) -> dict[str, Any]:
+        """A critic with two hidden layers, which reads two observations side by side."""
         size = math.prod(data.observation_shape)
         return {"critic": lambda: JointCritic(size, size)}
 
-    def state(self, content: Tensor, style: Tensor) -> None:
-        """What is drawn with the content of each group and a style of the one before it."""
-        codes = torch.cat([content, style[1].roll(1, 0)], -1)
-        state_auxiliary("swapped", self.decoder(codes).mean, event_dim=self.event_dim)
+    def extend_guide(self, content: Tensor, style: Tensor) -> None:
+        """State images with the content of each group and a style of the group before it."""
+        swapped_style = style[1].roll(1, 0)
+        swapped = self.decoder(torch.cat([content, swapped_style], -1)).mean
+        state_auxiliary("swapped", swapped, event_dim=self.event_dim)
 
     def objective(self) -> SwapELBO:
         """The bound, and the game over swapped styles."""

@@ -1,6 +1,8 @@
-"""ML-VAE [Bouchacourt et al., 2018]: a content that a group shares, and a style of each member."""
+"""ML-VAE [Bouchacourt et al., 2018]: the members of a group infer its content together."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import pyro.distributions as dist
 from pyro.distributions import TorchDistribution
@@ -15,25 +17,27 @@ __all__ = ["MLVAE", "product_of_members"]
 
 
 class MLVAE(ContentStyleVAE):
-    r"""Groups that share a content, which all members tell together.
+    r"""Separates the content that a group shares from the style of each member.
 
     .. math:: q(c_g \mid x_{g\cdot}) \propto \prod_m q(c \mid x_{gm})
 
-    - Story: as of :class:`~ppl_disentangle.models.ContentStyleVAE`; one content a group, and one divergence of it.
-    - Guide: above, a product of normals, and q(s | x).
+    - Story: That of :class:`~ppl_disentangle.models.ContentStyleVAE`, with one content per group
+      and therefore one divergence of the content per group.
+    - Guide: The content has the product of normals above; the styles have q(s | x).
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO`.
-    - Data: groups.
-    - For: data that are known to be alike in something, such as pictures of one person.
+    - Data: groups that share some factors.
+    - For: data that are known to have something in common, such as pictures of one person.
 
     Args:
-        encoder: as in :class:`~ppl_disentangle.models.ContentStyleVAE`.
-        decoder: as in :class:`~ppl_disentangle.models.ContentStyleVAE`.
-        event_dim: as in :class:`~ppl_disentangle.models.ContentStyleVAE`.
-        beta: weight of the divergences; 1 in [1].
-        warm_up: steps over which the weight rises from 0.
+        encoder: ``encoder(x)`` has the groups ``"content"`` and ``"style"``.
+        decoder: ``decoder(h)`` is p(x | c, s), for h the content followed by the style.
+        event_dim: Number of dimensions of one observation; groups have one dimension more.
+        beta: Weight of the divergences; 1 in [1].
+        warm_up: Number of steps over which the weight rises from 0.
+        shared: Names of the factors that groups of training data share; by default the first.
 
     Raises:
-        ValueError: an encoder of other groups.
+        ValueError: The encoder has other groups.
 
     References:
         [1] Bouchacourt et al., 2018. https://arxiv.org/abs/1705.08841
@@ -55,12 +59,14 @@ class MLVAE(ContentStyleVAE):
         event_dim: int = 3,
         beta: Weight = 1.0,
         warm_up: int = 0,
+        shared: Sequence[str] = (),
     ) -> None:
-        super().__init__(encoder, decoder, event_dim=event_dim)
-        self.beta, self.warm_up = beta, warm_up
+        super().__init__(encoder, decoder, event_dim=event_dim, shared=shared)
+        self.beta = beta
+        self.warm_up = warm_up
 
     def content_of_group(self, members: dist.Normal) -> TorchDistribution:
-        """The normalised product over the members."""
+        """The normalised product of q(c | x) over the members."""
         return product_of_members(members)
 
     def objective(self) -> BetaELBO:
@@ -69,7 +75,8 @@ class MLVAE(ContentStyleVAE):
 
 
 def product_of_members(posteriors: dist.Normal) -> TorchDistribution:
-    """The normalised product over the members."""
+    """The normalised product over the first dimension of normals ``(members, batch, dim)``."""
     precision = posteriors.scale.square().reciprocal()
     total = precision.sum(0)
-    return dist.Normal((precision * posteriors.loc).sum(0) / total, total.rsqrt()).to_event(1)
+    loc = (precision * posteriors.loc).sum(0) / total
+    return dist.Normal(loc, total.rsqrt()).to_event(1)

@@ -1,4 +1,4 @@
-"""oi-VAE, output interpretable VAE [Ainsworth et al., 2018]: which latent moves which group of outputs."""
+"""oi-VAE, output interpretable VAE [Ainsworth et al., 2018]: which latent moves which outputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from ppl_disentangle.conditionals import Gaussian
+from ppl_disentangle.conditionals import Conditional, Gaussian
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import SparsityELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
@@ -20,15 +20,15 @@ __all__ = ["GroupReaders", "OIVAE"]
 
 
 class GroupReaders(nn.Module):
-    r"""A network for each group of outputs, which reads the code by a matrix of its own.
+    r"""A network for each group of outputs, which reads the code through its own matrix.
 
     .. math:: x^g = f^g(W^g z)
 
     Args:
-        latent_dim: number of coordinates of z.
-        networks: :math:`f^g`, each from ``(batch, width)`` to its outputs.
-        width: number of rows of each :math:`W^g`.
-        shape: of all outputs; by default one dimension.
+        latent_dim: Number of coordinates of z.
+        networks: Networks :math:`f^g`, each from ``(batch, width)`` to the outputs of its group.
+        width: Number of rows of each matrix :math:`W^g`.
+        shape: Shape of all outputs together; by default they stay side by side in one dimension.
 
     Example:
         >>> readers = GroupReaders(4, [nn.Linear(8, 5), nn.Linear(8, 3)], 8)
@@ -51,43 +51,46 @@ class GroupReaders(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """All outputs side by side, group by group."""
-        parts = zip(self.readers, self.networks, strict=True)
-        outputs = torch.cat([network(reader(z)) for reader, network in parts], -1)
+        readers_and_networks = zip(self.readers, self.networks, strict=True)
+        outputs = torch.cat([network(reader(z)) for reader, network in readers_and_networks], -1)
         return outputs if self.shape is None else outputs.unflatten(-1, self.shape)
 
     def columns(self) -> list[Tensor]:
-        """The matrices :math:`W^g`, of shape ``(width, latent_dim)``."""
-        return [
-            weight for name, weight in self.readers.named_parameters() if name.endswith("weight")
-        ]
+        """The matrices :math:`W^g`, each of shape ``(width, latent_dim)``."""
+        named = self.readers.named_parameters()
+        return [weight for name, weight in named if name.endswith("weight")]
 
     def influence(self) -> Tensor:
-        """The norm of the column by which each latent enters each group: ``(groups, latent_dim)``."""
+        """Norm of the column by which each latent enters each group, ``(groups, latent_dim)``."""
         return torch.stack([weight.detach().norm(dim=0) for weight in self.columns()])
 
 
 class OIVAE(IsotropicVAE):
-    r"""The isotropic story with a decoder in groups, each of which reads few coordinates of the code.
+    r"""Finds which coordinate of a code moves which group of features, such as joints of a body.
 
-    .. math:: \mathbb E \log p(x \mid z) - \beta \operatorname{KL}(q(z \mid x) \,\|\, p(z)) - \lambda \sum_g \sum_d
-       \|W^g_{\cdot d}\|_2
+    .. math:: \mathbb E \log p(x \mid z) - \beta \operatorname{KL}(q(z \mid x) \,\|\, p(z))
+       - \lambda \sum_g \sum_d \|W^g_{\cdot d}\|_2
 
-    - Story, guide: as of :class:`IsotropicVAE`.
-    - Objective: :class:`~ppl_disentangle.inference.SparsityELBO`; [1] takes proximal steps, see
-      :func:`~ppl_disentangle.inference.shrink_columns`, which makes small columns exactly zero.
-    - Data: observations whose features come in groups, such as the joints of a body or the channels of a region.
-    - For: saying which coordinate of a code tells of which group. The networks of the groups must not undo the penalty
-      by growing: give the optimiser weight decay.
+    The decoder has one network for each group of features, which reads few coordinates of the code.
+
+    - Story, guide: Those of :class:`~ppl_disentangle.models.IsotropicVAE`.
+    - Objective: :class:`~ppl_disentangle.inference.SparsityELBO`. In [1] proximal steps take the
+      place of the penalty; see :func:`~ppl_disentangle.inference.shrink_columns`, which makes small
+      columns exactly zero.
+    - Data: images or vectors whose features come in groups, without labels; for example the joints
+      of a body, or the channels of a region.
+    - For: saying which coordinate of a code affects which group. Give the optimiser weight decay:
+      otherwise the networks of the groups undo the penalty by growing.
 
     Args:
-        encoder: as in :class:`IsotropicVAE`.
-        decoder: as in :class:`IsotropicVAE`; its ``net`` is a :class:`GroupReaders`.
-        latent_dim: as in :class:`IsotropicVAE`.
-        group_lasso: lambda, in nats per datum and unit of the weights.
-        beta: weight of the divergence.
+        encoder: ``encoder(x)`` is q(z | x), with events of shape ``(latent_dim,)``.
+        decoder: Conditional whose ``net`` is a :class:`GroupReaders`; ``decoder(z)`` is p(x | z).
+        latent_dim: Number of coordinates of z.
+        group_lasso: Weight lambda, in nats per datum and unit of the weights.
+        beta: Weight of the divergence.
 
     Raises:
-        TypeError: a decoder of another network.
+        TypeError: The decoder has another network.
 
     References:
         [1] Ainsworth et al., 2018. https://arxiv.org/abs/1802.06765
@@ -103,12 +106,14 @@ class OIVAE(IsotropicVAE):
         beta: Weight = 1.0,
     ) -> None:
         super().__init__(encoder, decoder, latent_dim)
-        net = getattr(decoder, "net", None)
+        net = decoder.net if isinstance(decoder, Conditional) else None
         if not isinstance(net, GroupReaders):
             raise TypeError(
                 f"expected a decoder whose net is a GroupReaders, got {type(net).__name__}"
             )
-        self.readers, self.group_lasso, self.beta = net, group_lasso, beta
+        self.readers = net
+        self.group_lasso = group_lasso
+        self.beta = beta
 
     @classmethod
     def for_data(
@@ -120,32 +125,35 @@ class OIVAE(IsotropicVAE):
         groups: int = 8,
         **hyper: Any,
     ) -> Self:
-        """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
+        """Build the story for ``data``, with a fresh encoder and one small network per group.
 
         Args:
-            data: whose features, flattened, are cut into groups of the same size: bands of rows of an image.
-            networks: what the encoder is made by, and the likelihood.
-            latent_dim: number of coordinates of z.
-            groups: number of groups.
-            **hyper: of the story.
+            data: Observations. Their features, flattened, are cut into groups of the same size;
+                the groups of an image are bands of rows.
+            networks: Makes the encoder and the likelihood.
+            latent_dim: Number of coordinates of z.
+            groups: Number of groups.
+            **hyper: Further arguments of the story.
 
         Raises:
-            ValueError: features that cannot be cut so.
+            ValueError: The number of groups does not divide the number of features.
         """
         size, rest = divmod(math.prod(data.observation_shape), groups)
         if rest:
             raise ValueError(
-                f"{cls.__name__}: {groups} groups do not divide the features of {data.observation_shape}"
+                f"{cls.__name__}: {groups} groups do not divide the features of"
+                f" {data.observation_shape}"
             )
-        parts = [
-            nn.Sequential(nn.Tanh(), nn.Linear(32, 64), nn.Tanh(), nn.Linear(64, size))
-            for _ in range(groups)
-        ]
-        decoder = networks.likelihood(
-            GroupReaders(latent_dim, parts, 32, shape=data.observation_shape)
-        )
+        width = 32
+        group_networks = [_group_network(width, size) for _ in range(groups)]
+        readers = GroupReaders(latent_dim, group_networks, width, shape=data.observation_shape)
+        decoder = networks.likelihood(readers)
         return cls(Gaussian(networks.encoder(2 * latent_dim)), decoder, latent_dim, **hyper)
 
     def objective(self) -> SparsityELBO:
         """The bound less the norms of the columns."""
         return SparsityELBO(self.beta, group_lasso=self.group_lasso, columns=self.readers.columns)
+
+
+def _group_network(inputs: int, outputs: int) -> nn.Module:
+    return nn.Sequential(nn.Tanh(), nn.Linear(inputs, 64), nn.Tanh(), nn.Linear(64, outputs))

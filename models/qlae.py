@@ -13,27 +13,28 @@ __all__ = ["QLAE"]
 
 
 class QLAE(QuantisedVAE):
-    r"""A code whose coordinates have a few values each, which are learned.
+    r"""Separates factors without labels, in discrete codes with a few learned values per coordinate.
 
     .. math:: \mathbb E \log p(x \mid z) - \lambda_v \|\operatorname{sg} f(x) - z\|^2
        - \lambda_c \|f(x) - \operatorname{sg} z\|^2
 
-    The values of a coordinate mean the same whatever the others are: a network that decodes many combinations of few
-    values is the simpler, the more independent their meanings. Strong weight decay is the other half of the method:
+    The operator sg stops the gradient. A value of a coordinate means the same whatever the other
+    coordinates are. A network that decodes many combinations of few values is simpler the more
+    independent their meanings are. The method also needs strong weight decay:
     ``fit(…, optimizer=partial(torch.optim.AdamW, weight_decay=0.1))``.
 
-    - Story, guide: as of :class:`QuantisedVAE`.
+    - Story, guide: Those of :class:`~ppl_disentangle.models.QuantisedVAE`.
     - Objective: :class:`~ppl_disentangle.inference.QuantisedELBO`.
-    - Data: observations alone.
-    - For: discrete factors, or continuous ones in steps, without a weight on independence.
+    - Data: images or vectors, without labels.
+    - For: discrete factors, or continuous factors in steps, without a weight on independence.
 
     Args:
-        encoder: as in :class:`QuantisedVAE`.
-        decoder: as in :class:`QuantisedVAE`.
-        latent_dim: as in :class:`QuantisedVAE`; twice the number of factors in [1].
-        levels: number of values of each coordinate; 10 in [1].
-        quantisation: :math:`\lambda_v`, by which values learn from codes.
-        commitment: :math:`\lambda_c`, by which codes learn from values.
+        encoder: Plain network; ``encoder(x)`` has shape ``(batch, latent_dim)``.
+        decoder: ``decoder(z)`` is p(x | z).
+        latent_dim: Number of coordinates of z; twice the number of factors in [1].
+        levels: Number of values of each coordinate; 10 in [1].
+        quantisation: Weight :math:`\lambda_v`, by which values learn from codes.
+        commitment: Weight :math:`\lambda_c`, by which codes learn from values.
 
     References:
         [1] Hsu et al., 2023. https://arxiv.org/abs/2305.18378
@@ -50,17 +51,18 @@ class QLAE(QuantisedVAE):
         commitment: Weight = 0.01,
     ) -> None:
         super().__init__(encoder, decoder, latent_dim, levels=levels)
-        self.quantisation, self.commitment = quantisation, commitment
+        self.quantisation = quantisation
+        self.commitment = commitment
         self.codebook = nn.Parameter(torch.linspace(-0.5, 0.5, levels).repeat(latent_dim, 1))
 
     def values(self) -> Tensor:
-        """What has been learned."""
+        """The learned values, of shape ``(latent_dim, levels)``."""
         return self.codebook
 
     def continuous(self, x: Tensor) -> Tensor:
-        """What the network returns."""
+        """The output of the encoder."""
         return self.encoder(x)
 
     def objective(self) -> QuantisedELBO:
-        """The likelihood, and the distances of codes from their values."""
+        """The likelihood less the distances between codes and values."""
         return QuantisedELBO(self.quantisation, self.commitment)

@@ -9,19 +9,19 @@ __all__ = ["VAE"]
 
 
 class VAE(IsotropicVAE):
-    r"""The isotropic story under the evidence lower bound.
+    r"""Compresses data into a code of independent normals; the reference for all other stories.
 
     .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z) - \operatorname{KL}(q(z \mid x) \,\|\, p(z))
 
-    - Story, guide: as of :class:`IsotropicVAE`.
+    - Story, guide: Those of :class:`~ppl_disentangle.models.IsotropicVAE`.
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO` with weight 1.
-    - Data: observations alone.
-    - For: the reference of all others. Nothing in it asks for disentangled coordinates.
+    - Data: images or vectors, without labels.
+    - For: comparison. Nothing in this objective asks for disentangled coordinates.
 
     Args:
-        encoder: as in :class:`IsotropicVAE`.
-        decoder: as in :class:`IsotropicVAE`.
-        latent_dim: as in :class:`IsotropicVAE`.
+        encoder: ``encoder(x)`` is q(z | x), with events of shape ``(latent_dim,)``.
+        decoder: ``decoder(z)`` is p(x | z).
+        latent_dim: Number of coordinates of z.
 
     References:
         [1] Kingma & Welling, 2014. https://arxiv.org/abs/1312.6114

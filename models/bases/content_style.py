@@ -1,4 +1,4 @@
-"""The story of groups that are alike in something: a content that a group shares, and a style of each member."""
+"""The abstract story of groups: a content that the group shares, and a style of each member."""
 
 from __future__ import annotations
 
@@ -22,37 +22,51 @@ __all__ = ["ContentStyleVAE"]
 
 
 class ContentStyleVAE(GenerativeStory):
-    r"""Groups of observations that share a content and differ in style. Abstract.
+    r"""Abstract: groups of observations that share a content and differ in style.
 
-    .. math:: c_g \sim \mathcal N(0, I), \quad s_{gm} \sim \mathcal N(0, I), \quad x_{gm} \mid c_g, s_{gm} \sim
-       p(x \mid c, s)
+    .. math:: c_g \sim \mathcal N(0, I), \quad s_{gm} \sim \mathcal N(0, I), \quad
+       x_{gm} \mid c_g, s_{gm} \sim p(x \mid c, s)
 
-    Data are groups ``(batch, members, *event)``, such as of :func:`~ppl_disentangle.data.sharing`; single observations
-    are groups of one.
+    Data are groups ``(batch, members, *event)``, such as :func:`~ppl_disentangle.data.sharing`
+    draws. A single observation is a group of one member.
 
-    The content of a group is read from its first member, and has to do for the others. Of pairs whose order is random
-    this is as good as swapping contents.
+    By default the content of a group is read from its first member alone, and has to serve for the
+    other members. For pairs in random order this has the effect of swapping contents.
 
-    Implementing one: define ``objective``; :meth:`content_of_group` where contents are read otherwise, and
-    :meth:`state` for what else is to hold of groups.
+    Implementing one: define ``objective``. Hooks with a default: :meth:`content_of_group`, to read
+    contents in another way; :meth:`extend_guide`, for further statements about a group; and
+    :meth:`extra_arguments`, for arguments of ``__init__`` that depend on the data, such as a critic.
 
     Args:
         encoder: ``encoder(x)`` has the groups ``"content"`` and ``"style"``.
-        decoder: ``decoder(h)`` is p(x | c, s), h the content followed by the style; it takes any batch dimensions.
-        event_dim: number of dimensions of one observation, by which groups are told from single ones.
+        decoder: ``decoder(h)`` is p(x | c, s), for h the content followed by the style. It takes
+            any batch dimensions.
+        event_dim: Number of dimensions of one observation; groups have one dimension more.
+        shared: Names of the factors that the groups of :meth:`training_data` share; by default the
+            first factor of the data.
 
     Raises:
-        ValueError: an encoder of other groups.
+        ValueError: The encoder has other groups.
     """
 
     latents = ("content", "style")
     decoder: Callable[[Tensor], TorchDistribution]
     zeros: Tensor
 
-    def __init__(self, encoder: Grouped, decoder: nn.Module, *, event_dim: int = 3) -> None:
+    def __init__(
+        self,
+        encoder: Grouped,
+        decoder: nn.Module,
+        *,
+        event_dim: int = 3,
+        shared: Sequence[str] = (),
+    ) -> None:
         super().__init__()
         encoder.check_groups(*self.latents)
-        self.encoder, self.decoder, self.event_dim = encoder, decoder, event_dim
+        self.encoder = encoder
+        self.decoder = decoder
+        self.event_dim = event_dim
+        self.shared = tuple(shared)
         self.register_buffer("zeros", torch.zeros(()), persistent=False)
 
     @classmethod
@@ -66,106 +80,109 @@ class ContentStyleVAE(GenerativeStory):
         style_dim: int = 5,
         **hyper: Any,
     ) -> Self:
-        """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
+        """Build the story for groups drawn from ``data``, with a fresh encoder and decoder.
 
         Args:
-            data: with factors.
-            networks: what encoder and decoder are made by.
-            shared: names of the factors that groups share; by default the first.
-            content_dim: coordinates of the content.
-            style_dim: coordinates of the style.
-            **hyper: of the story.
+            data: Observations with factors.
+            networks: Makes the encoder and the decoder.
+            shared: Names of the factors that groups share; by default the first factor.
+            content_dim: Number of coordinates of the content.
+            style_dim: Number of coordinates of the style.
+            **hyper: Further arguments of the story.
 
         Raises:
-            ValueError: data without factors.
+            ValueError: The data have no factors.
         """
         if not data.space:
             raise ValueError(
                 f"{cls.__name__} needs groups that share a factor: {data.name} has no factors"
             )
-        encoder = Grouped(
-            networks.encoder(2 * (content_dim + style_dim)),
-            {"content": content_dim, "style": style_dim},
-        )
-        story = cls(
+        network = networks.encoder(2 * (content_dim + style_dim))
+        encoder = Grouped(network, {"content": content_dim, "style": style_dim})
+        return cls(
             encoder,
             networks.decoder(content_dim + style_dim),
             event_dim=len(data.observation_shape),
-            **cls.made_of(data),
+            shared=tuple(shared) or data.factor_names[:1],
+            **cls.extra_arguments(data),
             **hyper,
         )
-        story.shared = tuple(shared) or data.factor_names[:1]
-        return story
 
     @classmethod
-    def made_of(cls, data: FactorDataset) -> dict[str, Any]:
-        """What else a story for ``data`` is made of, such as a critic; nothing here."""
+    def extra_arguments(cls, data: FactorDataset) -> dict[str, Any]:
+        """Further arguments that ``for_data`` passes to ``__init__``; none by default."""
         return {}
 
-    shared: tuple[str, ...] = ()
-    """Names of the factors that the groups of :meth:`training_data` share."""
-
     def training_data(self, data: FactorDataset) -> FactorDataset:
-        """As many pairs as there are data, which share :attr:`shared`, or the first factor."""
+        """As many pairs as there are data, which share the factors :attr:`shared`."""
         return sharing(data, self.shared or data.factor_names[:1])
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
-        """p(x, c, s). Observations of groups come back as ``(members, batch, *event)``."""
-        members = None if x is None else self._members(x)
+        """p(x, c, s). The members of groups come first: ``(members, batch, *event)``."""
         with self.data_plate(x, batch_size):
-            content = pyro.sample("content", self._prior("content"))
-            if members is None or members is x:
+            content = pyro.sample("content", self._standard_normal("content"))
+            if x is None or not self._are_groups(x):
                 return self._member(content, x)
+            members = x.transpose(0, 1)
             with pyro.plate("members", len(members), dim=-2):
-                return self._member(content.expand(len(members), *content.shape[-2:]), members)
+                # (members, batch, dim): every member has the content of its group
+                contents = content.expand(len(members), *content.shape[-2:])
+                return self._member(contents, members)
 
     def _member(self, content: Tensor, x: Tensor | None) -> Tensor:
-        style = pyro.sample("style", self._prior("style"))
+        """p(x, s | c) of one member of each group, or of all members in their plate."""
+        style = pyro.sample("style", self._standard_normal("style"))
         content = content.expand(*style.shape[:-1], content.shape[-1])
         return pyro.sample("x", self.decoder(torch.cat([content, style], -1)), obs=x)
 
-    def _prior(self, name: str) -> TorchDistribution:
+    def _standard_normal(self, name: str) -> TorchDistribution:
         return dist.Normal(self.zeros.expand(self.encoder.groups[name]), 1.0).to_event(1)
 
     def guide(self, x: Tensor) -> None:
         """q(c | x of all members), q(s | x)."""
-        members = self._members(x)
-        posterior = self.encoder(x if members is x else members.flatten(0, 1))
-        content, style = posterior["content"], posterior["style"]
+        if not self._are_groups(x):
+            posterior = self.encoder(x)
+            with self.data_plate(x):
+                pyro.sample("content", posterior["content"])
+                pyro.sample("style", posterior["style"])
+            return
+        num_members = x.shape[1]
+        posterior = self.encoder(x.transpose(0, 1).flatten(0, 1))
+        content_of_members = _by_member(posterior["content"], num_members)
+        style_of_members = _by_member(posterior["style"], num_members)
         with self.data_plate(x):
-            if members is x:
-                pyro.sample("content", content)
-                pyro.sample("style", style)
-                return
-            shared = pyro.sample(
-                "content", self.content_of_group(_in_groups(content, len(members)))
-            )
-            with pyro.plate("members", len(members), dim=-2):
-                own = pyro.sample("style", _in_groups(style, len(members)).to_event(1))
-            self.state(shared, own)
+            content = pyro.sample("content", self.content_of_group(content_of_members))
+            with pyro.plate("members", num_members, dim=-2):
+                style = pyro.sample("style", style_of_members.to_event(1))
+            self.extend_guide(content, style)
 
-    def state(self, content: Tensor, style: Tensor) -> None:
-        """State in the guide what else is to hold of groups, inside of the plate over them; nothing here.
+    def extend_guide(self, content: Tensor, style: Tensor) -> None:
+        """Add statements about groups to the guide, inside the plate of data; none by default.
 
         Args:
-            content: draws of the contents, ``(batch, dim)``.
-            style: draws of the styles, ``(members, batch, dim)``.
+            content: Contents drawn for the groups, ``(batch, dim)``.
+            style: Styles drawn for the members, ``(members, batch, dim)``.
         """
 
     def content_of_group(self, members: dist.Normal) -> TorchDistribution:
-        """q(c | x of a group), events of shape ``(dim,)``, from q(c | x) of each, ``(members, batch, dim)``."""
+        """q(c | x of all members), with events of shape ``(dim,)``; by default of the first member.
+
+        Args:
+            members: q(c | x) of each member, ``(members, batch, dim)``.
+        """
         return dist.Normal(members.loc[0], members.scale[0]).to_event(1)
 
-    def _members(self, x: Tensor) -> Tensor:
-        """Groups as ``(members, batch, *event)``; single observations as they are."""
-        return x.transpose(0, 1) if x.dim() == 2 + self.event_dim else x
+    def _are_groups(self, x: Tensor) -> bool:
+        """Whether observations are groups, ``(batch, members, *event)``, or single."""
+        return x.dim() == 2 + self.event_dim
 
     @abc.abstractmethod
     def objective(self) -> ELBO:
         """The published objective with its published weights."""
 
 
-def _in_groups(posterior: TorchDistribution, members: int) -> dist.Normal:
-    """Normals of all members, ``(members, batch, dim)``."""
-    q = posterior.base_dist
-    return dist.Normal(q.loc.unflatten(0, (members, -1)), q.scale.unflatten(0, (members, -1)))
+def _by_member(posterior: TorchDistribution, num_members: int) -> dist.Normal:
+    """Normals of shape ``(members * batch, dim)`` as ``(members, batch, dim)``."""
+    normal = posterior.base_dist
+    shape = (num_members, -1)
+    return dist.Normal(normal.loc.unflatten(0, shape), normal.scale.unflatten(0, shape))

@@ -1,4 +1,4 @@
-"""The story of latents in groups: z^g ~ N(0, I), c^k uniform over its classes, x ~ p(x | z, c)."""
+"""Abstract stories whose latents are named groups of coordinates and named classes."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.networks import Networks
 from ppl_disentangle.story import GenerativeStory
 
-__all__ = ["GroupedVAE", "check_probabilities"]
+__all__ = ["GroupedCodes", "GroupedVAE", "check_probabilities"]
 
-GROUPS, CLASSES = MappingProxyType({"z": 10}), MappingProxyType({"kind": 10})
-"""Of stories that are built from data and nothing else; choices of ours."""
+GROUPS = MappingProxyType({"z": 10})
+"""Default names and sizes of the groups of a story built by ``for_data``; not from a paper."""
+
+CLASSES = MappingProxyType({"kind": 10})
+"""Default names and sizes of the classes of a story built by ``for_data``; not from a paper."""
 
 
-class GroupedVAE(GenerativeStory):
-    r"""Groups of independent standard normals, and classes that are equally probable. Abstract.
+class GroupedCodes(GenerativeStory):
+    r"""Abstract: latents in named groups of continuous coordinates, and named classes.
 
-    .. math:: z^g \sim \mathcal N(0, I), \quad c^k \sim \operatorname{Concrete}(1/K, T), \quad
-       x \mid z, c \sim p(x \mid z, c)
+    Each group and each class is a latent site. The representation of a class is a categorical
+    distribution over its values, whether or not the guide relaxes it.
 
-    Each group and each class is a site of its own. A class is relaxed as its posterior is; its representation are the
-    probabilities of its values.
-
-    Implementing one: define ``objective``, and ``__init__`` where it has weights to keep.
+    Implementing one: define :meth:`priors`, ``model``, ``guide`` and ``objective``.
 
     Args:
-        encoder: names, sizes and posteriors of the latents.
-        decoder: ``decoder(h)`` is p(x | z, c), for h all latents side by side, groups first.
+        encoder: Names, sizes and posteriors of the groups and classes.
+        decoder: ``decoder(h)`` is p(x | h), for h all latents side by side, groups first.
     """
 
     decoder: Callable[[Tensor], TorchDistribution]
@@ -46,9 +46,54 @@ class GroupedVAE(GenerativeStory):
 
     def __init__(self, encoder: Grouped, decoder: nn.Module) -> None:
         super().__init__()
-        self.encoder, self.decoder = encoder, decoder
+        self.encoder = encoder
+        self.decoder = decoder
         self.latents = (*encoder.groups, *encoder.classes)
         self.register_buffer("zeros", torch.zeros(()), persistent=False)
+
+    @abc.abstractmethod
+    def priors(self) -> dict[str, TorchDistribution]:
+        """The prior of each group and class, by name, groups first."""
+
+    def group_priors(self) -> dict[str, TorchDistribution]:
+        """A standard normal for each group."""
+        return {name: self.standard_normal(dim) for name, dim in self.encoder.groups.items()}
+
+    def standard_normal(self, dim: int) -> TorchDistribution:
+        """N(0, I) over ``dim`` coordinates."""
+        return dist.Normal(self.zeros.expand(dim), 1.0).to_event(1)
+
+    def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
+        """q of each group, and the categorical distribution q of each class."""
+        posteriors = self.encoder(x)
+        for name in self.encoder.classes:
+            posteriors[name] = dist.OneHotCategorical(logits=posteriors[name].logits)
+        return posteriors
+
+    def check_intervention(self, name: str, value: Tensor) -> None:
+        """Refuse a value of a class that is not a distribution over its values."""
+        if name in self.encoder.classes:
+            check_probabilities(name, value, self.encoder.classes[name])
+
+    @abc.abstractmethod
+    def objective(self) -> ELBO:
+        """The published objective with its published weights."""
+
+
+class GroupedVAE(GroupedCodes):
+    r"""Abstract: groups of standard normals, and relaxed classes with equally probable values.
+
+    .. math:: z^g \sim \mathcal N(0, I), \quad c^k \sim \operatorname{Concrete}(1/K, T), \quad
+       x \mid z, c \sim p(x \mid z, c)
+
+    Prior and posterior of a class are relaxed with the same temperature T.
+
+    Implementing one: define ``objective``, and ``__init__`` if the objective has weights.
+
+    Args:
+        encoder: Names, sizes and posteriors of the groups and classes.
+        decoder: ``decoder(h)`` is p(x | z, c), for h all latents side by side, groups first.
+    """
 
     @classmethod
     def for_data(
@@ -61,33 +106,36 @@ class GroupedVAE(GenerativeStory):
         temperature: float = 2 / 3,
         **hyper: Any,
     ) -> Self:
-        """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`, and
-        :class:`~ppl_disentangle.conditionals.Grouped` for the other arguments.
+        """Build the story for ``data``, with a fresh grouped encoder and a fresh decoder.
+
+        Args:
+            data: Observations of any kind.
+            networks: Makes the encoder and the decoder.
+            groups: Number of coordinates of each group, by name.
+            classes: Number of values of each class, by name.
+            temperature: Temperature T of the relaxed classes.
+            **hyper: Further arguments of the story.
         """
-        dim, values = sum(groups.values()), sum(classes.values())
-        encoder = Grouped(
-            networks.encoder(2 * dim + values), groups, classes, temperature=temperature
-        )
-        return cls(encoder, networks.decoder(dim + values), **hyper)
+        dim = sum(groups.values())
+        num_values = sum(classes.values())
+        network = networks.encoder(2 * dim + num_values)
+        encoder = Grouped(network, groups, classes, temperature=temperature)
+        return cls(encoder, networks.decoder(dim + num_values), **hyper)
+
+    def priors(self) -> dict[str, TorchDistribution]:
+        """A standard normal for each group, a relaxed uniform distribution for each class."""
+        temperature = self.zeros + self.encoder.temperature
+        classes = {
+            name: dist.RelaxedOneHotCategorical(temperature, logits=self.zeros.expand(size))
+            for name, size in self.encoder.classes.items()
+        }
+        return self.group_priors() | classes
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
         """p(x, z, c)."""
         with self.data_plate(x, batch_size):
-            parts = [pyro.sample(name, prior) for name, prior in self.priors().items()]
-            return pyro.sample("x", self.decoder(torch.cat(parts, -1)), obs=x)
-
-    def priors(self) -> dict[str, TorchDistribution]:
-        """p of each latent."""
-        groups = {
-            n: dist.Normal(self.zeros.expand(d), 1.0).to_event(1)
-            for n, d in self.encoder.groups.items()
-        }
-        temperature = self.zeros + self.encoder.temperature
-        classes = {
-            n: dist.RelaxedOneHotCategorical(temperature, logits=self.zeros.expand(k))
-            for n, k in self.encoder.classes.items()
-        }
-        return groups | classes
+            codes = [pyro.sample(name, prior) for name, prior in self.priors().items()]
+            return pyro.sample("x", self.decoder(torch.cat(codes, -1)), obs=x)
 
     def guide(self, x: Tensor) -> None:
         """q(z, c | x), independent given x."""
@@ -95,32 +143,15 @@ class GroupedVAE(GenerativeStory):
             for name, posterior in self.encoder(x).items():
                 pyro.sample(name, posterior)
 
-    def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
-        """q of each group; of each class the categorical distribution that its posterior relaxes."""
-        posteriors = self.encoder(x)
-        classes = {
-            n: dist.OneHotCategorical(logits=posteriors[n].logits) for n in self.encoder.classes
-        }
-        return posteriors | classes
-
-    def check_intervention(self, name: str, value: Tensor) -> None:
-        """Refuse what is no distribution over the values of a class."""
-        if name in self.encoder.classes:
-            check_probabilities(name, value, self.encoder.classes[name])
-
-    @abc.abstractmethod
-    def objective(self) -> ELBO:
-        """The published objective with its published weights."""
-
 
 def check_probabilities(name: str, value: Tensor, size: int) -> None:
-    """Refuse an intervention on a class that is no distribution over its ``size`` values.
+    """Refuse a value of a class that is not a distribution over its ``size`` values.
 
     Raises:
-        ValueError: a negative number, or a row that does not sum to 1.
+        ValueError: A number is negative, or a row does not sum to 1.
     """
     if (value < 0).any() or not torch.allclose(value.sum(-1), value.new_ones(())):
         raise ValueError(
-            f"do({name!r}): expected rows over {size} values, none negative, that sum to 1, such as a one-hot row;"
-            f" got {value.tolist()}"
+            f"do({name!r}): expected rows over {size} values, none negative, that sum to 1, such as"
+            f" a one-hot row; got {value.tolist()}"
         )

@@ -1,4 +1,4 @@
-"""Stories that are told the class of one factor: of few data, or of all."""
+"""Abstract stories that learn with the class of one factor: known for some data, or for all."""
 
 from __future__ import annotations
 
@@ -10,55 +10,76 @@ from torch.nn.functional import one_hot
 from ppl_disentangle.data import FactorDataset, partial_labels, with_conditions
 from ppl_disentangle.story import GenerativeStory
 
-__all__ = ["PartiallyLabelled", "AuxiliaryFactor", "factor_of", "known_classes"]
+__all__ = [
+    "AuxiliaryFactor",
+    "PartiallyLabelled",
+    "check_labels",
+    "factor_of",
+    "has_condition",
+    "known_classes",
+]
 
 
 class PartiallyLabelled(GenerativeStory):
-    """A story of which some data are told the class of one factor. Abstract.
+    """Abstract: the class of one factor is known for some of the data.
 
-    Attributes:
-        factor: the factor.
-        fraction: the share of the data that :meth:`training_data` tells it of.
+    Implementing one: define ``model`` and ``guide``, which take ``classes`` of shape ``(batch, 1)``,
+    NaN where unknown; :func:`known_classes` reads them.
+
+    Args:
+        factor: Name of the factor whose classes :meth:`training_data` takes from the data.
+        fraction: Share of the data for which :meth:`training_data` gives the class.
     """
 
-    factor: str = ""
-    fraction: float = 0.1
+    def __init__(self, *, factor: str = "", fraction: float = 0.1) -> None:
+        super().__init__()
+        self.factor = factor
+        self.fraction = fraction
 
     def training_data(self, data: FactorDataset) -> FactorDataset:
-        """The data, with the classes of some of them."""
-        return with_conditions(
-            data, classes=partial_labels(data, [self.factor], fraction=self.fraction).values
-        )
+        """The data with the classes of a random share of them."""
+        classes = partial_labels(data, [self.factor], fraction=self.fraction).values
+        return with_conditions(data, classes=classes)
 
 
 class AuxiliaryFactor(GenerativeStory):
-    """A story that is told of each datum the class of one factor, one-hot, as auxiliary variables u. Abstract.
+    """Abstract: auxiliary variables u come with each datum, such as the class of one factor.
+
+    Implementing one: set the attributes in ``__init__``, and define ``model`` and ``guide``, which
+    take ``u`` of shape ``(batch, condition_dim)``.
 
     Attributes:
-        factor: the factor; empty where the data come with their u.
-        condition_dim: number of coordinates of u.
+        factor: Name of the factor whose class, one-hot, :meth:`training_data` adds to the data as
+            u. Empty if the data come with their own u.
+        condition_dim: Number of coordinates of u.
     """
 
-    factor: str = ""
+    factor: str
     condition_dim: int
 
     def training_data(self, data: FactorDataset) -> FactorDataset:
-        """The data with u, the class of :attr:`factor`; those that have a u as they are."""
-        if not self.factor or "u" in data.conditions(torch.zeros(1, dtype=torch.int64)):
+        """The data with the class of :attr:`factor` as u; data that have a u are returned as is."""
+        if not self.factor or has_condition(data, "u"):
             return data
         classes = partial_labels(data, [self.factor]).values[:, 0].long()
         return with_conditions(data, u=one_hot(classes, self.condition_dim).float())
 
     def held_out_data(self, data: FactorDataset) -> FactorDataset:
-        """The same: there is no bound without u."""
+        """The same as :meth:`training_data`: the bound needs u."""
         return self.training_data(data)
 
 
+def has_condition(data: FactorDataset, name: str) -> bool:
+    """Whether the data come with the condition ``name``, such as ``labels``."""
+    first = torch.zeros(1, dtype=torch.int64)
+    return name in data.conditions(first)
+
+
 def factor_of(story: str, data: FactorDataset, factor: str) -> tuple[str, int]:
-    """The factor of ``data`` with this name, or the first that varies if it is empty, and its number of classes.
+    """Name and number of classes of the factor ``factor``, or of the first one that varies if empty.
 
     Raises:
-        ValueError: the data have none, or none with this name.
+        ValueError: The data have no factor that varies, or none with this name.
     """
     sizes = data.varying
     if not sizes or factor not in (*sizes, ""):
@@ -70,22 +91,42 @@ def factor_of(story: str, data: FactorDataset, factor: str) -> tuple[str, int]:
 
 
 def known_classes(classes: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Which of the ``classes``, ``(batch, 1)``, NaN where not known, are known, and all of them one-hot.
+    """Read the classes of a batch, of shape ``(batch, 1)``, NaN where unknown.
+
+    Returns:
+        Whether the class is known, of shape ``(batch,)``, and the classes one-hot, of shape
+        ``(batch, num_classes)``. The class 0 stands in for an unknown class.
 
     Raises:
-        ValueError: classes of another shape or, while Pyro's validation is on, that are none of them.
+        ValueError: The classes have another shape or, while Pyro's validation is on, a value that
+            is not a class.
     """
     if classes.dim() != 2 or classes.shape[-1] != 1:
         raise ValueError(
             f"expected classes of shape (batch, 1), NaN where not known, got {tuple(classes.shape)}"
         )
     known = ~classes[:, 0].isnan()
-    told = (
-        classes.where(known[:, None], 0.0) == torch.arange(num_classes, device=classes.device)
-    ).to(classes.dtype)
-    if is_validation_enabled() and not told.any(-1).all():
-        wrong = classes[~told.any(-1)].flatten().unique().tolist()
+    filled = classes.where(known[:, None], 0.0)
+    values = torch.arange(num_classes, device=classes.device)
+    labels = (filled == values).to(classes.dtype)  # (batch, num_classes), one-hot
+    # reads the values, which would wait for the device: only under validation
+    if is_validation_enabled() and not labels.any(-1).all():
+        wrong = classes[~labels.any(-1)].flatten().unique().tolist()
         raise ValueError(
             f"expected classes 0 to {num_classes - 1}, NaN where not known, got {wrong}"
         )
-    return known, told
+    return known, labels
+
+
+def check_labels(labels: Tensor, columns: tuple[str, ...]) -> Tensor:
+    """Return ``labels`` if they have shape ``(batch, columns)``.
+
+    Raises:
+        ValueError: The labels have another shape.
+    """
+    if labels.dim() != 2 or labels.shape[-1] != len(columns):
+        raise ValueError(
+            f"expected labels of {list(columns)}, (batch, {len(columns)}),"
+            f" got shape {tuple(labels.shape)}"
+        )
+    return labels

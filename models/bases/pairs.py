@@ -1,4 +1,4 @@
-"""The story of pairs: two observations that share most of their factors, each with a code."""
+"""The abstract story of pairs: two observations that share most of their factors."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from torch import Tensor, nn
 
 from ppl_disentangle.conditionals import Gaussian
 from ppl_disentangle.data import FactorDataset, pairs
-from ppl_disentangle.models.bases.isotropic import IsotropicVAE
+from ppl_disentangle.models.bases.normal_code import NormalCode
 from ppl_disentangle.networks import Networks
 
 __all__ = ["PairVAE"]
 
 
-class PairVAE(IsotropicVAE):
-    """The isotropic story of observations that come in pairs, or singly. Abstract: subclasses say how pairs are told.
+class PairVAE(NormalCode):
+    """Abstract: a normal code for each member of a pair of observations, or for a single one.
 
-    Implementing one: in ``model`` and ``guide`` ask :meth:`is_pairs`, and define ``objective``.
+    Implementing one: define ``model``, ``guide`` and ``objective``. Model and guide take pairs and
+    single observations alike; ask :meth:`is_pairs` which they got.
 
     Args:
-        encoder: ``encoder(x)`` is a normal of event shape ``(latent_dim,)``.
-        decoder: as in :class:`IsotropicVAE`.
-        latent_dim: as in :class:`IsotropicVAE`.
-        event_dim: number of dimensions of one observation, by which pairs are told from single ones.
+        encoder: ``encoder(x)`` is q(z | x), a normal with events of shape ``(latent_dim,)``.
+        decoder: ``decoder(z)`` is p(x | z), a distribution over one observation.
+        latent_dim: Number of coordinates of z.
+        event_dim: Number of dimensions of one observation; pairs have one dimension more.
     """
 
     def __init__(
@@ -36,33 +37,42 @@ class PairVAE(IsotropicVAE):
     def for_data(
         cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 10, **hyper: Any
     ) -> Self:
-        """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
+        """Build the story for pairs drawn from ``data``, with a fresh encoder and decoder.
+
+        Args:
+            data: Observations with at least two factors that vary.
+            networks: Makes the encoder and the decoder.
+            latent_dim: Number of coordinates of z.
+            **hyper: Further arguments of the story.
 
         Raises:
-            ValueError: fewer than two factors, of which none could be shared.
+            ValueError: Fewer than two factors vary, so that pairs could share none of them.
         """
         if len(data.varying) < 2:
             raise ValueError(
-                f"{cls.__name__} needs pairs that share a factor: {data.name} has not two that vary"
+                f"{cls.__name__} needs pairs that share a factor:"
+                f" expected data with two factors that vary, {data.name} has fewer"
             )
-        encoder, decoder = Gaussian(networks.encoder(2 * latent_dim)), networks.decoder(latent_dim)
+        encoder = Gaussian(networks.encoder(2 * latent_dim))
+        decoder = networks.decoder(latent_dim)
         return cls(encoder, decoder, latent_dim, event_dim=len(data.observation_shape), **hyper)
 
     def training_data(self, data: FactorDataset) -> FactorDataset:
-        """As many pairs as there are data, which share all factors but a random number of them."""
+        """As many pairs as there are data, which differ in a random number of factors."""
         return pairs(data, "random")
 
     def is_pairs(self, x: Tensor | None) -> bool:
-        """Whether observations are pairs, ``(batch, 2, *event)``, or single.
+        """Whether observations are pairs, ``(batch, 2, *event)``, or single, ``(batch, *event)``.
 
         Raises:
-            ValueError: they are neither.
+            ValueError: The observations have another shape.
         """
         if x is None or x.dim() < 2 + self.event_dim:
             return False
         if x.dim() > 2 + self.event_dim or x.shape[1] != 2:
             event = ", ".join(["…"] * self.event_dim)
             raise ValueError(
-                f"expected pairs (batch, 2, {event}) or single observations, got shape {tuple(x.shape)}"
+                f"expected pairs (batch, 2, {event}) or single observations,"
+                f" got shape {tuple(x.shape)}"
             )
         return True

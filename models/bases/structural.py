@@ -1,10 +1,10 @@
-"""The story of causal representation learning: a structural causal model whose nodes are seen through data."""
+"""The abstract story of causal representations: a structural causal model seen through data."""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal, get_args
 
 import pyro
 import pyro.distributions as dist
@@ -17,37 +17,42 @@ from torch import Tensor, nn
 from ppl_disentangle.causal.structural import NOISE, StructuralPrior, _where_known
 from ppl_disentangle.story import GenerativeStory
 
-__all__ = ["Posterior", "StructuralVAE", "check_names", "noisy_labels"]
+__all__ = ["Posterior", "StructuralVAE", "check_names", "noisy_labels", "normals_by_name"]
 
 Posterior = Literal["nodes", "noise"]
 
 
 class StructuralVAE(GenerativeStory):
-    r"""Nodes of a causal graph, each with noise of its own, and data that depend on them. Abstract.
+    r"""Abstract: nodes of a causal graph, each with independent noise, and data that depend on them.
 
-    .. math:: \varepsilon_i \sim p(\varepsilon_i \mid u), \quad z_i = f_i(\varepsilon_i; z_{\text{parents}(i)}), \quad
-       x \mid z \sim p(x \mid z)
+    .. math:: \varepsilon_i \sim p(\varepsilon_i \mid u), \quad
+       z_i = f_i(\varepsilon_i; z_{\text{parents}(i)}), \quad x \mid z \sim p(x \mid z)
 
-    The latents are the noise, ``<node>_noise``; the representation are the nodes. There is one divergence, that of the
-    noise; a correct model has no total correlation there, while its nodes have, so that an objective that weighs total
-    correlation does not work against the graph. Counterfactuals are the model under ``do``, run with the guide's noise.
-    What the guide states is a normal posterior of
+    The latents are the noise, ``<node>_noise``; the representation is the nodes. The bound has one
+    divergence, between posterior and prior of the noise. The noise of a correct model has no total
+    correlation, while its nodes are correlated by the graph; an objective that penalises total
+    correlation therefore does not work against the graph. A counterfactual is the model under
+    ``do``, run with the noise that the guide infers.
 
-    - the ``"nodes"``, :math:`z_i \mid x \sim \mathcal N(m_i(x), s_i^2(x))`, from which it draws the noise that gives
-      them: the same bound as if it drew z. The noise of a node then depends on what was drawn for its parents.
-    - the ``"noise"``, :math:`\varepsilon_i \mid x \sim \mathcal N(m_i(x), s_i^2(x))`, independent given x, as the
-      minibatch estimators of :class:`~ppl_disentangle.inference.TCELBO` and its kin require. The bound is looser where
-      data tell more of the nodes than of their noise, as labels do.
+    The guide states a normal posterior in one of two ways:
 
-    Implementing one: define ``objective``; :meth:`labels_given` if the story is told labels, :meth:`base` if its noise
-    depends on auxiliary variables.
+    - ``"nodes"``: :math:`z_i \mid x \sim \mathcal N(m_i(x), s_i^2(x))`. The guide draws the noise
+      that gives such nodes, so the bound is the same as if it drew z. The noise of a node then
+      depends on the values drawn for its parents.
+    - ``"noise"``: :math:`\varepsilon_i \mid x \sim \mathcal N(m_i(x), s_i^2(x))`, independent given
+      x, as required by the minibatch estimators of :class:`~ppl_disentangle.inference.TCELBO` and
+      related objectives. The bound is looser where data inform the nodes more directly than their
+      noise, as labels do.
+
+    Implementing one: define ``objective``. Hooks with a default: :meth:`observe_labels`, for a
+    story that learns with labels, and :meth:`base`, for noise that depends on auxiliary variables.
 
     Args:
-        prior: the structural causal model.
-        encoder: ``encoder(x)`` is a normal over all coordinates of the nodes, of event shape ``(len(prior.columns),)``,
-            or over those of the noise.
-        decoder: ``decoder(z)`` is p(x | z), for all coordinates of the nodes.
-        posterior: one of the above.
+        prior: The structural causal model of the nodes.
+        encoder: ``encoder(x)`` is a normal over all coordinates of the nodes, with events of shape
+            ``(len(prior.columns),)``, or over all coordinates of the noise.
+        decoder: ``decoder(z)`` is p(x | z), for z all coordinates of the nodes.
+        posterior: ``"nodes"`` or ``"noise"``, see above.
     """
 
     encoder: Callable[[Tensor], TorchDistribution]
@@ -63,12 +68,15 @@ class StructuralVAE(GenerativeStory):
     ) -> None:
         super().__init__()
         if posterior not in get_args(Posterior):
-            raise ValueError(
-                f"expected posterior {' or '.join(map(repr, get_args(Posterior)))}, got {posterior!r}"
-            )
+            choices = " or ".join(map(repr, get_args(Posterior)))
+            raise ValueError(f"expected posterior {choices}, got {posterior!r}")
         check_names(prior.names, "x", "data")
-        self.prior, self.encoder, self.decoder, self.posterior = prior, encoder, decoder, posterior
-        self.dag, self.columns = prior.dag, prior.columns
+        self.prior = prior
+        self.encoder = encoder
+        self.decoder = decoder
+        self.posterior = posterior
+        self.dag = prior.dag
+        self.columns = prior.columns
         self.latents = tuple(f"{node}{NOISE}" for node in prior.names)
         self.coordinate_names = {node: (node,) for node, dim in prior.dims.items() if dim == 1}
 
@@ -84,18 +92,17 @@ class StructuralVAE(GenerativeStory):
         """p(x, labels, noise).
 
         Args:
-            x: observations.
-            batch_size: how many to draw where ``x`` is ``None``.
-            labels: ``(batch, columns)``, NaN where unknown.
-            interventions: ``(batch, columns)``, the value that a coordinate was set to when the datum was recorded, NaN
-                where it was left alone.
-            u: auxiliary variables that the noise depends on, ``(batch, dim)``.
+            x: Observations; ``None`` draws them.
+            batch_size: Number of observations to draw.
+            labels: Labels of the coordinates, ``(batch, columns)``, NaN where unknown.
+            interventions: Values to which coordinates were set when the datum was recorded,
+                ``(batch, columns)``, NaN where nothing was set.
+            u: Auxiliary variables on which the noise depends, ``(batch, dim)``.
         """
         with self.data_plate(x, batch_size):
-            values = self.prior(
-                base=self.base(u), interventions=self._checked("interventions", interventions)
-            )
-            self.labels_given(values, self._checked("labels", labels))
+            interventions = self._checked("interventions", interventions)
+            values = self.prior(base=self.base(u), interventions=interventions)
+            self.observe_labels(values, self._checked("labels", labels))
             return pyro.sample("x", self.decoder(self.prior.join(values)), obs=x)
 
     def guide(
@@ -106,31 +113,38 @@ class StructuralVAE(GenerativeStory):
         interventions: Tensor | None = None,
         u: Tensor | None = None,
     ) -> None:
-        """q(noise | x), by way of the nodes or not."""
+        """q(noise | x), by way of the nodes or directly."""
+        posteriors = self._posteriors(x)
         with self.data_plate(x):
             if self.posterior == "nodes":
-                self.prior.pull_back(self._posteriors(x), interventions=interventions)
-                return
-            posteriors = self._posteriors(x)
-            for node, mechanism in self.prior.by_name():
-                law = posteriors[node]
-                if interventions is not None:
-                    law = _where_known(
-                        law, mechanism.base(), self.prior.column_of(interventions, node)
-                    )
-                pyro.sample(f"{node}{NOISE}", law)
+                self.prior.pull_back(posteriors, interventions=interventions)
+            else:
+                self._sample_noise(posteriors, interventions)
+
+    def _sample_noise(
+        self, posteriors: Mapping[str, TorchDistribution], interventions: Tensor | None
+    ) -> None:
+        """Sample the noise of each node from its posterior."""
+        for node, mechanism in self.prior.by_name():
+            posterior = posteriors[node]
+            if interventions is not None:
+                # where a node was set, data say nothing about its noise: the prior stands in
+                target = self.prior.column_of(interventions, node)
+                posterior = _where_known(posterior, mechanism.base(), target)
+            pyro.sample(f"{node}{NOISE}", posterior)
 
     def _posteriors(self, x: Tensor) -> dict[str, TorchDistribution]:
-        """What the encoder states of each node, or of its noise."""
-        q = self.encoder(x).base_dist
-        dims = [
-            m.dim if self.posterior == "nodes" else m.noise_dim for _, m in self.prior.by_name()
-        ]
-        parts = zip(self.prior.names, q.loc.split(dims, -1), q.scale.split(dims, -1), strict=True)
-        return {node: dist.Normal(loc, scale).to_event(1) for node, loc, scale in parts}
+        """The encoder's normal for each node, or for its noise if ``posterior`` is ``"noise"``."""
+        dims = self.prior.dims
+        if self.posterior == "noise":
+            dims = {node: mechanism.noise_dim for node, mechanism in self.prior.by_name()}
+        return normals_by_name(self.encoder(x), dims)
 
     def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
-        """q(node | x) of each node; where ``posterior`` is ``"noise"``, a point at what its mean gives."""
+        """q(node | x) of each node.
+
+        If ``posterior`` is ``"noise"``, a point: the value of the node at the mean of all noise.
+        """
         posteriors = self._posteriors(x)
         if self.posterior == "nodes":
             return posteriors
@@ -138,30 +152,32 @@ class StructuralVAE(GenerativeStory):
         return {node: dist.Delta(value, event_dim=1) for node, value in values.items()}
 
     def latent_means(self, x: Tensor) -> dict[str, Tensor]:
-        """The noise that gives all nodes their posterior means; its own where ``posterior`` is ``"noise"``."""
+        """The noise that gives all nodes their posterior means.
+
+        If ``posterior`` is ``"noise"``, the posterior means of the noise.
+        """
         means = {node: q.mean for node, q in self._posteriors(x).items()}
         noise = self.prior.noise_of(means) if self.posterior == "nodes" else means
         return {f"{node}{NOISE}": value for node, value in noise.items()}
 
     def base(self, u: Tensor | None) -> Mapping[str, TorchDistribution] | None:
-        """Distributions of the noise other than the mechanisms' own, by node."""
+        """p(noise | u) of each node; ``None``, the default, keeps the mechanisms' distributions."""
         return None
 
-    def labels_given(self, values: Mapping[str, Tensor], labels: Tensor | None) -> Any:
-        """Sample statements of the labels, given the values of the nodes."""
+    def observe_labels(self, values: Mapping[str, Tensor], labels: Tensor | None) -> None:
+        """Condition on the labels, given the values of the nodes; does nothing by default."""
 
     def check_intervention(self, name: str, value: Tensor) -> None:
-        """Raise a ValueError where the node ``name`` cannot have ``value``."""
+        """Raise a ValueError if the node ``name`` cannot take ``value``."""
         if name in self.prior.names:
             dict(self.prior.by_name())[name].check(name, value)
 
     def _checked(self, name: str, values: Tensor | None) -> Tensor | None:
-        if values is not None and (
-            values.dim() != 2 or values.shape[-1] != len(self.prior.columns)
-        ):
-            columns = list(self.prior.columns)
+        columns = list(self.prior.columns)
+        if values is not None and (values.dim() != 2 or values.shape[-1] != len(columns)):
             raise ValueError(
-                f"expected {name} of shape (batch, {len(columns)}), columns {columns}, got {tuple(values.shape)}"
+                f"expected {name} of shape (batch, {len(columns)}), columns {columns},"
+                f" got {tuple(values.shape)}"
             )
         return values
 
@@ -170,27 +186,53 @@ class StructuralVAE(GenerativeStory):
         """The published objective with its published weights."""
 
 
-def check_names(nodes: Sequence[str], *others: str) -> None:
-    """Raise a ValueError where a node is called like another site, or like the plate, of its story."""
-    taken = {*others, *(f"{node}{suffix}" for node in nodes for suffix in (NOISE, "_label"))}
+def normals_by_name(
+    joint: TorchDistribution, dims: Mapping[str, int]
+) -> dict[str, TorchDistribution]:
+    """Split a normal with independent coordinates into one normal for each name.
+
+    Args:
+        joint: The normal, with events of shape ``(sum(dims.values()),)``.
+        dims: Number of coordinates of each name, in the order of the coordinates.
+    """
+    normal = joint.base_dist
+    sizes = list(dims.values())
+    locs = normal.loc.split(sizes, -1)
+    scales = normal.scale.split(sizes, -1)
+    return {
+        name: dist.Normal(loc, scale).to_event(1)
+        for name, loc, scale in zip(dims, locs, scales, strict=True)
+    }
+
+
+def check_names(nodes: Iterable[str], *others: str) -> None:
+    """Raise a ValueError if a node has the name of another site, or of the plate, of its story.
+
+    Args:
+        nodes: Names of the nodes.
+        *others: Names of the other sites and of the plate.
+    """
+    derived = [f"{node}{suffix}" for node in nodes for suffix in (NOISE, "_label")]
+    taken = {*others, *derived}
     for node in nodes:
         if node in taken:
             raise ValueError(
-                f"node {node!r} needs another name: the story has a site or a plate that is called so"
+                f"node {node!r} needs another name: the story has a site or a plate of this name"
             )
 
 
 def noisy_labels(columns: Sequence[str], z: Tensor, labels: Tensor, scale: float) -> None:
-    """State that each known label is normal around its coordinate: ``<column>_label``.
+    """Observe each known label, ``<column>_label``, as a normal around its coordinate.
 
     Args:
-        columns: names of the coordinates.
-        z: their values, ``(…, batch, columns)``.
-        labels: ``(batch, columns)``, NaN where unknown.
-        scale: standard deviation of a label given its coordinate.
+        columns: Names of the coordinates.
+        z: Values of the coordinates, ``(…, batch, columns)``.
+        labels: The labels, ``(batch, columns)``, NaN where unknown.
+        scale: Standard deviation of a label given its coordinate.
     """
     known = ~labels.isnan()
     for i, column in enumerate(columns):
         with poutine.mask(mask=known[:, i]):
+            # a masked observation must still be a number, or its gradient is NaN
             label = torch.where(known[:, i], labels[:, i], 0.0)
             pyro.sample(f"{column}_label", dist.Normal(z[..., i], scale), obs=label)

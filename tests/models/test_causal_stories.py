@@ -395,7 +395,7 @@ BAD = {
     "a node called like the data": (
         lambda: CausalVAE(StructuralPrior("x -> y"), *networks(2, 2)),
         ValueError,
-        "node 'x' needs another name: the story has a site or a plate that is called so",
+        "node 'x' needs another name: the story has a site or a plate of this name",
     ),
     "a node called like the noise of another": (
         lambda: DeepSCM(StructuralPrior("a -> a_noise"), *networks(4, 2), 2),

@@ -12,7 +12,7 @@ from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import digits, from_arrays
 from ppl_disentangle.inference import fit
 from ppl_disentangle.models import DARLA, BetaVAE, DenoisingAutoencoder
-from ppl_disentangle.models.darla import ByFeatures
+from ppl_disentangle.models.darla import NormalInFeatures
 from ppl_disentangle.zoo import build
 
 SIDE, SHAPE = 12, (3, 12, 12)
@@ -89,7 +89,7 @@ def test_images_are_as_likely_as_their_features_are_near():
     torch.manual_seed(0)
     features = nn.Sequential(nn.Flatten(), nn.Linear(6, 3))
     images, x = torch.rand(5, 2, 3), torch.rand(5, 2, 3)
-    q = ByFeatures(images, features, 2)
+    q = NormalInFeatures(images, features, 2)
     expected = -0.5 * (features(x) - features(images)).square().sum(-1)
     torch.testing.assert_close(q.log_prob(x), expected)
     torch.testing.assert_close(

@@ -14,7 +14,7 @@ from ppl_disentangle.data import from_arrays
 from ppl_disentangle.inference import QuantisedELBO, fit
 from ppl_disentangle.metrics import infomec, mmcs, pca
 from ppl_disentangle.models import FSQVAE, QLAE, BetaVAE, SparseAutoencoder
-from ppl_disentangle.models.bases.lattice import Lattice
+from ppl_disentangle.models.bases.quantised import Lattice
 from ppl_disentangle.representation import encode
 from tests.toys import grid, network
 

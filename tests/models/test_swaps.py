@@ -64,7 +64,7 @@ def test_styles_tell_nothing_of_what_groups_share_where_without_the_term_they_do
 def test_the_cycle_is_the_distance_of_two_readings_and_teaches_the_encoder_alone():
     story, x = cycles(1.0), torch.randn(5, 2, FEATURES, generator=torch.Generator().manual_seed(1))
     content, style = torch.randn(5, CONTENT), torch.randn(5, STYLE)
-    apart = story.apart(content, style)
+    apart = story.reading_distance(content, style)
     for b in range(5):
         codes = torch.stack([torch.cat([content[c], style[b]]) for c in (b, b - 1)])
         own, other = story.encoder(story.decoder(codes).mean)["style"].mean

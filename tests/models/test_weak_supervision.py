@@ -151,8 +151,8 @@ def test_the_posterior_of_a_group_is_the_product_of_its_members_and_counted_once
 @pytest.mark.parametrize("fraction", [0.05, 1.0])
 def test_labels_of_few_data_anchor_their_coordinates(toy, fraction):
     torch.manual_seed(0)
-    story = SupervisedVAE(*pair_of_networks(), FACTORS, toy.factor_names)
-    story.fraction = fraction
+    networks = pair_of_networks()
+    story = SupervisedVAE(*networks, FACTORS, toy.factor_names, fraction=fraction)
     codes, factors = codes_after(story, toy, story.training_data(toy))
     own = [np.corrcoef(codes[:, k], factors[:, k])[0, 1] for k in range(FACTORS)]
     assert min(own) > 0.97
@@ -176,7 +176,7 @@ def test_labels_of_which_a_fifth_is_wrong_still_name_the_coordinates(toy):
 
 def test_what_data_do_not_have_is_said_when_a_story_is_built():
     with pytest.raises(
-        ValueError, match="AdaGVAE needs pairs that share a factor: digits has not two that vary"
+        ValueError, match="AdaGVAE expected data with two factors that vary, digits has fewer"
     ):
         build("ada_gvae", digits())
     plain = from_arrays(torch.rand(20, 5))
