@@ -13,10 +13,12 @@ demo: $(INSTALLED)  ## Train, intervene, report: the whole library once; DEMO="â
 test: $(INSTALLED)  ## Run the tests and every example in a docstring, a process a core
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadfile
 
-lint: $(INSTALLED)  ## Check format, style and types
+lint: $(INSTALLED)  ## Check format, style, types, packed code and English
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m tests.lint.code
+	$(VENV)/bin/python -m tests.lint.english
 
 bench: $(INSTALLED)  ## Measure the speed of training and metrics, an hour; write docs/performance.md
 	$(VENV)/bin/python -m benchmarks --write

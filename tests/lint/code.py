@@ -79,11 +79,8 @@ def findings(path: Path) -> Iterator[str]:
 def main() -> int:
     """Check the library, or list the places in what is named on the command line."""
     if len(sys.argv) > 1:
-        for path in files(*sys.argv[1:]):
-            if path.suffix == ".py":
-                print(
-                    "\n".join(findings(path)), end="\n" if any(True for _ in findings(path)) else ""
-                )
+        python = (path for path in files(*sys.argv[1:]) if path.suffix == ".py")
+        print(*(text for path in python for text in findings(path)), sep="\n")
         return 0
     sources = [path.read_text() for path in files(*LIBRARY)]
     sizes = [size for source in sources for _, _, size in functions(source)]
