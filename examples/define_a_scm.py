@@ -39,7 +39,7 @@ prior = StructuralPrior(
     "age -> drug; age, drug -> health; health -> pressure", mechanisms, dims={"drug": 3}
 )
 story = DeepSCM(prior, Gaussian(nn.Linear(8, 4)), GaussianLearnedScale(nn.Linear(8, 8)), 2)
-records = prior.join({"age": age, "drug": drug, "health": health, "pressure": pressure})
+records = prior.side_by_side({"age": age, "drug": drug, "health": health, "pressure": pressure})
 fit(
     story,
     with_conditions(from_arrays(scans), labels=records),

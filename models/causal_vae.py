@@ -98,7 +98,7 @@ class CausalVAE(StructuralVAE):
     def observe_labels(self, values: Mapping[str, Tensor], labels: Tensor | None) -> None:
         """A normal around each node, where its label is known."""
         if labels is not None:
-            noisy_labels(self.columns, self.prior.join(values), labels, self.label_scale)
+            noisy_labels(self.columns, self.prior.side_by_side(values), labels, self.label_scale)
 
     def objective(self) -> BetaELBO:
         """The evidence lower bound."""

@@ -83,7 +83,7 @@ class DEAR(StructuralVAE):
 
     def weights(self) -> dict[tuple[str, str], float]:
         """The weight of each edge of the super-graph, between scores in units of their standard noise."""
-        mechanisms: dict[str, Any] = dict(self.prior.by_name())
+        mechanisms: dict[str, Any] = dict(self.prior.named_mechanisms())
         scales = {n: m.log_scale.exp().item() for n, m in mechanisms.items()}
         edges = [(p, n, i) for n in mechanisms for i, p in enumerate(self.prior.parents[n])]
         return {(p, n): mechanisms[n].weight[i].item() * scales[p] / scales[n] for p, n, i in edges}
@@ -91,7 +91,7 @@ class DEAR(StructuralVAE):
     def observe_labels(self, values: Mapping[str, Tensor], labels: Tensor | None) -> None:
         """A normal around each node, where its label is known."""
         if labels is not None:
-            noisy_labels(self.columns, self.prior.join(values), labels, self.label_scale)
+            noisy_labels(self.columns, self.prior.side_by_side(values), labels, self.label_scale)
 
     @classmethod
     def for_data(

@@ -15,7 +15,7 @@ from torch.distributions import Transform
 from torch.distributions.transforms import ComposeTransform
 
 from ppl_disentangle.causal.mechanisms import InvertibleMechanism, MonotoneSpline
-from ppl_disentangle.causal.structural import NOISE, StructuralPrior, join
+from ppl_disentangle.causal.structural import NOISE, StructuralPrior, side_by_side
 from ppl_disentangle.conditionals import Gaussian
 from ppl_disentangle.data import CausalDataset, FactorDataset
 from ppl_disentangle.graphs import graph_of
@@ -70,7 +70,7 @@ class DeepSCM(GenerativeStory):
         >>> prior = StructuralPrior("age -> volume")
         >>> story = DeepSCM(prior, Gaussian(nn.Linear(6, 8)), Bernoulli(nn.Linear(6, 6)), 4)
         >>> values = story.prior.values_of({"age": torch.zeros(5, 1), "volume": torch.zeros(5, 1)})
-        >>> story.log_prob(story.prior.join(values)).shape
+        >>> story.log_prob(story.prior.side_by_side(values)).shape
         torch.Size([5, 2])
     """
 
@@ -152,7 +152,7 @@ class DeepSCM(GenerativeStory):
                 observed=self._measured(labels) if x is not None or labels is not None else {}
             )
             z = pyro.sample("z", dist.Normal(self.zeros, 1.0).to_event(1))
-            return pyro.sample("x", self.decoder(join([*values.values(), z])), obs=x)
+            return pyro.sample("x", self.decoder(side_by_side([*values.values(), z])), obs=x)
 
     def guide(self, x: Tensor, *, labels: Tensor | None = None) -> None:
         """q(z | x), and of the nodes that are not measured."""
@@ -184,7 +184,8 @@ class DeepSCM(GenerativeStory):
         """log p(node | parents) in nats, for values ``(…, columns)``: ``(…, nodes)``."""
         by_node = self.prior.split(values)
         laws = {
-            n: m.conditional(self.prior.parents_of(n, by_node)) for n, m in self.prior.by_name()
+            n: m.conditional(self.prior.parents_of(n, by_node))
+            for n, m in self.prior.named_mechanisms()
         }
         return torch.stack([law.log_prob(by_node[n]) for n, law in laws.items()], -1)
 
@@ -210,13 +211,13 @@ class DeepSCM(GenerativeStory):
                     raise ValueError(
                         f"labels of node {node!r}: expected a number for each datum, got NaN"
                     )
-                dict(self.prior.by_name())[node].check(node, value)
+                self.prior.mechanism_of(node).check(node, value)
         return measured
 
     def check_intervention(self, name: str, value: Tensor) -> None:
         """Raise a ValueError where the node ``name`` cannot have ``value``."""
         if name in self.prior.names:
-            dict(self.prior.by_name())[name].check(name, value)
+            self.prior.mechanism_of(name).check(name, value)
 
     def objective(self) -> BetaELBO:
         """The evidence lower bound."""

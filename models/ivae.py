@@ -223,7 +223,7 @@ class StructuralIVAE(AuxiliaryFactor, StructuralVAE):
         if u is None:
             return None
         law = self.conditional(_checked(u, self.condition_dim)).base_dist
-        dims = [m.noise_dim for _, m in self.prior.by_name()]
+        dims = [m.noise_dim for _, m in self.prior.named_mechanisms()]
         parts = zip(
             self.prior.names, law.loc.split(dims, -1), law.scale.split(dims, -1), strict=True
         )

@@ -14,7 +14,7 @@ from pyro.distributions import TorchDistribution
 from pyro.infer import ELBO
 from torch import Tensor, nn
 
-from ppl_disentangle.causal.structural import NOISE, StructuralPrior, _where_known
+from ppl_disentangle.causal.structural import NOISE, StructuralPrior, posterior_unless_set
 from ppl_disentangle.story import GenerativeStory
 
 __all__ = ["Posterior", "StructuralVAE", "check_names", "noisy_labels", "normals_by_name"]
@@ -103,7 +103,7 @@ class StructuralVAE(GenerativeStory):
             interventions = self._checked("interventions", interventions)
             values = self.prior(base=self.base(u), interventions=interventions)
             self.observe_labels(values, self._checked("labels", labels))
-            return pyro.sample("x", self.decoder(self.prior.join(values)), obs=x)
+            return pyro.sample("x", self.decoder(self.prior.side_by_side(values)), obs=x)
 
     def guide(
         self,
@@ -125,19 +125,19 @@ class StructuralVAE(GenerativeStory):
         self, posteriors: Mapping[str, TorchDistribution], interventions: Tensor | None
     ) -> None:
         """Sample the noise of each node from its posterior."""
-        for node, mechanism in self.prior.by_name():
+        for node, mechanism in self.prior.named_mechanisms():
             posterior = posteriors[node]
             if interventions is not None:
                 # where a node was set, data say nothing about its noise: the prior stands in
                 target = self.prior.column_of(interventions, node)
-                posterior = _where_known(posterior, mechanism.base(), target)
+                posterior = posterior_unless_set(posterior, mechanism.base(), target)
             pyro.sample(f"{node}{NOISE}", posterior)
 
     def _posteriors(self, x: Tensor) -> dict[str, TorchDistribution]:
         """The encoder's normal for each node, or for its noise if ``posterior`` is ``"noise"``."""
         dims = self.prior.dims
         if self.posterior == "noise":
-            dims = {node: mechanism.noise_dim for node, mechanism in self.prior.by_name()}
+            dims = {node: mechanism.noise_dim for node, mechanism in self.prior.named_mechanisms()}
         return normals_by_name(self.encoder(x), dims)
 
     def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
@@ -170,7 +170,7 @@ class StructuralVAE(GenerativeStory):
     def check_intervention(self, name: str, value: Tensor) -> None:
         """Raise a ValueError if the node ``name`` cannot take ``value``."""
         if name in self.prior.names:
-            dict(self.prior.by_name())[name].check(name, value)
+            self.prior.mechanism_of(name).check(name, value)
 
     def _checked(self, name: str, values: Tensor | None) -> Tensor | None:
         columns = list(self.prior.columns)

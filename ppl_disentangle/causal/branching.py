@@ -13,15 +13,15 @@ from torch import Tensor
 from ppl_disentangle._pyro_private import is_subsample
 from ppl_disentangle.causal.actions import Changes, changed
 from ppl_disentangle.causal.interventions import NATURAL
-from ppl_disentangle.causal.shared_noise import draw_in_common, transport
+from ppl_disentangle.causal.shared_noise import draw_with_shared_noise, transport
 
 if TYPE_CHECKING:
     from pyro.poutine.runtime import Message
 
-__all__ = ["Branch", "Enough"]
+__all__ = ["Branch", "StopProgram"]
 
 
-class Enough(Exception):
+class StopProgram(Exception):
     """Leaves a program whose remaining sites nobody asked for, such as images."""
 
 
@@ -88,13 +88,13 @@ class Branch(Messenger):
         if self.missing:
             self.missing.discard(name)
             if not self.missing:
-                raise Enough
+                raise StopProgram
 
     def _draw(self, name: str, fn: TorchDistribution) -> Tensor | None:
         if len(fn.batch_shape) <= self.plates:
             return None
         try:
-            return draw_in_common(fn)
+            return draw_with_shared_noise(fn)
         except NotImplementedError as error:
             raise ValueError(f"site {name!r} follows from an intervention: {error}") from error
 

@@ -15,7 +15,7 @@ from pyro import poutine
 from torch import Tensor
 
 from ppl_disentangle.causal.actions import Action
-from ppl_disentangle.causal.branching import Branch, Enough
+from ppl_disentangle.causal.branching import Branch, StopProgram
 from ppl_disentangle.causal.interventions import RangeCheck
 from ppl_disentangle.causal.structural import NOISE, StructuralPrior
 from ppl_disentangle.causal.worlds import Worlds, worlds
@@ -156,7 +156,7 @@ def predict(
     draws = next((len(value) for value in latents.values()), num_samples)
     given = poutine.condition(data=dict(latents))
     branch = Branch(run.changes, run.plates + 1, latents=run.story.latents, data=data, until=until)
-    with suppress(Enough), branch, pyro.plate("draw", draws, dim=-1 - run.plates), given:
+    with suppress(StopProgram), branch, pyro.plate("draw", draws, dim=-1 - run.plates), given:
         x = run.story.model(x, batch_size=batch_size, **accepted(run.story.model, conditions or {}))
         branch.returned = next((name for name, value in branch.values.items() if value is x), None)
     return branch

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from torch import Tensor
 
-from ppl_disentangle.causal.population import Effect, Held, Population, Units, Values
+from ppl_disentangle.causal.population import Effect, FixedValue, Population, Units, Values
 
 __all__ = [
     "Units",
@@ -55,7 +55,7 @@ def average_effect(
         True
     """
     population = Population(story, Units(**units))
-    return population.tell(
+    return population.summarise(
         _difference(population, cause, effect, values).mean("data"), cause, effect, values
     )
 
@@ -71,7 +71,9 @@ def individual_effects(
     dim ``data`` besides.
     """
     population = Population(story, Units(x=x, **units))
-    return population.tell(_difference(population, cause, effect, values), cause, effect, values)
+    return population.summarise(
+        _difference(population, cause, effect, values), cause, effect, values
+    )
 
 
 def conditional_effects(
@@ -100,7 +102,7 @@ def conditional_effects(
         [float(end(known[group.values == g])) for g in range(len(edges))]
         for end in (np.min, np.max)
     )
-    result = population.tell(xr.concat(means, "group"), cause, effect, values)
+    result = population.summarise(xr.concat(means, "group"), cause, effect, values)
     count = [int((group == g).sum()) for g in range(len(edges))]
     return result.assign_coords(
         low=("group", low), high=("group", high), count=("group", count)
@@ -132,8 +134,8 @@ def mediated_effects(
     population = Population(story, Units(**units))
     names = (mediators,) if isinstance(mediators, str) else tuple(mediators)
     a, b = population.settings(cause, values)
-    population.run([a, b], until=names)
-    held = [{name: Held(population.value(name)[world]) for name in names} for world in (1, 2)]
+    population.simulate([a, b], until=names)
+    held = [{name: FixedValue(population.value(name)[world]) for name in names} for world in (1, 2)]
     outcomes = population.outcomes([a, b, {**b, **held[0]}, {**a, **held[1]}], effect).mean("data")
     reference = outcomes.isel(world=0)
     total, direct, indirect = (outcomes.isel(world=k) - reference for k in (1, 2, 3))
@@ -144,7 +146,9 @@ def mediated_effects(
         "interaction": total - direct - indirect,
     }
     stacked = xr.concat(list(parts.values()), "component").assign_coords(component=list(parts))
-    return population.tell(stacked, cause, effect, values).assign_attrs(mediators=", ".join(names))
+    return population.summarise(stacked, cause, effect, values).assign_attrs(
+        mediators=", ".join(names)
+    )
 
 
 def _difference(

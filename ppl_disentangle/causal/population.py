@@ -56,7 +56,7 @@ class Units:
 
 
 @dataclasses.dataclass(frozen=True)
-class Held:
+class FixedValue:
     """The action that holds a node at given values ``(draw, batch, *event)``, whatever it would have been."""
 
     values: Tensor
@@ -65,9 +65,9 @@ class Held:
         """These values."""
         return self.values
 
-    def of(self, draw: int) -> Held:
+    def of(self, draw: int) -> FixedValue:
         """The same for one of the draws."""
-        return Held(self.values[[draw]])
+        return FixedValue(self.values[[draw]])
 
 
 class Population:
@@ -84,7 +84,7 @@ class Population:
         self.latents: dict[str, Tensor] = {}
         self.values: dict[str, Tensor] = {}
 
-    def run(self, actions: Sequence[Mapping[str, Action]], *, until: Sequence[str]) -> None:
+    def simulate(self, actions: Sequence[Mapping[str, Action]], *, until: Sequence[str]) -> None:
         """The factual world and those of ``actions``, up to the nodes ``until``, with the same noise at each call."""
         run = worlds(self.story, [{}, *actions])
         with evaluating(self.story, seed=self.units.seed):
@@ -124,7 +124,7 @@ class Population:
     ) -> xr.DataArray:
         """The effect in the world of each of ``actions``, over ``world``, ``draw``, ``data`` and its own dims."""
         if not callable(effect):
-            self.run(actions, until=(effect, *also))
+            self.simulate(actions, until=(effect, *also))
             return self._labelled(effect, self.value(effect)[1:])
         with evaluating(self.story, seed=self.units.seed):
             latents = self._latents_of(worlds(self.story, [{}, *actions]))
@@ -136,12 +136,14 @@ class Population:
                 )
                 draws.append(self._read(effect, branch))
         if also:
-            self.run(actions, until=also)
+            self.simulate(actions, until=also)
         result = torch.stack(draws, 1)
         dims = tuple(f"effect_dim_{i}" for i in range(result.dim() - 3))
         return xr.DataArray(result.cpu().numpy(), dims=("world", "draw", "data", *dims))
 
-    def tell(self, draws: xr.DataArray, cause: str, effect: Effect, values: Values) -> xr.Dataset:
+    def summarise(
+        self, draws: xr.DataArray, cause: str, effect: Effect, values: Values
+    ) -> xr.Dataset:
         """Mean and interval over ``draw``, with the settings as attributes."""
         lower, upper = interval_of(draws, self.units.prob, self.units.interval)
         result = xr.Dataset(
@@ -212,7 +214,7 @@ class Population:
 
 def _of_draw(actions: Mapping[str, Action], draw: int) -> dict[str, Action]:
     return {
-        name: action.of(draw) if isinstance(action, Held) else action
+        name: action.of(draw) if isinstance(action, FixedValue) else action
         for name, action in actions.items()
     }
 

@@ -18,12 +18,12 @@ from torch.nn.functional import one_hot
 
 from ppl_disentangle.causal.mechanisms.categorical import gumbels_of_class
 
-__all__ = ["draw_in_common", "transport"]
+__all__ = ["draw_with_shared_noise", "transport"]
 
 LOCATION_SCALE = (Normal, Laplace)
 
 
-def draw_in_common(fn: TorchDistribution) -> Tensor:
+def draw_with_shared_noise(fn: TorchDistribution) -> Tensor:
     r"""A draw from distributions that differ between worlds, by noise that does not.
 
     .. math:: x_k = F_k^{-1}(u), \quad u \sim \mathcal U(0, 1)
@@ -39,7 +39,7 @@ def draw_in_common(fn: TorchDistribution) -> Tensor:
         NotImplementedError: nobody knows how to part noise and distribution.
 
     Example:
-        >>> draw = draw_in_common(dist.Normal(torch.tensor([[0.0], [5.0]]), 1.0))
+        >>> draw = draw_with_shared_noise(dist.Normal(torch.tensor([[0.0], [5.0]]), 1.0))
         >>> (draw[1] - draw[0]).item()
         5.0
     """
@@ -47,7 +47,7 @@ def draw_in_common(fn: TorchDistribution) -> Tensor:
     if isinstance(law, Delta):
         return law.v
     if isinstance(law, TransformedDistribution):
-        value = draw_in_common(law.base_dist)
+        value = draw_with_shared_noise(law.base_dist)
         for transform in law.transforms:
             value = transform(value)
         return value

@@ -121,7 +121,7 @@ class StructuralPrior(nn.Module):
         observed, base = self._checked(observed), base or {}
         self._known(base)
         values: dict[str, Tensor] = {}
-        for node, mechanism in self.by_name():
+        for node, mechanism in self.named_mechanisms():
             above = self.parents_of(node, values)
             if node in observed:
                 values[node] = self._observe(node, above, observed[node], interventions)
@@ -158,14 +158,16 @@ class StructuralPrior(nn.Module):
         if missing:
             raise KeyError(f"node {missing[0]!r} has neither a posterior nor an observation")
         values: dict[str, Tensor] = {}
-        for node, mechanism in self.by_name():
+        for node, mechanism in self.named_mechanisms():
             if node in observed:
                 values[node] = observed[node]
                 continue
             above = self.parents_of(node, values)
             law = mechanism.pull_back(posteriors[node], above)
             if interventions is not None:
-                law = _where_known(law, mechanism.base(), self.column_of(interventions, node))
+                law = posterior_unless_set(
+                    law, mechanism.base(), self.column_of(interventions, node)
+                )
             noise = pyro.sample(f"{node}{NOISE}", law)
             values[node] = self._set(node, mechanism(noise, above), interventions)
         return values
@@ -173,25 +175,27 @@ class StructuralPrior(nn.Module):
     def values_of(self, noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What all nodes are for given noise, parents first."""
         values: dict[str, Tensor] = {}
-        for node, mechanism in self.by_name():
+        for node, mechanism in self.named_mechanisms():
             values[node] = mechanism(noise[node], self.parents_of(node, values))
         return values
 
     def noise_of(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The noise that gives all nodes their values."""
-        return {n: m.abduct(values[n], self.parents_of(n, values)) for n, m in self.by_name()}
+        return {
+            n: m.abduct(values[n], self.parents_of(n, values)) for n, m in self.named_mechanisms()
+        }
 
     def parents_of(self, node: str, values: Mapping[str, Tensor]) -> Tensor:
         """Values of a node's parents side by side, of shape ``(…, parent_dim)``."""
         above = [values[p] for p in self.parents[node]]
-        return join(above) if above else next(self.buffers()).new_zeros(0)
+        return side_by_side(above) if above else next(self.buffers()).new_zeros(0)
 
-    def join(self, values: Mapping[str, Tensor]) -> Tensor:
+    def side_by_side(self, values: Mapping[str, Tensor]) -> Tensor:
         """Values of all nodes side by side, of shape ``(…, columns)``."""
-        return join([values[n] for n in self.names])
+        return side_by_side([values[n] for n in self.names])
 
     def split(self, columns: Tensor) -> dict[str, Tensor]:
-        """The inverse of :meth:`join`."""
+        """The inverse of :meth:`side_by_side`."""
         if columns.shape[-1] != len(self.columns):
             raise ValueError(f"expected the columns {list(self.columns)}, got {columns.shape[-1]}")
         return dict(zip(self.names, columns.split(list(self.dims.values()), -1), strict=True))
@@ -204,7 +208,7 @@ class StructuralPrior(nn.Module):
         self, node: str, above: Tensor, value: Tensor, interventions: Tensor | None
     ) -> Tensor:
         """Score an observed node and state the noise that gives its value."""
-        mechanism = dict(self.by_name())[node]
+        mechanism = self.mechanism_of(node)
         noise, law = mechanism.abduct(value, above), mechanism.conditional(above)
         if interventions is None:
             stated = pyro.sample(node, law, obs=value)
@@ -247,12 +251,20 @@ class StructuralPrior(nn.Module):
         target = self.column_of(interventions, node)
         return torch.where(target.isnan(), value, target)
 
-    def by_name(self) -> Sequence[tuple[str, Mechanism]]:
+    def mechanism_of(self, node: str) -> Mechanism:
+        """The mechanism of a node."""
+        mechanism = self.mechanisms[node]
+        assert isinstance(
+            mechanism, Mechanism
+        )  # torch types the entries of a ModuleDict as modules
+        return mechanism
+
+    def named_mechanisms(self) -> Sequence[tuple[str, Mechanism]]:
         """Each node with its mechanism, parents first."""
         return [(n, self.mechanisms[n]) for n in self.names]  # type: ignore[misc]
 
 
-def join(parts: Sequence[Tensor]) -> Tensor:
+def side_by_side(parts: Sequence[Tensor]) -> Tensor:
     """Side by side in the last dimension, batch dimensions broadcast."""
     shape = torch.broadcast_shapes(*(p.shape[:-1] for p in parts))
     return torch.cat([p.expand(*shape, p.shape[-1]) for p in parts], -1)
@@ -262,7 +274,7 @@ def _dim(mechanism: object) -> int:
     return mechanism.dim if isinstance(mechanism, Mechanism) else 1
 
 
-def _where_known(
+def posterior_unless_set(
     law: TorchDistribution, prior: TorchDistribution, target: Tensor
 ) -> TorchDistribution:
     """``law`` for the data in which a node was left alone, ``prior`` for the others."""

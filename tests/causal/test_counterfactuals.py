@@ -92,7 +92,7 @@ class LinearStory(GenerativeStory):
 
     def model(self, x=None, *, batch_size=1):
         with self.data_plate(x, batch_size):
-            values = self.prior.join(self.prior())
+            values = self.prior.side_by_side(self.prior())
             return pyro.sample("x", dist.Normal(values[..., self.seen], 0.1).to_event(1), obs=x)
 
     def guide(self, x):
@@ -264,7 +264,9 @@ def test_pixels_keep_the_noise_that_the_unit_had(decoder, x):
     torch.manual_seed(0)
     story = structural(decoder())
     result = counterfactual(story, x, [{}, {"light": 2.0}])
-    here, there = (story.decoder(story.prior.join(tensors(result, k))).base_dist for k in (0, 1))
+    here, there = (
+        story.decoder(story.prior.side_by_side(tensors(result, k))).base_dist for k in (0, 1)
+    )
     expected = there.loc + there.scale * (x - here.loc) / here.scale
     np.testing.assert_allclose(result["x"].values[1], expected.detach(), atol=2e-6)
     assert result["x"].attrs["noise"] == result.attrs["noise"] == "abducted"
@@ -275,14 +277,14 @@ def test_pixels_without_known_noise_are_means_and_say_so(x):
     story = structural(Bernoulli(network()))
     result = counterfactual(story, x, [{}, {"light": 2.0}])
     for k in (0, 1):
-        mean = story.decoder(story.prior.join(tensors(result, k))).mean
+        mean = story.decoder(story.prior.side_by_side(tensors(result, k))).mean
         np.testing.assert_allclose(result["x"].values[k], mean.detach(), atol=1e-6)
     assert result["x"].attrs["noise"] == result.attrs["noise"] == "mean"
 
 
 def test_mean_images_can_be_asked_for(story, x):
     result = counterfactual(story, x, [{"light": 2.0}], noise="mean")
-    mean = story.decoder(story.prior.join(tensors(result, 0))).mean
+    mean = story.decoder(story.prior.side_by_side(tensors(result, 0))).mean
     np.testing.assert_allclose(result["x"].values[0], mean.detach(), atol=1e-6)
     assert result["x"].attrs["noise"] == "mean"
 

@@ -168,7 +168,7 @@ def test_effects_by_group_are_those_of_the_units_in_it():
     assert (found["mean"] <= found["high"].values).all()
     assert found["count"].values.tolist() == [2000, 2000, 2000]
     drawn = Population(story, Units(num_units=300))
-    drawn.run([{}], until=("cause",))
+    drawn.simulate([{}], until=("cause",))
     thirds = np.array_split(np.sort(drawn.factual("cause").ravel()), 3)
     np.testing.assert_allclose(found["low"], [third[0] for third in thirds], atol=1e-6)
     np.testing.assert_allclose(found["mean"], [third.mean() for third in thirds], atol=0.02)
@@ -548,5 +548,5 @@ def test_effects_and_searches_leave_random_state_and_parameters_alone(story, x):
 def test_an_action_that_is_a_distribution_is_drawn_for_each_unit(story):
     light = do(story, {"a": dist.Normal(3.0, 0.1)})
     values = Population(light, Units(num_units=200, num_samples=5))
-    values.run([{}], until=("d",))
+    values.simulate([{}], until=("d",))
     assert values.values["d"].std() > 0.5

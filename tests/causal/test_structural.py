@@ -139,7 +139,7 @@ class Scene(GenerativeStory):
 
     def model(self, x=None, *, batch_size=1):
         with self.data_plate(x, batch_size):
-            z = self.prior.join(self.prior())
+            z = self.prior.side_by_side(self.prior())
             return pyro.sample("x", dist.Normal(z, 0.1).to_event(1), obs=x)
 
     def guide(self, x):
@@ -291,7 +291,7 @@ def test_a_prior_states_noise_and_nodes_in_order(prior):
     for node, value in values.items():
         assert value.shape == (5, prior.dims[node])
     assert prior.columns.index("c[1]") == prior.columns.index("c[0]") + 1
-    joined = prior.join(values)
+    joined = prior.side_by_side(values)
     assert joined.shape == (5, len(prior.columns))
     assert all(torch.equal(prior.split(joined)[n], v) for n, v in values.items())
     assert torch.equal(prior.parents_of("d", values), torch.cat([values["b"], values["c"]], -1))
@@ -526,7 +526,9 @@ def some_interventions(prior, size):
         columns = {n: torch.full((size, d), torch.nan) for n, d in prior.dims.items()} | {
             node: block
         }
-        matrix = torch.where(prior.join(columns).isnan(), matrix, prior.join(columns))
+        matrix = torch.where(
+            prior.side_by_side(columns).isnan(), matrix, prior.side_by_side(columns)
+        )
     return matrix
 
 
@@ -638,7 +640,9 @@ def test_all_mechanisms_train_under_the_plate_of_data(prior):
         with pyro.plate("data", size):
             values = prior(observed=known)
             pyro.sample(
-                "x", dist.Normal(prior.join(values), 0.5).to_event(1), obs=prior.join(target)
+                "x",
+                dist.Normal(prior.side_by_side(values), 0.5).to_event(1),
+                obs=prior.side_by_side(target),
             )
 
     def guide():

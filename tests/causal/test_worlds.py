@@ -11,7 +11,7 @@ from ppl_disentangle import GenerativeStory, as_story, do
 from ppl_disentangle.causal.actions import shift
 from ppl_disentangle.causal.branching import Branch
 from ppl_disentangle.causal.mechanisms import LocationScale
-from ppl_disentangle.causal.shared_noise import draw_in_common, transport
+from ppl_disentangle.causal.shared_noise import draw_with_shared_noise, transport
 from ppl_disentangle.causal.structural import StructuralPrior
 from ppl_disentangle.causal.worlds import worlds
 from ppl_disentangle.conditionals import Bernoulli, Gaussian, GaussianLearnedScale
@@ -347,7 +347,7 @@ LAWS = {
 @pytest.mark.parametrize("law", LAWS.values(), ids=list(LAWS))
 def test_a_draw_in_common_is_each_worlds_own_draw_from_the_same_random_state(law):
     torch.manual_seed(1)
-    together = draw_in_common(law(LOC.expand(2, 5), SCALE.expand(2, 5)))
+    together = draw_with_shared_noise(law(LOC.expand(2, 5), SCALE.expand(2, 5)))
     for k in range(2):
         torch.manual_seed(1)
         torch.testing.assert_close(
@@ -357,13 +357,15 @@ def test_a_draw_in_common_is_each_worlds_own_draw_from_the_same_random_state(law
 
 def test_worlds_that_are_alike_without_copies_have_a_row_each():
     law = dist.Normal(torch.zeros(5).expand(3, 5), 1.0)
-    for value in (draw_in_common(law), transport(law, torch.ones(5), 1)):
+    for value in (draw_with_shared_noise(law), transport(law, torch.ones(5), 1)):
         assert value.shape == (3, 5)
         assert torch.equal(value[0], value[2])
 
 
 def test_a_draw_by_quantiles_has_one_rank_in_all_worlds():
-    together = draw_in_common(dist.Exponential(torch.tensor([[1.0], [4.0]]).expand(2, 2000)))
+    together = draw_with_shared_noise(
+        dist.Exponential(torch.tensor([[1.0], [4.0]]).expand(2, 2000))
+    )
     torch.testing.assert_close(together[0], 4 * together[1])
     assert abs(together[0].mean() - 1) < 0.1
 

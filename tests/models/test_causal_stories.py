@@ -114,7 +114,7 @@ def told(story):
     if not isinstance(story, DeepSCM):
         return {}
     with torch.no_grad(), pyro.plate("units", BATCH):
-        return {"labels": story.prior.join(story.prior())}
+        return {"labels": story.prior.side_by_side(story.prior())}
 
 
 def tensors(result, world, names):
@@ -168,7 +168,7 @@ def test_an_intervention_that_is_taken_back_returns_to_the_unit(story, x, node):
             noise = [changed[n] - story.restated(n, stacked) for n in story.names]
         known["noise"] = torch.cat(noise, -1)
     elif isinstance(story, DeepSCM):
-        conditions = {"labels": story.prior.join(changed)}
+        conditions = {"labels": story.prior.side_by_side(changed)}
         with torch.no_grad():
             noise = story.prior.noise_of(changed)
         known |= {f"{n}_noise": noise[n] for n in story.hidden}
@@ -190,7 +190,7 @@ def test_an_intervention_that_is_taken_back_returns_to_the_unit(story, x, node):
 
 def classes(story):
     return (
-        [n for n, m in story.prior.by_name() if isinstance(m, Categorical)]
+        [n for n, m in story.prior.named_mechanisms() if isinstance(m, Categorical)]
         if hasattr(story, "prior")
         else []
     )
@@ -268,8 +268,8 @@ def test_the_density_of_linear_nodes_is_that_of_the_normal():
         draws = story.prior.values_of(
             {n: e[:, None] for n, e in zip(NODES, torch.eye(5), strict=True)}
         )
-        mean = story.prior.join(story.prior.values_of({n: torch.zeros(1) for n in NODES}))
-        factor = (story.prior.join(draws) - mean).T
+        mean = story.prior.side_by_side(story.prior.values_of({n: torch.zeros(1) for n in NODES}))
+        factor = (story.prior.side_by_side(draws) - mean).T
         law = dist.MultivariateNormal(mean, factor @ factor.T)
         torch.testing.assert_close(
             story.log_prob(values).sum(-1), law.log_prob(values), rtol=1e-3, atol=1e-3
