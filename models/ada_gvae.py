@@ -31,7 +31,7 @@ class AdaGVAE(PairVAE):
     A coordinate whose two posteriors are close counts as shared, and both members of the pair get
     the average a of the two.
 
-    - Story: That of :class:`~ppl_disentangle.models.IsotropicVAE`, for each member of a pair.
+    - Story: As in :class:`~ppl_disentangle.models.IsotropicVAE`, for each member of a pair.
     - Guide: The posteriors above; of a single observation, q(z | x).
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO`; each member counts as a datum.
     - Data: pairs of observations that share most factors, ``(batch, 2, *event)``, such as

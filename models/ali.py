@@ -25,11 +25,11 @@ class ALI(IsotropicVAE):
     The game ends when a critic cannot distinguish pairs (x, z) of the generator from pairs of the
     encoder.
 
-    - Story: That of :class:`~ppl_disentangle.models.IsotropicVAE`; the likelihood is only drawn
+    - Story: As in :class:`~ppl_disentangle.models.IsotropicVAE`; the likelihood is only drawn
       from.
     - Guide: q(z | x), or a point as in BiGAN.
     - Objective: :class:`~ppl_disentangle.inference.BidirectionalELBO`. Each call of ``objective``
-      makes a new critic. There is no bound on log p(x): ``elbo_per_datum`` and ``held_out`` do not
+      makes a new critic. The game does not bound log p(x): ``elbo_per_datum`` and ``held_out`` do not
       apply.
     - Data: images or vectors, without labels.
     - For: data whose likelihood is not known. Codes can be read from generated data, and data can be

@@ -18,7 +18,7 @@ class AnnealedVAE(IsotropicVAE):
     .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z)
        - \gamma | \operatorname{KL}(q(z \mid x) \,\|\, p(z)) - C(t) |
 
-    - Story, guide: Those of :class:`~ppl_disentangle.models.IsotropicVAE`.
+    - Story, guide: As in :class:`~ppl_disentangle.models.IsotropicVAE`.
     - Objective: :class:`~ppl_disentangle.inference.CapacityELBO`.
     - Data: images or vectors, without labels.
     - For: codes that take up the factors one by one, in the order in which they help the likelihood;

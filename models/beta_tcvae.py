@@ -19,7 +19,7 @@ class BetaTCVAE(IsotropicVAE):
        - \beta \operatorname{KL}(q(z) \,\|\, \textstyle\prod_d q(z_d))
        - \gamma \sum_d \operatorname{KL}(q(z_d) \,\|\, p(z_d))
 
-    - Story, guide: Those of :class:`~ppl_disentangle.models.IsotropicVAE`.
+    - Story, guide: As in :class:`~ppl_disentangle.models.IsotropicVAE`.
     - Objective: :class:`~ppl_disentangle.inference.TCELBO`.
     - Data: images or vectors, without labels.
     - For: independent coordinates that lose less information than with a weight on the whole KL

@@ -19,7 +19,7 @@ class BetaVAE(IsotropicVAE):
 
     With ``beta=1`` it is the VAE.
 
-    - Story, guide: Those of :class:`~ppl_disentangle.models.IsotropicVAE`.
+    - Story, guide: As in :class:`~ppl_disentangle.models.IsotropicVAE`.
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO`.
     - Data: images or vectors, without labels.
     - For: a first try on data whose factors are not labelled. A larger weight gives coordinates that

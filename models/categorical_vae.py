@@ -1,4 +1,4 @@
-"""The categorical VAE [Jang et al., 2017; Maddison et al., 2017]: a code of classes alone."""
+"""The categorical VAE [Jang et al., 2017; Maddison et al., 2017]: a code of classes."""
 
 from __future__ import annotations
 
@@ -17,22 +17,26 @@ __all__ = ["CategoricalVAE"]
 
 
 class CategoricalVAE(GroupedVAE):
-    r"""Classes c^k, each of a few values, and nothing else.
+    r"""Learns a code of classes without labels, for factors that have no order.
 
-    - Story, guide: as of :class:`~ppl_disentangle.models.GroupedVAE`, without continuous latents.
-    - Objective: :class:`~ppl_disentangle.inference.BetaELBO`; the divergence is that of the relaxed classes.
-    - Data: observations alone.
-    - For: factors that have no order, such as colours and shapes. Classes cannot be rotated into each other as normal
-      coordinates can [3]: of three runs, that of the least loss names the kinds of three things added up.
+    .. math:: c^k \sim \operatorname{Concrete}(1/K, T), \quad x \mid c \sim p(x \mid c)
+
+    - Story, guide: As in :class:`~ppl_disentangle.models.GroupedVAE`, without continuous latents.
+    - Objective: :class:`~ppl_disentangle.inference.BetaELBO`; the divergence is taken between the
+      relaxed classes.
+    - Data: images or vectors, without labels.
+    - For: factors without an order, such as colours and shapes. Classes cannot be rotated into each
+      other as normal coordinates can [3]. On sums of three objects of several kinds, the best of
+      three runs by its loss named the kinds.
 
     Args:
-        encoder: as in :class:`~ppl_disentangle.models.GroupedVAE`.
-        decoder: as in :class:`~ppl_disentangle.models.GroupedVAE`.
-        beta: weight of the divergences.
-        warm_up: steps over which it rises from 0.
+        encoder: Names, sizes and posteriors of the classes.
+        decoder: ``decoder(h)`` is p(x | c), for h all classes side by side.
+        beta: Weight of the divergences.
+        warm_up: Number of steps over which the weight rises from 0.
 
     Raises:
-        ValueError: an encoder with groups of continuous coordinates.
+        ValueError: The encoder has groups of continuous coordinates.
 
     References:
         [1] Jang et al., 2017. https://arxiv.org/abs/1611.01144
@@ -48,7 +52,8 @@ class CategoricalVAE(GroupedVAE):
             raise ValueError(
                 f"expected an encoder of classes alone, got the groups {encoder.groups}"
             )
-        self.beta, self.warm_up = beta, warm_up
+        self.beta = beta
+        self.warm_up = warm_up
 
     @classmethod
     def for_data(
@@ -61,15 +66,17 @@ class CategoricalVAE(GroupedVAE):
         temperature: float = 1.0,
         **hyper: Any,
     ) -> Self:
-        """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
+        """Build the story for ``data``, with a fresh encoder and decoder of equal classes.
+
+        The default sizes and temperature are not from the papers.
 
         Args:
-            data: of any kind.
-            networks: what encoder and decoder are made by.
-            num_classes: how many classes the code has; a choice of ours, as are the next two.
-            num_values: values of each.
-            temperature: of the relaxation, as in :class:`~ppl_disentangle.conditionals.Grouped`.
-            **hyper: of the story.
+            data: Observations of any kind.
+            networks: Makes the encoder and the decoder.
+            num_classes: Number of classes of the code.
+            num_values: Number of values of each class.
+            temperature: Temperature of the relaxed classes.
+            **hyper: Further arguments of the story.
         """
         classes = {f"c{k}": num_values for k in range(num_classes)}
         return super().for_data(
@@ -77,5 +84,5 @@ class CategoricalVAE(GroupedVAE):
         )
 
     def objective(self) -> BetaELBO:
-        """The bound, its divergences weighted by beta."""
+        """The bound with its divergences weighted by beta."""
         return BetaELBO(self.beta, warm_up=self.warm_up)

@@ -18,7 +18,7 @@ class ConstrainedVAE(IsotropicVAE):
        \quad\text{or}\quad
        \min \operatorname{KL} \;\text{s.t.}\; \mathbb E \log p(x \mid z) \ge b
 
-    - Story, guide: Those of :class:`~ppl_disentangle.models.IsotropicVAE`.
+    - Story, guide: As in :class:`~ppl_disentangle.models.IsotropicVAE`.
     - Objective: :class:`~ppl_disentangle.inference.ConstrainedELBO`. The first problem is the
       constraint that beta-VAE relaxes [1], the second is GECO [2].
     - Data: images or vectors, without labels.

@@ -17,7 +17,7 @@ RISE = Linear(0.5, 18.0, 583_333)
 class ControlVAE(IsotropicVAE):
     r"""Trains a VAE to a chosen KL divergence, by a controller that adapts its weight.
 
-    - Story, guide: Those of :class:`~ppl_disentangle.models.IsotropicVAE`.
+    - Story, guide: As in :class:`~ppl_disentangle.models.IsotropicVAE`.
     - Objective: :class:`~ppl_disentangle.inference.ControlELBO`, a PI controller of the weight.
     - Data: images or vectors, without labels.
     - For: a KL divergence that stays at a chosen value during training.

@@ -1,4 +1,4 @@
-"""Convolutional DRAW [Gregor et al., 2016]: an image drawn in steps, the first of which say what it is."""
+"""Convolutional DRAW [Gregor et al., 2016]: an image drawn in steps, from its gist to its details."""
 
 from __future__ import annotations
 
@@ -20,44 +20,51 @@ __all__ = ["ConvDRAW"]
 
 
 class ConvDRAW(GenerativeStory):
-    r"""An image that is drawn on a canvas r in T steps, each of which has maps of latents.
+    r"""Compresses images without labels into steps that go from the gist of an image to its details.
 
     .. math:: z_t \sim \mathcal N(\mu(h_{t-1}), \operatorname{diag} \sigma^2(h_{t-1})), \quad
-       h_t = \operatorname{LSTM}(z_t, h_{t-1}), \quad r_t = r_{t-1} + W h_t, \quad x \sim p(x \mid r_T)
+       h_t = \operatorname{LSTM}(z_t, h_{t-1}), \quad r_t = r_{t-1} + W h_t, \quad
+       x \sim p(x \mid r_T)
 
     .. math:: e_t = \operatorname{LSTM}(x, x - \mathbb E[x \mid r_{t-1}], h_{t-1}; e_{t-1}), \quad
        q(z_t \mid x, z_{<t}) = \mathcal N(\mu(e_t), \operatorname{diag} \sigma^2(e_t))
 
-    What the guide has still to explain it reads from the error that is left. Steps share all weights; maps are a
-    ``stride``-th of the image.
+    An image is drawn on a canvas r in T steps, each with its own maps of latents z. The guide reads
+    the remaining error, which is still to be explained. All steps share their weights. The sides
+    of the maps are the sides of the image divided by ``stride``.
 
-    - Story, guide: above, the guide drawing along. Latents are ``z1`` to ``zT``; the representation of a step is its
-      posterior at the means of those before. [1] has two layers of such latents, here is one.
+    - Story, guide: Above; the guide draws along. Latents are named ``z1`` to ``zT``. The
+      representation of a step is its posterior at the means of the steps before. In [1] there are
+      two layers of such latents, here there is one.
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO`.
-    - Data: images alone.
-    - For: lossy codes: the first steps tell what an image is, the later ones its details;
-      :func:`~ppl_disentangle.inference.compression_curve` shows what remains when only the first are kept.
+    - Data: images without labels.
+    - For: lossy compression. The first steps represent the gist of an image, the later ones its
+      details; :func:`~ppl_disentangle.inference.compression_curve` shows images drawn by the
+      first steps alone.
 
     Args:
-        shape: of one image, channels first, its sides multiples of ``stride``.
-        likelihood: p(x | r), a conditional on a canvas of that shape, such as ``Bernoulli(nn.Identity())``.
-        steps: T.
-        latent_channels: maps of latents in a step.
-        hidden: channels of h and e; sizes are choices of ours.
-        stride: sides of the image by those of the maps.
-        beta: weight of the divergences.
-        warm_up: steps over which it rises from 0.
+        shape: Shape of one image, channels first; its sides are multiples of ``stride``.
+        likelihood: Conditional p(x | r) on a canvas of that shape, such as
+            ``Bernoulli(nn.Identity())``.
+        steps: Number T of steps.
+        latent_channels: Number of maps of latents in a step.
+        hidden: Number of channels of h and e. The default sizes are not from [1].
+        stride: Ratio of the sides of the image to the sides of the maps.
+        beta: Weight of the divergences.
+        warm_up: Number of steps over which the weight rises from 0.
 
     Raises:
-        ValueError: another shape.
+        ValueError: The shape is not an image's, or ``stride`` does not divide its sides.
 
     References:
         [1] Gregor et al., 2016. Towards conceptual compression. https://arxiv.org/abs/1604.08772
 
     Example:
         >>> from ppl_disentangle.conditionals import Bernoulli
-        >>> story = ConvDRAW((1, 8, 8), Bernoulli(nn.Identity(), input_dims=3), steps=3, stride=4)
-        >>> {name: tuple(q.event_shape) for name, q in story.representation(torch.zeros(5, 1, 8, 8)).items()}
+        >>> likelihood = Bernoulli(nn.Identity(), input_dims=3)
+        >>> story = ConvDRAW((1, 8, 8), likelihood, steps=3, stride=4)
+        >>> representation = story.representation(torch.zeros(5, 1, 8, 8))
+        >>> {name: tuple(q.event_shape) for name, q in representation.items()}
         {'z1': (8,), 'z2': (8,), 'z3': (8,)}
     """
 
@@ -76,31 +83,36 @@ class ConvDRAW(GenerativeStory):
         super().__init__()
         if len(shape) != 3 or any(side % stride for side in shape[1:]):
             raise ValueError(
-                f"expected images (channels, rows, columns) of sides that {stride} divides, got {shape}"
+                f"expected images (channels, rows, columns) of sides that {stride} divides,"
+                f" got {shape}"
             )
-        self.shape, self.likelihood, self.beta, self.warm_up = (
-            tuple(shape),
-            likelihood,
-            beta,
-            warm_up,
-        )
+        channels, rows, columns = shape
+        self.shape = tuple(shape)
+        self.hidden = hidden
+        self.maps = (latent_channels, rows // stride, columns // stride)
         self.latents = tuple(f"z{step + 1}" for step in range(steps))
-        self.maps = latent_channels, shape[1] // stride, shape[2] // stride
-        self.look = nn.Conv2d(2 * shape[0], hidden, stride + 2, stride, 1)
+        self.beta = beta
+        self.warm_up = warm_up
+        self.likelihood = likelihood
+        self.look = nn.Conv2d(2 * channels, hidden, stride + 2, stride, 1)
         self.reader = _ConvLSTM(2 * hidden, hidden)
         self.drawer = _ConvLSTM(latent_channels, hidden)
-        maps = (nn.Conv2d(hidden, 2 * latent_channels, 3, padding=1) for _ in range(2))
-        self.posterior, self.prior = (Gaussian(nn.Sequential(conv, nn.Flatten())) for conv in maps)
-        self.paint = nn.ConvTranspose2d(hidden, shape[0], stride + 2, stride, 1)
+        self.posterior = _normal_maps(hidden, latent_channels)
+        self.prior = _normal_maps(hidden, latent_channels)
+        self.paint = nn.ConvTranspose2d(hidden, channels, stride + 2, stride, 1)
         self.blank = nn.Parameter(torch.zeros(shape))
-        self.hidden = hidden
 
     @classmethod
     def for_data(cls, data: FactorDataset, networks: Networks, **hyper: Any) -> Self:
-        """A story of images of that shape; it has networks of its own. See :func:`~ppl_disentangle.zoo.build`."""
-        return cls(
-            data.observation_shape, networks.likelihood(nn.Identity(), input_dims=3), **hyper
-        )
+        """Build the story for ``data``, with its own convolutional networks.
+
+        Args:
+            data: Images.
+            networks: Makes the likelihood; its other networks are not used.
+            **hyper: Further arguments of the story.
+        """
+        likelihood = networks.likelihood(nn.Identity(), input_dims=3)
+        return cls(data.observation_shape, likelihood, **hyper)
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
         """p(x, z)."""
@@ -118,51 +130,70 @@ class ConvDRAW(GenerativeStory):
                 drawing.add(pyro.sample(name, drawing.posterior(x)))
 
     def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
-        """q of each step at the means of those before."""
-        drawing, found = _Drawing(self, len(x)), {}
+        """q of each step at the means of the steps before."""
+        drawing = _Drawing(self, len(x))
+        posteriors = {}
         for name in self.latents:
-            found[name] = drawing.posterior(x)
-            drawing.add(found[name].mean)
-        return found
+            posteriors[name] = drawing.posterior(x)
+            drawing.add(posteriors[name].mean)
+        return posteriors
 
     def objective(self) -> BetaELBO:
-        """The bound, its divergences weighted by beta."""
+        """The bound with its divergences weighted by beta."""
         return BetaELBO(self.beta, warm_up=self.warm_up)
 
 
 class _Drawing:
-    """A canvas, and the states of those who read and draw."""
+    """A canvas, and the states of the networks that read images and draw on it.
 
-    def __init__(self, story: ConvDRAW, size: int) -> None:
-        self.story, self.canvas = story, story.blank.expand(size, *story.shape)
-        state = story.blank.new_zeros(size, story.hidden, *story.maps[1:])
-        self.read = self.drawn = (state, state)
+    Attributes:
+        canvas: The canvas r, ``(batch, *shape)``.
+        read_state: The state e of the reader and its memory.
+        drawn_state: The state h of the drawer and its memory.
+    """
+
+    def __init__(self, story: ConvDRAW, batch_size: int) -> None:
+        self.story = story
+        self.canvas = story.blank.expand(batch_size, *story.shape)
+        zeros = story.blank.new_zeros(batch_size, story.hidden, *story.maps[1:])
+        self.read_state = (zeros, zeros)
+        self.drawn_state = (zeros, zeros)
 
     def prior(self) -> TorchDistribution:
-        """p of the next latents, given all before."""
-        return self.story.prior(self.drawn[0])
+        """p of the latents of the next step, given all latents before."""
+        return self.story.prior(self.drawn_state[0])
 
     def posterior(self, x: Tensor) -> TorchDistribution:
-        """q of the next latents, given x and all before."""
-        seen = self.story.look(torch.cat([x, x - self.story.likelihood(self.canvas).mean], 1))
-        self.read = self.story.reader(torch.cat([seen, self.drawn[0]], 1), self.read)
-        return self.story.posterior(self.read[0])
+        """q of the latents of the next step, given x and all latents before."""
+        error = x - self.story.likelihood(self.canvas).mean
+        maps = self.story.look(torch.cat([x, error], 1))
+        inputs = torch.cat([maps, self.drawn_state[0]], 1)
+        self.read_state = self.story.reader(inputs, self.read_state)
+        return self.story.posterior(self.read_state[0])
 
     def add(self, z: Tensor) -> None:
-        """Draw the latents ``(batch, dim)`` of a step."""
-        self.drawn = self.story.drawer(z.reshape(-1, *self.story.maps), self.drawn)
-        self.canvas = self.canvas + self.story.paint(self.drawn[0])
+        """Draw one step on the canvas, from its latents ``(batch, dim)``."""
+        self.drawn_state = self.story.drawer(z.reshape(-1, *self.story.maps), self.drawn_state)
+        self.canvas = self.canvas + self.story.paint(self.drawn_state[0])
 
 
 class _ConvLSTM(nn.Module):
-    """A long short-term memory whose gates are convolutions of 3 x 3."""
+    """A long short-term memory whose gates are 3 x 3 convolutions."""
 
     def __init__(self, inputs: int, hidden: int) -> None:
         super().__init__()
         self.gates = nn.Conv2d(inputs + hidden, 4 * hidden, 3, padding=1)
 
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        h, cell = state
-        take, keep, show, new = self.gates(torch.cat([x, h], 1)).chunk(4, 1)
-        cell = torch.sigmoid(keep + 1.0) * cell + torch.sigmoid(take) * torch.tanh(new)
-        return torch.sigmoid(show) * torch.tanh(cell), cell
+        """The next state and memory, from the inputs ``(batch, inputs, rows, columns)``."""
+        h, memory = state
+        input_gate, forget_gate, output_gate, update = self.gates(torch.cat([x, h], 1)).chunk(4, 1)
+        remembered = torch.sigmoid(forget_gate + 1.0) * memory
+        memory = remembered + torch.sigmoid(input_gate) * torch.tanh(update)
+        return torch.sigmoid(output_gate) * torch.tanh(memory), memory
+
+
+def _normal_maps(channels: int, latent_channels: int) -> Gaussian:
+    """A normal over flattened maps of latents, read from maps with ``channels`` channels."""
+    convolution = nn.Conv2d(channels, 2 * latent_channels, 3, padding=1)
+    return Gaussian(nn.Sequential(convolution, nn.Flatten()))

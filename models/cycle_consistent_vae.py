@@ -26,7 +26,7 @@ class CycleConsistentVAE(ContentStyleVAE):
     contents of two groups g and h, and reads the posterior mean of the style from both: the two
     readings must agree. Only the encoder learns from the reverse cycle. There is no adversary.
 
-    - Story, guide: Those of :class:`~ppl_disentangle.models.ContentStyleVAE`. In [1] contents are
+    - Story, guide: As in :class:`~ppl_disentangle.models.ContentStyleVAE`. In [1] contents are
       points without a prior.
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO`; the reverse cycle is a
       ``pyro.factor`` of the guide.

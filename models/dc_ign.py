@@ -34,7 +34,7 @@ class DCIGN(NormalCode):
     factor that varies distinguish the members of a group; the other coordinates learn to be equal
     in the group. The gradient of the last term is the gradient that [1] substitutes for them.
 
-    - Story: That of :class:`~ppl_disentangle.models.IsotropicVAE`, for each member of a group.
+    - Story: As in :class:`~ppl_disentangle.models.IsotropicVAE`, for each member of a group.
     - Guide: The posteriors above; of a single observation, q(z | x).
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO`; the last term is a ``pyro.factor`` of
       the guide.

@@ -28,7 +28,7 @@ class DenoisingAutoencoder(NormalCode):
     represent these. :class:`~ppl_disentangle.models.DARLA` compares images by such codes. The
     representation of x is the code of x with nothing hidden.
 
-    - Story: That of :class:`~ppl_disentangle.models.IsotropicVAE`; its prior has weight 0.
+    - Story: As in :class:`~ppl_disentangle.models.IsotropicVAE`; its prior has weight 0.
     - Guide: Above.
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO` with weight 0 of the divergence.
     - Data: images or vectors, without labels.

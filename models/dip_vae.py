@@ -20,7 +20,7 @@ class DIPVAE(IsotropicVAE):
     C is the covariance over the data of the posterior means (variant ``"I"``), or the covariance
     of the aggregate posterior (``"II"``).
 
-    - Story, guide: Those of :class:`~ppl_disentangle.models.IsotropicVAE`.
+    - Story, guide: As in :class:`~ppl_disentangle.models.IsotropicVAE`.
     - Objective: :class:`~ppl_disentangle.inference.DIPELBO`.
     - Data: images or vectors, without labels.
     - For: decorrelated coordinates that keep their information, at the cost of one matrix product

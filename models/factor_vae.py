@@ -19,7 +19,7 @@ class FactorVAE(IsotropicVAE):
        - \operatorname{KL}(q(z \mid x) \,\|\, p(z))
        - \gamma \operatorname{KL}(q(z) \,\|\, \textstyle\prod_d q(z_d))
 
-    - Story, guide: Those of :class:`~ppl_disentangle.models.IsotropicVAE`.
+    - Story, guide: As in :class:`~ppl_disentangle.models.IsotropicVAE`.
     - Objective: :class:`~ppl_disentangle.inference.FactorELBO` with the critic of the paper, six
       layers of 1000 units.
     - Data: images or vectors, without labels.

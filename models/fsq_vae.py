@@ -18,7 +18,7 @@ class FSQVAE(QuantisedVAE):
 
     The values of each coordinate are evenly spaced from -1 to 1.
 
-    - Story, guide: Those of :class:`~ppl_disentangle.models.QuantisedVAE`.
+    - Story, guide: As in :class:`~ppl_disentangle.models.QuantisedVAE`.
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO`. It amounts to the likelihood, since
       the divergence is constant.
     - Data: images or vectors, without labels.

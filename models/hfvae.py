@@ -19,29 +19,35 @@ from ppl_disentangle.networks import Networks
 __all__ = ["HFVAE"]
 
 GROUPS: Mapping[str, int] = MappingProxyType({f"z{g}": 2 for g in range(1, 6)})
+"""Default names and sizes of the groups; not from the paper."""
+
 CLASSES: Mapping[str, int] = MappingProxyType({})
 
 
 class HFVAE(GroupedVAE):
-    r"""Groups of latents that are independent of each other, while coordinates of one group need not be.
+    r"""Learns factors of several dimensions without labels, as independent groups of coordinates.
 
-    .. math:: \mathbb E \log p(x \mid z) - w_1 I(x; z) - w_2 \operatorname{KL}(q(z) \,\|\, \textstyle\prod_g q(z^g))
-       - w_3 \sum_g \operatorname{KL}(q(z^g) \,\|\, \prod_d q(z^g_d)) - w_4 \sum_{g,d} \operatorname{KL}(q(z^g_d)
-       \,\|\, p(z^g_d))
+    .. math:: \mathbb E \log p(x \mid z) - w_1 I(x; z)
+       - w_2 \operatorname{KL}(q(z) \,\|\, \textstyle\prod_g q(z^g))
+       - w_3 \sum_g \operatorname{KL}(q(z^g) \,\|\, \prod_d q(z^g_d))
+       - w_4 \sum_{g,d} \operatorname{KL}(q(z^g_d) \,\|\, p(z^g_d))
 
-    - Story, guide: as of :class:`~ppl_disentangle.models.GroupedVAE`.
-    - Objective: :class:`~ppl_disentangle.inference.HFELBO`, the groups being the sites.
-    - Data: observations alone.
-    - For: factors of several dimensions, such as a pose or an identity, and factors with values apart.
+    Groups become independent of each other, while the coordinates of a group may depend on each
+    other.
+
+    - Story, guide: As in :class:`~ppl_disentangle.models.GroupedVAE`.
+    - Objective: :class:`~ppl_disentangle.inference.HFELBO`; each latent site is a group.
+    - Data: images or vectors, without labels.
+    - For: factors of several dimensions, such as a pose or an identity, and discrete factors.
 
     Args:
-        encoder: as in :class:`~ppl_disentangle.models.GroupedVAE`.
-        decoder: as in :class:`~ppl_disentangle.models.GroupedVAE`.
-        mutual_information: as in :class:`~ppl_disentangle.inference.HFELBO`, as are the next four.
-        between_groups: weight of the total correlation between groups.
-        within_groups: weight of that within groups.
-        dimension_wise_kl: weight of the divergence of each coordinate from its prior.
-        estimator: how q(z) is estimated from a batch.
+        encoder: Names, sizes and posteriors of the groups and classes.
+        decoder: ``decoder(h)`` is p(x | z, c), for h all latents side by side, groups first.
+        mutual_information: Weight :math:`w_1` of the mutual information of data and code.
+        between_groups: Weight :math:`w_2` of the total correlation between groups.
+        within_groups: Weight :math:`w_3` of the total correlation within groups.
+        dimension_wise_kl: Weight :math:`w_4` of the divergence of each coordinate from its prior.
+        estimator: Estimator of q(z) from a batch; see :class:`~ppl_disentangle.inference.HFELBO`.
 
     References:
         [1] Esmaeili et al., 2019. https://arxiv.org/abs/1804.02086
@@ -66,12 +72,11 @@ class HFVAE(GroupedVAE):
         estimator: Estimator = "symmetric",
     ) -> None:
         super().__init__(encoder, decoder)
-        self.mutual_information, self.between_groups = mutual_information, between_groups
-        self.within_groups, self.dimension_wise_kl, self.estimator = (
-            within_groups,
-            dimension_wise_kl,
-            estimator,
-        )
+        self.mutual_information = mutual_information
+        self.between_groups = between_groups
+        self.within_groups = within_groups
+        self.dimension_wise_kl = dimension_wise_kl
+        self.estimator = estimator
 
     @classmethod
     def for_data(
@@ -81,13 +86,21 @@ class HFVAE(GroupedVAE):
         *,
         groups: Mapping[str, int] = GROUPS,
         classes: Mapping[str, int] = CLASSES,
-        **options: Any,
+        **hyper: Any,
     ) -> Self:
-        """A story with fresh networks, by default of five groups of two and no class; see :class:`GroupedVAE`."""
-        return super().for_data(data, networks, groups=groups, classes=classes, **options)
+        """Build the story for ``data``, with a fresh grouped encoder and a fresh decoder.
+
+        Args:
+            data: Observations of any kind.
+            networks: Makes the encoder and the decoder.
+            groups: Number of coordinates of each group; by default five groups of two.
+            classes: Number of values of each class; by default none.
+            **hyper: Further arguments of the story, and ``temperature`` of the relaxed classes.
+        """
+        return super().for_data(data, networks, groups=groups, classes=classes, **hyper)
 
     def objective(self) -> HFELBO:
-        """The bound split between and within the groups."""
+        """The bound, its total correlation split between and within groups."""
         return HFELBO(
             mutual_information=self.mutual_information,
             between_groups=self.between_groups,

@@ -1,4 +1,4 @@
-"""InfoGAN [Chen et al., 2016]: a generator whose codes can be read back from what it draws."""
+"""InfoGAN [Chen et al., 2016]: a generator whose codes can be read back from its samples."""
 
 from __future__ import annotations
 
@@ -16,38 +16,40 @@ from ppl_disentangle.conditionals import Grouped
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import AdversarialMI
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.models.bases.grouped import check_probabilities
+from ppl_disentangle.models.bases.grouped import GroupedCodes
 from ppl_disentangle.networks import STEADY_CRITIC, STEADY_GAME, Networks
-from ppl_disentangle.story import GenerativeStory
 
 __all__ = ["InfoGAN"]
 
 
-class InfoGAN(GenerativeStory):
-    r"""Codes, continuous and of classes, and noise, from which a generator draws.
+class InfoGAN(GroupedCodes):
+    r"""Learns the codes of a generator that can be read back from its samples, without labels.
 
-    .. math:: c^k \sim \operatorname{Categorical}(1/K), \quad z^g \sim \mathcal N(0, I), \quad e \sim \mathcal N(0, I),
-       \quad x = G(c, z, e), \qquad q(c, z \mid x)
+    .. math:: c^k \sim \operatorname{Categorical}(1/K), \quad z^g \sim \mathcal N(0, I), \quad
+       e \sim \mathcal N(0, I), \quad x = G(c, z, e), \qquad q(c, z \mid x)
 
-    - Story: above; [1] has uniform continuous codes, and q of unit variance in the authors' code.
+    The codes are classes c and continuous groups z; e is noise. Every call of the decoder for given
+    codes draws new noise.
+
+    - Story: Above. In [1] continuous codes are uniform, and q has unit variance in the authors'
+      code.
     - Guide: q(c, z | x), which leaves the noise out.
-    - Objective: :class:`~ppl_disentangle.inference.AdversarialMI`; each call has a critic of its own. There is no bound
-      on log p(x): ``elbo_per_datum`` and ``held_out`` do not apply.
-    - Data: observations alone.
-    - For: codes of what varies most, without a reconstruction of everything. On four far Gaussians the class comes to
-      name the mode; with ``weight=0`` it names nothing.
-
-    A decoded code is drawn with noise of its own.
+    - Objective: :class:`~ppl_disentangle.inference.AdversarialMI`. Each call of ``objective`` makes
+      a new critic. The game does not bound log p(x): ``elbo_per_datum`` and ``held_out`` do not apply.
+    - Data: images or vectors, without labels.
+    - For: codes of the strongest variations in the data, without reconstructing everything. On four
+      Gaussians far apart the class comes to name the mode; with ``weight=0`` it names nothing.
 
     Args:
-        encoder: names and sizes of the codes; what it states of classes is taken without its relaxation.
-        generator: ``generator(h)`` is a point, as of :class:`~ppl_disentangle.conditionals.Deterministic`, h the
-            continuous codes, the classes, and the noise, side by side.
-        noise_dim: number of coordinates of e; 62 for digits in [1].
-        critic: makes a module from data to one logit each.
-        weight: of the information; the authors' code has 1.
-        critic_options: options of the critic's optimiser.
-        game: further options of the objective, such as ``{"gradient_penalty": 0.1}``.
+        encoder: Names, sizes and posteriors of the codes; classes are used without relaxation.
+        generator: ``generator(h)`` is a point, such as
+            :class:`~ppl_disentangle.conditionals.Deterministic` returns, for h the continuous
+            codes, the classes and the noise side by side.
+        noise_dim: Number of coordinates of e; 62 for digits in [1].
+        critic: Makes a module that maps data to one logit per datum.
+        weight: Weight of the mutual information; 1 in the authors' code.
+        critic_options: Options of the critic's optimiser.
+        game: Further options of the objective, such as ``{"gradient_penalty": 0.1}``.
 
     References:
         [1] Chen et al., 2016. https://arxiv.org/abs/1606.03657
@@ -62,8 +64,6 @@ class InfoGAN(GenerativeStory):
     """
 
     has_bound = False
-    decoder: Callable[[Tensor], TorchDistribution]
-    zeros: Tensor
 
     def __init__(
         self,
@@ -76,11 +76,12 @@ class InfoGAN(GenerativeStory):
         critic_options: Mapping[str, Any] | None = None,
         game: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        self.encoder, self.decoder, self.critic, self.weight = encoder, generator, critic, weight
-        self.critic_options, self.game = critic_options, dict(game or {})
-        self.latents = (*encoder.groups, *encoder.classes)
-        self.register_buffer("zeros", torch.zeros(noise_dim), persistent=False)
+        super().__init__(encoder, generator)
+        self.noise_dim = noise_dim
+        self.critic = critic
+        self.weight = weight
+        self.critic_options = critic_options
+        self.game = dict(game or {})
 
     @classmethod
     def for_data(
@@ -95,58 +96,55 @@ class InfoGAN(GenerativeStory):
         game: Mapping[str, Any] | None = STEADY_GAME,
         **hyper: Any,
     ) -> Self:
-        """A story with fresh networks, and a critic like its encoder; see :func:`~ppl_disentangle.zoo.build`.
+        """Build the story for ``data``, with fresh networks and a critic shaped like the encoder.
+
+        The default sizes are those used for digits in the paper.
 
         Args:
-            data: the observations.
-            networks: what encoder, generator and critic are made by.
-            groups: number of coordinates of each group of continuous codes.
-            classes: number of values of each class.
-            noise_dim: number of coordinates of e; the default sizes are those of digits in [1].
-            critic_options: of the story.
-            game: of the story.
-            **hyper: of the story.
+            data: Observations of any kind.
+            networks: Makes the encoder, the generator and the critic.
+            groups: Number of coordinates of each group of continuous codes, by name.
+            classes: Number of values of each class, by name.
+            noise_dim: Number of coordinates of the noise.
+            critic_options: Options of the critic's optimiser; by default they keep the game steady.
+            game: Further options of the objective; by default they keep the game steady.
+            **hyper: Further arguments of the story.
         """
-        dim, values = sum(groups.values()), sum(classes.values())
-        encoder = Grouped(networks.encoder(2 * dim + values), groups, classes)
-        generator = networks.generator(dim + values + noise_dim)
-        players: dict[str, Any] = {"critic_options": critic_options, "game": game}
-        return cls(encoder, generator, noise_dim, lambda: networks.encoder(1), **players, **hyper)
+        dim = sum(groups.values())
+        num_values = sum(classes.values())
+        return cls(
+            Grouped(networks.encoder(2 * dim + num_values), groups, classes),
+            networks.generator(dim + num_values + noise_dim),
+            noise_dim,
+            lambda: networks.encoder(1),
+            critic_options=critic_options,
+            game=game,
+            **hyper,
+        )
+
+    def priors(self) -> dict[str, TorchDistribution]:
+        """A standard normal for each group, a uniform one-hot distribution for each class."""
+        classes = {
+            name: dist.OneHotCategorical(logits=self.zeros.expand(size))
+            for name, size in self.encoder.classes.items()
+        }
+        return self.group_priors() | classes
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
-        """p(x, c, z, e); x itself is only compared with what is drawn."""
-        sizes = self.encoder.groups | self.encoder.classes
+        """p(x, c, z, e); an observed x is only compared with the sample."""
         with self.data_plate(x, batch_size):
-            codes = [pyro.sample(name, self._prior(name, size)) for name, size in sizes.items()]
-            noise = pyro.sample("noise", dist.Normal(self.zeros, 1.0).to_event(1))
+            codes = [pyro.sample(name, prior) for name, prior in self.priors().items()]
+            noise = pyro.sample("noise", self.standard_normal(self.noise_dim))
             return pyro.sample("x", self.decoder(torch.cat([*codes, noise], -1)), obs=x)
 
-    def _prior(self, name: str, size: int) -> TorchDistribution:
-        if name in self.encoder.classes:
-            return dist.OneHotCategorical(logits=self.zeros.new_zeros(size))
-        return dist.Normal(self.zeros.new_zeros(size), 1.0).to_event(1)
-
     def guide(self, x: Tensor) -> None:
-        """q(c, z | x)."""
+        """q(c, z | x), independent given x."""
         with self.data_plate(x):
             for name, posterior in self.representation(x).items():
                 pyro.sample(name, posterior)
 
-    def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
-        """q of each code."""
-        posteriors = self.encoder(x)
-        classes = {
-            n: dist.OneHotCategorical(logits=posteriors[n].logits) for n in self.encoder.classes
-        }
-        return posteriors | classes
-
-    def check_intervention(self, name: str, value: Tensor) -> None:
-        """Refuse what is no distribution over the values of a class."""
-        if name in self.encoder.classes:
-            check_probabilities(name, value, self.encoder.classes[name])
-
     def objective(self) -> AdversarialMI:
-        """The game, and the information that its draws keep of the codes."""
+        """The game against a new critic, and the information that samples keep about the codes."""
         return AdversarialMI(
             self.critic(), self.weight, critic_options=self.critic_options, **self.game
         )

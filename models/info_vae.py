@@ -17,7 +17,7 @@ class InfoVAE(IsotropicVAE):
        - (1 - \alpha) \operatorname{KL}(q(z \mid x) \,\|\, p(z))
        - (\alpha + \lambda - 1) \operatorname{MMD}^2(q(z), p(z))
 
-    - Story, guide: Those of :class:`~ppl_disentangle.models.IsotropicVAE`.
+    - Story, guide: As in :class:`~ppl_disentangle.models.IsotropicVAE`.
     - Objective: :class:`~ppl_disentangle.inference.InfoELBO`.
     - Data: images or vectors, without labels.
     - For: codes that a strong decoder would otherwise ignore, and whose prior still generates good

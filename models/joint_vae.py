@@ -14,27 +14,28 @@ __all__ = ["JointVAE"]
 
 
 class JointVAE(GroupedVAE):
-    r"""Continuous and discrete latents, each kind with a capacity of its own.
+    r"""Learns continuous and discrete factors without labels, each kind with its own capacity.
 
     .. math:: \mathbb E \log p(x \mid z, c)
        - \gamma_z | \operatorname{KL}(q(z \mid x) \,\|\, p(z)) - C_z(t) |
        - \gamma_c | \operatorname{KL}(q(c \mid x) \,\|\, p(c)) - C_c(t) |
 
-    - Story, guide: as of :class:`~ppl_disentangle.models.GroupedVAE`, with one class at least.
+    - Story, guide: As in :class:`~ppl_disentangle.models.GroupedVAE`, with at least one class.
     - Objective: :class:`~ppl_disentangle.inference.JointELBO`.
-    - Data: observations alone.
-    - For: data that come in kinds, such as shapes or digits: a discrete latent that the capacity makes the story use.
+    - Data: images or vectors, without labels.
+    - For: data that come in kinds, such as shapes or digits; the capacity makes the story use its
+      discrete latent.
 
     Args:
-        encoder: as in :class:`~ppl_disentangle.models.GroupedVAE`.
-        decoder: as in :class:`~ppl_disentangle.models.GroupedVAE`.
-        continuous_capacity: as in :class:`~ppl_disentangle.inference.JointELBO`, as are the next three.
-        discrete_capacity: in nats per datum.
-        continuous_gamma: weight of the distance of the continuous latents from their capacity.
-        discrete_gamma: weight of that of the discrete ones.
+        encoder: Names, sizes and posteriors of the groups and classes.
+        decoder: ``decoder(h)`` is p(x | z, c), for h all latents side by side, groups first.
+        continuous_capacity: Capacity :math:`C_z(t)` of the continuous latents, in nats per datum.
+        discrete_capacity: Capacity :math:`C_c(t)` of the discrete latents, in nats per datum.
+        continuous_gamma: Weight of the distance between the continuous KL and its capacity.
+        discrete_gamma: Weight of the distance between the discrete KL and its capacity.
 
     Raises:
-        ValueError: an encoder without a group or without a class.
+        ValueError: The encoder has no group or no class.
 
     References:
         [1] Dupont, 2018. https://arxiv.org/abs/1804.00104
@@ -55,11 +56,13 @@ class JointVAE(GroupedVAE):
             raise ValueError(
                 f"expected a group and a class, got {encoder.groups} and {encoder.classes}"
             )
-        self.continuous_capacity, self.discrete_capacity = continuous_capacity, discrete_capacity
-        self.continuous_gamma, self.discrete_gamma = continuous_gamma, discrete_gamma
+        self.continuous_capacity = continuous_capacity
+        self.discrete_capacity = discrete_capacity
+        self.continuous_gamma = continuous_gamma
+        self.discrete_gamma = discrete_gamma
 
     def objective(self) -> JointELBO:
-        """The log likelihood less the distances of both KLs from their capacities."""
+        """The log likelihood less the distance of each KL divergence from its capacity."""
         return JointELBO(
             self.continuous_capacity,
             self.discrete_capacity,

@@ -1,7 +1,8 @@
-"""The ladder VAE [Sønderby et al., 2016]: levels of latents, whose guide corrects the story's own prediction."""
+"""The ladder VAE [Sønderby et al., 2016]: the guide corrects the story's prediction at each level."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -23,37 +24,40 @@ __all__ = ["LadderVAE"]
 
 
 class LadderVAE(GenerativeStory):
-    r"""Levels of latents, each drawn given the one above.
+    r"""Learns codes of several levels of abstraction without labels, each level given the one above.
 
-    .. math:: z_L \sim \mathcal N(0, I), \quad z_l \mid z_{l+1} \sim \mathcal N(\mu_l(z_{l+1}),
-       \operatorname{diag} \sigma_l^2(z_{l+1})), \quad x \mid z_1 \sim p(x \mid z_1), \qquad
-       q(z_l \mid x, z_{l+1}) \propto p(z_l \mid z_{l+1})\, \mathcal N(z_l; \hat\mu_l(x), \operatorname{diag}
-       \hat\sigma_l^2(x))
+    .. math:: z_L \sim \mathcal N(0, I), \quad
+       z_l \mid z_{l+1} \sim \mathcal N(\mu_l(z_{l+1}), \operatorname{diag} \sigma_l^2(z_{l+1})), \quad
+       x \mid z_1 \sim p(x \mid z_1), \qquad
+       q(z_l \mid x, z_{l+1}) \propto p(z_l \mid z_{l+1})\,
+       \mathcal N(z_l; \hat\mu_l(x), \operatorname{diag} \hat\sigma_l^2(x))
 
-    The guide goes down the same ladder as the story and corrects its prediction by what each level read of x on the way
-    up, each weighed by its precision; at the top the prior is left out. Without that (``merged=False``) it is the
-    hierarchical VAE, whose guide has to learn the prediction by itself: its upper levels tend to hold less.
+    The guide descends the same ladder as the story. At each level it multiplies the prediction of
+    the story, p(z_l | z_{l+1}), by a normal read from x on the way up, so the two are weighted by
+    their precisions; at the top it leaves the prior out. With ``merged=False`` the guide does not
+    see the prediction. The story is then the hierarchical VAE, whose upper levels tend to hold less
+    information.
 
-    - Story, guide: above. Latents are named from the top: ``z2``, ``z1`` for two levels. The representation of a level
-      is its posterior at the means of those above.
-    - Objective: :class:`~ppl_disentangle.inference.BetaELBO`, the weight of the divergences rising from 0, which
-      [1] calls crucial.
-    - Data: observations alone.
-    - For: codes of several levels of abstraction; ``do`` on an upper level moves those below with it. On a toy of kinds
-      its top holds more of the divergence than that of the hierarchical VAE; that its bound is higher, too, as in [1],
-      could not be reproduced on toys of two and four levels.
+    - Story, guide: Above. Latents are named from the top: ``z2``, ``z1`` for two levels. The
+      representation of a level is its posterior at the means of the levels above.
+    - Objective: :class:`~ppl_disentangle.inference.BetaELBO`. The weight of the divergences rises
+      from 0, which [1] calls crucial.
+    - Data: images or vectors, without labels.
+    - For: codes of several levels of abstraction; ``do`` on an upper level moves the levels below.
+      On a toy with kinds, the top level holds more of the divergence than in the hierarchical VAE.
+      The higher bound that [1] reports could not be reproduced on toys with two and four levels.
 
     Args:
-        features: from observations to ``(batch, width)``.
-        decoder: ``decoder(z)`` is p(x | z), z the lowest latent.
-        dims: numbers of coordinates, from the lowest level to the top.
-        width: units of the layers between levels.
-        merged: whether the guide starts from the story's prediction.
-        beta: weight of the divergences.
-        warm_up: steps over which it rises from 0; a choice of ours.
+        features: Maps observations to features, ``(batch, width)``.
+        decoder: ``decoder(z)`` is p(x | z), for z the lowest latent.
+        dims: Numbers of coordinates, from the lowest level to the top.
+        width: Number of units of the layers between levels.
+        merged: Whether the guide uses the prediction of the story.
+        beta: Weight of the divergences.
+        warm_up: Number of steps over which the weight rises from 0. The default is not from [1].
 
     Raises:
-        ValueError: fewer than two levels.
+        ValueError: There are fewer than two levels.
 
     References:
         [1] Sønderby et al., 2016. https://arxiv.org/abs/1602.02282
@@ -61,7 +65,8 @@ class LadderVAE(GenerativeStory):
     Example:
         >>> from ppl_disentangle.conditionals import Bernoulli
         >>> story = LadderVAE(nn.Linear(6, 16), Bernoulli(nn.Linear(4, 6)), (4, 2), width=16)
-        >>> {name: tuple(q.event_shape) for name, q in story.representation(torch.zeros(5, 6)).items()}
+        >>> representation = story.representation(torch.zeros(5, 6))
+        >>> {name: tuple(q.event_shape) for name, q in representation.items()}
         {'z2': (2,), 'z1': (4,)}
     """
 
@@ -82,14 +87,17 @@ class LadderVAE(GenerativeStory):
         super().__init__()
         if len(dims) < 2 or min(dims) < 1:
             raise ValueError(f"expected the coordinates of two levels or more, got {list(dims)}")
-        self.features, self.decoder, self.merged = features, decoder, merged
-        self.beta, self.warm_up = beta, warm_up
+        self.features = features
+        self.decoder = decoder
+        self.merged = merged
+        self.beta = beta
+        self.warm_up = warm_up
         self.latents = tuple(f"z{level}" for level in range(len(dims), 0, -1))
         self.up = nn.ModuleList(_layers(width, width) for _ in dims[1:])
         self.read = nn.ModuleList(_Level(nn.Linear(width, 2 * dim)) for dim in dims)
         self.down = nn.ModuleList(
-            _Level(nn.Sequential(_layers(above, width), nn.Linear(width, 2 * dim)))
-            for dim, above in zip(dims, dims[1:], strict=False)
+            _Level(nn.Sequential(_layers(upper_dim, width), nn.Linear(width, 2 * dim)))
+            for dim, upper_dim in itertools.pairwise(dims)
         )
         self.register_buffer("zeros", torch.zeros(dims[-1]), persistent=False)
 
@@ -103,7 +111,15 @@ class LadderVAE(GenerativeStory):
         width: int = 256,
         **hyper: Any,
     ) -> Self:
-        """A story with fresh networks; see :func:`~ppl_disentangle.zoo.build`."""
+        """Build the story for ``data``, with fresh networks.
+
+        Args:
+            data: Observations of any kind.
+            networks: Makes the features and the decoder.
+            dims: Numbers of coordinates, from the lowest level to the top.
+            width: Number of features, and of units of the layers between levels.
+            **hyper: Further arguments of the story.
+        """
         features = nn.Sequential(networks.encoder(width), nn.LeakyReLU())
         return cls(features, networks.decoder(dims[0]), dims, width=width, **hyper)
 
@@ -116,47 +132,50 @@ class LadderVAE(GenerativeStory):
             return pyro.sample("x", self.decoder(z), obs=x)
 
     def guide(self, x: Tensor) -> None:
-        """q(z | x), from the top."""
-        likelihoods = self.readings(x)
+        """q(z | x), from the top level down."""
+        readings = self.readings(x)
         with self.data_plate(x):
-            z = pyro.sample(self.latents[0], likelihoods[0])
+            z = pyro.sample(self.latents[0], readings[0])
             for level, name in enumerate(self.latents[1:], 1):
-                z = pyro.sample(name, self.posterior(level, likelihoods[level], z))
+                z = pyro.sample(name, self.posterior(level, readings[level], z))
 
     def readings(self, x: Tensor) -> list[TorchDistribution]:
-        """What each level reads of x on the way up, from the top."""
+        """The normals that each level reads from x on the way up, returned from the top."""
         h = self.features(x)
-        found = [self.read[0](h)]
+        readings = [self.read[0](h)]
         for up, read in zip(self.up, self.read[1:], strict=True):
             h = up(h)
-            found.append(read(h))
-        return found[::-1]
+            readings.append(read(h))
+        return readings[::-1]
 
-    def posterior(self, level: int, reading: TorchDistribution, above: Tensor) -> TorchDistribution:
-        """q of the latent ``level`` steps below the top, given the one above it."""
+    def posterior(self, level: int, reading: TorchDistribution, upper: Tensor) -> TorchDistribution:
+        """q of the latent ``level`` steps below the top, given the value of the latent above it."""
         if not self.merged:
             return reading
-        prior = self.down[-level](above)
-        precisions = [q.base_dist.scale.square().reciprocal() for q in (reading, prior)]
-        total = precisions[0] + precisions[1]
-        loc = (precisions[0] * reading.base_dist.loc + precisions[1] * prior.base_dist.loc) / total
-        return dist.Normal(loc, total.rsqrt()).to_event(1)
+        q = reading.base_dist
+        prior = self.down[-level](upper).base_dist
+        q_precision = q.scale.square().reciprocal()
+        prior_precision = prior.scale.square().reciprocal()
+        precision = q_precision + prior_precision
+        loc = (q_precision * q.loc + prior_precision * prior.loc) / precision
+        return dist.Normal(loc, precision.rsqrt()).to_event(1)
 
     def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
-        """q of each level at the means of those above."""
+        """q of each level at the means of the levels above."""
         readings = self.readings(x)
-        found = {self.latents[0]: readings[0]}
-        for level, (name, above) in enumerate(zip(self.latents[1:], self.latents, strict=False), 1):
-            found[name] = self.posterior(level, readings[level], found[above].mean)
-        return found
+        posteriors = {self.latents[0]: readings[0]}
+        for level, (upper, name) in enumerate(itertools.pairwise(self.latents), 1):
+            upper_mean = posteriors[upper].mean
+            posteriors[name] = self.posterior(level, readings[level], upper_mean)
+        return posteriors
 
     def objective(self) -> BetaELBO:
-        """The bound, its divergences weighted by beta."""
+        """The bound with its divergences weighted by beta."""
         return BetaELBO(self.beta, warm_up=self.warm_up)
 
 
 class _Level(Conditional):
-    """A normal whose variances are softplus of the network's outputs, as in [1], and not below a floor of ours."""
+    """A normal whose variances are softplus of the outputs, as in [1], plus a small constant."""
 
     def distribution(self, output: Tensor, event_dim: int) -> TorchDistribution:
         """Normal over half of the outputs."""

@@ -1,4 +1,4 @@
-"""The linear roots of the field: probabilistic PCA [Tipping & Bishop, 1999] and factor analysis."""
+"""Linear Gaussian stories: probabilistic PCA [Tipping & Bishop, 1999] and factor analysis."""
 
 from __future__ import annotations
 
@@ -21,23 +21,25 @@ __all__ = ["FactorAnalysis", "LinearGaussian", "ProbabilisticPCA"]
 
 
 class LinearGaussian(GenerativeStory):
-    r"""A linear map of standard normals, seen with normal noise. Abstract: subclasses say which noise.
+    r"""Abstract: a linear map of standard normals, observed with normal noise.
 
     .. math:: z \sim \mathcal N(0, I), \quad x \mid z \sim \mathcal N(W z + \mu, \Psi), \quad
        q(z \mid x) = \mathcal N(V (x - \mu), \operatorname{diag} s^2)
 
-    The posterior of a linear model has one covariance for all data. It is diagonal where the columns of W are
-    orthogonal in the metric of the noise, and the likelihood does not tell W from a rotation of it: the bound is hence
-    exact at its maximum, and a diagonal guide picks the principal axes among all rotations [2].
+    The exact posterior of a linear model has the same covariance for all data. It is diagonal if
+    the columns of W are orthogonal in the metric of the noise. The likelihood does not depend on
+    the rotation of W, so the bound is exact at its maximum, and a diagonal guide selects the
+    principal axes among all rotations [2].
 
     Implementing one: define :meth:`noise_scale`.
 
     Args:
-        shape: of one observation.
-        latent_dim: number of coordinates of z.
+        shape: Shape of one observation.
+        latent_dim: Number of coordinates of z.
 
     References:
-        [1] Tipping & Bishop, 1999. Probabilistic principal component analysis. https://doi.org/10.1111/1467-9868.00196
+        [1] Tipping & Bishop, 1999. Probabilistic principal component analysis.
+            https://doi.org/10.1111/1467-9868.00196
         [2] Lucas et al., 2019. https://arxiv.org/abs/1911.02469
     """
 
@@ -50,7 +52,8 @@ class LinearGaussian(GenerativeStory):
             raise ValueError(
                 f"expected 0 < latent_dim <= {size}, the size of an observation, got {latent_dim}"
             )
-        self.shape, self.latent_dim = tuple(shape), latent_dim
+        self.shape = tuple(shape)
+        self.latent_dim = latent_dim
         self.weight = nn.Parameter(0.1 * torch.randn(latent_dim, size))
         self.mean = nn.Parameter(torch.zeros(size))
         self.encoder_weight = nn.Parameter(0.1 * torch.randn(size, latent_dim))
@@ -58,8 +61,12 @@ class LinearGaussian(GenerativeStory):
 
     @classmethod
     def for_data(cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 10) -> Self:
-        """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
-        It needs no networks.
+        """Build the story for ``data``, with its own linear maps.
+
+        Args:
+            data: Observations of any kind.
+            networks: Not used.
+            latent_dim: Number of coordinates of z.
         """
         return cls(data.observation_shape, latent_dim)
 
@@ -87,19 +94,25 @@ class LinearGaussian(GenerativeStory):
 
 
 class ProbabilisticPCA(LinearGaussian):
-    r"""One scale for the noise of all features, :math:`\Psi = \sigma^2 I` [1].
+    r"""Finds the principal axes of data as a story, whose best fit is known in closed form.
 
-    - Story, guide: as of :class:`LinearGaussian`.
-    - Objective: :class:`~ppl_disentangle.inference.BetaELBO` with weight 1; :meth:`closed_form` has its maximum.
-    - Data: observations alone.
-    - For: the answer that is known, beside any other; coordinates along the principal axes.
+    .. math:: \Psi = \sigma^2 I \quad [1]
+
+    The noise of all features has the same scale.
+
+    - Story, guide: As in :class:`~ppl_disentangle.models.LinearGaussian`.
+    - Objective: :class:`~ppl_disentangle.inference.BetaELBO` with weight 1; :meth:`closed_form`
+      sets the parameters to its maximum.
+    - Data: images or vectors, without labels.
+    - For: comparison with a known answer; coordinates along the principal axes.
 
     Args:
-        shape: as in :class:`LinearGaussian`.
-        latent_dim: as in :class:`LinearGaussian`.
+        shape: Shape of one observation.
+        latent_dim: Number of coordinates of z.
 
     References:
-        [1] Tipping & Bishop, 1999. Probabilistic principal component analysis. https://doi.org/10.1111/1467-9868.00196
+        [1] Tipping & Bishop, 1999. Probabilistic principal component analysis.
+            https://doi.org/10.1111/1467-9868.00196
 
     Example:
         >>> ProbabilisticPCA((6,), 2).model(batch_size=5).shape
@@ -111,55 +124,67 @@ class ProbabilisticPCA(LinearGaussian):
         self.log_noise = nn.Parameter(torch.zeros(()))
 
     def noise_scale(self) -> Tensor:
-        """One for all."""
+        """The scale of the noise of all features, of shape ``()``."""
         return self.log_noise.exp()
 
     def closed_form(self, x: Tensor) -> float:
-        r"""Set all parameters to the maximum of the likelihood of x [1]; returns it, in nats per datum.
+        r"""Set all parameters to the maximum of the likelihood of x [1].
 
-        .. math:: W = U (\Lambda - \sigma^2 I)^{1/2}, \quad \sigma^2 = \frac{1}{D - L} \sum_{i > L} \lambda_i
+        .. math:: W = U (\Lambda - \sigma^2 I)^{1/2}, \quad
+           \sigma^2 = \frac{1}{D - L} \sum_{i > L} \lambda_i
 
-        U and Lambda are the L first principal axes and variances of the D features.
+        U and Lambda are the first L principal axes and variances of the D features.
+
+        Returns:
+            The log likelihood at the maximum, in nats per datum.
 
         Raises:
-            ValueError: as many latents as features, or data of less variance than directions.
+            ValueError: There are as many latents as features, or the data have variance in no more
+                than L directions.
         """
-        flat, dim = x.flatten(1).double(), self.latent_dim
-        mean = flat.mean(0)
-        values, axes = torch.linalg.eigh((flat - mean).T @ (flat - mean) / len(x))
-        values, axes = values.flip(0), axes.flip(1)
-        noise = values[dim:].mean()
-        if dim == len(values) or noise <= 0:
+        mean, variances, axes = _principal_axes(x.flatten(1).double())
+        size = len(variances)
+        noise = variances[self.latent_dim :].mean()
+        if self.latent_dim == size or noise <= 0:
             raise ValueError(
-                f"expected variance beyond the first {dim} of {len(values)} principal axes"
+                f"expected variance beyond the first {self.latent_dim} of {size} principal axes"
             )
-        signal = (values[:dim] - noise).sqrt()
+        kept_variances = variances[: self.latent_dim]
+        self._set_parameters(mean, axes[:, : self.latent_dim], kept_variances, noise)
+        log_determinant = kept_variances.log().sum() + (size - self.latent_dim) * noise.log()
+        return -0.5 * (size * (math.log(2 * math.pi) + 1) + log_determinant.item())
+
+    def _set_parameters(self, mean: Tensor, axes: Tensor, variances: Tensor, noise: Tensor) -> None:
+        """Set story and guide to principal axes with the given variances, and noise beyond them."""
+        signal = (variances - noise).sqrt()
         with torch.no_grad():
             self.mean.copy_(mean)
             self.log_noise.copy_(0.5 * noise.log())
-            self.weight.copy_((axes[:, :dim] * signal).T)
-            self.encoder_weight.copy_(axes[:, :dim] * signal / values[:dim])
-            self.log_scale.copy_(0.5 * (noise / values[:dim]).log())
-        log_determinant = values[:dim].log().sum() + (len(values) - dim) * noise.log()
-        return -0.5 * (len(values) * (math.log(2 * math.pi) + 1) + log_determinant.item())
+            self.weight.copy_((axes * signal).T)
+            self.encoder_weight.copy_(axes * signal / variances)
+            self.log_scale.copy_(0.5 * (noise / variances).log())
 
 
 class FactorAnalysis(LinearGaussian):
-    r"""A linear story with a scale of its own for the noise of each feature.
+    r"""Finds common factors of features that are measured with different amounts of noise.
 
     .. math:: \Psi = \operatorname{diag} \psi \quad [1]
 
-    - Story, guide: as of :class:`LinearGaussian`.
+    The noise of each feature has its own scale.
+
+    - Story, guide: As in :class:`~ppl_disentangle.models.LinearGaussian`.
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO` with weight 1.
-    - Data: observations alone.
-    - For: features measured in different units or with different noise, which principal components mistake for signal.
+    - Data: images or vectors, without labels.
+    - For: features on different scales or with different noise, which principal components mistake
+      for signal.
 
     Args:
-        shape: as in :class:`LinearGaussian`.
-        latent_dim: as in :class:`LinearGaussian`.
+        shape: Shape of one observation.
+        latent_dim: Number of coordinates of z.
 
     References:
-        [1] Rubin & Thayer, 1982. EM algorithms for ML factor analysis. https://doi.org/10.1007/BF02293851
+        [1] Rubin & Thayer, 1982. EM algorithms for ML factor analysis.
+            https://doi.org/10.1007/BF02293851
     """
 
     def __init__(self, shape: Sequence[int], latent_dim: int) -> None:
@@ -167,5 +192,13 @@ class FactorAnalysis(LinearGaussian):
         self.log_noise = nn.Parameter(torch.zeros(self.mean.shape))
 
     def noise_scale(self) -> Tensor:
-        """One for each feature."""
+        """The scale of the noise of each feature, of shape ``(size,)``."""
         return self.log_noise.exp()
+
+
+def _principal_axes(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, variances in falling order, and principal axes in columns, of data ``(num, size)``."""
+    mean = x.mean(0)
+    centred = x - mean
+    variances, axes = torch.linalg.eigh(centred.T @ centred / len(x))
+    return mean, variances.flip(0), axes.flip(1)

@@ -1,4 +1,4 @@
-"""M2, the semi-supervised VAE [Kingma et al., 2014]: a class that few data are told, summed out of the others."""
+"""M2, the semi-supervised VAE [Kingma et al., 2014]: a class that is labelled in few data."""
 
 from __future__ import annotations
 
@@ -23,46 +23,51 @@ __all__ = ["M2"]
 
 
 class M2(PartiallyLabelled):
-    r"""A class, known of some data, and a style that does not depend on it.
+    r"""Learns a class from a few labels of one factor, and a style that is independent of it.
 
-    .. math:: y \sim \operatorname{Categorical}(1/K), \quad z \sim \mathcal N(0, I), \quad x \mid y, z \sim
-       p(x \mid y, z), \qquad q(y \mid x)\, q(z \mid x, y)
+    .. math:: y \sim \operatorname{Categorical}(1/K), \quad z \sim \mathcal N(0, I), \quad
+       x \mid y, z \sim p(x \mid y, z), \qquad q(y \mid x)\, q(z \mid x, y)
 
     .. math:: \sum_y q(y \mid x) \bigl[ \mathbb E_{q(z \mid x, y)} \log p(x \mid y, z) -
-       \operatorname{KL}(q(z \mid x, y) \,\|\, p(z)) \bigr] - \operatorname{KL}(q(y \mid x) \,\|\, p(y))
-       + \alpha\, [y \text{ known}] \log q(y \mid x)
+       \operatorname{KL}(q(z \mid x, y) \,\|\, p(z)) \bigr]
+       - \operatorname{KL}(q(y \mid x) \,\|\, p(y)) + \alpha\, [y \text{ known}] \log q(y \mid x)
 
-    The sum over the classes is exact. Where y is known its probability is 1.
+    The sum over the classes is exact. Where y is known, q(y | x) is replaced by a point at it.
 
-    - Story, guide: above.
-    - Objective: :class:`~ppl_disentangle.inference.EnumeratedELBO`; how far the classifier is from known classes is a
-      ``pyro.factor`` of the guide, weighed by alpha.
-    - Data: observations, and the classes of some of them, ``with_conditions(data, classes=…)`` of shape
-      ``(num_data, 1)``, NaN where not known.
-    - For: classes from few labels, and styles that can be moved to other classes.
+    - Story, guide: Above.
+    - Objective: :class:`~ppl_disentangle.inference.EnumeratedELBO`; the log probability of known
+      classes is a ``pyro.factor`` of the guide with weight alpha.
+    - Data: a few labels of one factor: ``with_conditions(data, classes=…)`` of shape
+      ``(num_data, 1)``, NaN where unknown.
+    - For: classification from few labels, and styles that can be combined with other classes.
 
     Args:
-        features: from observations to ``(batch, num_features)``.
-        classifier: from features to K logits, q(y | x).
-        encoder: ``encoder(h)`` is q(z | x, y), h the features followed by the class, one-hot; it takes any batch
-            dimensions.
-        decoder: ``decoder(h)`` is p(x | y, z), h the style followed by the class; likewise.
-        latent_dim: number of coordinates of z.
-        num_classes: K.
-        alpha: weight of the log probability of a known class, a choice of ours. Of too little weight, classes that mean
-            something else are better codes.
-        beta: weight of the divergences.
+        features: Maps observations to features, ``(batch, num_features)``.
+        classifier: Maps features to K logits of q(y | x).
+        encoder: ``encoder(h)`` is q(z | x, y), for h the features followed by the class, one-hot.
+            It takes any batch dimensions.
+        decoder: ``decoder(h)`` is p(x | y, z), for h the style followed by the class. It takes any
+            batch dimensions.
+        latent_dim: Number of coordinates of z.
+        num_classes: Number K of classes.
+        alpha: Weight of the log probability of a known class. The default is not from [1]. With too
+            small a weight, classes that mean something else give a better code.
+        beta: Weight of the divergences.
+        factor: Name of the factor whose classes :meth:`training_data` takes from the data.
+        fraction: Share of the data for which :meth:`training_data` gives the class.
 
     Raises:
-        ValueError: fewer than two classes; when called, classes of another shape.
+        ValueError: There are fewer than two classes; when called, classes have another shape.
 
     References:
         [1] Kingma et al., 2014. https://arxiv.org/abs/1406.5298
 
     Example:
         >>> from ppl_disentangle.conditionals import Bernoulli
-        >>> heads = nn.Linear(8, 3), Gaussian(nn.Linear(8 + 3, 4), input_dims=1), Bernoulli(nn.Linear(2 + 3, 6))
-        >>> story = M2(nn.Linear(6, 8), *heads, latent_dim=2, num_classes=3)
+        >>> classifier = nn.Linear(8, 3)
+        >>> encoder = Gaussian(nn.Linear(8 + 3, 4), input_dims=1)
+        >>> decoder = Bernoulli(nn.Linear(2 + 3, 6))
+        >>> story = M2(nn.Linear(6, 8), classifier, encoder, decoder, latent_dim=2, num_classes=3)
         >>> story.representation(torch.zeros(5, 6))["y"].probs.shape
         torch.Size([5, 3])
     """
@@ -83,22 +88,20 @@ class M2(PartiallyLabelled):
         *,
         alpha: Weight = 100.0,
         beta: Weight = 1.0,
+        factor: str = "",
+        fraction: float = 0.1,
     ) -> None:
-        super().__init__()
+        super().__init__(factor=factor, fraction=fraction)
         if num_classes < 2:
             raise ValueError(f"expected at least two classes, got {num_classes}")
-        self.features, self.classifier, self.encoder, self.decoder = (
-            features,
-            classifier,
-            encoder,
-            decoder,
-        )
-        self.latent_dim, self.num_classes, self.alpha, self.beta = (
-            latent_dim,
-            num_classes,
-            alpha,
-            beta,
-        )
+        self.features = features
+        self.classifier = classifier
+        self.encoder = encoder
+        self.decoder = decoder
+        self.latent_dim = latent_dim
+        self.num_classes = num_classes
+        self.alpha = alpha
+        self.beta = beta
         self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
         self.register_buffer("one_hot", torch.eye(num_classes), persistent=False)
 
@@ -113,66 +116,78 @@ class M2(PartiallyLabelled):
         fraction: float = 0.1,
         **hyper: Any,
     ) -> Self:
-        """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
+        """Build the story for ``data``, with 64 fresh features that classifier and encoder share.
 
         Args:
-            data: with factors.
-            networks: what features and decoder are made by.
-            latent_dim: number of coordinates of z.
-            factor: the one whose classes are told; by default the first that varies.
-            fraction: of the data that are told theirs.
-            **hyper: of the story.
+            data: Observations with factors.
+            networks: Makes the features and the decoder.
+            latent_dim: Number of coordinates of z.
+            factor: Name of the factor that is the class; by default the first that varies.
+            fraction: Share of the data whose class is known.
+            **hyper: Further arguments of the story.
 
         Raises:
-            ValueError: data without factors.
+            ValueError: No factor of the data varies, or none has this name.
         """
-        (factor, k), width = factor_of(cls.__name__, data, factor), 64
-        features = nn.Sequential(networks.encoder(width), nn.ReLU())
-        heads = nn.Linear(width, k), Gaussian(nn.Linear(width + k, 2 * latent_dim), input_dims=1)
-        story = cls(features, *heads, networks.decoder(latent_dim + k), latent_dim, k, **hyper)
-        story.factor, story.fraction = factor, fraction
-        return story
+        factor, num_classes = factor_of(cls.__name__, data, factor)
+        width = 64
+        return cls(
+            nn.Sequential(networks.encoder(width), nn.ReLU()),
+            nn.Linear(width, num_classes),
+            Gaussian(nn.Linear(width + num_classes, 2 * latent_dim), input_dims=1),
+            networks.decoder(latent_dim + num_classes),
+            latent_dim,
+            num_classes,
+            factor=factor,
+            fraction=fraction,
+            **hyper,
+        )
 
     def model(
         self, x: Tensor | None = None, *, batch_size: int = 1, classes: Tensor | None = None
     ) -> Tensor:
         """p(x, y, z)."""
         with self.data_plate(x, batch_size):
-            y = pyro.sample(
-                "y", dist.OneHotCategorical(logits=self.zeros.new_zeros(self.num_classes))
-            )
+            equal_logits = self.zeros.new_zeros(self.num_classes)
+            y = pyro.sample("y", dist.OneHotCategorical(logits=equal_logits))
             z = pyro.sample("z", dist.Normal(self.zeros, 1.0).to_event(1))
             return pyro.sample("x", self.decoder(_beside(z, y)), obs=x)
 
     def guide(self, x: Tensor, *, classes: Tensor | None = None) -> None:
-        """q(y | x) q(z | x, y), and how far the former is from what is known."""
+        """q(y | x) q(z | x, y), and the log probability that q(y | x) gives to known classes."""
         h = self.features(x)
-        q = dist.OneHotCategorical(logits=at_least_single(self.classifier(h)))
+        q_y = self._class_of(h)
         with self.data_plate(x):
             if classes is not None:
-                known, told = known_classes(classes, self.num_classes)
-                pyro.factor("misread", -q.log_prob(told).where(known, 0.0), has_rsample=True)
-                q = dist.OneHotCategorical(probs=torch.where(known[:, None], told, q.probs))
-            y = pyro.sample("y", q)
+                known, labels = known_classes(classes, self.num_classes)
+                pyro.factor("misread", -q_y.log_prob(labels).where(known, 0.0), has_rsample=True)
+                probs = torch.where(known[:, None], labels, q_y.probs)
+                q_y = dist.OneHotCategorical(probs=probs)
+            y = pyro.sample("y", q_y)
             pyro.sample("z", self.encoder(_beside(h, y)))
 
+    def _class_of(self, h: Tensor) -> dist.OneHotCategorical:
+        """q(y | x), from the features of x."""
+        return dist.OneHotCategorical(logits=at_least_single(self.classifier(h)))
+
     def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
-        """q(y | x), and q(z | x, y) of the most probable y."""
+        """q(y | x), and q(z | x, y) for the most probable y."""
         h = self.features(x)
-        q = dist.OneHotCategorical(logits=at_least_single(self.classifier(h)))
-        return {"y": q, "z": self.encoder(torch.cat([h, self.one_hot[q.logits.argmax(-1)]], -1))}
+        q_y = self._class_of(h)
+        most_probable = self.one_hot[q_y.logits.argmax(-1)]
+        return {"y": q_y, "z": self.encoder(torch.cat([h, most_probable], -1))}
 
     def check_intervention(self, name: str, value: Tensor) -> None:
-        """Refuse what is no distribution over the classes."""
+        """Refuse a value of y that is not a distribution over the classes."""
         if name == "y":
             check_probabilities(name, value, self.num_classes)
 
     def objective(self) -> EnumeratedELBO:
-        """The bound, its sum over the classes exact."""
+        """The bound with an exact sum over the classes."""
         return EnumeratedELBO(self.beta, factors={"misread": self.alpha})
 
 
 def _beside(left: Tensor, right: Tensor) -> Tensor:
-    """Both along the last dimension, for any batch dimensions."""
+    """Both side by side in the last dimension, batch dimensions broadcast."""
     batch = torch.broadcast_shapes(left.shape[:-1], right.shape[:-1])
     return torch.cat([left.expand(*batch, -1), right.expand(*batch, -1)], -1)

@@ -28,7 +28,7 @@ class MathieuVAE(ContentStyleVAE):
     critic like a member of g. A style that carried the content of its own group would give the
     swap away.
 
-    - Story, guide: Those of :class:`~ppl_disentangle.models.ContentStyleVAE`. In [1] contents are
+    - Story, guide: As in :class:`~ppl_disentangle.models.ContentStyleVAE`. In [1] contents are
       points without a prior.
     - Objective: :class:`~ppl_disentangle.inference.SwapELBO`. Each call of ``objective`` makes a
       new critic.

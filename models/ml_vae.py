@@ -21,7 +21,7 @@ class MLVAE(ContentStyleVAE):
 
     .. math:: q(c_g \mid x_{g\cdot}) \propto \prod_m q(c \mid x_{gm})
 
-    - Story: That of :class:`~ppl_disentangle.models.ContentStyleVAE`, with one content per group
+    - Story: As in :class:`~ppl_disentangle.models.ContentStyleVAE`, with one content per group
       and therefore one divergence of the content per group.
     - Guide: The content has the product of normals above; the styles have q(s | x).
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO`.

@@ -73,7 +73,7 @@ class OIVAE(IsotropicVAE):
 
     The decoder has one network for each group of features, which reads few coordinates of the code.
 
-    - Story, guide: Those of :class:`~ppl_disentangle.models.IsotropicVAE`.
+    - Story, guide: As in :class:`~ppl_disentangle.models.IsotropicVAE`.
     - Objective: :class:`~ppl_disentangle.inference.SparsityELBO`. In [1] proximal steps take the
       place of the penalty; see :func:`~ppl_disentangle.inference.shrink_columns`, which makes small
       columns exactly zero.

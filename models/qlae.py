@@ -23,7 +23,7 @@ class QLAE(QuantisedVAE):
     independent their meanings are. The method also needs strong weight decay:
     ``fit(…, optimizer=partial(torch.optim.AdamW, weight_decay=0.1))``.
 
-    - Story, guide: Those of :class:`~ppl_disentangle.models.QuantisedVAE`.
+    - Story, guide: As in :class:`~ppl_disentangle.models.QuantisedVAE`.
     - Objective: :class:`~ppl_disentangle.inference.QuantisedELBO`.
     - Data: images or vectors, without labels.
     - For: discrete factors, or continuous factors in steps, without a weight on independence.

@@ -21,34 +21,40 @@ __all__ = ["SparseAutoencoder"]
 
 
 class SparseAutoencoder(GenerativeStory):
-    r"""Few of many directions, each a unit vector of a dictionary, add up to an observation.
+    r"""Finds more features than dimensions in vectors, of which few are active at a time.
 
-    .. math:: z_i \sim \operatorname{Exponential}(\lambda), \quad x \mid z \sim \mathcal N\Bigl(b + \sum_i z_i d_i,
-       \sigma^2 I\Bigr), \quad \|d_i\| = 1, \qquad q(z \mid x) = \delta(z - \operatorname{relu}(W (x - b) + c))
+    .. math:: z_i \sim \operatorname{Exponential}(\lambda), \quad
+       x \mid z \sim \mathcal N\Bigl(b + \sum_i z_i d_i, \sigma^2 I\Bigr), \quad \|d_i\| = 1, \qquad
+       q(z \mid x) = \delta(z - \operatorname{relu}(W (x - b) + c))
 
-    The bound is the loss of sparse autoencoders: with a point for a posterior, it is the squared error over
-    :math:`2 \sigma^2` and :math:`\lambda \sum_i |z_i|`, but for a constant. A dictionary without unit vectors would
-    make all z small instead of few.
+    An observation is a sum of few directions :math:`d_i`, the unit vectors of a dictionary. With a
+    point as posterior the bound is the loss of sparse autoencoders: up to a constant, the squared
+    error over :math:`2 \sigma^2` and :math:`\lambda \sum_i |z_i|`. Without unit vectors, all z
+    would become small instead of few of them large.
 
-    - Story, guide: above; inference by one layer instead of an optimisation for each datum [1].
-    - Objective: :class:`~ppl_disentangle.inference.BetaELBO`. A point has no density: what ``elbo_per_datum`` calls
-      the elbo is the log joint density at the code, not a bound on log p(x).
-    - Data: vectors, such as the activations of a layer of another network; images are flattened.
-    - For: more features than dimensions, of which few are active at a time (superposition). On such a toy, 32 sparse
-      features in 16 dimensions, its dictionary is the true one but for single directions; PCA cannot hold it.
+    - Story, guide: Above; one layer infers the code, instead of an optimisation for each datum [1].
+    - Objective: :class:`~ppl_disentangle.inference.BetaELBO`. A point has no density, so the elbo
+      that ``elbo_per_datum`` reports is the log joint density at the code, not a bound on log p(x).
+    - Data: vectors without labels, such as the activations of a layer of another network; images
+      are flattened.
+    - For: features in superposition, more features than dimensions. On a toy with 32 sparse
+      features in 16 dimensions, the learned dictionary equals the true one except for single
+      directions; principal components cannot represent it.
 
     Args:
-        shape: of one observation.
-        latent_dim: number of directions.
-        rate: lambda, in nats per unit of z.
-        scale: sigma; the ratio of penalty to squared error is :math:`2 \sigma^2 \lambda`.
+        shape: Shape of one observation.
+        latent_dim: Number of directions.
+        rate: Rate lambda, in nats per unit of z.
+        scale: Scale sigma; the penalty relative to the squared error is
+            :math:`2 \sigma^2 \lambda`.
 
     Raises:
-        ValueError: a number that is not positive.
+        ValueError: A number is not positive.
 
     References:
         [1] Cunningham et al., 2023. https://arxiv.org/abs/2309.08600
-        [2] Olshausen & Field, 1997. Sparse coding with an overcomplete basis set: a strategy employed by V1?
+        [2] Olshausen & Field, 1997. Sparse coding with an overcomplete basis set: a strategy
+            employed by V1?
 
     Example:
         >>> story = SparseAutoencoder((16,), 64)
@@ -65,16 +71,19 @@ class SparseAutoencoder(GenerativeStory):
         super().__init__()
         if latent_dim < 1 or rate <= 0 or scale <= 0:
             raise ValueError(
-                f"expected positive latent_dim, rate and scale, got {latent_dim}, {rate} and {scale}"
+                "expected positive latent_dim, rate and scale,"
+                f" got {latent_dim}, {rate} and {scale}"
             )
-        self.shape, self.latent_dim, self.rate, self.scale = tuple(shape), latent_dim, rate, scale
+        self.shape = tuple(shape)
+        self.latent_dim = latent_dim
+        self.rate = rate
+        self.scale = scale
         size = math.prod(self.shape)
         self.dictionary = nn.Parameter(torch.randn(latent_dim, size))
         self.bias = nn.Parameter(torch.zeros(size))
         self.encoder = nn.Linear(size, latent_dim)
-        with (
-            torch.no_grad()
-        ):  # inner products with the directions: a code that is right but for what they share
+        # inner products with the directions: the right code if the directions were orthogonal
+        with torch.no_grad():
             self.encoder.weight.copy_(self.directions())
             self.encoder.bias.zero_()
         self.register_buffer("ones", torch.ones(latent_dim), persistent=False)
@@ -83,11 +92,18 @@ class SparseAutoencoder(GenerativeStory):
     def for_data(
         cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 100, **hyper: float
     ) -> Self:
-        """A story for ``data``, which needs no networks; see :func:`~ppl_disentangle.zoo.build`."""
+        """Build the story for ``data``, with its own linear layers.
+
+        Args:
+            data: Observations of any kind.
+            networks: Not used.
+            latent_dim: Number of directions.
+            **hyper: Further arguments of the story.
+        """
         return cls(data.observation_shape, latent_dim, **hyper)
 
     def directions(self) -> Tensor:
-        """The dictionary, a unit vector in each row."""
+        """The dictionary, with a unit vector in each row, ``(latent_dim, size)``."""
         return nn.functional.normalize(self.dictionary, dim=-1)
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
@@ -103,16 +119,16 @@ class SparseAutoencoder(GenerativeStory):
             pyro.sample("z", self.representation(x)["z"])
 
     def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
-        """The code, which is zero in most coordinates."""
+        """A point at the code of x, which is zero in most coordinates."""
         return {"z": dist.Delta(self.encoder(x.flatten(1) - self.bias).relu(), event_dim=1)}
 
     def check_intervention(self, name: str, value: Tensor) -> None:
-        """Refuse negative amounts of a direction."""
+        """Refuse a negative amount of a direction."""
         if name == "z" and bool((value < 0).any()):
             raise ValueError(
                 f"do({name!r}): expected amounts of directions, not negative, got {value.tolist()}"
             )
 
     def objective(self) -> BetaELBO:
-        """The bound; a point has no entropy."""
+        """The bound, in which a point has no entropy."""
         return BetaELBO(1.0)

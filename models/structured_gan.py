@@ -1,4 +1,4 @@
-"""The structured GAN [Deng et al., 2017]: a class that few data are told, and a style apart from it."""
+"""The structured GAN [Deng et al., 2017]: a class that is labelled in few data, and a style."""
 
 from __future__ import annotations
 
@@ -25,34 +25,39 @@ __all__ = ["StructuredGAN"]
 
 
 class StructuredGAN(PartiallyLabelled):
-    r"""A class and a style, from which a generator draws.
+    r"""Generates data of a chosen class from a few labels of one factor, with a style beside it.
 
-    .. math:: y \sim \operatorname{Categorical}(1/K), \quad z \sim \mathcal N(0, I), \quad x = G(y, z), \qquad
-       q(y \mid x)\, q(z \mid x)
+    .. math:: y \sim \operatorname{Categorical}(1/K), \quad z \sim \mathcal N(0, I), \quad
+       x = G(y, z), \qquad q(y \mid x)\, q(z \mid x)
 
-    - Story, guide: above.
-    - Objective: :class:`~ppl_disentangle.inference.StructuredGame`; each call has critics of its own. There is no bound
-      on log p(x): ``elbo_per_datum`` and ``held_out`` do not apply.
-    - Data: observations, and the classes of some of them, ``with_conditions(data, classes=…)`` of shape
-      ``(num_data, 1)``, NaN where not known.
-    - For: drawing what is asked for, from few labels: with eight labels of each of four far Gaussians ``do`` on the
-      class draws its mode. That the style of data tells nothing of their class, as in [1], is not shown here: after
-      1,500 steps it still did.
+    - Story, guide: Above.
+    - Objective: :class:`~ppl_disentangle.inference.StructuredGame`. Each call of ``objective`` makes
+      new critics. The game does not bound log p(x): ``elbo_per_datum`` and ``held_out`` do not apply.
+    - Data: a few labels of one factor: ``with_conditions(data, classes=…)`` of shape
+      ``(num_data, 1)``, NaN where unknown.
+    - For: generating data of a chosen class from few labels. With eight labels for each of four
+      Gaussians far apart, ``do`` on the class generates its mode. In [1] the style of data says
+      nothing about their class; here, after 1,500 steps, it still did.
 
     Args:
-        encoder: ``encoder(x)`` has the group ``"z"`` and the class ``"y"``; what it states of it is taken without its
+        encoder: ``encoder(x)`` has the group ``"z"`` and the class ``"y"``, which is used without
             relaxation.
-        generator: ``generator(h)`` is a point, as of :class:`~ppl_disentangle.conditionals.Deterministic`, h the style
-            followed by the class.
-        critics: makes modules ``"z"``, from data and styles, and ``"y"``, from data and classes, to one logit each.
-        read_class: weight of the class that is inferred from generated samples; a choice of ours, as are the next two.
-        read_style: weight of the style that is.
-        alpha: weight of the log probability of a known class.
-        critic_options: options of the critics' optimiser.
-        game: further options of the objective, such as ``{"gradient_penalty": 0.1}``.
+        generator: ``generator(h)`` is a point, such as
+            :class:`~ppl_disentangle.conditionals.Deterministic` returns, for h the style followed
+            by the class.
+        critics: Makes modules ``"z"`` and ``"y"``, which map data with styles, and data with
+            classes, to one logit per datum.
+        read_class: Weight of inferring the class from generated samples. This default and the next
+            two are not from [1].
+        read_style: Weight of inferring the style from generated samples.
+        alpha: Weight of the log probability of a known class.
+        critic_options: Options of the critics' optimiser.
+        game: Further options of the objective, such as ``{"gradient_penalty": 0.1}``.
+        factor: Name of the factor whose classes :meth:`training_data` takes from the data.
+        fraction: Share of the data for which :meth:`training_data` gives the class.
 
     Raises:
-        ValueError: an encoder of other latents; when called, classes of another shape.
+        ValueError: The encoder has other latents; when called, classes have another shape.
 
     References:
         [1] Deng et al., 2017. https://arxiv.org/abs/1711.00889
@@ -74,15 +79,22 @@ class StructuredGAN(PartiallyLabelled):
         alpha: Weight = 10.0,
         critic_options: Mapping[str, Any] | None = None,
         game: Mapping[str, Any] | None = None,
+        factor: str = "",
+        fraction: float = 0.1,
     ) -> None:
-        super().__init__()
+        super().__init__(factor=factor, fraction=fraction)
         if list(encoder.groups) != ["z"] or list(encoder.classes) != ["y"]:
             raise ValueError(
                 f"expected a group 'z' and a class 'y', got {encoder.groups} and {encoder.classes}"
             )
-        self.encoder, self.decoder, self.critics = encoder, generator, critics
-        self.read_class, self.read_style, self.alpha = read_class, read_style, alpha
-        self.critic_options, self.game = critic_options, dict(game or {})
+        self.encoder = encoder
+        self.decoder = generator
+        self.critics = critics
+        self.read_class = read_class
+        self.read_style = read_style
+        self.alpha = alpha
+        self.critic_options = critic_options
+        self.game = dict(game or {})
         self.register_buffer("zeros", torch.zeros(encoder.groups["z"]), persistent=False)
 
     @classmethod
@@ -98,43 +110,47 @@ class StructuredGAN(PartiallyLabelled):
         game: Mapping[str, Any] | None = STEADY_GAME,
         **hyper: Any,
     ) -> Self:
-        """A story with fresh networks, and critics of two layers; see :func:`~ppl_disentangle.zoo.build`.
+        """Build the story for ``data``, with fresh networks and critics with two hidden layers.
 
         Args:
-            data: with factors.
-            networks: what encoder and generator are made by.
-            latent_dim: number of coordinates of z.
-            factor: as in :meth:`~ppl_disentangle.models.M2.for_data`.
-            fraction: of the data that are told theirs.
-            critic_options: of the story.
-            game: of the story.
-            **hyper: of the story.
+            data: Observations with factors.
+            networks: Makes the encoder and the generator.
+            latent_dim: Number of coordinates of z.
+            factor: Name of the factor that is the class; by default the first that varies.
+            fraction: Share of the data whose class is known.
+            critic_options: Options of the critics' optimiser; by default they keep the game steady.
+            game: Further options of the objective; by default they keep the game steady.
+            **hyper: Further arguments of the story.
 
         Raises:
-            ValueError: data without factors.
+            ValueError: No factor of the data varies, or none has this name.
         """
-        factor, k = factor_of(cls.__name__, data, factor)
-        sizes, size = {"z": latent_dim, "y": k}, math.prod(data.observation_shape)
-        encoder = Grouped(networks.encoder(2 * latent_dim + k), {"z": latent_dim}, {"y": k})
-        critics = lambda: {name: JointCritic(size, dim) for name, dim in sizes.items()}  # noqa: E731
-        players: dict[str, Any] = {"critic_options": critic_options, "game": game}
-        story = cls(encoder, networks.generator(latent_dim + k), critics, **players, **hyper)
-        story.factor, story.fraction = factor, fraction
-        return story
+        factor, num_classes = factor_of(cls.__name__, data, factor)
+        size = math.prod(data.observation_shape)
+        network = networks.encoder(2 * latent_dim + num_classes)
+        return cls(
+            Grouped(network, {"z": latent_dim}, {"y": num_classes}),
+            networks.generator(latent_dim + num_classes),
+            lambda: {"z": JointCritic(size, latent_dim), "y": JointCritic(size, num_classes)},
+            critic_options=critic_options,
+            game=game,
+            factor=factor,
+            fraction=fraction,
+            **hyper,
+        )
 
     def model(
         self, x: Tensor | None = None, *, batch_size: int = 1, classes: Tensor | None = None
     ) -> Tensor:
-        """p(x, y, z); x itself is only compared with what is drawn."""
+        """p(x, y, z); an observed x is only compared with the sample."""
         with self.data_plate(x, batch_size):
-            y = pyro.sample(
-                "y", dist.OneHotCategorical(logits=self.zeros.new_zeros(self.encoder.classes["y"]))
-            )
+            equal_logits = self.zeros.new_zeros(self.encoder.classes["y"])
+            y = pyro.sample("y", dist.OneHotCategorical(logits=equal_logits))
             z = pyro.sample("z", dist.Normal(self.zeros, 1.0).to_event(1))
             return pyro.sample("x", self.decoder(torch.cat([z, y], -1)), obs=x)
 
     def guide(self, x: Tensor, *, classes: Tensor | None = None) -> None:
-        """q(y | x) q(z | x), and what is known of y."""
+        """q(y | x) q(z | x), and the known classes."""
         q = self.representation(x)
         with self.data_plate(x):
             if classes is not None:
@@ -145,12 +161,12 @@ class StructuredGAN(PartiallyLabelled):
             pyro.sample("z", q["z"])
 
     def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
-        """q of class and style."""
+        """q(y | x) and q(z | x)."""
         posterior = self.encoder(x)
         return {"y": dist.OneHotCategorical(logits=posterior["y"].logits), "z": posterior["z"]}
 
     def check_intervention(self, name: str, value: Tensor) -> None:
-        """Refuse what is no distribution over the classes."""
+        """Refuse a value of y that is not a distribution over the classes."""
         if name == "y":
             check_probabilities(name, value, self.encoder.classes["y"])
 

@@ -1,4 +1,4 @@
-"""A story of two domains, for DRIT's task [Lee et al., 2018]: a content that they share, and attributes of each."""
+"""A story of two domains for DRIT's task [Lee et al., 2018]: shared content, own attributes."""
 
 from __future__ import annotations
 
@@ -23,36 +23,41 @@ __all__ = ["TwoDomainVAE"]
 
 
 class TwoDomainVAE(GenerativeStory):
-    r"""Data of two domains d that share a content and have attributes of their own; nobody knows which belong together.
+    r"""Separates the content that two domains share from attributes, from unpaired data of both.
 
-    .. math:: c \sim \mathcal N(0, I), \quad a \mid d \sim \mathcal N(\mu_d, I), \quad x \mid c, a \sim p(x \mid c, a),
-       \qquad q(c \mid x)\, q(a \mid x)
+    .. math:: c \sim \mathcal N(0, I), \quad a \mid d \sim \mathcal N(\mu_d, I), \quad
+       x \mid c, a \sim p(x \mid c, a), \qquad q(c \mid x)\, q(a \mid x)
 
-    Whatever differs between domains is an attribute. Two things hold it out of the content: a critic that must not tell
-    d by c, and the cross cycle: a datum that is drawn with the attributes of another and read back must have kept the
-    content from which, with its own attributes, it is drawn:
+    Whatever differs between the domains d is an attribute. Two terms keep it out of the content.
+    One is a critic, which must not be able to infer d from c. The other is the cross cycle: a datum
+    is generated again with the attributes a_h of another datum h, and read back. The content that
+    is read back, with the original attributes, must generate the original datum:
 
-    .. math:: -\gamma\, \mathbb E \log p(x \mid c(\tilde x), a), \qquad \tilde x = \mathbb E[x \mid c, a_h]
+    .. math:: -\gamma\, \mathbb E \log p(x \mid c(\tilde x), a), \qquad
+       \tilde x = \mathbb E[x \mid c, a_h]
 
-    - Story, guide: above. DRIT itself has no likelihood, an encoder and a generator for each domain, and critics of
-      images besides; this is its model with a bound in their place.
-    - Objective: :class:`~ppl_disentangle.inference.DomainELBO`; each call has a critic of its own. The cross cycle is a
-      ``pyro.factor`` of the guide.
-    - Data: observations that are told their domain, ``with_conditions(data, domain=…)`` of shape ``(num_data, 1)``, 0
-      or 1. Without it a is drawn from either.
-    - For: carrying data over to the other domain, by :meth:`translate`, and what was learned in one of them. What the
-      domains share is free to be in the attributes where these have room for it: give them few coordinates.
+    - Story, guide: Above. DRIT itself has no likelihood, an encoder and a generator for each domain,
+      and further critics of images. This story does the task of DRIT with a bound in their place.
+    - Objective: :class:`~ppl_disentangle.inference.DomainELBO`. Each call of ``objective`` makes a
+      new critic. The cross cycle is a ``pyro.factor`` of the guide.
+    - Data: the domain of each observation: ``with_conditions(data, domain=…)`` of shape
+      ``(num_data, 1)``, 0 or 1. Without it, a has the mixture of both domains as its prior.
+    - For: carrying data over to the other domain, by :meth:`translate`, and using in one domain
+      predictors trained in the other. Nothing keeps shared content out of the attributes if these
+      have room for it: give them few coordinates.
 
     Args:
         encoder: ``encoder(x)`` has the groups ``"content"`` and ``"attribute"``.
-        decoder: ``decoder(h)`` is p(x | c, a), h the content followed by the attribute.
-        beta: weight of the divergences.
-        weight: of what the pair loses to the critic, in nats; a choice of ours, as is the next.
-        cross_cycle: gamma.
-        critic_options: options of the critic's optimiser.
+        decoder: ``decoder(h)`` is p(x | c, a), for h the content followed by the attribute.
+        beta: Weight of the divergences.
+        weight: Weight of the loss to the critic, in nats. This default and the next are not from
+            [1].
+        cross_cycle: Weight gamma of the cross cycle.
+        critic_options: Options of the critic's optimiser.
+        factor: Name of the factor from which :meth:`training_data` makes the domains.
 
     Raises:
-        ValueError: an encoder of other groups; when called, domains of another shape.
+        ValueError: The encoder has other groups; when called, domains have another shape.
 
     References:
         [1] Lee et al., 2018. https://arxiv.org/abs/1808.00948
@@ -78,21 +83,19 @@ class TwoDomainVAE(GenerativeStory):
         weight: Weight = 3.0,
         cross_cycle: Weight = 0.3,
         critic_options: Mapping[str, Any] | None = None,
+        factor: str = "",
     ) -> None:
         super().__init__()
         encoder.check_groups(*self.latents)
-        self.encoder, self.decoder = encoder, decoder
-        self.beta, self.weight, self.cross_cycle, self.critic_options = (
-            beta,
-            weight,
-            cross_cycle,
-            critic_options,
-        )
+        self.encoder = encoder
+        self.decoder = decoder
+        self.beta = beta
+        self.weight = weight
+        self.cross_cycle = cross_cycle
+        self.critic_options = critic_options
+        self.factor = factor
         self.centres = nn.Parameter(torch.randn(2, encoder.groups["attribute"]))
         self.register_buffer("zeros", torch.zeros(encoder.groups["content"]), persistent=False)
-
-    factor: str = ""
-    """Of which :meth:`training_data` takes the domains."""
 
     @classmethod
     def for_data(
@@ -105,34 +108,33 @@ class TwoDomainVAE(GenerativeStory):
         attribute_dim: int = 1,
         **hyper: Any,
     ) -> Self:
-        """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
+        """Build the story for ``data``, with a fresh encoder and decoder.
 
         Args:
-            data: with factors.
-            networks: what encoder and decoder are made by.
-            factor: the first half of its values are one domain, the others the other; by default the first that varies.
-            content_dim: coordinates of the content.
-            attribute_dim: coordinates of the attributes.
-            **hyper: of the story.
+            data: Observations with factors.
+            networks: Makes the encoder and the decoder.
+            factor: Name of the factor whose values are split in half, one half for each domain; by
+                default the first that varies.
+            content_dim: Number of coordinates of the content.
+            attribute_dim: Number of coordinates of the attributes.
+            **hyper: Further arguments of the story.
 
         Raises:
-            ValueError: data without such a factor.
+            ValueError: No factor of the data varies, or none has this name.
         """
         varying = list(data.varying)
         if not varying or factor not in (*varying, ""):
             raise ValueError(
-                f"{cls.__name__} needs a factor that tells domains: {data.name} has {varying}, not {factor!r}"
+                f"{cls.__name__} needs a factor that separates domains: {data.name} has {varying},"
+                f" not {factor!r}"
             )
         dim = content_dim + attribute_dim
-        encoder = Grouped(
-            networks.encoder(2 * dim), {"content": content_dim, "attribute": attribute_dim}
-        )
-        story = cls(encoder, networks.decoder(dim), **hyper)
-        story.factor = factor or varying[0]
-        return story
+        groups = {"content": content_dim, "attribute": attribute_dim}
+        encoder = Grouped(networks.encoder(2 * dim), groups)
+        return cls(encoder, networks.decoder(dim), factor=factor or varying[0], **hyper)
 
     def training_data(self, data: FactorDataset) -> FactorDataset:
-        """The data, of which the first half of the values of :attr:`factor` are one domain."""
+        """The data with their domain, 1 for the upper half of the values of :attr:`factor`."""
         classes = partial_labels(data, [self.factor]).values
         size = data.factor_sizes[data.factor_names.index(self.factor)]
         return with_conditions(data, domain=(classes >= size / 2).float())
@@ -147,7 +149,7 @@ class TwoDomainVAE(GenerativeStory):
             return pyro.sample("x", self.decoder(torch.cat([content, attribute], -1)), obs=x)
 
     def attributes(self, domain: Tensor | None) -> TorchDistribution:
-        """p(a | d), for d of shape ``(batch, 1)``, or p(a)."""
+        """p(a | d) for domains of shape ``(batch, 1)``; p(a) without them."""
         if domain is None:
             even = dist.Categorical(logits=torch.zeros_like(self.centres[:, 0]))
             return dist.MixtureSameFamily(even, dist.Normal(self.centres, 1.0).to_event(1))
@@ -158,28 +160,34 @@ class TwoDomainVAE(GenerativeStory):
         return dist.Normal(torch.lerp(self.centres[0], self.centres[1], domain), 1.0).to_event(1)
 
     def guide(self, x: Tensor, *, domain: Tensor | None = None) -> None:
-        """q(c | x), q(a | x); of data that are told their domain, this and the cross cycle."""
+        """q(c | x), q(a | x); where the domain is known, also the domain and the cross cycle."""
+        posterior = self.encoder(x)
         with self.data_plate(x):
-            content, attribute = (pyro.sample(name, q) for name, q in self.encoder(x).items())
+            content = pyro.sample("content", posterior["content"])
+            attribute = pyro.sample("attribute", posterior["attribute"])
             if domain is not None:
                 state_auxiliary("domain_of", domain[:, 0], event_dim=0)
-                pyro.factor(
-                    "cross_cycle", -self.carried_back(x, content, attribute), has_rsample=True
-                )
+                log_likelihood = self.cycled_log_likelihood(x, content, attribute)
+                pyro.factor("cross_cycle", -log_likelihood, has_rsample=True)
 
-    def carried_back(self, x: Tensor, content: Tensor, attribute: Tensor) -> Tensor:
-        """log p(x | the content that is left when it was drawn with the attributes of the datum before)."""
-        carried = self.decoder(torch.cat([content, attribute.roll(1, 0)], -1)).mean
-        left = self.encoder(carried)["content"].mean
-        return self.decoder(torch.cat([left, attribute], -1)).log_prob(x)
+    def cycled_log_likelihood(self, x: Tensor, content: Tensor, attribute: Tensor) -> Tensor:
+        """log p(x | c, a), for the content c read back from x generated with other attributes.
+
+        The other attributes of a datum are the attributes of the datum before it in the batch.
+        """
+        other_attribute = attribute.roll(1, 0)
+        carried_over = self.decoder(torch.cat([content, other_attribute], -1)).mean
+        content_read_back = self.encoder(carried_over)["content"].mean
+        return self.decoder(torch.cat([content_read_back, attribute], -1)).log_prob(x)
 
     def translate(self, x: Tensor, domain: int) -> Tensor:
-        """Mean of p(x | c, a) at the content of x and the typical attributes of a domain, 0 or 1."""
+        """The mean of x in a domain, 0 or 1: with its content and the domain's mean attributes."""
         content = self.encoder(x)["content"].mean
-        return self.decoder(torch.cat([content, self.centres[domain].expand(len(x), -1)], -1)).mean
+        attribute = self.centres[domain].expand(len(x), -1)
+        return self.decoder(torch.cat([content, attribute], -1)).mean
 
     def objective(self) -> DomainELBO:
-        """The bound, the cross cycle, and the game over contents."""
+        """The bound, the cross cycle, and the game over contents against a new critic."""
         critic = critic_network(self.encoder.groups["content"], hidden=256, layers=3)
         weights = {"cross_cycle": self.cross_cycle}
         options = self.critic_options

@@ -13,7 +13,7 @@ class VAE(IsotropicVAE):
 
     .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z) - \operatorname{KL}(q(z \mid x) \,\|\, p(z))
 
-    - Story, guide: Those of :class:`~ppl_disentangle.models.IsotropicVAE`.
+    - Story, guide: As in :class:`~ppl_disentangle.models.IsotropicVAE`.
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO` with weight 1.
     - Data: images or vectors, without labels.
     - For: comparison. Nothing in this objective asks for disentangled coordinates.

@@ -1,4 +1,4 @@
-"""Space and time in video [Grathwohl & Wilson, 2016]: what stays in a clip, and what moves smoothly."""
+"""Space and time in video [Grathwohl & Wilson, 2016]: an identity that stays, and smooth motion."""
 
 from __future__ import annotations
 
@@ -23,31 +23,36 @@ __all__ = ["VideoVAE"]
 
 
 class VideoVAE(GenerativeStory):
-    r"""Clips with one identity, and a pose of each frame that moves smoothly.
+    r"""Separates the identity of an object from its motion, from video clips without labels.
 
-    .. math:: s \sim \mathcal N(0, I), \quad p_d \sim \mathcal{GP}(0, k), \; k(t, t') = e^{-(t - t')^2 / 2 \ell^2},
-       \quad x_t \mid s, p_t \sim p(x \mid s, p_t), \qquad
+    .. math:: s \sim \mathcal N(0, I), \quad p_d \sim \mathcal{GP}(0, k), \;
+       k(t, t') = e^{-(t - t')^2 / 2 \ell^2}, \quad x_t \mid s, p_t \sim p(x \mid s, p_t), \qquad
        q(s \mid x_{1:T}) \propto \prod_t q(s \mid x_t), \; q(p_t \mid x_t)
 
-    What stays has one latent for the clip, at the price of one; as a pose it would pay in each frame. What moves
-    cannot be identity. In [1] the prior of poses is a random walk and identity is read from the first frame.
+    The identity s of a clip is one latent, and its divergence is paid once. As a pose it would be
+    paid in each frame, so the pose p does not represent the identity. The identity cannot represent
+    the motion, since it is constant. In [1] the prior of poses is a random walk, and the identity
+    is read from the first frame.
 
-    - Story, guide: above. Of single frames, a clip of one.
+    - Story, guide: Above; a single frame is a clip of one frame.
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO`.
-    - Data: clips ``(batch, frames, *event)``, such as of :func:`~ppl_disentangle.data.walks`; single frames are taken
-      as they are.
-    - For: telling objects from their motion without labels.
+    - Data: video clips without labels, ``(batch, frames, *event)``, such as
+      :func:`~ppl_disentangle.data.walks` draws. Single frames are taken as they are.
+    - For: distinguishing an object from its motion without labels.
 
     Args:
         encoder: ``encoder(x)`` has the groups ``"identity"`` and ``"pose"``.
-        decoder: ``decoder(h)`` is p(x | s, p), h the identity followed by the pose; it takes any batch dimensions.
-        event_dim: number of dimensions of one frame, by which clips are told from single frames.
-        length_scale: l, in frames; a choice of ours.
-        beta: weight of the divergences.
-        warm_up: steps over which the weight rises from 0.
+        decoder: ``decoder(h)`` is p(x | s, p), for h the identity followed by the pose. It takes
+            any batch dimensions.
+        event_dim: Number of dimensions of one frame; clips have one dimension more.
+        length_scale: Length scale of the poses, in frames. The default is not from [1].
+        beta: Weight of the divergences.
+        warm_up: Number of steps over which the weight rises from 0.
+        frames: Number of frames of the clips that :meth:`training_data` draws.
+        rate: Rate of the Laplace steps by which factors move in these clips.
 
     Raises:
-        ValueError: an encoder of other groups, or a length that is not positive.
+        ValueError: The encoder has other groups, or the length scale is not positive.
 
     References:
         [1] Grathwohl & Wilson, 2016. https://arxiv.org/abs/1612.04440
@@ -73,23 +78,22 @@ class VideoVAE(GenerativeStory):
         length_scale: float = 2.0,
         beta: Weight = 1.0,
         warm_up: int = 0,
+        frames: int = 8,
+        rate: float = 2.0,
     ) -> None:
         super().__init__()
         encoder.check_groups(*self.latents)
         if length_scale <= 0:
             raise ValueError(f"expected length_scale > 0, got {length_scale}")
-        self.encoder, self.decoder, self.event_dim, self.length_scale = (
-            encoder,
-            decoder,
-            event_dim,
-            length_scale,
-        )
-        self.beta, self.warm_up = beta, warm_up
+        self.encoder = encoder
+        self.decoder = decoder
+        self.event_dim = event_dim
+        self.length_scale = length_scale
+        self.beta = beta
+        self.warm_up = warm_up
+        self.frames = frames
+        self.rate = rate
         self.register_buffer("zeros", torch.zeros(()), persistent=False)
-
-    frames: int = 8
-    rate: float = 2.0
-    """Of the clips of :meth:`training_data`: their length, and the rate of the Laplace steps of what moves."""
 
     @classmethod
     def for_data(
@@ -103,83 +107,103 @@ class VideoVAE(GenerativeStory):
         rate: float = 2.0,
         **hyper: Any,
     ) -> Self:
-        """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
+        """Build the story for clips drawn from ``data``, with a fresh encoder and decoder.
 
         Args:
-            data: with factors of all combinations, of which those that are ordered or cyclic move.
-            networks: what encoder and decoder are made by.
-            identity_dim: coordinates of the identity.
-            pose_dim: coordinates of a pose.
-            frames: of a clip.
-            rate: of the steps of what moves, as in :func:`~ppl_disentangle.data.walks`.
-            **hyper: of the story.
+            data: Observations of all combinations of their factors. Ordered and cyclic factors
+                move within a clip, categorical factors stay.
+            networks: Makes the encoder and the decoder.
+            identity_dim: Number of coordinates of the identity.
+            pose_dim: Number of coordinates of the pose of a frame.
+            frames: Number of frames of a clip.
+            rate: Rate of the steps by which factors move; see
+                :func:`~ppl_disentangle.data.walks`.
+            **hyper: Further arguments of the story.
 
         Raises:
-            ValueError: data of which nothing moves, or nothing stays.
+            ValueError: No factor moves, or no factor stays.
         """
         moving = [f.kind != "categorical" for f in data.space if f.name in data.varying]
         if not any(moving) or all(moving):
             raise ValueError(
-                f"{cls.__name__} needs factors that move and such that stay: {data.name} has {list(data.factor_names)}"
+                f"{cls.__name__} needs factors that move and such that stay: {data.name} has"
+                f" {list(data.factor_names)}"
             )
         dim = identity_dim + pose_dim
         encoder = Grouped(networks.encoder(2 * dim), {"identity": identity_dim, "pose": pose_dim})
-        story = cls(encoder, networks.decoder(dim), event_dim=len(data.observation_shape), **hyper)
-        story.frames, story.rate = frames, rate
-        return story
+        return cls(
+            encoder,
+            networks.decoder(dim),
+            event_dim=len(data.observation_shape),
+            frames=frames,
+            rate=rate,
+            **hyper,
+        )
 
     def training_data(self, data: FactorDataset) -> FactorDataset:
-        """As many clips as there are data."""
+        """As many clips as there are data, in which ordered and cyclic factors move."""
         return walks(data, self.frames, self.rate)
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
-        """p(x, s, p)."""
-        sizes, frames = self.encoder.groups, self._frames(x)
+        """p(x, s, p) of clips, or of single frames."""
+        frames = self._num_frames(x)
         with self.data_plate(x, batch_size):
-            identity = pyro.sample(
-                "identity", dist.Normal(self.zeros.expand(sizes["identity"]), 1.0).to_event(1)
-            )
+            identity = pyro.sample("identity", self._standard_normal("identity"))
             if frames is None:
-                pose = pyro.sample(
-                    "pose", dist.Normal(self.zeros.expand(sizes["pose"]), 1.0).to_event(1)
-                )
+                pose = pyro.sample("pose", self._standard_normal("pose"))
                 return pyro.sample("x", self.decoder(torch.cat([identity, pose], -1)), obs=x)
-            motion = dist.MultivariateNormal(
-                self.zeros.expand(sizes["pose"], frames), self.covariance(frames)
-            )
-            pose = pyro.sample("pose", motion.to_event(1)).transpose(-1, -2)
+            # sampled as (batch, pose_dim, frames), decoded as (batch, frames, pose_dim)
+            pose = pyro.sample("pose", self.motion(frames)).transpose(-1, -2)
             identity = identity.unsqueeze(-2).expand(*pose.shape[:-1], -1)
-            return pyro.sample(
-                "x", self.decoder(torch.cat([identity, pose], -1)).to_event(1), obs=x
-            )
+            clip = self.decoder(torch.cat([identity, pose], -1)).to_event(1)
+            return pyro.sample("x", clip, obs=x)
 
     def guide(self, x: Tensor) -> None:
         """q(s | all frames), q(p | x) of each frame."""
-        frames = self._frames(x)
-        posterior = self.encoder(x if frames is None else x.transpose(0, 1).flatten(0, 1))
+        frames = self._num_frames(x)
+        if frames is None:
+            posterior = self.encoder(x)
+            with self.data_plate(x):
+                pyro.sample("identity", posterior["identity"])
+                pyro.sample("pose", posterior["pose"])
+            return
+        posterior = self.encoder(x.transpose(0, 1).flatten(0, 1))
+        identity_of_frames = _by_frame(posterior["identity"], frames)
+        pose = _by_frame(posterior["pose"], frames)
         with self.data_plate(x):
-            if frames is None:
-                for name in self.latents:
-                    pyro.sample(name, posterior[name])
-                return
-            q = {name: p.base_dist for name, p in posterior.items()}
-            shaped = {
-                n: [t.unflatten(0, (frames, -1)) for t in (p.loc, p.scale)] for n, p in q.items()
-            }
-            pyro.sample("identity", product_of_members(dist.Normal(*shaped["identity"])))
-            loc, scale = (t.permute(1, 2, 0) for t in shaped["pose"])
+            pyro.sample("identity", product_of_members(identity_of_frames))
+            # (frames, batch, dim) to the shape of the prior, (batch, dim, frames)
+            loc = pose.loc.permute(1, 2, 0)
+            scale = pose.scale.permute(1, 2, 0)
             pyro.sample("pose", dist.Normal(loc, scale).to_event(2))
 
-    def covariance(self, frames: int) -> Tensor:
-        """Of the poses of a clip, ``(frames, frames)``."""
-        t = torch.arange(frames, device=self.zeros.device, dtype=self.zeros.dtype)
-        jitter = 1e-3 * torch.eye(frames, device=t.device, dtype=t.dtype)
-        return (1 - 1e-3) * (-0.5 * ((t[:, None] - t) / self.length_scale).square()).exp() + jitter
+    def _standard_normal(self, name: str) -> TorchDistribution:
+        return dist.Normal(self.zeros.expand(self.encoder.groups[name]), 1.0).to_event(1)
 
-    def _frames(self, x: Tensor | None) -> int | None:
-        """The number of frames; ``None`` for single ones."""
+    def motion(self, frames: int) -> TorchDistribution:
+        """p(p) of a clip, with events of shape ``(pose_dim, frames)``."""
+        mean = self.zeros.expand(self.encoder.groups["pose"], frames)
+        return dist.MultivariateNormal(mean, self.covariance(frames)).to_event(1)
+
+    def covariance(self, frames: int) -> Tensor:
+        """Covariance of one pose coordinate between the frames of a clip, ``(frames, frames)``."""
+        t = torch.arange(frames, device=self.zeros.device, dtype=self.zeros.dtype)
+        distance = (t[:, None] - t) / self.length_scale
+        kernel = (-0.5 * distance.square()).exp()
+        jitter = 1e-3  # keeps the Cholesky factor finite; the variance stays 1
+        return (1 - jitter) * kernel + jitter * torch.eye(frames, device=t.device, dtype=t.dtype)
+
+    def _num_frames(self, x: Tensor | None) -> int | None:
+        """The number of frames of clips; ``None`` for single frames."""
         return x.shape[1] if x is not None and x.dim() == 2 + self.event_dim else None
 
     def objective(self) -> BetaELBO:
         """The bound with its divergences weighted by beta."""
         return BetaELBO(self.beta, warm_up=self.warm_up)
+
+
+def _by_frame(posterior: TorchDistribution, frames: int) -> dist.Normal:
+    """Normals of shape ``(frames * batch, dim)`` as ``(frames, batch, dim)``."""
+    normal = posterior.base_dist
+    shape = (frames, -1)
+    return dist.Normal(normal.loc.unflatten(0, shape), normal.scale.unflatten(0, shape))
