@@ -28,7 +28,7 @@ from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import ThicknessIntensity, from_arrays, with_conditions
 from ppl_disentangle.inference import fit
 from ppl_disentangle.models import DeepSCM
-from ppl_disentangle.models.deep_scm import InUnits
+from ppl_disentangle.models.deep_scm import RescaledMechanism
 from ppl_disentangle.runs.folder import processor
 from ppl_disentangle.storage import atomic_path
 
@@ -43,8 +43,8 @@ def build(kind: Callable[..., InvertibleMechanism]) -> DeepSCM:
     """Thickness is positive, intensity between 64 and 255: that much is told. Small networks for the image."""
     grey = ComposeTransform([SigmoidTransform(), AffineTransform(64.0, 191.0)])
     mechanisms = {
-        "thickness": InUnits(kind(1, 0), ExpTransform()),
-        "intensity": InUnits(kind(1, 1), grey),
+        "thickness": RescaledMechanism(kind(1, 0), ExpTransform()),
+        "intensity": RescaledMechanism(kind(1, 1), grey),
     }
     encoder = nn.Sequential(
         nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 2 * LATENT_DIM)

@@ -1,4 +1,4 @@
-"""Ada-GVAE and Ada-ML-VAE [Locatello et al., 2020]: finding out what each pair shares."""
+"""Ada-GVAE and Ada-ML-VAE [Locatello et al., 2020]: finding the factors that a pair shares."""
 
 from __future__ import annotations
 
@@ -111,16 +111,19 @@ class AdaGVAE(PairVAE):
         normal = posterior.base_dist
         loc = normal.loc.unflatten(0, (-1, 2))  # (pairs, 2, dim)
         variance = normal.scale.square().unflatten(0, (-1, 2))
-        is_shared = _is_shared(loc, variance)[:, None]
-        if self.average == "arithmetic":
-            shared_loc = loc.mean(1)
-            shared_variance = variance.mean(1)
-        else:
-            shared_variance = 2 / (1 / variance).sum(1)
-            shared_loc = 0.5 * shared_variance * (loc / variance).sum(1)
-        loc = torch.where(is_shared, shared_loc[:, None], loc)
-        scale = torch.where(is_shared, shared_variance[:, None], variance).sqrt()
+        is_shared = _is_shared(loc, variance)
+        average_loc, average_variance = self._average(loc, variance)
+        loc = torch.where(is_shared, average_loc, loc)
+        scale = torch.where(is_shared, average_variance, variance).sqrt()
         return dist.Normal(loc.flatten(0, 1), scale.flatten(0, 1)).to_event(1)
+
+    def _average(self, loc: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the average over each pair, ``(pairs, 1, dim)``."""
+        if self.average == "arithmetic":
+            return loc.mean(1, keepdim=True), variance.mean(1, keepdim=True)
+        product_variance = 2 / (1 / variance).sum(1, keepdim=True)
+        product_loc = 0.5 * product_variance * (loc / variance).sum(1, keepdim=True)
+        return product_loc, product_variance
 
     def objective(self) -> BetaELBO:
         """The bound with its divergence weighted by beta."""
@@ -128,7 +131,7 @@ class AdaGVAE(PairVAE):
 
 
 def _is_shared(loc: Tensor, variance: Tensor) -> Tensor:
-    """Whether each coordinate of a pair counts as shared, ``(pairs, dim)``.
+    """Whether each coordinate of a pair counts as shared, ``(pairs, 1, dim)``.
 
     It does if the divergence between its two posteriors is nearer to the smallest divergence of
     the pair than to the largest.
@@ -138,4 +141,5 @@ def _is_shared(loc: Tensor, variance: Tensor) -> Tensor:
     divergence = kl_divergence(first, second)
     smallest = divergence.amin(-1, keepdim=True)
     largest = divergence.amax(-1, keepdim=True)
-    return divergence < 0.5 * (largest + smallest)
+    is_shared = divergence < 0.5 * (largest + smallest)
+    return is_shared[:, None]

@@ -24,7 +24,7 @@ class CycleConsistentVAE(ContentStyleVAE):
 
     The forward cycle is the bound L. The reverse cycle generates images of one style s with the
     contents of two groups g and h, and reads the posterior mean of the style from both: the two
-    readings must agree. Only the encoder learns from the reverse cycle. There is no adversary.
+    readings must agree. Only the encoder learns from the reverse cycle.
 
     - Story, guide: As in :class:`~ppl_disentangle.models.ContentStyleVAE`. In [1] contents are
       points without a prior.

@@ -1,7 +1,8 @@
-"""DEAR [Shen et al., 2022]: a linear structural model seen through monotone functions, in a graph that is too large."""
+"""DEAR [Shen et al., 2022]: a linear structural model in a super-graph, seen through functions."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -25,37 +26,43 @@ __all__ = ["DEAR", "PostNonlinear"]
 
 
 class DEAR(StructuralVAE):
-    r"""Nodes that are monotone functions of linear scores, whose weights tell which edges of a super-graph are real.
+    r"""Learns causal concepts and their graph from labels, if only an order of the causes is known.
 
-    .. math:: s = A^\top s + b + \sigma \circ \varepsilon, \quad z_i = f_i(s_i), \quad x \mid z \sim p(x \mid z)
+    .. math:: s = A^\top s + b + \sigma \circ \varepsilon, \quad z_i = f_i(s_i), \quad
+       x \mid z \sim p(x \mid z)
 
-    A has no weight outside of a given super-graph, such as all edges along a known order; an edge of the super-graph
-    that is none of the truth comes out with a weight near 0, in :meth:`weights`. The functions f are increasing and
-    piecewise linear, as in the public code. The published objective is that of a GAN over (x, z) together with the
-    error of the encoder in the labels; here it is the evidence lower bound, and labels are noisy children of the nodes.
+    Scores s follow a linear structural model, and nodes z are monotone functions of their scores.
+    A has weights only on the edges of a given super-graph, such as all edges along a known order.
+    An edge of the super-graph that is not in the true graph gets a weight near 0 in
+    :meth:`weights`. The functions f are increasing and piecewise linear, as in the public code. The
+    published objective is a GAN over (x, z) with a loss of the encoder on the labels. Here it is
+    the evidence lower bound, and labels are noisy children of the nodes.
 
-    - Story: above, with ``u_i | z_i ~ N(z_i, label_scale)`` where labels are given.
-    - Guide: as of :class:`StructuralVAE`.
+    - Story: Above, with ``u_i | z_i ~ N(z_i, label_scale)`` where labels are given.
+    - Guide: As in :class:`~ppl_disentangle.models.StructuralVAE`.
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO`.
-    - Data: as for :class:`~ppl_disentangle.models.CausalVAE`; [1] has labels for a part of the data.
-    - For: an order of causes that is known, where the graph is not.
+    - Data: labels of the nodes of a causal order for at least some observations, as for
+      :class:`~ppl_disentangle.models.CausalVAE`; [1] has labels for a part of the data.
+    - For: concepts whose causal order is known while their graph is not.
 
     Args:
-        graph: the super-graph, what :func:`~ppl_disentangle.graphs.as_dag` takes; or the names of the nodes, causes
-            first, for all edges along this order.
-        encoder: as in :class:`StructuralVAE`.
-        decoder: as in :class:`StructuralVAE`.
-        pieces: number of linear pieces of each f; a choice of ours, like the next.
-        label_scale: in units of the nodes.
-        beta: weight of the divergence.
-        posterior: as in :class:`StructuralVAE`.
+        graph: The super-graph, in any form that :func:`~ppl_disentangle.graphs.as_dag` takes; or
+            a list of the nodes, causes first, for all edges along this order.
+        encoder: ``encoder(x)`` is a normal over all nodes, or over their noise.
+        decoder: ``decoder(z)`` is p(x | z), for z all nodes.
+        pieces: Number of linear pieces of each function f. This default and the next are not from
+            [1].
+        label_scale: Standard deviation of a label, on the scale of the nodes.
+        beta: Weight of the divergence.
+        posterior: ``"nodes"`` or ``"noise"``; see :class:`~ppl_disentangle.models.StructuralVAE`.
 
     References:
         [1] Shen et al., 2022. https://arxiv.org/abs/2010.02637
 
     Example:
         >>> from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
-        >>> story = DEAR(["age", "dose", "health"], Gaussian(nn.Linear(9, 6)), GaussianLearnedScale(nn.Linear(3, 9)))
+        >>> networks = Gaussian(nn.Linear(9, 6)), GaussianLearnedScale(nn.Linear(3, 9))
+        >>> story = DEAR(["age", "dose", "health"], *networks)
         >>> list(story.weights())
         [('age', 'dose'), ('age', 'health'), ('dose', 'health')]
     """
@@ -73,23 +80,31 @@ class DEAR(StructuralVAE):
     ) -> None:
         if label_scale <= 0:
             raise ValueError(f"expected label_scale > 0, got {label_scale}")
-        dag = as_dag(_along(graph) if isinstance(graph, list | tuple) else graph)
+        dag = as_dag(_complete_dag(graph) if isinstance(graph, list | tuple) else graph)
         mechanisms: dict[str, PostNonlinear] = {}
         for node in topological_order(dag):
-            above = [mechanisms[parent] for parent in parents(dag, node)]
-            mechanisms[node] = PostNonlinear(above, pieces=pieces)
+            of_parents = [mechanisms[parent] for parent in parents(dag, node)]
+            mechanisms[node] = PostNonlinear(of_parents, pieces=pieces)
         super().__init__(StructuralPrior(dag, mechanisms), encoder, decoder, posterior=posterior)
-        self.label_scale, self.beta = label_scale, beta
+        self.label_scale = label_scale
+        self.beta = beta
 
     def weights(self) -> dict[tuple[str, str], float]:
-        """The weight of each edge of the super-graph, between scores in units of their standard noise."""
+        """The weight of each edge ``(cause, effect)`` of the super-graph.
+
+        Weights are between scores in units of the standard deviation of their noise.
+        """
         mechanisms: dict[str, Any] = dict(self.prior.named_mechanisms())
-        scales = {n: m.log_scale.exp().item() for n, m in mechanisms.items()}
-        edges = [(p, n, i) for n in mechanisms for i, p in enumerate(self.prior.parents[n])]
-        return {(p, n): mechanisms[n].weight[i].item() * scales[p] / scales[n] for p, n, i in edges}
+        scales = {node: mechanism.log_scale.exp().item() for node, mechanism in mechanisms.items()}
+        weights = {}
+        for effect, mechanism in mechanisms.items():
+            for i, cause in enumerate(self.prior.parents[effect]):
+                weight = mechanism.weight[i].item()
+                weights[cause, effect] = weight * scales[cause] / scales[effect]
+        return weights
 
     def observe_labels(self, values: Mapping[str, Tensor], labels: Tensor | None) -> None:
-        """A normal around each node, where its label is known."""
+        """Observe each known label as a normal around its node."""
         if labels is not None:
             noisy_labels(self.columns, self.prior.side_by_side(values), labels, self.label_scale)
 
@@ -97,20 +112,24 @@ class DEAR(StructuralVAE):
     def for_data(
         cls, data: FactorDataset, networks: Networks, *, graph: Any = None, **hyper: Any
     ) -> Self:
-        """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
+        """Build the story for ``data``, with a fresh encoder and decoder.
 
         Args:
-            data: with a graph of their own, or without.
-            networks: what encoder and decoder are made by.
-            graph: a super-graph, or a list of nodes in causal order; by default the graph of the data.
-            **hyper: of the story.
+            data: Observations, with or without a graph.
+            networks: Makes the encoder and the decoder.
+            graph: The super-graph, or a list of nodes in causal order; by default the graph of the
+                data.
+            **hyper: Further arguments of the story.
+
+        Raises:
+            ValueError: There is neither ``graph`` nor a graph of the data.
         """
         graph = graph_of(cls.__name__, data, graph)
         size = len(graph if isinstance(graph, list) else as_dag(graph))
         return cls(graph, Gaussian(networks.encoder(2 * size)), networks.decoder(size), **hyper)
 
     def objective(self) -> BetaELBO:
-        """The evidence lower bound."""
+        """The bound with its divergence weighted by beta."""
         return BetaELBO(self.beta)
 
 
@@ -118,45 +137,53 @@ class PostNonlinear(InvertibleMechanism):
     r"""A node of one coordinate, :math:`z = f(\sum_j w_j f_j^{-1}(z_j) + b + \sigma \varepsilon)`.
 
     Args:
-        above: the mechanisms of its parents, by name, whose functions :math:`f_j` it undoes.
-        pieces: number of linear pieces of f, between -3 and 3 and beyond; all of slope 1 at first.
+        of_parents: Mechanisms of the parents, sorted by name; this mechanism inverts their
+            functions :math:`f_j`.
+        pieces: Number of linear pieces of f. Their knots are evenly spaced from -3 to 3, and all
+            slopes are 1 at first.
+
+    Raises:
+        ValueError: ``pieces`` is below 2.
     """
 
     knots: Tensor
 
-    def __init__(self, above: Sequence[PostNonlinear] = (), *, pieces: int = 10) -> None:
-        super().__init__(1, len(above))
+    def __init__(self, of_parents: Sequence[PostNonlinear] = (), *, pieces: int = 10) -> None:
+        super().__init__(1, len(of_parents))
         if pieces < 2:
             raise ValueError(f"expected at least 2 pieces, got {pieces}")
-        self.above = tuple(above)  # a tuple: each mechanism is registered with its own node
+        # a tuple, not a module list: each mechanism is registered with its own node
+        self.of_parents = tuple(of_parents)
         self.register_buffer("knots", torch.linspace(-3.0, 3.0, pieces - 1), persistent=False)
         self.log_slopes = nn.Parameter(torch.zeros(pieces))
-        self.weight = nn.Parameter(0.1 * torch.randn(len(above))) if above else None
-        self.bias, self.log_scale = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+        self.weight = nn.Parameter(0.1 * torch.randn(len(of_parents))) if of_parents else None
+        self.bias = nn.Parameter(torch.zeros(1))
+        self.log_scale = nn.Parameter(torch.zeros(1))
 
     def function(self) -> PiecewiseLinear:
-        """f, from the score to the node."""
+        """The function f, from the score to the value of the node."""
         return PiecewiseLinear(self.knots, self.log_slopes.exp())
 
     def transform(self, parents: Tensor) -> Transform:
-        """From noise to value."""
+        """The transform from noise to value, given the values of the parents."""
         loc: Tensor = self.bias
         if self.weight is not None:
             scores = [
-                m.function().inv(z) for m, z in zip(self.above, parents.unbind(-1), strict=True)
+                mechanism.function().inv(value)
+                for mechanism, value in zip(self.of_parents, parents.unbind(-1), strict=True)
             ]
             loc = loc + (torch.stack(scores, -1) * self.weight).sum(-1, keepdim=True)
-        return ComposeTransform(
-            [AffineTransform(loc, self.log_scale.exp(), event_dim=1), self.function()]
-        )
+        score = AffineTransform(loc, self.log_scale.exp(), event_dim=1)
+        return ComposeTransform([score, self.function()])
 
 
 class PiecewiseLinear(Transform):
     """An increasing function of each coordinate, linear between knots.
 
     Args:
-        knots: where the slope changes, ascending, of shape ``(pieces - 1,)``; the middle one of them is a fixed point.
-        slopes: positive, of shape ``(pieces,)``.
+        knots: Positions where the slope changes, ascending, of shape ``(pieces - 1,)``. The middle
+            knot is a fixed point of the function.
+        slopes: Positive slopes of the pieces, of shape ``(pieces,)``.
 
     Example:
         >>> function = PiecewiseLinear(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 2.0, 4.0]))
@@ -171,7 +198,9 @@ class PiecewiseLinear(Transform):
 
     def __init__(self, knots: Tensor, slopes: Tensor) -> None:
         super().__init__()
-        self.knots, self.slopes = knots, slopes
+        self.knots = knots
+        self.slopes = slopes
+        # (pieces - 1,): values at the knots, first from 0 at the first knot
         heights = nn.functional.pad((slopes[1:-1] * knots.diff()).cumsum(0), (1, 0))
         middle = len(knots) // 2
         self.heights = heights - heights[middle] + knots[middle]
@@ -180,6 +209,7 @@ class PiecewiseLinear(Transform):
         return self is other
 
     def _call(self, x: Tensor) -> Tensor:
+        # piece p lies between the knots p - 1 and p; the first piece starts from the first knot too
         piece = torch.bucketize(x.detach().contiguous(), self.knots)
         knot = (piece - 1).clamp(min=0)
         return self.heights[knot] + self.slopes[piece] * (x - self.knots[knot])
@@ -190,13 +220,13 @@ class PiecewiseLinear(Transform):
         return self.knots[knot] + (y - self.heights[knot]) / self.slopes[piece]
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """The logarithm of the slope at x."""
+        """The log of the slope at x."""
         return self.slopes[torch.bucketize(x.detach().contiguous(), self.knots)].log()
 
 
-def _along(names: Sequence[str]) -> nx.DiGraph:
-    """All edges along an order."""
+def _complete_dag(order: Sequence[str]) -> nx.DiGraph:
+    """The graph with an edge from every node to every later one."""
     graph = nx.DiGraph()
-    graph.add_nodes_from(names)
-    graph.add_edges_from((a, b) for i, a in enumerate(names) for b in names[i + 1 :])
+    graph.add_nodes_from(order)
+    graph.add_edges_from(itertools.combinations(order, 2))
     return graph

@@ -1,4 +1,4 @@
-"""DeepSCM [Pawlowski et al., 2020]: measured nodes of a graph, and an image that depends on them."""
+"""DeepSCM [Pawlowski et al., 2020]: measured nodes of a causal graph, and an image of them."""
 
 from __future__ import annotations
 
@@ -21,46 +21,53 @@ from ppl_disentangle.data import CausalDataset, FactorDataset
 from ppl_disentangle.graphs import graph_of
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.models.bases.structural import check_names
+from ppl_disentangle.models.bases.labelled import check_labels
+from ppl_disentangle.models.bases.structural import check_names, normals_by_name
 from ppl_disentangle.networks import Networks
 from ppl_disentangle.story import GenerativeStory
 
-__all__ = ["DeepSCM", "InUnits"]
+__all__ = ["DeepSCM", "RescaledMechanism"]
 
 
 class DeepSCM(GenerativeStory):
-    r"""Nodes that are measured, by mechanisms with exact densities, and data given the nodes and a code of their own.
+    r"""Answers counterfactual questions about images whose causes are measured, as in patient records.
 
     .. math:: v_i = f_i(\varepsilon_i; v_{\text{parents}(i)}), \quad z \sim \mathcal N(0, I), \quad
        x \mid v, z \sim p(x \mid v, z), \quad q(z \mid x)
 
-    The data are the last node of the graph: its noise is z and what its likelihood adds. Measured nodes enter the bound
-    by log p(v_i | parents), in their own units, which is exact; their noise is what their values imply. Hence training
-    the mechanisms and training the decoder are one, and neither knows of the other. Nodes of the graph that are not
-    measured are latents, as in :class:`~ppl_disentangle.models.CausalVAE`.
+    Nodes v are measured and have mechanisms with exact densities; an image x depends on them and on
+    a code z. The image is the last node of the graph: its noise is z, and the randomness of its
+    likelihood. Measured nodes enter the bound through log p(v_i | parents), which is exact, on
+    their own scales; their noise follows from their values. Mechanisms and decoder are therefore
+    trained together without affecting each other. Nodes of the graph that are not measured are
+    latents, as in :class:`~ppl_disentangle.models.CausalVAE`.
 
-    - Story: above.
+    - Story: Above.
     - Guide: q(z | x), and normal posteriors of the nodes that are not measured.
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO`.
-    - Data: observations and the values of all columns of the graph, ``with_conditions(data, labels=…)``; those of nodes
-      that are not measured are not looked at.
-    - For: counterfactuals of images whose causes are on record, such as scans and their patients.
+    - Data: labels of the nodes of a causal graph, for every observation:
+      ``with_conditions(data, labels=…)`` with all columns of the graph. Columns of nodes that are
+      not measured are ignored.
+    - For: counterfactuals of images whose causes are on record, such as scans of patients.
 
-    A counterfactual of measured units is the model under ``do``, conditioned on what :meth:`latent_means` returns, or
-    :func:`~ppl_disentangle.causal.counterfactual` with ``labels``.
+    For a counterfactual of measured units, condition the model under ``do`` on the result of
+    :meth:`latent_means`, or call :func:`~ppl_disentangle.causal.counterfactual` with ``labels``.
 
     Args:
-        prior: the structural causal model of the nodes.
-        encoder: ``encoder(x)`` is a normal over the coordinates of the nodes that are not measured, in the order of the
-            graph, followed by those of z. The published one reads the measured nodes, too.
-        decoder: ``decoder(h)`` is p(x | v, z), h all coordinates of the nodes followed by those of z.
-        latent_dim: number of coordinates of z; 16 in the public code.
-        observed: names of the measured nodes; by default all.
-        beta: weight of the divergence of the latents.
+        prior: The structural causal model of the nodes.
+        encoder: ``encoder(x)`` is a normal over the coordinates of the nodes that are not measured,
+            in the order of the graph, followed by the coordinates of z. The published encoder reads
+            the measured nodes too.
+        decoder: ``decoder(h)`` is p(x | v, z), for h all coordinates of the nodes followed by the
+            coordinates of z.
+        latent_dim: Number of coordinates of z; 16 in the public code.
+        observed: Names of the measured nodes; by default all nodes.
+        beta: Weight of the divergence of the latents.
 
     Raises:
-        KeyError: an observed node that the graph lacks.
-        ValueError: a node that is called like another site: ``x``, ``z``, ``data``, or ``<node>_noise`` of another.
+        KeyError: An observed node is not in the graph.
+        ValueError: A node has the name of another site: ``x``, ``z``, ``data``, or ``<node>_noise``
+            of another node.
 
     References:
         [1] Pawlowski et al., 2020. https://arxiv.org/abs/2006.06485
@@ -94,12 +101,15 @@ class DeepSCM(GenerativeStory):
             if node not in prior.names:
                 raise KeyError(f"no node named {node!r}; the graph has {list(prior.names)}")
         check_names(prior.names, "x", "z", "data")
-        self.prior, self.encoder, self.decoder, self.beta = prior, encoder, decoder, beta
-        self.observed = (
-            prior.names if observed is None else tuple(n for n in prior.names if n in observed)
-        )
-        self.hidden = tuple(n for n in prior.names if n not in self.observed)
-        self.dag, self.columns = prior.dag, prior.columns
+        self.prior = prior
+        self.encoder = encoder
+        self.decoder = decoder
+        self.beta = beta
+        observed = prior.names if observed is None else observed
+        self.observed = tuple(node for node in prior.names if node in observed)
+        self.hidden = tuple(node for node in prior.names if node not in observed)
+        self.dag = prior.dag
+        self.columns = prior.columns
         self.latents = (*(f"{node}{NOISE}" for node in prior.names), "z")
         self.coordinate_names = {node: (node,) for node, dim in prior.dims.items() if dim == 1}
         self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
@@ -115,47 +125,69 @@ class DeepSCM(GenerativeStory):
         observed: Sequence[str] | None = None,
         **hyper: Any,
     ) -> Self:
-        """A story with fresh networks and spline mechanisms; see :func:`~ppl_disentangle.zoo.build`.
+        """Build the story for ``data``, with fresh networks and spline mechanisms.
 
         Args:
-            data: with nodes.
-            networks: what encoder and decoder are made by.
-            graph: what :func:`~ppl_disentangle.graphs.as_dag` takes; by default that of the data.
-            latent_dim: number of coordinates of z.
-            observed: names of the measured nodes; by default those of the graph that the data have.
-            **hyper: of the story.
+            data: Observations with measured nodes.
+            networks: Makes the encoder and the decoder.
+            graph: Graph of the nodes, in any form that :func:`~ppl_disentangle.graphs.as_dag`
+                takes; by default the graph of the data.
+            latent_dim: Number of coordinates of z.
+            observed: Names of the measured nodes; by default all nodes of the graph that the data
+                have.
+            **hyper: Further arguments of the story.
 
         Raises:
-            ValueError: data without a measured node.
+            ValueError: The data lack a node of ``observed``, all nodes, or a graph.
         """
         prior = StructuralPrior(graph_of(cls.__name__, data, graph), MonotoneSpline)
-        known = [
-            name for name in prior.names if isinstance(data, CausalDataset) and name in data.names
-        ]
-        observed = known if observed is None else list(observed)
-        if not observed or set(observed) - set(known):
-            asked = observed or list(prior.names)
-            raise ValueError(
-                f"{cls.__name__} needs data whose nodes are measured: of {asked} {data.name} has {known}"
-            )
+        observed = cls._measured_nodes(data, prior.names, observed)
         dim = sum(prior.dims.values())
-        inferred = dim - sum(prior.dims[name] for name in observed) + latent_dim
-        networks_of = Gaussian(networks.encoder(2 * inferred)), networks.decoder(dim + latent_dim)
-        return cls(prior, *networks_of, latent_dim, observed=observed, **hyper)
+        observed_dim = sum(prior.dims[node] for node in observed)
+        inferred_dim = dim - observed_dim + latent_dim
+        return cls(
+            prior,
+            Gaussian(networks.encoder(2 * inferred_dim)),
+            networks.decoder(dim + latent_dim),
+            latent_dim,
+            observed=observed,
+            **hyper,
+        )
+
+    @classmethod
+    def _measured_nodes(
+        cls, data: FactorDataset, nodes: Sequence[str], observed: Sequence[str] | None
+    ) -> list[str]:
+        """``observed``, or all nodes that the data have; an error if the data lack one of them."""
+        names = data.names if isinstance(data, CausalDataset) else ()
+        available = [node for node in nodes if node in names]
+        observed = available if observed is None else list(observed)
+        if not observed or set(observed) - set(available):
+            raise ValueError(
+                f"{cls.__name__} needs data whose nodes are measured: of {observed or list(nodes)}"
+                f" {data.name} has {available}"
+            )
+        return observed
 
     def model(
         self, x: Tensor | None = None, *, batch_size: int = 1, labels: Tensor | None = None
     ) -> Tensor:
-        """p(x, v, z). ``labels``: values of the nodes, ``(batch, columns)``; without x and labels all is drawn."""
+        """p(x, v, z).
+
+        Args:
+            x: Observations; ``None`` draws them.
+            batch_size: Number of observations to draw.
+            labels: Values of the nodes, ``(batch, columns)``. Without ``x`` and ``labels`` the
+                nodes are drawn too.
+        """
+        draws_nodes = x is None and labels is None
         with self.data_plate(x, batch_size):
-            values = self.prior(
-                observed=self._measured(labels) if x is not None or labels is not None else {}
-            )
+            values = self.prior(observed={} if draws_nodes else self._measured(labels))
             z = pyro.sample("z", dist.Normal(self.zeros, 1.0).to_event(1))
             return pyro.sample("x", self.decoder(side_by_side([*values.values(), z])), obs=x)
 
     def guide(self, x: Tensor, *, labels: Tensor | None = None) -> None:
-        """q(z | x), and of the nodes that are not measured."""
+        """q(z | x), and posteriors of the nodes that are not measured."""
         posteriors = self.representation(x)
         z = posteriors.pop("z")
         with self.data_plate(x):
@@ -163,93 +195,95 @@ class DeepSCM(GenerativeStory):
             pyro.sample("z", z)
 
     def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
-        """q of each node that is not measured, and of z."""
-        q, dims = (
-            self.encoder(x).base_dist,
-            [*(self.prior.dims[n] for n in self.hidden), len(self.zeros)],
-        )
-        parts = zip(
-            (*self.hidden, "z"), q.loc.split(dims, -1), q.scale.split(dims, -1), strict=True
-        )
-        return {name: dist.Normal(loc, scale).to_event(1) for name, loc, scale in parts}
+        """q of each node that is not measured, and q(z | x)."""
+        dims = {node: self.prior.dims[node] for node in self.hidden}
+        return normals_by_name(self.encoder(x), dims | {"z": len(self.zeros)})
 
     def latent_means(self, x: Tensor, *, labels: Tensor | None = None) -> dict[str, Tensor]:
-        """The noise that gives measured nodes their values and others their posterior means; the mean of z."""
+        """The posterior mean of z, and the noise of all nodes.
+
+        The noise gives measured nodes their values, and other nodes their posterior means.
+        """
         means = {name: q.mean for name, q in self.representation(x).items()}
         z = means.pop("z")
         noise = self.prior.noise_of(means | self._measured(labels))
         return {f"{node}{NOISE}": value for node, value in noise.items()} | {"z": z}
 
     def log_prob(self, values: Tensor) -> Tensor:
-        """log p(node | parents) in nats, for values ``(…, columns)``: ``(…, nodes)``."""
+        """log p(node | parents) in nats, ``(…, nodes)``, for values ``(…, columns)``."""
         by_node = self.prior.split(values)
-        laws = {
-            n: m.conditional(self.prior.parents_of(n, by_node))
-            for n, m in self.prior.named_mechanisms()
-        }
-        return torch.stack([law.log_prob(by_node[n]) for n, law in laws.items()], -1)
+        log_probs = []
+        for node, mechanism in self.prior.named_mechanisms():
+            conditional = mechanism.conditional(self.prior.parents_of(node, by_node))
+            log_probs.append(conditional.log_prob(by_node[node]))
+        return torch.stack(log_probs, -1)
 
     def _measured(self, labels: Tensor | None) -> dict[str, Tensor]:
-        columns = list(self.prior.columns)
+        """The values of the measured nodes, by name, from labels of shape ``(batch, columns)``."""
         if not self.observed:
             return {}
+        columns = list(self.prior.columns)
         if labels is None:
             raise ValueError(
-                f"expected labels, the values of {columns}, with each datum: fit to with_conditions(data, labels=…)"
+                f"expected labels, the values of {columns}, with each datum:"
+                " fit to with_conditions(data, labels=…)"
             )
-        if labels.dim() != 2 or labels.shape[-1] != len(columns):
-            shape = tuple(labels.shape)
-            raise ValueError(
-                f"expected labels of {columns}, (batch, {len(columns)}), got shape {shape}"
-            )
-        measured = {
-            node: value for node, value in self.prior.split(labels).items() if node in self.observed
-        }
-        if is_validation_enabled():  # reads the values, hence is left out of most of training
-            for node, value in measured.items():
-                if value.isnan().any():
-                    raise ValueError(
-                        f"labels of node {node!r}: expected a number for each datum, got NaN"
-                    )
-                self.prior.mechanism_of(node).check(node, value)
+        by_node = self.prior.split(check_labels(labels, self.prior.columns))
+        measured = {node: by_node[node] for node in self.observed}
+        # reads the values, which would wait for the device: only under validation
+        if is_validation_enabled():
+            self._check_values(measured)
         return measured
 
+    def _check_values(self, measured: dict[str, Tensor]) -> None:
+        for node, value in measured.items():
+            if value.isnan().any():
+                raise ValueError(
+                    f"labels of node {node!r}: expected a number for each datum, got NaN"
+                )
+            self.prior.mechanism_of(node).check(node, value)
+
     def check_intervention(self, name: str, value: Tensor) -> None:
-        """Raise a ValueError where the node ``name`` cannot have ``value``."""
+        """Raise a ValueError if the node ``name`` cannot take ``value``."""
         if name in self.prior.names:
             self.prior.mechanism_of(name).check(name, value)
 
     def objective(self) -> BetaELBO:
-        """The evidence lower bound."""
+        """The bound with the divergence of the latents weighted by beta."""
         return BetaELBO(self.beta)
 
 
-class InUnits(InvertibleMechanism):
-    r"""A mechanism of a node in units of its own, such as millimetres: :math:`z = t(f(\varepsilon; \text{parents}))`.
+class RescaledMechanism(InvertibleMechanism):
+    r"""A mechanism followed by a fixed transform to the scale of a node, such as millimetres.
+
+    .. math:: z = t(f(\varepsilon; \text{parents}))
 
     Args:
-        mechanism: f.
-        transform: t, fixed, one-to-one and onto the values that the node can take, for each coordinate alone.
+        mechanism: The mechanism f.
+        transform: The transform t of each coordinate, one-to-one and onto the values that the node
+            can take.
 
     Example:
         >>> from ppl_disentangle.causal.mechanisms import LocationScale
         >>> from torch.distributions.transforms import AffineTransform, SigmoidTransform
-        >>> grey = InUnits(LocationScale(1, 1), ComposeTransform([SigmoidTransform(), AffineTransform(0.0, 255.0)]))
+        >>> to_grey = ComposeTransform([SigmoidTransform(), AffineTransform(0.0, 255.0)])
+        >>> grey = RescaledMechanism(LocationScale(1, 1), to_grey)
         >>> grey(torch.zeros(5, 1), torch.randn(5, 1)).shape
         torch.Size([5, 1])
     """
 
     def __init__(self, mechanism: InvertibleMechanism, transform: Transform) -> None:
         super().__init__(mechanism.dim, mechanism.parent_dim)
-        self.mechanism, self.units = mechanism, transform
+        self.mechanism = mechanism
+        self.rescaling = transform
 
     def transform(self, parents: Tensor) -> Transform:
-        """From noise to value."""
-        return ComposeTransform([self.mechanism.transform(parents), self.units])
+        """The transform from noise to value, given the values of the parents."""
+        return ComposeTransform([self.mechanism.transform(parents), self.rescaling])
 
     def check(self, name: str, value: Tensor) -> None:
-        """Refuse values that the transform does not lead to."""
-        if not torch.isclose(self.units(self.units.inv(value)), value).all():
+        """Refuse values outside of the range of the transform."""
+        if not torch.isclose(self.rescaling(self.rescaling.inv(value)), value).all():
             raise ValueError(
                 f"node {name!r}: expected values that it can have, got {value.tolist()}"
             )

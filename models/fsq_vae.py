@@ -23,7 +23,7 @@ class FSQVAE(QuantisedVAE):
       the divergence is constant.
     - Data: images or vectors, without labels.
     - For: discrete codes without a codebook that could collapse. By itself it does not separate
-      factors: in a test where the learned values of :class:`~ppl_disentangle.models.QLAE` did, its
+      factors. In a test where the learned values of :class:`~ppl_disentangle.models.QLAE` did, its
       codes were hardly more modular than the codes of an autoencoder.
 
     Args:

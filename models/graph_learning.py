@@ -1,4 +1,4 @@
-"""Stories that learn which of their variables cause which: NOTEARS [Zheng et al., 2018], linear and nonlinear."""
+"""NOTEARS [Zheng et al., 2018]: learning which variables cause which, linear and nonlinear."""
 
 from __future__ import annotations
 
@@ -23,19 +23,23 @@ __all__ = ["GaussianEquations", "GraphStory", "LinearGraphStory", "NonlinearGrap
 class GaussianEquations(TorchDistribution):
     r"""Variables that are functions of each other, with normal noise.
 
-    .. math:: x_i = f_i(x) + \sigma_i \varepsilon_i, \quad \log p(x) = \sum_i \log \mathcal N(x_i; f_i(x), \sigma_i^2)
+    .. math:: x_i = f_i(x) + \sigma_i \varepsilon_i, \quad
+       \log p(x) = \sum_i \log \mathcal N(x_i; f_i(x), \sigma_i^2)
 
-    A density where no variable is a function of itself by way of others: it is then that of the equations, and draws
-    follow it, since d sweeps through d equations solve them. Where there are cycles, it is the pseudo-likelihood that
-    NOTEARS maximises on its way, and draws follow no law.
+    If no variable depends on itself through others, this is the density of the equations, and draws
+    follow it: d sweeps through the d equations solve them. If there are cycles, it is the
+    pseudo-likelihood that NOTEARS maximises during training, and draws have no defined
+    distribution.
 
     Args:
-        predict: f, from ``(…, d)`` to ``(…, d)``.
-        scale: sigma, of shape ``(…, d)``.
+        predict: Function f, from ``(…, d)`` to ``(…, d)``.
+        scale: Scales sigma of the noise, of shape ``(…, d)``.
 
     Example:
-        >>> chain = GaussianEquations(lambda x: x @ torch.tensor([[0.0, 2.0], [0.0, 0.0]]), torch.ones(2))
-        >>> chain.log_prob(torch.tensor([1.0, 2.0])) == dist.Normal(0.0, 1.0).log_prob(torch.tensor([1.0, 0.0])).sum()
+        >>> weights = torch.tensor([[0.0, 2.0], [0.0, 0.0]])
+        >>> chain = GaussianEquations(lambda x: x @ weights, torch.ones(2))
+        >>> noise = torch.tensor([1.0, 0.0])
+        >>> chain.log_prob(torch.tensor([1.0, 2.0])) == dist.Normal(0.0, 1.0).log_prob(noise).sum()
         tensor(True)
     """
 
@@ -50,7 +54,8 @@ class GaussianEquations(TorchDistribution):
         *,
         validate_args: bool | None = None,
     ) -> None:
-        self.predict, self.scale = predict, scale
+        self.predict = predict
+        self.scale = scale
         super().__init__(scale.shape[:-1], scale.shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape: torch.Size, _instance: Any = None) -> GaussianEquations:
@@ -61,6 +66,7 @@ class GaussianEquations(TorchDistribution):
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         """Draws of shape ``(*sample_shape, …, d)``."""
         noise = self.scale * torch.randn_like(self.scale.expand(self._extended_shape(sample_shape)))
+        # after k sweeps, the nodes whose ancestors are at most k steps away have their values
         x = noise
         for _ in range(self.event_shape[0]):
             x = self.predict(x).to(noise) + noise
@@ -68,31 +74,36 @@ class GaussianEquations(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density of values ``(…, d)``, of shape ``(…)``."""
-        return Normal(self.predict(value).to(self.scale), self.scale).log_prob(value).sum(-1)
+        loc = self.predict(value).to(self.scale)
+        return Normal(loc, self.scale).log_prob(value).sum(-1)
 
 
 class GraphStory(GenerativeStory):
-    r"""Observed variables without latents, and a graph among them that is learned.
+    r"""Abstract: observed variables without latents, and a graph among them that is learned.
 
     .. math:: x_i \mid x_{\text{others}} \sim \mathcal N(f_i(x), \sigma_i^2)
 
-    Train it by :func:`~ppl_disentangle.inference.fit` on centred columns in the order of the nodes, such as 3500
-    steps of 250 data with ``lr=0.02`` and 1000 more of the same objective with ``lr=0.002`` for linear equations,
-    2000 with ``lr=0.02`` for others; then :func:`~ppl_disentangle.causal.learned_dag` is the graph. The weights of
-    its edges are smaller than those of the equations while cycles have a price. Of linear equations with normal
-    noise, data tell the graph only where all scales are equal, and standardised columns do not have equal scales;
-    otherwise data tell it up to its Markov equivalence class. In simulated data the order of the columns' variances
-    is often that of causes [1]: compare what is learned with what that order alone gives.
+    Train it by :func:`~ppl_disentangle.inference.fit` on centred columns in the order of the nodes.
+    For linear equations, 3500 steps with 250 data and ``lr=0.02`` suit, followed by 1000 steps of
+    the same objective with ``lr=0.002``; for other equations, 2000 steps with ``lr=0.02``. The
+    graph is then :func:`~ppl_disentangle.causal.learned_dag`. The weights of its edges are smaller
+    than the weights of the equations, because cycles are penalised.
 
-    Implementing a story: build the adjacency, and define :meth:`predict`.
+    Data with linear equations and normal noise identify the graph only if all noise has the same
+    scale, which standardised columns do not have. Otherwise they identify it up to its Markov
+    equivalence class. In simulated data the columns' variances often increase along the causal
+    order [1]: compare the learned graph with a graph from that order alone.
+
+    Implementing one: build the adjacency in ``__init__``, and define :meth:`predict`.
 
     Args:
-        adjacency: the weights of the edges.
-        equal_scales: whether the noise of all nodes has one scale.
-        sparsity: weight of the sum of all weights, in nats per datum.
-        rho: first weight of the penalty, as in :class:`~ppl_disentangle.inference.AugmentedLagrangian`.
-        maximum: its last weight. A stiffer penalty of the small weights that steps of Adam leave beside an edge shrinks
-            the edge, the more the longer training goes on.
+        adjacency: Weights of the edges.
+        equal_scales: Whether the noise of all nodes has the same scale.
+        sparsity: Weight of the sum of all edge weights, in nats per datum.
+        rho: First weight of the penalty on cycles; see
+            :class:`~ppl_disentangle.inference.AugmentedLagrangian`.
+        maximum: Largest weight of the penalty. Steps of Adam leave small weights beside an edge. A
+            stiffer penalty on them shrinks the edge, and more so the longer training lasts.
 
     References:
         [1] Reisach et al., 2021. https://arxiv.org/abs/2102.13647
@@ -110,53 +121,64 @@ class GraphStory(GenerativeStory):
         maximum: float,
     ) -> None:
         super().__init__()
-        self.adjacency, self.sparsity, self.rho, self.maximum = adjacency, sparsity, rho, maximum
+        self.adjacency = adjacency
+        self.sparsity = sparsity
+        self.rho = rho
+        self.maximum = maximum
         dim = len(adjacency.names)
         self.intercept = nn.Parameter(torch.zeros(dim))
         self.log_scale = nn.Parameter(torch.zeros(1 if equal_scales else dim))
 
     @abc.abstractmethod
     def predict(self, x: Tensor) -> Tensor:
-        """What each node is without its noise, from all nodes: ``(…, d)`` to ``(…, d)``."""
+        """The value f of each node without its noise, from all nodes: ``(…, d)`` to ``(…, d)``."""
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
         """p(x), the product of all equations."""
         names = self.adjacency.names
         if x is not None and x.shape[1:] != (len(names),):
             raise ValueError(
-                f"expected x of shape (batch, {len(names)}), columns {list(names)}, got {tuple(x.shape)}"
+                f"expected x of shape (batch, {len(names)}), columns {list(names)},"
+                f" got {tuple(x.shape)}"
             )
         with self.data_plate(x, batch_size):
-            return pyro.sample("x", self.law(), obs=x)
+            return pyro.sample("x", self.distribution(), obs=x)
 
-    def law(self) -> GaussianEquations:
-        """The distribution of all nodes, of event shape ``(d,)``."""
-        return GaussianEquations(self.predict, self.log_scale.exp().expand_as(self.intercept))
+    def distribution(self) -> GaussianEquations:
+        """The distribution of all nodes, with events of shape ``(d,)``."""
+        scale = self.log_scale.exp().expand_as(self.intercept)
+        return GaussianEquations(self.predict, scale)
 
     def guide(self, x: Tensor) -> None:
-        """There are no latents."""
+        """Empty, since the story has no latents."""
 
     def objective(self) -> AcyclicELBO:
-        """The likelihood, sparse and without cycles."""
+        """The likelihood less the penalties on edges and cycles."""
         lagrangian = AugmentedLagrangian(rho=self.rho, maximum=self.maximum)
         return AcyclicELBO(self.adjacency, sparsity=self.sparsity, lagrangian=lagrangian)
 
 
 class LinearGraphStory(GraphStory):
-    r"""Linear equations [1].
+    r"""Learns which columns of a table cause which, by linear equations.
 
     .. math:: f_i(x) = b_i + \sum_j A_{ji} x_j
 
-    The authors' least squares are ``equal_scales`` with that scale fixed at 1.
+    The authors' least squares are ``equal_scales`` with the scale fixed at 1.
+
+    - Story: The equations above with normal noise, without latents.
+    - Guide: Empty.
+    - Objective: :class:`~ppl_disentangle.inference.AcyclicELBO`.
+    - Data: vectors without labels, with one column for each node, in the order of ``nodes``.
+    - For: the graph among measured variables, if their effects are linear.
 
     Args:
-        nodes: names of the columns of x.
-        required: edges ``(cause, effect)`` that are known to be there.
-        forbidden: edges that are known not to be.
-        equal_scales: whether the noise of all nodes has one scale.
-        sparsity: weight of :math:`\sum |A|`, in nats per datum; 0.1 in [1].
-        rho: first weight of the penalty, see :class:`GraphStory`.
-        maximum: its last weight.
+        nodes: Names of the columns of x.
+        required: Edges ``(cause, effect)`` that are known to exist.
+        forbidden: Edges that are known not to exist.
+        equal_scales: Whether the noise of all nodes has the same scale.
+        sparsity: Weight of :math:`\sum |A|`, in nats per datum; 0.1 in [1].
+        rho: First weight of the penalty on cycles; see :class:`GraphStory`.
+        maximum: Largest weight of the penalty on cycles; see :class:`GraphStory`.
 
     References:
         [1] Zheng et al., 2018. https://arxiv.org/abs/1803.01422
@@ -166,9 +188,9 @@ class LinearGraphStory(GraphStory):
         >>> from ppl_disentangle.data import from_arrays
         >>> from ppl_disentangle.inference import fit
         >>> cause = torch.randn(500)
-        >>> x = torch.stack([cause, 2 * cause + torch.randn(500)], -1)
+        >>> data = from_arrays(torch.stack([cause, 2 * cause + torch.randn(500)], -1))
         >>> story = LinearGraphStory(["cause", "effect"])
-        >>> history = fit(story, from_arrays(x), steps=1500, lr=0.02, batch_size=250, progress=False)
+        >>> history = fit(story, data, steps=1500, lr=0.02, batch_size=250, progress=False)
         >>> learned_dag(story).edges
         OutEdgeView([('cause', 'effect')])
     """
@@ -195,30 +217,41 @@ class LinearGraphStory(GraphStory):
 
 
 class NonlinearGraphStory(GraphStory):
-    r"""A network for each node, whose first layer holds the graph [1].
+    r"""Learns which columns of a table cause which, by a small network for each column.
 
-    .. math:: f_i(x) = b_i + \frac{1}{\sqrt h} \sum_{k=1}^h s_k \operatorname{relu}\Bigl(c_{ki} + \sum_j W_{kji} x_j
-       \Bigr), \quad A_{ji} = \|W_{\cdot ji}\|_2
+    .. math:: f_i(x) = b_i + \frac{1}{\sqrt h} \sum_{k=1}^h s_k
+       \operatorname{relu}\Bigl(c_{ki} + \sum_j W_{kji} x_j \Bigr), \quad
+       A_{ji} = \|W_{\cdot ji}\|_2
 
-    Half of the signs s are 1, the others -1. :math:`A_{ji}` bounds the slope :math:`|\partial f_i / \partial x_j|`
-    everywhere. In [1] the output weights are learned, so that the first layer shrinks as they grow, and a penalty on
-    their squares holds them; a relu does not need them: what would scale its output may as well scale its input.
+    The first layer holds the graph. Half of the signs s are 1, the others are -1. The weight
+    :math:`A_{ji}` bounds the slope :math:`|\partial f_i / \partial x_j|` everywhere. In [1] the
+    output weights are learned, so the first layer could shrink while they grow, and a penalty on
+    their squares prevents this. A relu does not need output weights: scaling its input has the same
+    effect as scaling its output.
+
+    - Story: The equations above with normal noise, without latents.
+    - Guide: Empty.
+    - Objective: :class:`~ppl_disentangle.inference.AcyclicELBO`.
+    - Data: vectors without labels, with one column for each node, in the order of ``nodes``.
+    - For: the graph among measured variables, if their effects may be nonlinear.
 
     Args:
-        nodes: names of the columns of x.
-        hidden: number h of hidden units of each node, even; 10 in [1].
-        required: edges ``(cause, effect)`` that are known to be there.
-        forbidden: edges that are known not to be.
-        equal_scales: whether the noise of all nodes has one scale.
-        sparsity: weight of :math:`\sum A`, in nats per datum; 0.01 in the authors' code, for :math:`\sum |W|`.
-        rho: first weight of the penalty, see :class:`GraphStory`.
-        maximum: its last weight.
+        nodes: Names of the columns of x.
+        hidden: Number h of hidden units of each node, even; 10 in [1].
+        required: Edges ``(cause, effect)`` that are known to exist.
+        forbidden: Edges that are known not to exist.
+        equal_scales: Whether the noise of all nodes has the same scale.
+        sparsity: Weight of :math:`\sum A`, in nats per datum; 0.01 in the authors' code, for
+            :math:`\sum |W|`.
+        rho: First weight of the penalty on cycles; see :class:`GraphStory`.
+        maximum: Largest weight of the penalty on cycles; see :class:`GraphStory`.
 
     Raises:
-        ValueError: an odd number of hidden units, or less than 2.
+        ValueError: The number of hidden units is odd, or below 2.
 
     References:
-        [1] Zheng et al., 2020. Learning Sparse Nonparametric DAGs. https://arxiv.org/abs/1909.13189
+        [1] Zheng et al., 2020. Learning Sparse Nonparametric DAGs.
+            https://arxiv.org/abs/1909.13189
     """
 
     signs: Tensor
@@ -242,9 +275,11 @@ class NonlinearGraphStory(GraphStory):
             adjacency, equal_scales=equal_scales, sparsity=sparsity, rho=rho, maximum=maximum
         )
         self.bias = nn.Parameter(torch.randn(hidden, len(adjacency.names)))
-        self.register_buffer("signs", torch.tensor([1.0, -1.0]).repeat(hidden // 2) / hidden**0.5)
+        signs = torch.tensor([1.0, -1.0]).repeat(hidden // 2)
+        self.register_buffer("signs", signs / hidden**0.5)
 
     def predict(self, x: Tensor) -> Tensor:
         """The network of each node on its causes."""
-        hidden = torch.einsum("...i,kij->...kj", x, self.adjacency.weights()) + self.bias
-        return torch.einsum("k,...kj->...j", self.signs, hidden.relu()) + self.intercept
+        # (…, hidden, d): the hidden units k of the network of each node j
+        units = torch.einsum("...i,kij->...kj", x, self.adjacency.weights()) + self.bias
+        return torch.einsum("k,...kj->...j", self.signs, units.relu()) + self.intercept

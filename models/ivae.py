@@ -1,4 +1,4 @@
-"""iVAE [Khemakhem et al., 2020]: latents that auxiliary variables identify; and the same for the noise of a graph."""
+"""iVAE [Khemakhem et al., 2020]: auxiliary variables identify latents, or the noise of a graph."""
 
 from __future__ import annotations
 
@@ -18,37 +18,42 @@ from ppl_disentangle.graphs import graph_of
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.models.bases.labelled import AuxiliaryFactor, factor_of
-from ppl_disentangle.models.bases.structural import Posterior, StructuralVAE
+from ppl_disentangle.models.bases.structural import Posterior, StructuralVAE, normals_by_name
 from ppl_disentangle.networks import Networks
 
 __all__ = ["IVAE", "StructuralIVAE"]
 
 
 class IVAE(AuxiliaryFactor):
-    r"""A code whose coordinates are independent given auxiliary variables u.
+    r"""Recovers independent sources from auxiliary variables, such as the time of recording.
 
-    .. math:: z \mid u \sim \mathcal N(\mu(u), \operatorname{diag} \sigma^2(u)), \quad x \mid z \sim p(x \mid z), \quad
+    .. math:: z \mid u \sim \mathcal N(\mu(u), \operatorname{diag} \sigma^2(u)), \quad
+       x \mid z \sim p(x \mid z), \quad
        q(z \mid x, u) \propto \mathcal N(z; m(x), \operatorname{diag} s^2(x))\, p(z \mid u)
 
-    Where u moves the coordinates in enough different ways, z is known from p(x | u) up to permutation and a function of
-    each coordinate [1]; an unconditional prior leaves it open up to any rotation. The published encoder is a network of
-    (x, u). Here it reads x and stands for the likelihood, as the posterior factorises so by Bayes' rule; hence a datum
-    without u has a representation too.
+    If the auxiliary variables u move the coordinates in enough different ways, p(x | u) identifies
+    z up to a permutation and a function of each coordinate [1]. A prior that does not depend on u
+    leaves every rotation open. The published encoder is a network of (x, u). Here it reads x and
+    stands for the likelihood, since the posterior factorises in this way by Bayes' rule; a datum
+    without u therefore has a representation too.
 
-    - Story: above.
-    - Guide: the normalised product of two normals.
+    - Story: Above.
+    - Guide: The normalised product of two normals.
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO`.
-    - Data: observations and u of each, such as a segment of time (one-hot) or what was measured beside x,
-      ``with_conditions(data, u=…)`` of shape ``(num_data, condition_dim)``.
-    - For: recovering sources from nonstationary data; a code that can be compared between runs.
+    - Data: auxiliary variables u of each observation, such as its segment of time (one-hot) or a
+      further measurement: ``with_conditions(data, u=…)`` of shape ``(num_data, condition_dim)``.
+    - For: recovering sources from nonstationary data; codes that can be compared between runs.
 
     Args:
-        encoder: ``encoder(x)`` is a normal of event shape ``(latent_dim,)``.
+        encoder: ``encoder(x)`` is a normal with events of shape ``(latent_dim,)``.
         decoder: ``decoder(z)`` is p(x | z).
-        conditional: ``conditional(u)`` is p(z | u), a normal of event shape ``(latent_dim,)``. The public code has mean
-            0 and learns the variances, and three layers of 10 units in each network.
-        condition_dim: number of coordinates of u.
-        beta: weight of the divergence.
+        conditional: ``conditional(u)`` is p(z | u), a normal with events of shape
+            ``(latent_dim,)``. In the public code its mean is 0 and its variances are learned, and
+            every network has three layers of 10 units.
+        condition_dim: Number of coordinates of u.
+        beta: Weight of the divergence.
+        factor: Name of the factor whose class :meth:`training_data` adds as u. Empty if the data
+            come with their own u.
 
     References:
         [1] Khemakhem et al., 2020. https://arxiv.org/abs/1907.04809
@@ -56,7 +61,8 @@ class IVAE(AuxiliaryFactor):
     Example:
         >>> from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
         >>> prior = Gaussian(nn.Linear(8, 4))
-        >>> story = IVAE(Gaussian(nn.Linear(6, 4)), GaussianLearnedScale(nn.Linear(2, 6)), prior, 8)
+        >>> encoder, decoder = Gaussian(nn.Linear(6, 4)), GaussianLearnedScale(nn.Linear(2, 6))
+        >>> story = IVAE(encoder, decoder, prior, condition_dim=8)
         >>> story.model(torch.zeros(5, 6), u=torch.eye(8)[:5]).shape
         torch.Size([5, 6])
     """
@@ -75,15 +81,15 @@ class IVAE(AuxiliaryFactor):
         condition_dim: int,
         *,
         beta: Weight = 1.0,
+        factor: str = "",
     ) -> None:
         super().__init__()
-        self.encoder, self.decoder, self.conditional, self.beta = (
-            encoder,
-            decoder,
-            conditional,
-            beta,
-        )
+        self.encoder = encoder
+        self.decoder = decoder
+        self.conditional = conditional
         self.condition_dim = condition_dim
+        self.beta = beta
+        self.factor = factor
         self.register_buffer("zeros", torch.zeros(condition_dim), persistent=False)
 
     @classmethod
@@ -96,80 +102,90 @@ class IVAE(AuxiliaryFactor):
         factor: str = "",
         **hyper: Any,
     ) -> Self:
-        """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
+        """Build the story for ``data``, with a fresh encoder and decoder and a linear p(z | u).
 
         Args:
-            data: with factors.
-            networks: what encoder and decoder are made by.
-            latent_dim: number of coordinates of z.
-            factor: whose class is u; by default the first that varies.
-            **hyper: of the story.
+            data: Observations with factors.
+            networks: Makes the encoder and the decoder.
+            latent_dim: Number of coordinates of z.
+            factor: Name of the factor whose class is u; by default the first that varies.
+            **hyper: Further arguments of the story.
 
         Raises:
-            ValueError: data without such a factor.
+            ValueError: No factor of the data varies, or none has this name.
         """
-        factor, k = factor_of(cls.__name__, data, factor)
-        encoder, decoder = Gaussian(networks.encoder(2 * latent_dim)), networks.decoder(latent_dim)
-        story = cls(encoder, decoder, Gaussian(nn.Linear(k, 2 * latent_dim)), k, **hyper)
-        story.factor = factor
-        return story
+        factor, num_classes = factor_of(cls.__name__, data, factor)
+        return cls(
+            Gaussian(networks.encoder(2 * latent_dim)),
+            networks.decoder(latent_dim),
+            Gaussian(nn.Linear(num_classes, 2 * latent_dim)),
+            num_classes,
+            factor=factor,
+            **hyper,
+        )
 
     def model(
         self, x: Tensor | None = None, *, batch_size: int = 1, u: Tensor | None = None
     ) -> Tensor:
-        """p(x, z | u); where neither x nor u is given, u is zero."""
+        """p(x, z | u); draws without u have u = 0."""
         if x is None and u is None:
             u = self.zeros.expand(batch_size, -1)
         with self.data_plate(x, batch_size):
-            z = pyro.sample("z", self.conditional(self._given(u)))
+            z = pyro.sample("z", self.prior(u))
             return pyro.sample("x", self.decoder(z), obs=x)
 
     def guide(self, x: Tensor, *, u: Tensor | None = None) -> None:
         """q(z | x, u)."""
         with self.data_plate(x):
-            pyro.sample("z", _product(self.encoder(x), self.conditional(self._given(u))))
+            pyro.sample("z", _product(self.encoder(x), self.prior(u)))
+
+    def prior(self, u: Tensor | None) -> TorchDistribution:
+        """p(z | u)."""
+        return self.conditional(_checked(u, self.condition_dim))
 
     def representation(self, x: Tensor, *, u: Tensor | None = None) -> dict[str, TorchDistribution]:
-        """q(z | x, u); without u what x alone tells of z."""
-        return {
-            "z": self.encoder(x)
-            if u is None
-            else _product(self.encoder(x), self.conditional(self._given(u)))
-        }
+        """q(z | x, u); without u, the normal that the encoder reads from x alone."""
+        q = self.encoder(x)
+        return {"z": q if u is None else _product(q, self.prior(u))}
 
     def latent_means(self, x: Tensor, *, u: Tensor | None = None) -> dict[str, Tensor]:
         """The mean of the representation."""
         return {"z": self.representation(x, u=u)["z"].mean}
 
-    def _given(self, u: Tensor | None) -> Tensor:
-        return _checked(u, self.condition_dim)
-
     def objective(self) -> BetaELBO:
-        """The evidence lower bound."""
+        """The bound with its divergence weighted by beta."""
         return BetaELBO(self.beta)
 
 
 class StructuralIVAE(AuxiliaryFactor, StructuralVAE):
-    r"""Structural latents whose noise depends on auxiliary variables u, such as the site where a datum was recorded.
+    r"""Learns nodes of a known causal graph from auxiliary variables, such as the recording site.
 
     .. math:: \varepsilon_i \mid u \sim \mathcal N(\mu_i(u), \sigma_i^2(u)), \quad
        z_i = f_i(\varepsilon_i; z_{\text{parents}(i)}), \quad x \mid z \sim p(x \mid z)
 
-    What iVAE is to a VAE, for the nodes of a graph: u takes the place of labels. There is one divergence, from
-    :math:`p(\varepsilon \mid u)`. Draws without u, hence :func:`~ppl_disentangle.do`, have standard noise.
+    This is iVAE for the nodes of a graph: the noise depends on u, and u takes the place of labels.
+    The bound has one divergence, from :math:`p(\varepsilon \mid u)`. Draws without u, and therefore
+    draws under :func:`~ppl_disentangle.do`, have standard normal noise.
 
-    - Story: above.
-    - Guide, data, use: as of :class:`StructuralVAE` and :class:`IVAE`; not with ``interventions``.
+    - Story: Above.
+    - Guide: As in :class:`~ppl_disentangle.models.StructuralVAE`.
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO`.
+    - Data: auxiliary variables u of each observation, as for
+      :class:`~ppl_disentangle.models.IVAE`, and a causal graph; ``interventions`` are not
+      supported.
+    - For: causal concepts without labels, if something that was recorded with the data moves their
+      noise.
 
     Args:
-        prior: as in :class:`StructuralVAE`.
-        encoder: as in :class:`StructuralVAE`.
-        decoder: as in :class:`StructuralVAE`.
+        prior: The structural causal model of the nodes.
+        encoder: ``encoder(x)`` is a normal over all coordinates of the nodes, or of the noise.
+        decoder: ``decoder(z)`` is p(x | z), for z all coordinates of the nodes.
         conditional: ``conditional(u)`` is a normal over all coordinates of the noise.
-        condition_dim: number of coordinates of u.
-        beta: weight of the divergence.
-        posterior: as in :class:`StructuralVAE`.
+        condition_dim: Number of coordinates of u.
+        beta: Weight of the divergence.
+        posterior: ``"nodes"`` or ``"noise"``; see :class:`~ppl_disentangle.models.StructuralVAE`.
+        factor: Name of the factor whose class :meth:`training_data` adds as u. Empty if the data
+            come with their own u.
     """
 
     conditional: Callable[[Tensor], TorchDistribution]
@@ -184,9 +200,13 @@ class StructuralIVAE(AuxiliaryFactor, StructuralVAE):
         *,
         beta: Weight = 1.0,
         posterior: Posterior = "nodes",
+        factor: str = "",
     ) -> None:
         super().__init__(prior, encoder, decoder, posterior=posterior)
-        self.conditional, self.condition_dim, self.beta = conditional, condition_dim, beta
+        self.conditional = conditional
+        self.condition_dim = condition_dim
+        self.beta = beta
+        self.factor = factor
 
     @classmethod
     def for_data(
@@ -198,39 +218,41 @@ class StructuralIVAE(AuxiliaryFactor, StructuralVAE):
         factor: str = "",
         **hyper: Any,
     ) -> Self:
-        """A story with fresh networks for ``data``; see :func:`~ppl_disentangle.zoo.build`.
+        """Build the story for ``data``, with a fresh encoder and decoder and a linear p(noise | u).
 
         Args:
-            data: with factors.
-            networks: what encoder and decoder are made by.
-            graph: what :func:`~ppl_disentangle.graphs.as_dag` takes; by default that of the data.
-            factor: whose class is u; by default the first that varies.
-            **hyper: of the story.
+            data: Observations with factors.
+            networks: Makes the encoder and the decoder.
+            graph: Graph of the nodes, in any form that :func:`~ppl_disentangle.graphs.as_dag`
+                takes; by default the graph of the data.
+            factor: Name of the factor whose class is u; by default the first that varies.
+            **hyper: Further arguments of the story.
 
         Raises:
-            ValueError: data without such a factor, or no graph.
+            ValueError: No factor of the data varies, none has this name, or the graph is missing.
         """
         prior = StructuralPrior(graph_of(cls.__name__, data, graph))
-        factor, k = factor_of(cls.__name__, data, factor)
+        factor, num_classes = factor_of(cls.__name__, data, factor)
         dim = sum(prior.dims.values())
-        encoder, decoder = Gaussian(networks.encoder(2 * dim)), networks.decoder(dim)
-        story = cls(prior, encoder, decoder, Gaussian(nn.Linear(k, 2 * dim)), k, **hyper)
-        story.factor = factor
-        return story
+        return cls(
+            prior,
+            Gaussian(networks.encoder(2 * dim)),
+            networks.decoder(dim),
+            Gaussian(nn.Linear(num_classes, 2 * dim)),
+            num_classes,
+            factor=factor,
+            **hyper,
+        )
 
     def base(self, u: Tensor | None) -> Mapping[str, TorchDistribution] | None:
-        """p(noise | u)."""
+        """p(noise | u) of each node."""
         if u is None:
             return None
-        law = self.conditional(_checked(u, self.condition_dim)).base_dist
-        dims = [m.noise_dim for _, m in self.prior.named_mechanisms()]
-        parts = zip(
-            self.prior.names, law.loc.split(dims, -1), law.scale.split(dims, -1), strict=True
-        )
-        return {node: dist.Normal(loc, scale).to_event(1) for node, loc, scale in parts}
+        dims = {node: mechanism.noise_dim for node, mechanism in self.prior.named_mechanisms()}
+        return normals_by_name(self.conditional(_checked(u, self.condition_dim)), dims)
 
     def objective(self) -> BetaELBO:
-        """The evidence lower bound."""
+        """The bound with its divergence weighted by beta."""
         return BetaELBO(self.beta)
 
 
@@ -245,9 +267,9 @@ def _checked(u: Tensor | None, dim: int) -> Tensor:
 
 
 def _product(a: TorchDistribution, b: TorchDistribution) -> TorchDistribution:
-    """The normalised product of two densities of independent normals."""
-    a, b = a.base_dist, b.base_dist
+    """The normalised product of the densities of two normals with independent coordinates."""
+    a = a.base_dist
+    b = b.base_dist
     precision = a.scale**-2 + b.scale**-2
-    return dist.Normal(
-        (a.loc * a.scale**-2 + b.loc * b.scale**-2) / precision, precision.rsqrt()
-    ).to_event(1)
+    loc = (a.loc * a.scale**-2 + b.loc * b.scale**-2) / precision
+    return dist.Normal(loc, precision.rsqrt()).to_event(1)

@@ -25,8 +25,8 @@ class MathieuVAE(ContentStyleVAE):
     .. math:: \tilde x_g = \mathbb E[x \mid c_g, s_h]
 
     An image generated with the content of group g and a style of another group h must look to the
-    critic like a member of g. A style that carried the content of its own group would give the
-    swap away.
+    critic like a member of g. A style that carried content of the group h would give
+    the swap away.
 
     - Story, guide: As in :class:`~ppl_disentangle.models.ContentStyleVAE`. In [1] contents are
       points without a prior.

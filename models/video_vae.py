@@ -145,28 +145,37 @@ class VideoVAE(GenerativeStory):
         return walks(data, self.frames, self.rate)
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
-        """p(x, s, p) of clips, or of single frames."""
-        frames = self._num_frames(x)
+        """p(x, s, p) of single frames, or of clips."""
+        if x is not None and self._are_clips(x):
+            return self._model_of_clips(x)
         with self.data_plate(x, batch_size):
             identity = pyro.sample("identity", self._standard_normal("identity"))
-            if frames is None:
-                pose = pyro.sample("pose", self._standard_normal("pose"))
-                return pyro.sample("x", self.decoder(torch.cat([identity, pose], -1)), obs=x)
+            pose = pyro.sample("pose", self._standard_normal("pose"))
+            return pyro.sample("x", self.decoder(torch.cat([identity, pose], -1)), obs=x)
+
+    def _model_of_clips(self, x: Tensor) -> Tensor:
+        """p(x, s, p), with a pose for each frame of a clip."""
+        with self.data_plate(x):
+            identity = pyro.sample("identity", self._standard_normal("identity"))
             # sampled as (batch, pose_dim, frames), decoded as (batch, frames, pose_dim)
-            pose = pyro.sample("pose", self.motion(frames)).transpose(-1, -2)
+            pose = pyro.sample("pose", self.motion(x.shape[1])).transpose(-1, -2)
             identity = identity.unsqueeze(-2).expand(*pose.shape[:-1], -1)
             clip = self.decoder(torch.cat([identity, pose], -1)).to_event(1)
             return pyro.sample("x", clip, obs=x)
 
     def guide(self, x: Tensor) -> None:
-        """q(s | all frames), q(p | x) of each frame."""
-        frames = self._num_frames(x)
-        if frames is None:
-            posterior = self.encoder(x)
-            with self.data_plate(x):
-                pyro.sample("identity", posterior["identity"])
-                pyro.sample("pose", posterior["pose"])
+        """q(s | x) q(p | x) of single frames; of clips q(s | all frames), q(p | x) of each frame."""
+        if self._are_clips(x):
+            self._guide_of_clips(x)
             return
+        posterior = self.encoder(x)
+        with self.data_plate(x):
+            pyro.sample("identity", posterior["identity"])
+            pyro.sample("pose", posterior["pose"])
+
+    def _guide_of_clips(self, x: Tensor) -> None:
+        """q(s | all frames), q(p | x) of each frame."""
+        frames = x.shape[1]
         posterior = self.encoder(x.transpose(0, 1).flatten(0, 1))
         identity_of_frames = _by_frame(posterior["identity"], frames)
         pose = _by_frame(posterior["pose"], frames)
@@ -193,9 +202,9 @@ class VideoVAE(GenerativeStory):
         jitter = 1e-3  # keeps the Cholesky factor finite; the variance stays 1
         return (1 - jitter) * kernel + jitter * torch.eye(frames, device=t.device, dtype=t.dtype)
 
-    def _num_frames(self, x: Tensor | None) -> int | None:
-        """The number of frames of clips; ``None`` for single frames."""
-        return x.shape[1] if x is not None and x.dim() == 2 + self.event_dim else None
+    def _are_clips(self, x: Tensor) -> bool:
+        """Whether observations are clips, ``(batch, frames, *event)``, or single frames."""
+        return x.dim() == 2 + self.event_dim
 
     def objective(self) -> BetaELBO:
         """The bound with its divergences weighted by beta."""

@@ -140,12 +140,15 @@ class ContentStyleVAE(GenerativeStory):
 
     def guide(self, x: Tensor) -> None:
         """q(c | x of all members), q(s | x)."""
-        if not self._are_groups(x):
-            posterior = self.encoder(x)
-            with self.data_plate(x):
-                pyro.sample("content", posterior["content"])
-                pyro.sample("style", posterior["style"])
+        if self._are_groups(x):
+            self._guide_of_groups(x)
             return
+        posterior = self.encoder(x)
+        with self.data_plate(x):
+            pyro.sample("content", posterior["content"])
+            pyro.sample("style", posterior["style"])
+
+    def _guide_of_groups(self, x: Tensor) -> None:
         num_members = x.shape[1]
         posterior = self.encoder(x.transpose(0, 1).flatten(0, 1))
         content_of_members = _by_member(posterior["content"], num_members)

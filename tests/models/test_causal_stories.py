@@ -28,7 +28,7 @@ from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
 from ppl_disentangle.data import ThicknessIntensity
 from ppl_disentangle.models import DEAR, IVAE, CausalVAE, CausalVAEPaper, DeepSCM, StructuralIVAE
 from ppl_disentangle.models.dear import PiecewiseLinear
-from ppl_disentangle.models.deep_scm import InUnits
+from ppl_disentangle.models.deep_scm import RescaledMechanism
 
 # a -> b -> d,  a -> c -> d,  e
 DIAMOND, NODES, BATCH, FEATURES = "a -> b -> d; a -> c -> d; e", "abcde", 20, 12
@@ -231,7 +231,8 @@ def strokes(num=500):
     """The story of the data's own equations: log p is that of the oracle."""
     units = ComposeTransform([SigmoidTransform(), AffineTransform(64.0, 191.0)])
     prior = StructuralPrior(
-        "thickness -> intensity", {"intensity": lambda d, p: InUnits(LinearGaussian(d, p), units)}
+        "thickness -> intensity",
+        {"intensity": lambda d, p: RescaledMechanism(LinearGaussian(d, p), units)},
     )
     mechanism = prior.mechanisms["intensity"].mechanism
     with torch.no_grad():

@@ -133,7 +133,8 @@ def test_domains_are_halves_of_a_factor_and_bad_ones_are_named():
     domain = story.training_data(data).conditions(torch.arange(len(data)))["domain"]
     assert torch.equal(domain[:, 0], (data.factors(torch.arange(len(data)))[:, 1] >= 3).float())
     with pytest.raises(
-        ValueError, match=r"TwoDomainVAE needs a factor that separates domains: toy has .*, not 'hue'"
+        ValueError,
+        match=r"TwoDomainVAE needs a factor that separates domains: toy has .*, not 'hue'",
     ):
         build("two_domain_vae", data, network="mlp", options={"factor": "hue"})
     with pytest.raises(

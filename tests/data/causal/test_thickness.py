@@ -16,7 +16,7 @@ from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import ThicknessIntensity, from_arrays, with_conditions
 from ppl_disentangle.inference import fit
 from ppl_disentangle.models import DeepSCM
-from ppl_disentangle.models.deep_scm import InUnits
+from ppl_disentangle.models.deep_scm import RescaledMechanism
 
 
 # thickness ──► intensity
@@ -26,8 +26,8 @@ def test_densities_come_near_the_exact_ones_and_do_not_exceed_them(kind):
     torch.manual_seed(0)
     grey = ComposeTransform([SigmoidTransform(), AffineTransform(64.0, 191.0)])
     mechanisms = {
-        "thickness": InUnits(kind(1, 0), ExpTransform()),
-        "intensity": InUnits(kind(1, 1), grey),
+        "thickness": RescaledMechanism(kind(1, 0), ExpTransform()),
+        "intensity": RescaledMechanism(kind(1, 1), grey),
     }
     prior = StructuralPrior("thickness -> intensity", mechanisms)
     story = DeepSCM(
