@@ -92,7 +92,7 @@ def test_what_does_not_fit_is_told():
     with pytest.raises(ValueError, match="expected rate > 0, got 0"):
         SlowVAE(Gaussian(nn.Linear(3, 2)), Bernoulli(nn.Linear(1, 3)), 1, rate=0)
     with pytest.raises(
-        ValueError, match="SlowVAE expected data with two factors that vary, digits has fewer"
+        ValueError, match="SlowVAE needs pairs that share a factor: expected data with two factors"
     ):
         build("slow_vae", digits())
 

@@ -176,7 +176,7 @@ def test_labels_of_which_a_fifth_is_wrong_still_name_the_coordinates(toy):
 
 def test_what_data_do_not_have_is_said_when_a_story_is_built():
     with pytest.raises(
-        ValueError, match="AdaGVAE expected data with two factors that vary, digits has fewer"
+        ValueError, match="AdaGVAE needs pairs that share a factor: expected data with two factors"
     ):
         build("ada_gvae", digits())
     plain = from_arrays(torch.rand(20, 5))
