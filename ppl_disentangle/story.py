@@ -216,6 +216,12 @@ def story_of(pair: Any) -> GenerativeStory:
     return as_story(pair.model, pair.guide, objective=getattr(pair, "objective", None))
 
 
+def owning_modules(*functions: Callable[..., Any]) -> list[nn.Module]:
+    """The modules whose bound methods are among the functions, each once."""
+    owners = [getattr(function, "__self__", None) for function in functions]
+    return list({id(owner): owner for owner in owners if isinstance(owner, nn.Module)}.values())
+
+
 class Pair(GenerativeStory):
     """Two callables as a story."""
 
@@ -228,12 +234,7 @@ class Pair(GenerativeStory):
     ) -> None:
         super().__init__()
         self._model, self._guide, self._objective = model, guide, objective
-        owners = {
-            id(o): o
-            for f in (model, guide)
-            if isinstance(o := getattr(f, "__self__", None), nn.Module)
-        }
-        self.owners = nn.ModuleList(owners.values())
+        self.owners = nn.ModuleList(owning_modules(model, guide))
         self.lifted = nn.ParameterDict()
         self.adopted = nn.ParameterDict()  # of modules that the callables register by pyro.module
         self.constraints: dict[str, constraints.Constraint] = {}

@@ -1,1 +1,1 @@
-"""What all objectives are built from: named terms, weights, schedules, estimators, critics."""
+"""The parts of every objective: named terms, weights, schedules, estimators, critics."""

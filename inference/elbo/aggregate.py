@@ -1,4 +1,4 @@
-"""What the posteriors of a batch tell of the aggregate posterior q(z) = 1/N sum_n q(z | x_n)."""
+"""Estimates of the aggregate posterior q(z) = 1/N sum_n q(z | x_n) from a batch."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from pyro.poutine import Trace
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ppl_disentangle._pyro_private import relaxed_value
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.elbo.latents import Latents, innermost, known_num_data, rows
 from ppl_disentangle.inference.elbo.schedules import Weight
+from ppl_disentangle.inference.elbo.terms import added
 from ppl_disentangle.sites import PARTICLES, Plate, Site, sampled_sites
 
 __all__ = [
     "AggregateELBO",
     "Estimator",
+    "check_independent",
+    "coordinate_distribution",
+    "joint_and_factored",
     "log_mixture",
     "minibatch_log_weights",
     "pairwise_log_prob",
@@ -28,36 +31,38 @@ __all__ = [
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 MAX_PAIRS = 2**24
-"""Elements of ``(batch, batch, dim)`` held at once, 64 MiB of float32; above, coordinates are taken in blocks."""
+"""Elements of ``(batch, batch, dim)`` held at once: 64 MiB of float32. More are split in blocks."""
 
 Estimator = Literal["weighted", "stratified", "symmetric"]
 
 
 class AggregateELBO(DecomposedELBO):
-    """An objective that weighs each of a batch's draws against each of its posteriors.
+    """An objective that scores each draw of a batch under each of its posteriors. Abstract.
 
-    The guide must draw its latents independently given x, and the coordinates of a latent likewise; the former is
-    checked in training while Pyro validates. Estimators of q(z), of the q of each group of latents and of each
-    coordinate, for a batch of B = M + 1 data:
+    The guide must draw its latents independently given x, and so the coordinates of each latent.
+    The former is checked during training while Pyro's validation is on. Estimators of q(z), also
+    for groups of latents and for single coordinates, for a batch of B = M + 1 data:
 
-    - ``"stratified"`` [1, eq. S6]: the own posterior has weight 1/N, one other (N - M)/(NM), the rest 1/M.
-      Unbiased for q(z) and for each q(z_d); their logarithms, hence the terms, are not, and a small batch can
-      report a negative total correlation.
-    - ``"symmetric"`` [2]: the own posterior has weight 1/N, each other (N - 1)/(NM): the mean of the former over the
-      order of the batch, unbiased too and of less variance; exact where the batch is all data.
-    - ``"weighted"`` [1]: every posterior has weight 1/(NB). A lower bound of q(z) in expectation; its
-      total correlation is too large by about (D - 1) log N, a constant that leaves gradients alone. Do not read it
-      as nats.
+    - ``"stratified"`` [1, eq. S6]: the datum's own posterior has weight 1/N, one other
+      (N - M)/(NM), the rest 1/M. Unbiased for q(z) and for each q(z_d). Their logarithms, and
+      therefore the terms, are biased; a small batch can report a negative total correlation.
+    - ``"symmetric"`` [2]: the datum's own posterior has weight 1/N, each other (N - 1)/(NM). This
+      is the mean of the stratified estimate over the order of the batch: also unbiased, with less
+      variance, and exact if the batch is the whole data set.
+    - ``"weighted"`` [1]: every posterior has weight 1/(NB). In expectation a lower bound on q(z).
+      The total correlation is too large by about (D - 1) log N, a constant that does not affect
+      gradients. Do not read it as nats.
 
-    A batch of one datum knows no other posterior: whatever the estimator, q(z) is then q(z | x) / N.
+    A batch of one datum has one posterior: every estimate of q(z) is then q(z | x) / N.
 
-    Implementing one: pass the weights to ``__init__`` and build :meth:`terms` on :meth:`densities`.
+    Implementing one: pass the weights to ``__init__``, and define :meth:`terms` with
+    :meth:`densities`.
 
     Args:
-        weights: as in :class:`~ppl_disentangle.inference.DecomposedELBO`.
-        estimator: one of the above.
-        **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`; ``num_data`` is needed where the plate over
-            the data does not tell how many data a batch stands for.
+        weights: Weights of the terms, as for :class:`~ppl_disentangle.inference.DecomposedELBO`.
+        estimator: Name of one of the estimators above.
+        **options: Further options of :class:`~ppl_disentangle.inference.DecomposedELBO`; see there.
+            ``num_data`` is required if the plate over the data has only the size of the batch.
 
     References:
         [1] Chen et al., 2018. https://arxiv.org/abs/1802.04942
@@ -73,7 +78,7 @@ class AggregateELBO(DecomposedELBO):
             )
         super().__init__(weights, **options)
         self.estimator: Estimator = estimator
-        self._log_weights: tuple[tuple[Any, ...], Tensor] | None = None
+        self._cached_log_weights: tuple[tuple[Any, ...], Tensor] | None = None
 
     def extra_repr(self) -> str:
         """The weights and the estimator, for checkpoints and tables."""
@@ -86,51 +91,54 @@ class AggregateELBO(DecomposedELBO):
     def densities(
         self, latents: Latents, groups: Sequence[Sequence[Site]]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """log q(z_i), sum_group log q(z_i,group) and sum_dim log q(z_i,dim), each of shape ``(…, batch)``.
+        """Estimates of log q(z_i), sum_group log q(z_i,group) and sum_dim log q(z_i,dim).
 
         Args:
-            latents: the latents of a batch.
-            groups: its sites, in groups.
+            latents: Latents of a batch.
+            groups: Its sites, in groups.
+
+        Returns:
+            Three tensors of shape ``(…, batch)``.
         """
         log_weights = self._weights_of(latents)
-        joint, by_group, by_dim = [], [], []
+        pairs_by_group: list[Tensor] = []  # (…, i, j): log q(z_i,group | x_j)
+        by_dim: list[Tensor] = []
         for sites in groups:
-            pairs, factored = zip(
-                *(joint_and_factored(s, latents.plate, log_weights) for s in sites), strict=True
-            )
-            joint.append(sum(pairs[1:], pairs[0]))
-            by_dim.append(sum(factored[1:], factored[0]))
+            densities = [joint_and_factored(s, latents.plate, log_weights) for s in sites]
+            pairs_by_group.append(added([pairs for pairs, _ in densities]))
+            by_dim.append(added([factored for _, factored in densities]))
+        by_group = []
         if len(groups) > 1:
-            by_group = [
-                log_mixture(pairs.unsqueeze(-1), log_weights).squeeze(-1) for pairs in joint
-            ]
-        log_q = log_mixture(sum(joint[1:], joint[0]).unsqueeze(-1), log_weights).squeeze(-1)
-        return (
-            log_q,
-            sum(by_group[1:], by_group[0]) if by_group else log_q,
-            sum(by_dim[1:], by_dim[0]),
-        )
+            by_group = [_log_mixture_of_pairs(pairs, log_weights) for pairs in pairs_by_group]
+        log_q = _log_mixture_of_pairs(added(pairs_by_group), log_weights)
+        # One group is the joint density: no need to compute it twice.
+        return log_q, added(by_group) if by_group else log_q, added(by_dim)
 
     def _weights_of(self, latents: Latents) -> Tensor:
-        """:func:`minibatch_log_weights`, a scalar where all are equal; kept while nothing is masked."""
-        plate, like = latents.plate, latents.sites[0].value
+        """Logarithms of the weights, a scalar if all are equal; cached if no datum is masked."""
+        plate = latents.plate
+        like = latents.sites[0].value
         num_data = known_num_data(plate, self.num_data)
         if latents.mask is not None:
             return minibatch_log_weights(
                 plate.size, num_data, self.estimator, like=like, mask=latents.mask
             )
         key = (plate.size, num_data, like.dtype, like.device)
-        if self._log_weights is None or self._log_weights[0] != key:
+        if self._cached_log_weights is None or self._cached_log_weights[0] != key:
             weights = minibatch_log_weights(plate.size, num_data, self.estimator, like=like)
-            self._log_weights = key, weights[0, 0] if self.estimator == "weighted" else weights
-        return self._log_weights[1]
+            if self.estimator == "weighted":
+                weights = weights[0, 0]
+            self._cached_log_weights = (key, weights)
+        return self._cached_log_weights[1]
 
 
 def check_independent(sites: Sequence[Site]) -> None:
-    """Refuse latents whose posterior depends on what was drawn for another; under ``no_grad`` nothing is known of it.
+    """Refuse latents whose posterior depends on the draw of another latent.
+
+    The dependence is read from autograd's graph, so nothing is checked under ``no_grad``.
 
     Raises:
-        ValueError: there is such a latent.
+        ValueError: A latent depends on another one.
     """
     for site in sites:
         others = [other for other in sites if other is not site and other.value.requires_grad]
@@ -139,16 +147,16 @@ def check_independent(sites: Sequence[Site]) -> None:
             continue
         values = [other.value for other in others]
         gradients = torch.autograd.grad(density, values, retain_graph=True, allow_unused=True)
-        above = [
+        parents = [
             other.name
             for other, gradient in zip(others, gradients, strict=True)
             if gradient is not None
         ]
-        if above:
+        if parents:
             raise ValueError(
-                f"latent {site.name!r}: its posterior depends on what was drawn for {above}, but this objective's"
-                " estimate of q(z) needs a guide that draws its latents independently given x; use FactorELBO, or a"
-                " structural story with posterior='noise'"
+                f"latent {site.name!r}: its posterior depends on the draws of {parents}, but this"
+                " objective's estimate of q(z) needs a guide that draws its latents independently"
+                " given x; use FactorELBO, or a structural story with posterior='noise'"
             )
 
 
@@ -164,113 +172,170 @@ def minibatch_log_weights(
     like: Tensor,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Logarithms of the weights that a batch's posteriors have in q(z_i), of shape ``(i, j)`` as ``(batch, batch)``.
+    """Logarithms of the weights of a batch's posteriors in the estimate of q(z_i).
 
-    On the device and of the dtype of ``like``. Masked data have weight zero and are not counted.
+    Args:
+        batch_size: Number of data in the batch.
+        num_data: Number of data that the batch was drawn from.
+        estimator: Name of an estimator of :class:`AggregateELBO`.
+        like: A tensor with the device and the dtype of the result.
+        mask: Which data count, bool of shape ``(batch,)``; the others have weight zero. By default
+            all count.
+
+    Returns:
+        A tensor of shape ``(i, j)``: the weight of the posterior of x_j in q(z_i).
     """
     valid = torch.ones(batch_size, dtype=torch.bool, device=like.device) if mask is None else mask
     count = valid.sum().clamp(min=1)
     if estimator == "weighted":
         weights = (1 / (num_data * count.to(like.dtype))).expand(batch_size, batch_size)
-    else:
-        rank = valid.cumsum(0) - 1
-        ahead = (
-            rank[None, :] - rank[:, None]
-        ) % count  # (i, j): 0 is the own posterior, 1 the odd one out
-        others = (count - 1).to(like.dtype)
-        if estimator == "symmetric":
-            other = (num_data - 1) / (num_data * others)
-        else:
-            odd = (num_data - others) / (num_data * others)
-            other = torch.where(ahead == 1, odd, 1 / others)
-        weights = torch.where(ahead == 0, 1 / num_data, other)
+        return weights.where(valid, 0.0).log()
+    # (i, j): how far j comes after i in the batch, in a circle; 0 is the datum's own posterior.
+    rank = valid.cumsum(0) - 1
+    ahead = (rank[None, :] - rank[:, None]) % count
+    num_others = (count - 1).to(like.dtype)
+    other = _weights_of_others(ahead, num_others, num_data, estimator)
+    weights = torch.where(ahead == 0, 1 / num_data, other)
     return weights.where(valid, 0.0).log()
 
 
+def _weights_of_others(
+    ahead: Tensor, num_others: Tensor, num_data: int, estimator: Estimator
+) -> Tensor:
+    """Weights of the posteriors of other data, of shape ``(i, j)`` or a scalar."""
+    if estimator == "symmetric":
+        return (num_data - 1) / (num_data * num_others)
+    # The next datum of the batch stands for all data that are not in the batch.
+    successor = (num_data - num_others) / (num_data * num_others)
+    return torch.where(ahead == 1, successor, 1 / num_others)
+
+
 def log_mixture(pairs: Tensor, log_weights: Tensor) -> Tensor:
-    """log sum_j w_ij exp(pairs_ijd), of shape ``(…, i, dim)``; weights of shape ``(i, j)`` or a scalar."""
+    """log sum_j w_ij exp(pairs_ijd), of shape ``(…, i, dim)``.
+
+    Args:
+        pairs: Log densities, of shape ``(…, i, j, dim)``.
+        log_weights: Logarithms of the weights, of shape ``(i, j)`` or a scalar.
+    """
     if log_weights.dim() == 0:
         return pairs.logsumexp(-2) + log_weights
     return (pairs + log_weights[..., None]).logsumexp(-2)
 
 
+def _log_mixture_of_pairs(pairs: Tensor, log_weights: Tensor) -> Tensor:
+    """:func:`log_mixture` of pairs of shape ``(…, i, j)``, of shape ``(…, i)``."""
+    return log_mixture(pairs.unsqueeze(-1), log_weights).squeeze(-1)
+
+
 def normal_pairs(z: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-    """log N(z_i,dim; loc_j,dim, scale_j,dim) of shape ``(…, i, j, dim)`` from rows of shape ``(…, batch, dim)``.
+    """log N(z_i,dim; loc_j,dim, scale_j,dim), of shape ``(…, i, j, dim)``.
 
     In memory j is innermost, the dimension that :func:`log_mixture` sums over, which is faster.
+
+    Args:
+        z: Draws, of shape ``(…, batch, dim)``.
+        loc: Means of the posteriors, of the same shape.
+        scale: Standard deviations of the posteriors, of the same shape.
     """
-    z, loc, scale = (t.mT.contiguous() for t in (z, loc, scale))
-    z, loc, scale = (
-        z.unsqueeze(-1),
-        loc.unsqueeze(-2),
-        scale.unsqueeze(-2),
-    )  # (…, dim, i, 1) and (…, dim, 1, j)
+    z, loc, scale = (t.mT.contiguous() for t in (z, loc, scale))  # (…, dim, batch)
+    z = z.unsqueeze(-1)  # (…, dim, i, 1)
+    loc = loc.unsqueeze(-2)  # (…, dim, 1, j)
+    scale = scale.unsqueeze(-2)  # (…, dim, 1, j)
     standard = (z - loc) * scale.reciprocal()
-    return torch.addcmul(-scale.log() - HALF_LOG_2PI, standard, standard, value=-0.5).movedim(
-        -3, -1
-    )
+    log_normaliser = -scale.log() - HALF_LOG_2PI
+    return torch.addcmul(log_normaliser, standard, standard, value=-0.5).movedim(-3, -1)
 
 
 def pairwise_log_prob(site: Site, plate: Plate, value: Tensor | None = None) -> Tensor:
-    """log q(z_i,dim | x_j) of each draw under each posterior of the batch, of shape ``(…, i, j, dim)``.
-
-    A one-hot latent is one column.
+    """log q(z_i,dim | x_j) of each draw under each posterior of the batch.
 
     Args:
-        site: the guide's site.
-        plate: the plate over the data.
-        value: draws, as many as you like; by default the site's own.
+        site: The guide's site.
+        plate: The plate over the data.
+        value: Draws, of any number. By default the site's own draws.
+
+    Returns:
+        A tensor of shape ``(…, i, j, dim)``. A one-hot latent is one column.
 
     Raises:
-        ValueError: the posterior of one datum does not factorise over its coordinates.
+        ValueError: The posterior of a datum does not factorise over the coordinates.
     """
-    base = factor(site)
+    base = coordinate_distribution(site)
     z = site.value if value is None else value
     if isinstance(base, Normal):
-        loc, scale = (rows(t.expand(site.value.shape), site, plate) for t in (base.loc, base.scale))
+        loc, scale = _normal_rows(site, plate, base)
         return normal_pairs(rows(z, site, plate), loc, scale)
-    z = relaxed_value(base, z)
-    data = z.dim() - site.fn.event_dim + plate.dim  # position of the plate
-    draws = z.movedim(data, 0).unsqueeze(data + 1)  # (i, …, 1, …)
-    pairs = base.log_prob(draws).movedim(data + 1, 1)
+    # A straight-through draw is one-hot; its density is a density of the relaxed draw behind it.
+    z = getattr(z, "_unquantize", z)
+    return _other_pairs(site, plate, base, z)
+
+
+def _other_pairs(site: Site, plate: Plate, base: TorchDistribution, z: Tensor) -> Tensor:
+    """:func:`pairwise_log_prob` of a latent that is not normal."""
+    data_dim = z.dim() - site.fn.event_dim + plate.dim  # position of the plate in z
+    draws = z.movedim(data_dim, 0).unsqueeze(data_dim + 1)  # (i, …, 1, …)
+    pairs = base.log_prob(draws).movedim(data_dim + 1, 1)  # (i, j, …)
     if any(p.name == PARTICLES for p in site.plates):
-        pairs = pairs.movedim(2, 0)
+        pairs = pairs.movedim(2, 0)  # (particle, i, j, …)
         return pairs.reshape(*pairs.shape[:3], math.prod(pairs.shape[3:]))
     return pairs.reshape(*pairs.shape[:2], math.prod(pairs.shape[2:]))
 
 
-def factor(site: Site) -> TorchDistribution:
-    """The distribution of one coordinate of a latent given x."""
+def _normal_rows(site: Site, plate: Plate, base: Normal) -> tuple[Tensor, Tensor]:
+    """Means and standard deviations of a normal latent, each of shape ``(…, batch, dim)``."""
+    loc = rows(base.loc.expand(site.value.shape), site, plate)
+    scale = rows(base.scale.expand(site.value.shape), site, plate)
+    return loc, scale
+
+
+def coordinate_distribution(site: Site) -> TorchDistribution:
+    """The distribution of one coordinate of a latent given x.
+
+    Raises:
+        ValueError: The posterior does not factorise over the coordinates.
+    """
     base = innermost(site.fn)
     if base.event_dim and not (
         base.has_enumerate_support or isinstance(base, RelaxedOneHotCategorical)
     ):
         raise ValueError(
-            f"latent {site.name!r}: the aggregate posterior needs a posterior that factorises over its coordinates,"
-            f" got {type(base).__name__}"
+            f"latent {site.name!r}: the aggregate posterior needs a posterior that factorises over"
+            f" its coordinates, got {type(base).__name__}"
         )
     return base
 
 
 def joint_and_factored(site: Site, plate: Plate, log_weights: Tensor) -> tuple[Tensor, Tensor]:
-    """log q(z_i | x_j) of shape ``(…, i, j)``, and sum_dim log q(z_i,dim) of shape ``(…, i)``, of one latent.
+    """Log densities of one latent: for each pair of data, and under each marginal mixture.
 
-    Where ``batch * batch * dim`` exceeds :data:`MAX_PAIRS`, the coordinates of a normal latent are taken in blocks that
-    are computed again in the backward pass, so that memory stays within a multiple of it.
+    If ``batch * batch * dim`` exceeds :data:`MAX_PAIRS`, the coordinates of a normal latent are
+    split into blocks that are recomputed in the backward pass, so that memory stays within a
+    multiple of it.
+
+    Returns:
+        log q(z_i | x_j) of shape ``(…, i, j)``, and sum_dim log q(z_i,dim) of shape ``(…, i)``.
     """
-    base = factor(site)
+    base = coordinate_distribution(site)
     if site.value.numel() * plate.size <= MAX_PAIRS or not isinstance(base, Normal):
         return _joint_and_factored(pairwise_log_prob(site, plate), log_weights)
-    z, loc, scale = (
-        rows(t.expand(site.value.shape), site, plate) for t in (site.value, base.loc, base.scale)
-    )
+    return _normal_in_blocks(site, plate, base, log_weights)
+
+
+def _normal_in_blocks(
+    site: Site, plate: Plate, base: Normal, log_weights: Tensor
+) -> tuple[Tensor, Tensor]:
+    """:func:`joint_and_factored` of a normal latent, some coordinates at a time."""
+    z = rows(site.value, site, plate)
+    loc, scale = _normal_rows(site, plate, base)
     size = max(1, MAX_PAIRS * z.shape[-1] // (z.numel() * plate.size))
-    joint, factored = z.new_zeros(()), z.new_zeros(())
+    joint = z.new_zeros(())
+    factored = z.new_zeros(())
     for block in zip(z.split(size, -1), loc.split(size, -1), scale.split(size, -1), strict=True):
-        parts = checkpoint(
+        block_joint, block_factored = checkpoint(
             _normal_block, *block, log_weights, use_reentrant=False, preserve_rng_state=False
         )
-        joint, factored = joint + parts[0], factored + parts[1]
+        joint = joint + block_joint
+        factored = factored + block_factored
     return joint, factored
 
 
@@ -281,4 +346,5 @@ def _normal_block(
 
 
 def _joint_and_factored(pairs: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The two results of :func:`joint_and_factored` from pairs of shape ``(…, i, j, dim)``."""
     return pairs.sum(-1), log_mixture(pairs, log_weights).sum(-1)

@@ -1,4 +1,4 @@
-"""Critics: their networks, the losses of the game, and what objectives with an opponent have in common."""
+"""Critics: their networks, the losses of the game, and the base class of adversarial objectives."""
 
 from __future__ import annotations
 
@@ -21,24 +21,36 @@ Game = Literal["logistic", "hinge", "wasserstein", "least_squares"]
 def critic_network(
     input_dim: int, *, hidden: int = 1000, layers: int = 6, outputs: int = 1
 ) -> nn.Sequential:
-    """The critic of FactorVAE [1]: ``layers`` layers of ``hidden`` leaky ReLU units of slope 0.2, on flattened inputs.
+    """The critic network of FactorVAE [1]: leaky ReLU units of slope 0.2, on flattened inputs.
 
-    Avoids: five layers where [1] has six (disentangling-vae, pythae).
+    disentangling-vae and pythae have five hidden layers; [1] has six.
+
+    Args:
+        input_dim: Number of values in one input.
+        hidden: Number of units in each hidden layer.
+        layers: Number of hidden layers.
+        outputs: Number of logits.
 
     References:
         [1] Kim & Mnih, 2018. https://arxiv.org/abs/1802.05983
     """
-    widths = (input_dim, *(layers * (hidden,)))
-    units = (
-        m
-        for i, o in zip(widths, widths[1:], strict=False)
-        for m in (nn.Linear(i, o), nn.LeakyReLU(0.2))
-    )
-    return nn.Sequential(nn.Flatten(), *units, nn.Linear(widths[-1], outputs))
+    network = nn.Sequential(nn.Flatten())
+    width = input_dim
+    for _ in range(layers):
+        network.append(nn.Linear(width, hidden))
+        network.append(nn.LeakyReLU(0.2))
+        width = hidden
+    return network.append(nn.Linear(width, outputs))
 
 
 class JointCritic(nn.Module):
-    """A :func:`critic_network` on observations and latents side by side; the sizes are choices of ours.
+    """A :func:`critic_network` on pairs of an observation and a vector of latents.
+
+    Args:
+        x_dim: Number of values in one observation.
+        z_dim: Number of latents.
+        hidden: Number of units in each hidden layer.
+        layers: Number of hidden layers.
 
     Example:
         >>> JointCritic(64, 10, hidden=32)(torch.zeros(5, 1, 8, 8), torch.zeros(5, 10)).shape
@@ -50,17 +62,23 @@ class JointCritic(nn.Module):
         self.net = critic_network(x_dim + z_dim, hidden=hidden, layers=layers)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        """One logit a datum, of shape ``(batch, 1)``, for ``z`` of shape ``(batch, dim)``."""
+        """One logit per datum, of shape ``(batch, 1)``, for ``z`` of shape ``(batch, dim)``."""
         return self.net(torch.cat([x.flatten(1), z.flatten(1)], -1))
 
 
 def verdict_loss(game: Game, logits: Tensor, *, real: bool) -> Tensor:
-    r"""What a critic loses by its logits :math:`\ell` for what is real, or is not, one number each.
+    r"""The critic's loss for each of its logits :math:`\ell`; the upper sign is for real inputs.
 
     - ``"logistic"`` [1]: the cross-entropy, :math:`\log(1 + e^{\mp \ell})`;
     - ``"hinge"`` [2]: :math:`\max(0, 1 \mp \ell)`;
     - ``"wasserstein"`` [3]: :math:`\mp \ell`;
-    - ``"least_squares"`` [4]: :math:`\tfrac12 (\ell - 1)^2` for what is real, :math:`\tfrac12 \ell^2` for what is not.
+    - ``"least_squares"`` [4]: :math:`\tfrac12 (\ell - 1)^2` for real inputs, else
+      :math:`\tfrac12 \ell^2`.
+
+    Args:
+        game: Name of the loss.
+        logits: The critic's logits.
+        real: Whether the critic should call these inputs real.
 
     References:
         [1] Goodfellow et al., 2014. https://arxiv.org/abs/1406.2661
@@ -77,38 +95,46 @@ def verdict_loss(game: Game, logits: Tensor, *, real: bool) -> Tensor:
 
 
 def player_loss(game: Game, logits: Tensor, *, real: bool) -> Tensor:
-    """What the other player loses by the critic's logits, who wants its draws taken for real, or for not.
+    """The loss of the critic's opponent for each of the critic's logits.
 
-    This is equivalent to :func:`verdict_loss` with the labels swapped (the "non-saturating" loss), but for
-    ``"hinge"``, whose player has the loss of ``"wasserstein"``.
+    This is equivalent to :func:`verdict_loss` with the labels swapped (the "non-saturating" loss),
+    except for ``"hinge"``, whose opponent has the loss of ``"wasserstein"``.
+
+    Args:
+        game: Name of the loss.
+        logits: The critic's logits.
+        real: Whether the opponent wants the critic to call these inputs real.
     """
     return verdict_loss("wasserstein" if game == "hinge" else game, logits, real=real)
 
 
 class TwoPlayerELBO(DecomposedELBO):
-    r"""An objective with an opponent: a critic that learns in the same backward pass, from the same draws.
+    r"""An objective with a critic that learns in the same backward pass. Abstract.
 
-    The loss has the gradients of both players, each of its own part alone: in what the pair learns from, the critic's
-    parameters are constants (:meth:`judge`); in what the critic learns from, the draws are (:meth:`critic_loss`). Its
-    value is that of the pair. Both take one step at a time, by one optimiser. The critic is part of the module, hence
-    moves with it and is in its ``state_dict``.
+    The gradient of the loss trains both players, each by its part alone: where the pair learns, the
+    critic's parameters are constants (:meth:`judge`); where the critic learns, its inputs are
+    constants (:meth:`critic_loss`). The value of the loss is the value for the pair. One optimiser
+    takes one step for both at a time. The critic is a submodule, so it moves with the objective and
+    is part of its ``state_dict``.
 
-    Implementing one: pass the weights and the critic to ``__init__``, and define :meth:`terms` with one term
-    ``"critic"``, minus the total of :meth:`critic_loss`.
+    Implementing one: pass the weights and the critic to ``__init__``, and define :meth:`terms` with
+    a term ``"critic"``, minus the total of :meth:`critic_loss`.
 
     Args:
-        weights: as in :class:`~ppl_disentangle.inference.DecomposedELBO`.
-        critic: a module that returns for each datum one logit, or two: that of "real", and that of "not".
-        loss: of the critic, as in :func:`verdict_loss`.
-        gradient_penalty: weight of the penalty on the critic's gradient by its inputs: for ``"wasserstein"``
-            :math:`(\lVert\nabla\rVert - 1)^2` between what is real and what is not [1], else R1,
-            :math:`\tfrac12 \lVert\nabla\rVert^2` at what is real [2].
-        critic_options: options of the critic's optimiser; by default those of the pair.
-        **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`.
+        weights: Weights of the terms, as for :class:`~ppl_disentangle.inference.DecomposedELBO`.
+        critic: A module that returns for each datum one logit, or two, "real" first.
+        loss: Loss of the game; see :func:`verdict_loss`.
+        gradient_penalty: Weight of a penalty on the gradient of the critic by its inputs. For
+            ``"wasserstein"`` it is :math:`(\lVert\nabla\rVert - 1)^2` at random points between real
+            and generated inputs [1], else R1, :math:`\tfrac12 \lVert\nabla\rVert^2` at the real
+            inputs [2]. Zero leaves it out.
+        critic_options: Options of the critic's optimiser, such as ``{"lr": 1e-4}``. By default it
+            has the options of the pair.
+        **options: Further options of :class:`~ppl_disentangle.inference.DecomposedELBO`; see there.
 
     Raises:
-        ValueError: another loss, or a negative penalty.
-        TypeError: the critic is no module.
+        ValueError: The loss is unknown, or the penalty is negative.
+        TypeError: The critic is not a module.
 
     References:
         [1] Gulrajani et al., 2017. https://arxiv.org/abs/1704.00028
@@ -135,65 +161,71 @@ class TwoPlayerELBO(DecomposedELBO):
             raise ValueError(f"expected loss to be one of {list(get_args(Game))}, got {loss!r}")
         if gradient_penalty < 0:
             raise ValueError(f"expected gradient_penalty >= 0, got {gradient_penalty}")
-        self.critic, self.game, self.gradient_penalty = critic, loss, gradient_penalty
+        self.critic = critic
+        self.game = loss
+        self.gradient_penalty = gradient_penalty
         self.optimizer_options = dict(critic_options or {})
 
     def extra_repr(self) -> str:
-        """The weights and the rules of the game, for checkpoints and tables."""
+        """The weights and the loss of the game, for checkpoints and tables."""
         return (
             f"{super().extra_repr()}, loss={self.game!r}, gradient_penalty={self.gradient_penalty}"
         )
 
     def judge(self, *inputs: Tensor, by: nn.Module | None = None) -> Tensor:
-        """The logits of the critic, or of one of its parts, ``(batch,)``, for the player to learn from: it does not."""
+        """The critic's logits, of shape ``(batch,)``; the pair learns from them, not the critic.
+
+        Args:
+            *inputs: Inputs of the critic, each of shape ``(batch, …)``.
+            by: Submodule of the critic to use, where the objective has several critics. By default
+                the whole critic.
+        """
         critic = by or self.critic
-        return self._logits(
-            critic, {name: p.detach() for name, p in critic.named_parameters()}, inputs
-        )
+        constants = {name: p.detach() for name, p in critic.named_parameters()}
+        return self._logits(critic, constants, inputs)
 
     def critic_loss(
         self, real: Sequence[Tensor], fake: Sequence[Tensor], *, by: nn.Module | None = None
     ) -> tuple[Tensor, Tensor]:
-        """What the critic loses by each real datum, and by each other, each of shape ``(batch,)``; it alone learns.
+        """The critic's losses on real and on other inputs, from which only the critic learns.
 
         Args:
-            real: the critic's inputs that are real, each of shape ``(batch, …)``.
-            fake: those that are not.
-            by: the part of the critic that is asked, where it has several.
+            real: Inputs that the critic should call real, each of shape ``(batch, …)``.
+            fake: Inputs that it should not.
+            by: Submodule of the critic to use, where the objective has several critics. By default
+                the whole critic.
+
+        Returns:
+            Two losses of shape ``(batch,)``.
         """
         critic = by or self.critic
-        real, fake = [t.detach() for t in real], [t.detach() for t in fake]
-        by_real = verdict_loss(self.game, self._logits(critic, {}, real), real=True)
-        by_fake = verdict_loss(self.game, self._logits(critic, {}, fake), real=False)
+        real = [t.detach() for t in real]
+        fake = [t.detach() for t in fake]
+        on_real = verdict_loss(self.game, self._logits(critic, {}, real), real=True)
+        on_fake = verdict_loss(self.game, self._logits(critic, {}, fake), real=False)
         if self.gradient_penalty:
-            by_real = by_real + self.gradient_penalty * self._penalty(critic, real, fake)
-        return by_real, by_fake
+            on_real = on_real + self.gradient_penalty * self._penalty(critic, real, fake)
+        return on_real, on_fake
 
     def _penalty(self, critic: nn.Module, real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
-        size, create_graph = len(real[0]), torch.is_grad_enabled()
-        points = real
-        if self.game == "wasserstein":
-            at = torch.rand_like(real[0].reshape(size, -1)[:, 0])
-            points = [
-                r + at.reshape(size, *(1,) * (r.dim() - 1)) * (f - r)
-                for r, f in zip(real, fake, strict=True)
-            ]
-        with torch.enable_grad():
+        """The penalty on the critic's gradient by its inputs, of shape ``(batch,)``."""
+        create_graph = torch.is_grad_enabled()
+        points = _between(real, fake) if self.game == "wasserstein" else real
+        with torch.enable_grad():  # the slopes are needed in evaluation, too
             points = [p.detach().requires_grad_() for p in points]
-            slopes = torch.autograd.grad(
-                self._logits(critic, {}, points).sum(), points, create_graph=create_graph
-            )
+            total = self._logits(critic, {}, points).sum()
+            slopes = torch.autograd.grad(total, points, create_graph=create_graph)
         norms = torch.linalg.vector_norm(torch.cat([s.flatten(1) for s in slopes], -1), dim=-1)
         return (norms - 1).square() if self.game == "wasserstein" else 0.5 * norms.square()
 
     def _logits(
         self, critic: nn.Module, parameters: dict[str, Tensor], inputs: Sequence[Tensor]
     ) -> Tensor:
-        own = next(critic.parameters(), None)
+        """The logits of a critic, some of its parameters replaced, of shape ``(batch,)``."""
+        parameter = next(critic.parameters(), None)
+        cast = inputs if parameter is None else [t.to(parameter.dtype) for t in inputs]
         try:
-            output = functional_call(
-                critic, parameters, tuple(t if own is None else t.to(own.dtype) for t in inputs)
-            )
+            output = functional_call(critic, parameters, tuple(cast))
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
@@ -201,14 +233,27 @@ class TwoPlayerELBO(DecomposedELBO):
             raise ValueError(
                 f"the critic does not take inputs of shape {shapes}: {error}"
             ) from error
-        size, output = (
-            len(inputs[0]),
-            output.to(torch.promote_types(output.dtype, torch.float32)),
-        )  # under autocast
-        if output.shape == (size, 2):
-            return output[:, 0] - output[:, 1]
-        if output.shape not in ((size,), (size, 1)):
-            raise ValueError(
-                f"expected a critic that returns 1 or 2 logits a datum, got shape {tuple(output.shape)}"
-            )
-        return output.reshape(size)
+        return _one_logit(output, len(inputs[0]))
+
+
+def _between(real: Sequence[Tensor], fake: Sequence[Tensor]) -> list[Tensor]:
+    """Random points between real and fake inputs, one fraction for all inputs of a datum."""
+    size = len(real[0])
+    fraction = torch.rand_like(real[0].reshape(size, -1)[:, 0])
+    points = []
+    for start, end in zip(real, fake, strict=True):
+        along = fraction.reshape(size, *(1,) * (start.dim() - 1))  # (batch, 1, …)
+        points.append(start + along * (end - start))
+    return points
+
+
+def _one_logit(output: Tensor, size: int) -> Tensor:
+    """The output of a critic as one logit per datum: of two, their difference."""
+    output = output.to(torch.promote_types(output.dtype, torch.float32))  # bfloat16 under autocast
+    if output.shape == (size, 2):
+        return output[:, 0] - output[:, 1]
+    if output.shape not in ((size,), (size, 1)):
+        raise ValueError(
+            f"expected a critic that returns 1 or 2 logits a datum, got shape {tuple(output.shape)}"
+        )
+    return output.reshape(size)

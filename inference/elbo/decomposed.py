@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from ppl_disentangle.inference.distributed.processes import num_processes, separ
 from ppl_disentangle.inference.elbo.schedules import Weight, at_step, spelled
 from ppl_disentangle.inference.elbo.terms import added
 from ppl_disentangle.sites import observed_sites, paired_traces
+from ppl_disentangle.story import owning_modules
 
 __all__ = [
     "DecomposedELBO",
@@ -29,44 +30,53 @@ _numbers = itertools.count()
 
 
 class DecomposedELBO(nn.Module, ELBO):
-    r"""An objective that is a weighted sum of named terms.
+    r"""An objective that is a weighted sum of named terms. Abstract.
 
     .. math:: \mathcal L = \sum_k w_k t_k, \quad \text{loss} = -\mathcal L
 
-    With every weight 1, those of :attr:`penalties` apart, it is the evidence lower bound. It goes to
-    ``pyro.infer.SVI(model, guide, optim, elbo)``, and to any torch optimiser as ``elbo(model, guide)``, a module whose
-    call returns the loss. It is a module itself: its step counter, and what it may learn, move with ``.to(device)`` and
-    are in its ``state_dict``.
+    With weight 1 for every term, and 0 for :attr:`penalties`, it is the evidence lower bound. Use it
+    with ``pyro.infer.SVI(model, guide, optim, elbo)``, or with any torch optimiser as
+    ``elbo(model, guide)``, a module whose call returns the loss. The objective is a module itself:
+    its step counter and its own parameters move with ``.to(device)`` and are part of its
+    ``state_dict``.
 
-    Implementing an objective: pass the weights to ``__init__`` and define :meth:`terms`. A term without a weight has
-    weight 1. If it adds to the bound, name what it adds in :attr:`penalties`; if it has an opponent, name the term that
-    trains it in :attr:`critics`; if it adapts between steps, define :meth:`advance`.
+    Implementing an objective: pass the weights to ``__init__`` and define :meth:`terms`. Terms
+    without a weight have weight 1. Name the terms that do not belong to the bound in
+    :attr:`penalties`, and the term that trains an opponent in :attr:`critics`. Define
+    :meth:`advance` if the objective adapts between steps.
 
-    What the guide states by ``pyro.factor``, such as the distance of two codes, is subtracted from every objective, as
-    Pyro's own bounds do: a term by the name of the statement, which is no part of the bound.
+    Statements of the guide by ``pyro.factor``, such as the distance of two codes, are subtracted
+    from every objective, as by Pyro's own bounds. Each is a term with the name of the statement,
+    and does not belong to the bound.
 
-    In several processes of ``torch.distributed``, each with a part of the batch, every process computes the terms of
-    the whole batch, from what all of them drew: wrapped in ``DistributedDataParallel``, the pair gets the gradients
-    that one process would give it. Seed all processes alike; each draws latents of its own.
+    In several processes of ``torch.distributed``, each with a part of the batch, every process
+    computes the terms of the whole batch from the draws of all processes. A pair wrapped in
+    ``DistributedDataParallel`` then has the gradients of a single process. Seed all processes
+    alike; each still draws different latents.
 
     Args:
-        weights: for each weighted term a number, or a schedule of the number of steps taken.
-        factors: weights of what the guide states by ``pyro.factor``, by name; not named, it has weight 1.
-        warm_up: if positive, every weight in ``weights`` is multiplied by ``min(1, step / warm_up)``.
-        num_data: number of data behind a batch, where the pair's plate does not tell.
-        num_particles: number of draws from the guide to average over.
-        vectorize_particles: make these draws at once, in an outermost plate.
-        max_plate_nesting: as in Pyro; found out if not given.
+        weights: Weight of each weighted term: a number, or a schedule of the number of steps taken.
+        factors: Weights of the guide's ``pyro.factor`` statements, by name. Statements that are not
+            listed have weight 1.
+        warm_up: Number of steps over which all ``weights`` rise linearly from 0. Zero switches it
+            off.
+        num_data: Number of data in the data set. By default the size of the plate over the data.
+        num_particles: Number of draws from the guide to average over.
+        vectorize_particles: Whether these draws are made at once, in an outermost plate.
+        max_plate_nesting: Largest number of nested plates, as for Pyro's ELBOs. By default Pyro
+            finds it out.
 
     Attributes:
-        penalties: names of the terms that are no part of the bound: at weight 0 what is left is the bound.
-        critics: names of the terms that train an opponent: their gradient is part of the loss's, their value is not.
-        reads_data: whether :meth:`terms` reads the data themselves, beside what the pair draws, states and scores.
-        parts: number of data of each process, where they share a batch; asked of each other if not known.
-        optimizer_options: options for what the objective itself learns, such as ``{"lr": 1e-4}``. ``fit`` uses them;
-            SVI does through :meth:`svi_options`.
-        last_terms: the terms of the last call, detached, unweighted, in nats and on Pyro's scale (summed over the
-            plate).
+        penalties: Names of the terms that do not belong to the bound.
+        critics: Names of the terms that train an opponent: their gradient is part of the gradient
+            of the loss, their value is not part of its value.
+        reads_data: Whether :meth:`terms` reads the data themselves, not only the sites of the pair.
+        parts: Number of data in each process, where several share a batch. By default the processes
+            exchange them.
+        optimizer_options: Optimiser options for the objective's own parameters, such as
+            ``{"lr": 1e-4}``. ``fit`` uses them; SVI uses them through :meth:`svi_options`.
+        last_terms: Terms of the last call, detached and unweighted, in nats and on Pyro's scale
+            (summed over the plate).
     """
 
     penalties: ClassVar[tuple[str, ...]] = ()
@@ -99,26 +109,23 @@ class DecomposedELBO(nn.Module, ELBO):
             max_plate_nesting=max_plate_nesting,
             vectorize_particles=vectorize_particles,
         )
-        if warm_up < 0:
-            raise ValueError(f"expected warm_up >= 0, got {warm_up}")
-        for name, number in (("num_particles", num_particles), ("num_data", num_data)):
-            if number is not None and number < 1:
-                raise ValueError(f"expected {name} >= 1, got {number}")
-        weights = dict(weights) | dict(factors or {})
-        for name, weight in weights.items():
-            if not callable(weight) and not weight >= 0:
-                raise ValueError(
-                    f"expected a weight of {name!r} that is not negative, got {weight}"
-                )
-        self.weights, self.warm_up, self.num_data = weights, warm_up, num_data
+        _check_number("warm_up", warm_up, 0)
+        _check_number("num_particles", num_particles, 1)
+        _check_number("num_data", num_data, 1)
+        self.weights = dict(weights) | dict(factors or {})
+        for name, weight in self.weights.items():
+            _check_weight(name, weight)
+        self.warm_up = warm_up
+        self.num_data = num_data
         self.register_buffer("step", torch.zeros(()))
         self.optimizer_options: dict[str, Any] = {}
         self.last_terms: dict[str, Tensor] = {}
-        self._pyro_name = f"{type(self).__name__}_{next(_numbers)}"
+        self._pyro_name = _fresh_pyro_name(type(self))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._pyro_name = f"{type(self).__name__}_{next(_numbers)}"  # a copy's critic trains apart from its original
+        # A copy's critic must not share parameters with its original.
+        self._pyro_name = _fresh_pyro_name(type(self))
 
     def extra_repr(self) -> str:
         """The weights, for checkpoints and tables."""
@@ -127,62 +134,96 @@ class DecomposedELBO(nn.Module, ELBO):
 
     @abstractmethod
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
-        """Scalars in nats on Pyro's scale (summed over the plate), signed so that unit weights give the bound."""
+        """The terms of the objective for one draw.
+
+        Each term is a scalar in nats, on Pyro's scale (summed over the plate), and signed as a part
+        of the bound: divergences and penalties are negative.
+
+        Args:
+            model_trace: Trace of the model, replayed against the guide.
+            guide_trace: Trace of the guide.
+        """
 
     def __call__(self, model: Callable[..., Any], guide: Callable[..., Any]) -> ELBOModule:
-        """The loss of one pair as a module, which counts its steps while it trains."""
-        return _Bound(model, guide, self)
+        """The loss of a pair as a module, which counts steps while it is in training mode."""
+        return _PairLoss(model, guide, self)
 
     def weight(self, name: str) -> float | Tensor:
         """The weight of a term at the present step."""
         if name not in self.weights:
             return 1.0
         value = at_step(self.weights[name], self.step)
-        return value * (self.step / self.warm_up).clamp(max=1.0) if self.warm_up else value
+        if self.warm_up:
+            return value * (self.step / self.warm_up).clamp(max=1.0)
+        return value
 
     def differentiable_loss(
         self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Tensor:
-        """The loss as a scalar on the device of the data; reading it is left to the caller."""
+        """The loss as a scalar on the device of the data; it never waits for the device."""
         totals: dict[str, Tensor] = {}
-        traces = self._get_traces(model, guide, args, kwargs)
-        if (
-            torch.is_grad_enabled()
-        ):  # graphs are kept anyway; what terms draw comes after all of the guide's draws
-            traces = iter(self._whole(traces))
-        for model_trace, guide_trace in traces:
-            stated = {
-                n: -site.total(site.log_prob()) for n, site in observed_sites(guide_trace).items()
-            }
-            for name, term in (stated | self.terms(model_trace, guide_trace)).items():
+        for model_trace, guide_trace in self._traces(model, guide, args, kwargs):
+            terms = _factor_terms(guide_trace) | self.terms(model_trace, guide_trace)
+            for name, term in terms.items():
                 totals[name] = totals[name] + term if name in totals else term
         if self.num_particles > 1:
             totals = {name: total / self.num_particles for name, total in totals.items()}
         self.last_terms = {name: total.detach() for name, total in totals.items()}
-        losses = {n: t - t.detach() if n in self.critics else t for n, t in totals.items()}
-        return -added([_weighed(self.weight(n), loss) for n, loss in losses.items()])
+        return -added([self._weighted(name, total) for name, total in totals.items()])
 
-    def _whole(self, traces: Iterator[tuple[Trace, Trace]]) -> list[tuple[Trace, Trace]]:
-        """The traces, of the whole batch where this process has a part of it."""
-        several = num_processes() > 1
-        with separate_streams() if several else nullcontext():
+    def _traces(
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Iterable[tuple[Trace, Trace]]:
+        """Pairs of traces of model and guide, one for each particle."""
+        traces = self._get_traces(model, guide, args, kwargs)
+        if not torch.is_grad_enabled():
+            return traces  # one at a time, so that only one is in memory
+        # Training keeps all graphs anyway. All draws of the guide come before any random numbers
+        # of the terms, in one process as in several.
+        return self._traces_of_whole_batch(traces)
+
+    def _traces_of_whole_batch(
+        self, traces: Iterator[tuple[Trace, Trace]]
+    ) -> list[tuple[Trace, Trace]]:
+        """The traces, joined with the traces of other processes that have parts of the batch."""
+        shares_batch = num_processes() > 1
+        with separate_streams() if shares_batch else nullcontext():
             drawn = list(traces)
         if is_validation_enabled():
             for model_trace, guide_trace in drawn:
                 self.check(model_trace, guide_trace)
-        if several:
+        if shares_batch:
             drawn = [joined_traces(m, g, self.parts, data=self.reads_data) for m, g in drawn]
         return drawn
 
+    def _weighted(self, name: str, term: Tensor) -> Tensor:
+        """A term times its weight; the term of a critic passes its gradient, but not its value."""
+        if name in self.critics:
+            term = term - term.detach()
+        weight = self.weight(name)
+        if isinstance(weight, float) and weight == 1:
+            return term  # saves an operation
+        return weight * term
+
     def check(self, model_trace: Trace, guide_trace: Trace) -> None:
-        """Raise a ValueError for a pair of which the terms would be wrong; called while training under validation."""
+        """Raise a ValueError if the terms would be wrong for this pair.
+
+        Called in training while Pyro's validation is on.
+        """
 
     def advance(self) -> None:
-        """Take note of a step of training; :attr:`last_terms` are its terms."""
+        """Count a training step; :attr:`last_terms` are its terms."""
         self.step.add_(1)
 
     def svi_options(self, **options: Any) -> Callable[[str], dict[str, Any]]:
-        """Options for ``PyroOptim``: ``options`` for the pair's parameters, :attr:`optimizer_options` for our own.
+        """Options for ``PyroOptim``: these for the pair, :attr:`optimizer_options` for the critic.
+
+        Args:
+            **options: Optimiser options for the parameters of the pair.
 
         Example:
             >>> from ppl_disentangle.inference.objectives.factor_vae import FactorELBO
@@ -202,7 +243,7 @@ class DecomposedELBO(nn.Module, ELBO):
     def loss_and_grads(
         self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Tensor:
-        """Back-propagate the loss and count a step; what ``SVI.step`` calls."""
+        """Back-propagate the loss and count a step; called by ``SVI.step``."""
         if next(self.parameters(), None) is not None:
             pyro.module(self._pyro_name, self)
         loss = self.differentiable_loss(model, guide, *args, **kwargs)
@@ -220,24 +261,35 @@ class DecomposedELBO(nn.Module, ELBO):
         return paired_traces(model, guide, args, kwargs, max_plate_nesting=self.max_plate_nesting)
 
 
-def _weighed(weight: float | Tensor, term: Tensor) -> Tensor:
-    """Their product; a weight of one takes no operation."""
-    return term if isinstance(weight, float) and weight == 1 else weight * term
+def _check_number(name: str, number: int | None, least: int) -> None:
+    if number is not None and number < least:
+        raise ValueError(f"expected {name} >= {least}, got {number}")
 
 
-class _Bound(ELBOModule):
-    """A pair under an objective; the modules whose methods the pair is are part of it."""
+def _check_weight(name: str, weight: Weight) -> None:
+    if not callable(weight) and not weight >= 0:
+        raise ValueError(f"expected a weight of {name!r} that is not negative, got {weight}")
+
+
+def _fresh_pyro_name(cls: type) -> str:
+    """A name for Pyro's parameter store that no other objective has."""
+    return f"{cls.__name__}_{next(_numbers)}"
+
+
+def _factor_terms(guide_trace: Trace) -> dict[str, Tensor]:
+    """Terms for the guide's ``pyro.factor`` statements, by name."""
+    sites = observed_sites(guide_trace)
+    return {name: -site.total(site.log_prob()) for name, site in sites.items()}
+
+
+class _PairLoss(ELBOModule):
+    """The loss of a pair; modules whose methods are the model and the guide are submodules."""
 
     def __init__(
         self, model: Callable[..., Any], guide: Callable[..., Any], elbo: DecomposedELBO
     ) -> None:
         super().__init__(model, guide, elbo)
-        owners = {
-            id(o): o
-            for f in (model, guide)
-            if isinstance(o := getattr(f, "__self__", None), nn.Module)
-        }
-        self.owners = nn.ModuleList(owners.values())
+        self.owners = nn.ModuleList(owning_modules(model, guide))
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         loss = super().forward(*args, **kwargs)

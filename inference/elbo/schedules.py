@@ -1,4 +1,4 @@
-"""Weights that change over training, as functions of a step counter that lives on the device."""
+"""Schedules: weights that change over training, as functions of a step counter on the device."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from torch import Tensor
 __all__ = ["Cyclical", "Linear", "Piecewise", "Schedule", "Weight", "at_step", "spelled"]
 
 Schedule = Callable[[Tensor], Tensor]
-"""From the number of steps taken, a float32 scalar on the device, to a weight; without a Python branch on it."""
+"""A function from the number of steps taken, a float32 scalar on the device, to a weight.
+
+It must not branch in Python on its argument, which would wait for the device.
+"""
 
 Weight = float | Schedule
+"""A constant weight, or a schedule."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Linear:
-    """From ``start`` to ``end`` over ``steps`` steps, then constant.
+    """A linear schedule: from ``start`` to ``end`` over ``steps`` steps, then constant.
 
     Example:
         >>> Linear(0.0, 4.0, 100)(torch.tensor(25.0))
@@ -41,15 +45,15 @@ class Linear:
 
 @dataclasses.dataclass(frozen=True)
 class Cyclical:
-    """From ``start`` to ``end`` again and again: in each cycle linearly at first, then constant [1].
+    """A cyclical schedule: each cycle rises linearly from ``start`` to ``end``, then stays [1].
 
     Args:
-        start: the weight at the beginning of a cycle.
-        end: the weight that it rises to.
-        period: steps of a cycle.
-        ratio: the part of a cycle in which it rises; [1] uses 0.5.
-        cycles: number of cycles, after which the weight stays at ``end``; [1] spreads 4 over all of training. ``None``:
-            for ever.
+        start: Weight at the beginning of a cycle.
+        end: Weight at the end of a cycle.
+        period: Number of steps in a cycle.
+        ratio: Fraction of a cycle in which the weight rises; [1] uses 0.5.
+        cycles: Number of cycles, after which the weight stays at ``end``; [1] spreads 4 over the
+            whole of training. By default the cycles never end.
 
     Example:
         >>> beta = Cyclical(0.0, 1.0, 100, cycles=4)
@@ -84,7 +88,7 @@ class Cyclical:
 
 @dataclasses.dataclass(frozen=True, init=False, repr=False)
 class Piecewise:
-    """Linear between points ``(step, weight)``, constant before the first and after the last.
+    """A piecewise linear schedule through points ``(step, weight)``, constant outside of them.
 
     Example:
         >>> beta = Piecewise((100, 0.0), (200, 4.0), (1000, 1.0))
@@ -115,10 +119,11 @@ class Piecewise:
 
 
 def at_step(weight: Weight, step: Tensor) -> float | Tensor:
-    """The value of a number or a schedule after ``step`` steps."""
+    """The value of a constant or scheduled weight after ``step`` steps."""
     return weight(step) if callable(weight) else weight
 
 
 def spelled(weight: Weight) -> str:
-    """A number or a schedule as text, the same in every process, for checkpoints and tables."""
+    """A constant or a schedule as text for checkpoints and tables, the same in every process."""
+    # A function's default repr has its address in memory, which differs between processes.
     return getattr(weight, "__qualname__", re.sub(r" at 0x[0-9a-f]+", "", repr(weight)))

@@ -12,6 +12,8 @@ from torch.distributions import kl_divergence
 from ppl_disentangle.inference.elbo.latents import Latents, rows
 from ppl_disentangle.sites import Site, latent_sites, observed_sites
 
+__all__ = ["added", "bound_terms", "elbo_terms", "kl", "log_likelihood", "total_and_by_datum"]
+
 
 def added(values: Sequence[Tensor]) -> Tensor:
     """The sum of at least one scalar."""
@@ -19,7 +21,7 @@ def added(values: Sequence[Tensor]) -> Tensor:
 
 
 def log_likelihood(model_trace: Trace) -> Tensor:
-    """log p(x | z) of all observed sites, on Pyro's scale."""
+    """log p(x | z), summed over all observed sites, on Pyro's scale."""
     sites = observed_sites(model_trace).values()
     if not sites:
         raise ValueError("the model observes nothing: pass the data to it as obs=")
@@ -27,19 +29,28 @@ def log_likelihood(model_trace: Trace) -> Tensor:
 
 
 def elbo_terms(model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
-    """Log likelihood and negative KL of all latents, the terms of the evidence lower bound, in nats."""
+    """The two terms of the evidence lower bound: log likelihood and negative KL, in nats."""
     return bound_terms(model_trace, latent_sites(model_trace, guide_trace))
 
 
 def bound_terms(model_trace: Trace, sites: Sequence[tuple[Site, Site]]) -> dict[str, Tensor]:
-    """:func:`elbo_terms` of given pairs of sites; none have no divergence."""
+    """The terms of :func:`elbo_terms`, from pairs of sites that the caller has at hand.
+
+    Args:
+        model_trace: Trace of the model.
+        sites: Pairs ``(site of the guide, site of the model)`` of the latents. Without latents the
+            KL is zero.
+    """
     likelihood = log_likelihood(model_trace)
     divergences = [q.total(kl(q, p)) for q, p in sites] or [torch.zeros_like(likelihood)]
     return {"log_likelihood": likelihood, "kl": -added(divergences)}
 
 
 def kl(q: Site, p: Site) -> Tensor:
-    """KL(q || p) of one latent for each element of its plates: exact, or log q - log p at the draw."""
+    """KL(q || p) of one latent, for each element of its plates.
+
+    Exact where torch knows the closed form, else log q - log p at the draw.
+    """
     try:
         return kl_divergence(q.fn, p.fn)
     except NotImplementedError:
@@ -49,18 +60,21 @@ def kl(q: Site, p: Site) -> Tensor:
 def total_and_by_datum(
     latents: Latents, sites: Sequence[Site], values: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """The sum of ``values`` over ``sites`` on Pyro's scale, and for each datum, of shape ``(…, batch)``.
+    """Sums of ``values`` over ``sites``: in total, on Pyro's scale, and for each datum.
 
     Args:
-        latents: the latents of a batch.
-        sites: some of its sites.
-        values: for each of them one number for each element of its plates.
+        latents: Latents of a batch.
+        sites: Some of its sites.
+        values: For each of these sites, one number for each element of its plates.
+
+    Returns:
+        A scalar, and a tensor of shape ``(…, batch)``.
     """
     total = added([site.total(v) for site, v in zip(sites, values, strict=True)])
-    with_event = (
-        v.reshape(*v.shape, *(1,) * site.fn.event_dim)
-        for site, v in zip(sites, values, strict=True)
-    )
-    columns = [rows(v, site, latents.plate) for site, v in zip(sites, with_event, strict=True)]
+    columns = []
+    for site, value in zip(sites, values, strict=True):
+        # rows expects the shape of the site's value: give the event one element per dimension.
+        with_event = value.reshape(*value.shape, *(1,) * site.fn.event_dim)
+        columns.append(rows(with_event, site, latents.plate))
     by_datum = torch.cat(columns, -1).sum(-1)
     return total, by_datum if latents.mask is None else by_datum.where(latents.mask, 0.0)

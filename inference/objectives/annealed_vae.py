@@ -1,4 +1,4 @@
-"""The objective of a beta-VAE whose KL follows a capacity (AnnealedVAE)."""
+"""The objective of AnnealedVAE: the KL follows a capacity that grows during training."""
 
 from __future__ import annotations
 
@@ -20,34 +20,42 @@ __all__ = [
 ]
 
 RAMP = Linear(0.0, 25.0, 100_000)
+"""The default capacity: from 0 to 25 nats per datum over 100,000 steps."""
 
 
 class CapacityELBO(DecomposedELBO):
-    r"""The log likelihood, less gamma times the distance of the KL from a capacity that grows [1].
+    r"""The log likelihood minus gamma times the distance of the KL from a growing capacity [1].
 
     .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z)
        - \gamma \Bigl| \frac1N \sum_n \operatorname{KL}(q(z \mid x_n) \,\|\, p(z)) - C(t) \Bigr|
 
-    C(t) is in nats per datum, t the number of steps taken, N the number of data; the mean is that of the batch. Terms:
-    ``"log_likelihood"``, ``"kl"`` (the negative divergence, of weight 0: what acts on it is the gap) and
-    ``"capacity_gap"`` (minus N times the distance, no part of the bound). With weights 1 and 0 of the latter two it is
+    C(t) is the capacity in nats per datum after t steps, N the number of data; the mean is taken
+    over the batch. Terms: ``"log_likelihood"``, ``"kl"`` (the negative divergence, of weight 0: it
+    acts through the gap) and ``"capacity_gap"`` (minus N times the distance, not part of the
+    bound). With weight 1 for ``"kl"`` and 0 for ``"capacity_gap"``, it is
     ``pyro.infer.TraceMeanField_ELBO``.
 
-    With ``per_sample`` the distance is taken for each datum, :math:`\sum_n |\operatorname{KL}_n - C(t)|`: all data then
-    get the same capacity, which is another objective.
+    With ``per_sample`` the distance is taken for each datum, :math:`\sum_n |\operatorname{KL}_n -
+    C(t)|`: all data then get the same capacity. This is a different objective.
 
-    Avoids: a capacity that rises by epochs, hence with the size of the data, and a distance of each datum where [1] has
-    that of the mean (pythae); a gamma of 100 where its own documentation says 1000 (disentangling-vae).
+    Other implementations: In pythae the capacity rises by epochs, and therefore with the size of
+    the data, and the distance is taken for each datum, where [1] takes it for the mean.
+    disentangling-vae has a gamma of 100, where its documentation says 1000.
 
     Args:
-        capacity: C(t), a number or a schedule; by default from 0 to 25 nats over 100,000 steps, as ports of [1] have it
-            for dSprites, and the study [2], which tries 5 to 100 nats.
-        gamma: weight of the gap; [2] uses 1000.
-        per_sample: whether the distance is that of each datum.
-        **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`.
+        capacity: Capacity C(t): a number or a schedule. By default it rises from 0 to 25 nats over
+            100,000 steps, as in implementations of [1] for dSprites and in the study [2], which
+            tries 5 to 100 nats.
+        gamma: Weight of the gap; [2] uses 1000.
+        per_sample: Whether the distance is taken for each datum.
+        **options: Further options of :class:`~ppl_disentangle.inference.DecomposedELBO`; see there.
 
     Raises:
-        ValueError: a negative capacity.
+        ValueError: The capacity is negative.
+
+    References:
+        [1] Burgess et al., 2018. https://arxiv.org/abs/1804.03599
+        [2] Locatello et al., 2019. https://arxiv.org/abs/1811.12359
 
     Example:
         >>> from ppl_disentangle.inference.objectives.annealed_vae import CapacityELBO
@@ -55,10 +63,6 @@ class CapacityELBO(DecomposedELBO):
         >>> elbo = CapacityELBO(Linear(0.0, 5.0, 1000), gamma=100.0)
         >>> elbo.capacity(torch.tensor(400.0))
         tensor(2.)
-
-    References:
-        [1] Burgess et al., 2018. https://arxiv.org/abs/1804.03599
-        [2] Locatello et al., 2019. https://arxiv.org/abs/1811.12359
     """
 
     penalties: ClassVar[tuple[str, ...]] = ("capacity_gap",)
@@ -73,14 +77,16 @@ class CapacityELBO(DecomposedELBO):
     ) -> None:
         check_capacity("capacity", capacity)
         super().__init__({"kl": 0.0, "capacity_gap": gamma}, **options)
-        self.capacity, self.per_sample = capacity, per_sample
+        self.capacity = capacity
+        self.per_sample = per_sample
 
     def extra_repr(self) -> str:
         """The weights and the capacity, for checkpoints and tables."""
-        return f"{super().extra_repr()}, capacity={spelled(self.capacity)}, per_sample={self.per_sample}"
+        capacity = spelled(self.capacity)
+        return f"{super().extra_repr()}, capacity={capacity}, per_sample={self.per_sample}"
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
-        """Log likelihood, negative KL, and minus the distance of the KL from the capacity, in nats."""
+        """Log likelihood, negative KL, and minus its distance from the capacity, in nats."""
         sites = latent_sites(model_trace, guide_trace)
         latents = Latents([q for q, _ in sites])
         total, by_datum = total_and_by_datum(latents, latents.sites, [kl(q, p) for q, p in sites])
@@ -93,10 +99,10 @@ class CapacityELBO(DecomposedELBO):
 
 
 def check_capacity(name: str, capacity: Weight) -> None:
-    """Refuse a negative number.
+    """Refuse a negative capacity.
 
     Raises:
-        ValueError: it is one.
+        ValueError: The capacity is a negative number.
     """
     if not callable(capacity) and capacity < 0:
         raise ValueError(f"expected {name} >= 0, in nats per datum, got {capacity}")
@@ -105,13 +111,13 @@ def check_capacity(name: str, capacity: Weight) -> None:
 def capacity_gap(
     divergence: Tensor, capacity: float | Tensor, latents: Latents, *, per_sample: bool = False
 ) -> Tensor:
-    """Minus the distance of a divergence from its capacity, on Pyro's scale: of the batch's mean, or of each datum.
+    """Minus the distance of a divergence from its capacity, on Pyro's scale.
 
     Args:
-        divergence: in nats, of shape ``(…, batch)``.
-        capacity: in nats per datum.
-        latents: the latents of the batch.
-        per_sample: whether the distance is that of each datum.
+        divergence: Divergence in nats, of shape ``(…, batch)``.
+        capacity: Capacity in nats per datum.
+        latents: Latents of the batch.
+        per_sample: Whether the distance is taken for each datum, not for the mean of the batch.
     """
     if per_sample:
         return -latents.total((divergence - capacity).abs())

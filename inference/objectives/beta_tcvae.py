@@ -1,4 +1,4 @@
-"""beta-TCVAE's objective: the KL split in mutual information, total correlation and dimension-wise KL."""
+"""The objective of beta-TCVAE: mutual information, total correlation and dimension-wise KL."""
 
 from __future__ import annotations
 
@@ -24,23 +24,26 @@ class TCELBO(AggregateELBO):
        - \beta \underbrace{\mathbb E \log \frac{q(z)}{\prod_d q(z_d)}}_{\text{total correlation}}
        - \gamma \underbrace{\mathbb E \sum_d \log \frac{q(z_d)}{p(z_d)}}_{\text{dimension-wise KL}}
 
-    z are all latents of the pair side by side; q(z) = 1/N sum_n q(z | x_n) is the aggregate posterior over the N
-    data, estimated as in :class:`~ppl_disentangle.inference.AggregateELBO`. Terms: ``"log_likelihood"``,
-    ``"mutual_information"``, ``"total_correlation"``, ``"dimension_wise_kl"``, the last three with the sign of
-    parts of the bound. Their sum is the bound of ``Trace_ELBO`` at the same draw, whatever the estimator.
+    z are all latents of the pair side by side; q(z) = 1/N sum_n q(z | x_n) is the aggregate
+    posterior over the N data, estimated as in :class:`~ppl_disentangle.inference.AggregateELBO`.
+    Terms: ``"log_likelihood"``, ``"mutual_information"``, ``"total_correlation"`` and
+    ``"dimension_wise_kl"``, the last three negative, as parts of the bound. For every estimator
+    they sum to the bound of ``Trace_ELBO`` at the same draw.
 
-    Avoids: stratified weights in columns instead of on the diagonal (the authors' beta-tcvae, disentangling-vae,
-    pythae, disentangling-correlated-factors); constants of the weighted estimator dropped, so that the logged "total
-    correlation" is no total correlation (disentanglement_lib, disent, disentangling-vae); beta on the KL as well as
-    beta - 1 on the total correlation (disent).
+    Other implementations: The authors' beta-tcvae, disentangling-vae, pythae and
+    disentangling-correlated-factors put the stratified weights in columns, not on the diagonal.
+    disentanglement_lib, disent and disentangling-vae drop the constants of the weighted estimator,
+    so they do not log a total correlation. disent applies beta to the KL as well as beta - 1 to the
+    total correlation.
 
     Args:
-        alpha: weight of the mutual information.
-        beta: weight of the total correlation; [1] uses 6 on dSprites.
-        gamma: weight of the dimension-wise KL.
-        estimator: ``"stratified"``, ``"symmetric"`` or ``"weighted"``.
-        **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`; ``num_data`` is needed where the plate over
-            the data does not tell how many data a batch stands for.
+        alpha: Weight of the mutual information.
+        beta: Weight of the total correlation; [1] uses 6 on dSprites.
+        gamma: Weight of the dimension-wise KL.
+        estimator: Estimator of q(z): ``"stratified"``, ``"symmetric"`` or ``"weighted"``; see
+            :class:`~ppl_disentangle.inference.AggregateELBO`.
+        **options: Further options of :class:`~ppl_disentangle.inference.DecomposedELBO`; see there.
+            ``num_data`` is required if the plate over the data has only the size of the batch.
 
     References:
         [1] Chen et al., 2018. https://arxiv.org/abs/1802.04942
@@ -63,16 +66,17 @@ class TCELBO(AggregateELBO):
         super().__init__(weights, estimator=estimator, **options)
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
-        """Log likelihood and the three parts of the negative KL, in nats."""
+        """The log likelihood and the three parts of the negative KL, in nats."""
         sites = latent_sites(model_trace, guide_trace)
         latents = Latents([q for q, _ in sites])
         log_q, _, log_q_factored = self.densities(latents, [latents.sites])
-        joint, factored = latents.total(log_q), latents.total(log_q_factored)
-        given_x = added([q.total(q.log_prob()) for q, _ in sites])
+        joint = latents.total(log_q)
+        factored = latents.total(log_q_factored)
+        posterior = added([q.total(q.log_prob()) for q, _ in sites])
         prior = added([p.total(p.log_prob()) for _, p in sites])
         return {
             "log_likelihood": log_likelihood(model_trace),
-            "mutual_information": joint - given_x,
+            "mutual_information": joint - posterior,
             "total_correlation": factored - joint,
             "dimension_wise_kl": prior - factored,
         }

@@ -1,4 +1,4 @@
-"""beta-VAE's objective."""
+"""The objective of the beta-VAE."""
 
 from __future__ import annotations
 
@@ -25,35 +25,40 @@ class BetaELBO(DecomposedELBO):
 
     .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z) - \beta \operatorname{KL}(q(z \mid x) \,\|\, p(z))
 
-    Terms: ``"log_likelihood"`` and ``"kl"`` (the negative divergence, summed over all latents; in closed form where
-    torch knows it, else from the draw). ``beta=1`` is ``pyro.infer.TraceMeanField_ELBO``; beta is equivalent to
-    ``poutine.scale(scale=beta)`` around the latents of model and guide.
+    Terms: ``"log_likelihood"`` and ``"kl"`` (the negative divergence, summed over all latents; in
+    closed form where torch knows it, else from the draw). ``beta=1`` is equivalent to
+    ``pyro.infer.TraceMeanField_ELBO``; another beta to ``poutine.scale(scale=beta)`` around the
+    latents of model and guide.
 
-    With a mapping from names of latents to weights the divergence is one term a latent, ``"kl[z]"`` for each latent
-    ``z`` of the pair; a latent that is not named has weight 1. Equal weights for all are equivalent to one number.
+    With a mapping from names of latents to weights there is one term for each latent ``z`` of the
+    pair, ``"kl[z]"``. Latents that are not listed have weight 1. Equal weights for all latents are
+    equivalent to one number.
 
-    Nats per datum: a weight for a likelihood averaged over pixels is another number;
-    :func:`~ppl_disentangle.inference.objectives.beta_vae.beta_from_mean_reduction` converts it.
+    Terms are in nats per datum. To use a weight chosen for a likelihood averaged over pixels,
+    convert it with :func:`~ppl_disentangle.inference.objectives.beta_vae.beta_from_mean_reduction`.
 
-    Avoids: beside a KL that is summed, a likelihood averaged over pixels (disent, latent_quantization), with half its
-    weight (pythae) or 255 times it (disentangling-vae), and a KL multiplied by batch size over number of data
-    (PyTorch-VAE): under these one beta means as many things as there are libraries.
+    Other implementations: They sum the KL but scale the likelihood differently: disent and
+    latent_quantization average it over pixels, pythae halves it, disentangling-vae multiplies it by
+    255. PyTorch-VAE multiplies the KL by batch size over number of data. The same beta therefore
+    means something different in each.
 
     Args:
-        beta: a number or a schedule, or such for each of some latents; [1] uses 4 on dSprites.
-        may_lack: names of latents that not all batches have, such as that of a second frame.
-        **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`.
+        beta: Weight of the KL: a number, a schedule, or a mapping from latent names to either. [1]
+            uses 4 on dSprites.
+        may_lack: Names of latents that may be absent from a batch, such as the latents of a second
+            frame.
+        **options: Further options of :class:`~ppl_disentangle.inference.DecomposedELBO`; see there.
 
     Raises:
-        ValueError: a mapping that is empty, or, at the first call, that names no latent of the pair.
+        ValueError: The mapping is empty, or, at the first call, names a latent that the pair lacks.
+
+    References:
+        [1] Higgins et al., 2017. https://openreview.net/forum?id=Sy2fzU9gl
 
     Example:
         >>> from ppl_disentangle.inference.objectives.beta_vae import BetaELBO
         >>> BetaELBO({"shape": 4.0, "colour": 1.5})
         BetaELBO(kl[shape]=4.0, kl[colour]=1.5, warm_up=0)
-
-    References:
-        [1] Higgins et al., 2017. https://openreview.net/forum?id=Sy2fzU9gl
     """
 
     def __init__(
@@ -63,14 +68,13 @@ class BetaELBO(DecomposedELBO):
         may_lack: Sequence[str] = (),
         **options: Any,
     ) -> None:
-        weights = (
-            {_term(name): w for name, w in beta.items()}
-            if isinstance(beta, Mapping)
-            else {"kl": beta}
-        )
-        if not weights:
+        if not isinstance(beta, Mapping):
+            weights: dict[str, Weight] = {"kl": beta}
+        elif beta:
+            weights = {_term(name): weight for name, weight in beta.items()}
+        else:
             raise ValueError(
-                "expected weights of latents by name, got {}; a number weighs all of them alike"
+                "expected weights of latents by name, got {}; a number weights all of them equally"
             )
         super().__init__(weights, **options)
         self.named = tuple(beta) if isinstance(beta, Mapping) else None
@@ -81,14 +85,17 @@ class BetaELBO(DecomposedELBO):
         if self.named is None:
             return elbo_terms(model_trace, guide_trace)
         sites = latent_sites(model_trace, guide_trace)
-        names = [q.name for q, _ in sites]
-        for name in self.named:
+        self._check_names([q.name for q, _ in sites])
+        divergences = {_term(q.name): -q.total(kl(q, p)) for q, p in sites}
+        return {"log_likelihood": log_likelihood(model_trace), **divergences}
+
+    def _check_names(self, names: Sequence[str]) -> None:
+        """Refuse weights of latents that the pair lacks."""
+        for name in self.named or ():
             if name not in names and name not in self.may_lack:
                 raise ValueError(
                     f"a weight for {name!r}, but no latent has that name; the pair has {names}"
                 )
-        divergences = {_term(q.name): -q.total(kl(q, p)) for q, p in sites}
-        return {"log_likelihood": log_likelihood(model_trace), **divergences}
 
 
 def _term(name: str) -> str:
@@ -98,21 +105,23 @@ def _term(name: str) -> str:
 def beta_from_mean_reduction(
     beta: float, observation_shape: Sequence[int], *, latent_dim: int | None = None
 ) -> float:
-    r"""The beta of this library, sums in nats, from that of one whose reconstruction is a mean over pixels.
+    r"""Convert a beta from a library that averages over pixels to this library, which sums.
 
     .. math:: \frac{R}{P} + \beta' \frac{\operatorname{KL}}{D}
        = \frac1P \Bigl(R + \beta' \frac{P}{D} \operatorname{KL}\Bigr)
 
-    R is the reconstruction error summed over the P numbers of an observation, D the number of latents. The losses then
-    have the same minimum; ours is P times theirs, and so is its gradient.
+    R is the reconstruction error summed over the P values of an observation, D the number of
+    latents, :math:`\beta'` the beta of the other library. Both losses have the same minimum; the
+    loss here is P times the other, and so is its gradient.
 
     Args:
-        beta: theirs.
-        observation_shape: shape of one observation, such as ``(3, 64, 64)``.
-        latent_dim: D, if their KL is a mean over the latents too; ``None``: it is a sum.
+        beta: The beta of the other library.
+        observation_shape: Shape of one observation, such as ``(3, 64, 64)``.
+        latent_dim: D, if the other library averages the KL over the latents. By default it sums the
+            KL.
 
     Raises:
-        ValueError: a negative beta, or a size below 1.
+        ValueError: The beta is negative, or a size is below 1.
 
     Example:
         >>> beta_from_mean_reduction(0.5, (1, 64, 64), latent_dim=8)

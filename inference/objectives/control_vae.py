@@ -26,8 +26,8 @@ class ControlELBO(AdaptiveELBO):
     :math:`\beta` changes by a difference.
 
     Anti-windup: while :math:`\beta` is out of its range, errors that would drive it farther out are
-    not added to the sum; errors that bring it back are. The range limits the KL that can be
-    reached: with a minimum of 1, at most the KL of the evidence lower bound.
+    not added to the sum; errors that bring it back are. The range limits the
+    KL: a minimum of 1 cannot exceed the KL of the evidence lower bound.
 
     Other implementations: The authors' code freezes the whole sum while :math:`\beta` is out of its
     range. As the first term is at most :math:`K_p`, a single error above :math:`K_p / K_i`, 10

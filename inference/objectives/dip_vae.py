@@ -1,4 +1,4 @@
-"""DIP-VAE's objective: the covariance of the aggregate posterior is held to the identity."""
+"""The objective of DIP-VAE: the covariance of the latents is held at the identity."""
 
 from __future__ import annotations
 
@@ -23,23 +23,25 @@ class DIPELBO(DecomposedELBO):
 
     .. math:: \text{ELBO} - \lambda_{od} \sum_{i \ne j} C_{ij}^2 - \lambda_d \sum_i (C_{ii} - 1)^2
 
-    C is a covariance over the data of the batch, of shape ``(dim, dim)``: for variant ``"I"`` that of the posteriors'
-    means, for ``"II"`` that of the aggregate posterior, whose diagonal has the mean variances too. Terms:
-    ``"log_likelihood"``; ``"kl"``, negative, in closed form where torch knows it; ``"off_diagonal"`` and
-    ``"diagonal"``, minus the two sums times the number of data, which are no part of the bound.
+    C is a covariance over the data of the batch, of shape ``(dim, dim)``: of the posteriors' means
+    for variant ``"I"``; of the aggregate posterior for variant ``"II"``, which adds the mean
+    variances to the diagonal. Terms: ``"log_likelihood"``; ``"kl"``, negative, in closed form where
+    torch knows it; ``"off_diagonal"`` and ``"diagonal"``, minus the two sums times the number of
+    data, not part of the bound.
 
-    Avoids: a scalar mean of variances added to every entry of C in place of a diagonal matrix (disent).
+    Other implementations: disent adds the mean of all variances, a scalar, to every entry of C,
+    where the mean variances belong on the diagonal.
 
     Args:
-        off_diagonal: weight of the covariances; [2] searches 1 to 50, 10 is a choice of ours.
-        diagonal: weight of the variances; by default as in [2]: 10 times ``off_diagonal`` for variant ``"I"``, the same
-            for ``"II"``.
+        off_diagonal: Weight of the covariances. [2] searches 1 to 50; 10 is our choice.
+        diagonal: Weight of the variances. By default, as in [2], 10 times ``off_diagonal`` for
+            variant ``"I"``, and ``off_diagonal`` for ``"II"``.
         variant: ``"I"`` or ``"II"``.
-        **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`.
+        **options: Further options of :class:`~ppl_disentangle.inference.DecomposedELBO`; see there.
 
     Raises:
-        ValueError: a weight is negative, or ``diagonal`` is left open while ``off_diagonal`` is a schedule; or a
-            posterior's moments have no closed form.
+        ValueError: A weight is negative; ``off_diagonal`` is a schedule and ``diagonal`` is
+            missing; or the moments of a posterior have no closed form.
 
     References:
         [1] Kumar et al., 2018. https://arxiv.org/abs/1711.00848
@@ -79,26 +81,26 @@ class DIPELBO(DecomposedELBO):
         """Log likelihood, negative KL and the two negative penalties, in nats."""
         sites = latent_sites(model_trace, guide_trace)
         latents = Latents([q for q, _ in sites])
-        matrix = covariance(latents.means(), latents.weights)
+        matrix = covariance(latents.means(), latents.weights)  # (…, dim, dim)
         variances = matrix.diagonal(dim1=-2, dim2=-1)
-        squares = matrix.square().sum() - variances.square().sum()
+        squared_covariances = matrix.square().sum() - variances.square().sum()
         if self.variant == "II":
             variances = variances + (latents.weights[:, None] * latents.variances()).sum(-2)
         return {
             **bound_terms(model_trace, sites),
-            "off_diagonal": -latents.count * squares,
+            "off_diagonal": -latents.count * squared_covariances,
             "diagonal": -latents.count * (variances - 1).square().sum(),
         }
 
 
 def covariance(values: Tensor, weights: Tensor) -> Tensor:
-    r"""The covariance of ``values`` of shape ``(…, batch, dim)`` over the batch, of shape ``(…, dim, dim)``.
+    r"""The weighted covariance of rows, of shape ``(…, dim, dim)``.
 
     .. math:: C = \sum_n w_n (v_n - \bar v)(v_n - \bar v)^\top, \quad \bar v = \sum_n w_n v_n
 
     Args:
-        values: v.
-        weights: w of shape ``(batch,)``, of sum 1.
+        values: The rows v, of shape ``(…, batch, dim)``.
+        weights: The weights w, of shape ``(batch,)``, which sum to 1.
 
     Example:
         >>> covariance(torch.tensor([[1.0, 2.0], [-1.0, -2.0]]), torch.full((2,), 0.5))
@@ -107,5 +109,5 @@ def covariance(values: Tensor, weights: Tensor) -> Tensor:
     """
     weights = weights[:, None]
     centred = values - (weights * values).sum(-2, keepdim=True)
-    # a product and a sum, since autocast would take a matrix product to bfloat16
+    # A product and a sum: autocast would compute a matrix product in bfloat16.
     return ((weights * centred).unsqueeze(-1) * centred.unsqueeze(-2)).sum(-3)

@@ -1,4 +1,4 @@
-"""FactorVAE's objective: the total correlation by a critic that tells draws from permuted draws."""
+"""The objective of FactorVAE: a critic estimates the total correlation from permuted draws."""
 
 from __future__ import annotations
 
@@ -22,44 +22,48 @@ Permuted = Literal["batch", "halves"]
 
 
 class FactorELBO(TwoPlayerELBO):
-    r"""The evidence lower bound less gamma times the total correlation, as a critic estimates it [1].
+    r"""The evidence lower bound minus gamma times a critic's estimate of total correlation [1].
 
     .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z) - \operatorname{KL}(q(z \mid x) \,\|\, p(z))
        - \gamma\, \mathbb E_{q(z)} \ell(z), \quad \ell(z) \approx \log \frac{q(z)}{\prod_d q(z_d)}
 
-    The critic's logit :math:`\ell` is learned by telling draws z from permuted draws, each coordinate permuted over the
-    batch by itself; a one-hot latent is permuted as one. Terms: ``"log_likelihood"``, ``"kl"`` (the negative
-    divergence, in closed form where torch knows it), ``"density_ratio"`` (minus the critic's estimate of the total
-    correlation, no part of the bound) and ``"critic"`` (minus its cross-entropy, half for each kind of draw).
-    With ``gamma=0`` it is ``pyro.infer.TraceMeanField_ELBO``.
+    The critic with logit :math:`\ell` learns to distinguish draws z from permuted draws, in which
+    each coordinate is permuted over the batch independently (a one-hot latent as a whole). Terms:
+    ``"log_likelihood"``, ``"kl"`` (the negative divergence, in closed form where torch knows it),
+    ``"density_ratio"`` (minus the estimate of the total correlation, not part of the bound) and
+    ``"critic"`` (minus its cross-entropy, half for each kind of draw). With ``gamma=0`` it is
+    ``pyro.infer.TraceMeanField_ELBO``.
 
-    The estimate is as good as the critic: one that has learned nothing reports 0. A permuted draw of a batch of B
-    keeps two coordinates of one datum together with probability 1/B.
+    The estimate is only as good as the critic: an untrained critic reports 0. In a permuted draw
+    from a batch of B, two coordinates are from the same datum with probability 1/B.
 
-    Avoids: the critic's cross-entropy propagated into the encoder, which takes up to 0.5 off gamma (disentangling-vae,
-    pythae, disentangling-correlated-factors); a critic of five layers (the first two); a step counter that moves by
-    two, hence half the training (disentanglement_lib).
+    Other implementations: disentangling-vae, pythae and disentangling-correlated-factors propagate
+    the critic's cross-entropy into the encoder, which takes up to 0.5 off gamma; the first two have
+    a critic of five layers. In disentanglement_lib the step counter moves by two, which halves the
+    training.
 
     Args:
-        critic: the number of coordinates of the latents for the critic of [1] (six layers of 1000, two logits), or a
-            module from ``(batch, dim)`` to one or two logits.
-        gamma: weight of the total correlation; the study [2] tries 10 to 100.
-        permute: what is permuted, ``"batch"``: the draws that the critic also sees as they are [2]; ``"halves"``: the
-            second half of the batch, the critic seeing the first half as it is; [1] takes two batches.
-        critic_options: options of the critic's optimiser; by default Adam's of [2], ``lr=1e-4, betas=(0.5, 0.9)``.
-        **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`.
+        critic: Number of coordinates of the latents, for the critic of [1] (six layers of 1000
+            units, two logits); or a module from ``(batch, dim)`` to one or two logits.
+        gamma: Weight of the total correlation; the study [2] tries 10 to 100.
+        permute: Draws that are permuted. With ``"batch"`` [2] they are the same draws that the
+            critic sees unpermuted. With ``"halves"`` the second half of the batch is permuted, and
+            the critic sees the first half unpermuted; [1] uses two batches.
+        critic_options: Options of the critic's optimiser. By default Adam's of [2],
+            ``lr=1e-4, betas=(0.5, 0.9)``.
+        **options: Further options of :class:`~ppl_disentangle.inference.DecomposedELBO`; see there.
 
     Raises:
-        ValueError: another way to permute.
+        ValueError: ``permute`` has another value.
+
+    References:
+        [1] Kim & Mnih, 2018. https://arxiv.org/abs/1802.05983
+        [2] Locatello et al., 2019. https://arxiv.org/abs/1811.12359
 
     Example:
         >>> from ppl_disentangle.inference.objectives.factor_vae import FactorELBO
         >>> elbo = FactorELBO(10, gamma=40.0)
         >>> optim = pyro.optim.PyroOptim(torch.optim.Adam, elbo.svi_options(lr=1e-3))
-
-    References:
-        [1] Kim & Mnih, 2018. https://arxiv.org/abs/1802.05983
-        [2] Locatello et al., 2019. https://arxiv.org/abs/1811.12359
     """
 
     penalties: ClassVar[tuple[str, ...]] = ("density_ratio",)
@@ -86,11 +90,11 @@ class FactorELBO(TwoPlayerELBO):
         self.permute: Permuted = permute
 
     def extra_repr(self) -> str:
-        """The weights and what is permuted, for checkpoints and tables."""
+        """The weights and the way of permuting, for checkpoints and tables."""
         return f"{super().extra_repr()}, permute={self.permute!r}"
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
-        """Log likelihood, negative KL, minus the total correlation, and what the critic learns by, in nats."""
+        """Log likelihood, negative KL, minus the total correlation, and the critic's loss, in nats."""
         sites = latent_sites(model_trace, guide_trace)
         latents = Latents([q for q, _ in sites])
         draws = latents.draws()
@@ -102,57 +106,64 @@ class FactorELBO(TwoPlayerELBO):
         }
 
     def _cross_entropy(self, draws: Tensor, latents: Latents) -> Tensor:
-        """The critic's mean loss, summed over particles."""
-        mask, others = latents.mask, latents.mask
-        real = pool = draws
+        """The critic's mean loss over the batch, summed over particles."""
+        size = draws.shape[-2]
+        first = last = slice(None)  # the data that are seen as they are, and permuted
         if self.permute == "halves":
-            half = max(1, draws.shape[-2] // 2)
-            real, pool = draws[..., :half, :], draws[..., -half:, :]
-            mask, others = (None, None) if mask is None else (mask[:half], mask[-half:])
-        widths = [w for site in latents.sites for w in blocks(site, latents.plate)]
-        permuted = permute_latents(pool, widths, mask=others)
-        by_real, by_permuted = self.critic_loss([real.flatten(0, -2)], [permuted.flatten(0, -2)])
-        return 0.5 * (
-            _mean(by_real.reshape(real.shape[:-1]), mask)
-            + _mean(by_permuted.reshape(pool.shape[:-1]), others)
-        )
+            half = max(1, size // 2)
+            first = slice(half)
+            last = slice(-half, None)
+        mask = latents.mask
+        real_mask = None if mask is None else mask[first]
+        permuted_mask = None if mask is None else mask[last]
+        real = draws[..., first, :]
+        widths: list[int] = []
+        for site in latents.sites:
+            widths += blocks(site, latents.plate)
+        permuted = permute_latents(draws[..., last, :], widths, mask=permuted_mask)
+        on_real, on_permuted = self.critic_loss([real.flatten(0, -2)], [permuted.flatten(0, -2)])
+        real_loss = _mean(on_real.reshape(real.shape[:-1]), real_mask)
+        permuted_loss = _mean(on_permuted.reshape(permuted.shape[:-1]), permuted_mask)
+        return 0.5 * (real_loss + permuted_loss)
 
 
 def permute_latents(draws: Tensor, widths: Sequence[int], *, mask: Tensor | None = None) -> Tensor:
-    """Draws of prod_d q(z_d): each block of columns permuted over the batch by itself.
+    """Draws from prod_d q(z_d): each block of columns is permuted over the batch independently.
 
     Args:
-        draws: of shape ``(…, batch, dim)``; each of ``…`` is permuted within itself.
-        widths: numbers of columns that stay together, from the left.
-        mask: which data count, of shape ``(batch,)``: they are permuted among themselves. The other rows of the result
-            mean nothing.
+        draws: Draws of shape ``(…, batch, dim)``; each index of the leading dimensions is permuted
+            within itself.
+        widths: Numbers of columns that stay together, from the left.
+        mask: Which data count, bool of shape ``(batch,)``. They are permuted among themselves; the
+            other rows of the result are meaningless. By default all count.
     """
     keys = torch.rand((*draws.shape[:-1], len(widths)), device=draws.device)
     if mask is None:
-        order = keys.argsort(-2)
+        order = keys.argsort(-2)  # (…, batch, block): a random permutation for each block
     else:
+        # Masked data get keys above 1 and are sorted to the end. The n-th datum that counts then
+        # receives the n-th entry of the permutation, which is one that counts.
         rank = (mask.cumsum(0) - 1).clamp(min=0)
-        order = (
-            (keys + ~mask[:, None]).argsort(-2).index_select(-2, rank)
-        )  # the data that count come first
+        order = (keys + ~mask[:, None]).argsort(-2).index_select(-2, rank)
+    # One column of indices for each column of the draws, equal within a block.
     columns = [
-        order[..., d : d + 1].expand(*order.shape[:-1], width) for d, width in enumerate(widths)
+        order[..., block : block + 1].expand(*order.shape[:-1], width)
+        for block, width in enumerate(widths)
     ]
     return draws.gather(-2, torch.cat(columns, -1))
 
 
 def blocks(site: Site, plate: Plate) -> list[int]:
-    """The widths of what a latent consists of: a point of a simplex (one-hot or relaxed) is one, else a column."""
+    """Widths of the blocks of a latent: a point of a simplex is one block, else each column is."""
     columns = rows(site.value, site, plate).shape[-1]
-    atomic = innermost(site.fn).support in (constraints.one_hot, constraints.simplex)
-    width = site.value.shape[-1] if atomic else 1
+    is_simplex = innermost(site.fn).support in (constraints.one_hot, constraints.simplex)
+    width = site.value.shape[-1] if is_simplex else 1
     return columns // width * [width]
 
 
 def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Means over the batch of ``values`` of shape ``(…, batch)``, summed over ``…``."""
-    return (
-        values.mean(-1).sum()
-        if mask is None
-        else (values.where(mask, 0.0).sum(-1) / mask.sum().clamp(min=1)).sum()
-    )
+    """Means over the batch of ``values`` of shape ``(…, batch)``, summed over the rest."""
+    if mask is None:
+        return values.mean(-1).sum()
+    means = values.where(mask, 0.0).sum(-1) / mask.sum().clamp(min=1)
+    return means.sum()

@@ -1,4 +1,4 @@
-"""The objective of the Hausdorff factorised support: each value of a latent goes with each value of any other."""
+"""The Hausdorff factorised support: all combinations of values of the latents must occur."""
 
 from __future__ import annotations
 
@@ -17,35 +17,37 @@ from ppl_disentangle.sites import latent_sites
 __all__ = ["HausdorffELBO", "support_distance"]
 
 MAX_ELEMENTS = 2**24
-"""Distances held at once, 64 MiB of float32; above, the corners of the product are taken in blocks."""
+"""Distances held at once: 64 MiB of float32. More corners of the product are split into blocks."""
 
 
 class HausdorffELBO(DecomposedELBO):
-    r"""The beta-weighted bound with a support that is a product over the latents [1].
+    r"""The beta-weighted bound for latents whose support is a product of intervals [1].
 
     .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z) - \beta \operatorname{KL}(q(z \mid x) \,\|\, p(z))
        - \gamma \sum_{(i, j)} \max_{a, b} \min_n \big((z_i^a - z_i^n)^2 + (z_j^b - z_j^n)^2\big)
 
-    :math:`z^n` are the posteriors' means in the batch; a, b and n run over its data, (i, j) over pairs of coordinates
-    that are drawn anew at each call. What is asked is less than independence: factors may be correlated as long as all
-    of their combinations occur. Terms: ``"log_likelihood"``; ``"kl"``, negative, in closed form where torch knows it;
-    ``"factorised_support"``, minus the sum of :func:`support_distance` over the pairs times the number of data, which
-    is no part of the bound, and is left out where its weight is zero. It has the units of the latents squared, and
-    vanishes where all means are equal: keep beta positive.
+    :math:`z^n` are the posteriors' means in the batch; a, b and n run over its data, (i, j) over
+    pairs of coordinates that are drawn at each call. This asks for less than independence: factors
+    may be correlated as long as all their combinations occur. Terms: ``"log_likelihood"``;
+    ``"kl"``, negative, in closed form where torch knows it; ``"factorised_support"``, minus the sum
+    of :func:`support_distance` over the pairs, times the number of data. The last is not part of
+    the bound, and is left out if its weight is zero. It has the units of squared latents and
+    vanishes if all means are equal: keep beta positive.
 
-    Avoids: a maximum over a hundred corners drawn at random, which is too small, and a penalty on the spread of the
-    latents that is taken over the coordinates of each datum instead of over the data (both defaults of the authors'
-    public code).
+    Other implementations: By default the authors' public code takes the maximum over a hundred
+    random corners, which is too small, and penalises the spread of the latents over the coordinates
+    of each datum, where it should be over the data.
 
     Args:
-        gamma: weight of the distance to a product; 1 as in the authors' public code.
-        beta: weight of the KL.
-        num_pairs: number of pairs of coordinates, 25 as in the authors' public code; all if there are fewer.
-        **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`.
+        gamma: Weight of the distance. The authors' public code uses 1.
+        beta: Weight of the KL.
+        num_pairs: Number of pairs of coordinates. The authors' public code uses 25. If there are
+            fewer, all are used.
+        **options: Further options of :class:`~ppl_disentangle.inference.DecomposedELBO`; see there.
 
     Raises:
-        ValueError: a weight is negative, ``num_pairs`` is not positive, the latents have one coordinate in all, or a
-            posterior's mean has no closed form.
+        ValueError: A weight is negative, ``num_pairs`` is not positive, the latents have only one
+            coordinate, or the mean of a posterior has no closed form.
 
     References:
         [1] Roth et al., 2023. https://arxiv.org/abs/2210.07347
@@ -70,7 +72,7 @@ class HausdorffELBO(DecomposedELBO):
         return f"{super().extra_repr()}, num_pairs={self.num_pairs}"
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
-        """Log likelihood, negative KL and the negative distance to a product, in nats."""
+        """Log likelihood and negative KL in nats, and the negative distance in squared latents."""
         sites = latent_sites(model_trace, guide_trace)
         latents = Latents([q for q, _ in sites])
         terms = bound_terms(model_trace, sites)
@@ -85,34 +87,37 @@ class HausdorffELBO(DecomposedELBO):
         return terms
 
     def _pairs(self, means: Tensor) -> Tensor:
-        """Pairs of different coordinates, each at most once, of shape ``(2, pairs)``."""
+        """Random pairs of different coordinates, each at most once, of shape ``(2, pairs)``."""
         dim = means.shape[-1]
         pairs = torch.triu_indices(dim, dim, 1, device=means.device)
         if self.num_pairs >= pairs.shape[1]:
             return pairs
-        return pairs[
-            :, torch.rand(pairs.shape[1], device=means.device).topk(self.num_pairs).indices
-        ]
+        keys = torch.rand(pairs.shape[1], device=means.device)
+        return pairs[:, keys.topk(self.num_pairs).indices]
 
 
 def support_distance(values: Tensor, pairs: Tensor, *, mask: Tensor | None = None) -> Tensor:
-    r"""The squared Hausdorff distance from the data to the product of their coordinates, of shape ``(…, pairs)``.
+    r"""The squared Hausdorff distance of the data from the product of their coordinates.
 
     .. math:: \max_{a, b} \min_n \big((z_i^a - z_i^n)^2 + (z_j^b - z_j^n)^2\big)
 
-    The maximum is found without gradients, in blocks, and taken again with them: memory does not grow with the cube of
-    the batch.
+    The maximum is found in blocks without gradients, then computed with gradients for the maximiser
+    alone: memory does not grow with the cube of the batch.
 
     Args:
-        values: z, of shape ``(…, batch, dim)``.
-        pairs: the coordinates i and j, of shape ``(2, pairs)``.
-        mask: which data count, as a, as b and as n; of shape ``(batch,)``.
+        values: Latents z, of shape ``(…, batch, dim)``.
+        pairs: Coordinates i and j, of shape ``(2, pairs)``.
+        mask: Which data count, as a, as b and as n; bool of shape ``(batch,)``. By default all.
+
+    Returns:
+        Distances of shape ``(…, pairs)``.
 
     Example:
         >>> support_distance(torch.tensor([[0.0, 0.0], [3.0, 5.0]]), torch.tensor([[0], [1]]))
         tensor([9.])
     """
-    first, second = values.mT[..., pairs[0], :], values.mT[..., pairs[1], :]  # (…, pairs, batch)
+    first = values.mT[..., pairs[0], :]  # (…, pairs, batch)
+    second = values.mT[..., pairs[1], :]
     with torch.no_grad():
         a, b, n = _farthest_corner(first, second, mask)
     along_first = (first.gather(-1, a) - first.gather(-1, n)).square()
@@ -123,24 +128,41 @@ def support_distance(values: Tensor, pairs: Tensor, *, mask: Tensor | None = Non
 def _farthest_corner(
     first: Tensor, second: Tensor, mask: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The data that span the corner of the product farthest from all data, and the nearest: (…, pairs, 1) each."""
+    """The corner of the product that is farthest from all data.
+
+    Returns:
+        Indices a and b of the data that span the corner, and n of the datum nearest to it, each of
+        shape ``(…, pairs, 1)``.
+    """
     size = first.shape[-1]
     along_first = (first[..., :, None] - first[..., None, :]).square()  # (…, pairs, a, n)
     along_second = (second[..., :, None] - second[..., None, :]).square()  # (…, pairs, b, n)
     if mask is not None:
-        along_first = along_first.where(mask, torch.inf)
-    rows = max(1, MAX_ELEMENTS // (first.numel() * size))
-    blocks = along_first.split(rows, -2)
-    nearest = [
-        (block[..., :, None, :] + along_second[..., None, :, :]).amin(-1) for block in blocks
-    ]
-    distances = torch.cat(nearest, -2)  # (…, pairs, a, b)
+        along_first = along_first.where(mask, torch.inf)  # a masked datum is never the nearest
+    distances = _distances_to_data(along_first, along_second)
     if mask is not None:
-        distances = distances.where(mask[:, None] & mask, -1.0)
+        distances = distances.where(mask[:, None] & mask, -1.0)  # nor does it span a corner
     corner = distances.flatten(-2).argmax(-1, keepdim=True)
-    a, b = corner // size, corner % size
-    nearest_to = (_row(along_first, a) + _row(along_second, b)).argmin(-1, keepdim=True)
-    return a, b, nearest_to
+    a = corner // size
+    b = corner % size
+    n = (_row(along_first, a) + _row(along_second, b)).argmin(-1, keepdim=True)
+    return a, b, n
+
+
+def _distances_to_data(along_first: Tensor, along_second: Tensor) -> Tensor:
+    """Squared distance of each corner from the nearest datum, of shape ``(…, pairs, a, b)``.
+
+    Args:
+        along_first: Squared distances along the first coordinate, of shape ``(…, pairs, a, n)``.
+        along_second: Squared distances along the second, of shape ``(…, pairs, b, n)``.
+    """
+    # Blocks of a, so that the tensor over (a, b, n) is never held at once.
+    block_size = max(1, MAX_ELEMENTS // along_first.numel())
+    nearest = []
+    for block in along_first.split(block_size, -2):
+        squared = block[..., :, None, :] + along_second[..., None, :, :]
+        nearest.append(squared.amin(-1))
+    return torch.cat(nearest, -2)
 
 
 def _row(matrix: Tensor, index: Tensor) -> Tensor:

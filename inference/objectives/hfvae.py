@@ -1,7 +1,9 @@
-"""HFVAE's objective: the total correlation split in what is between groups of latents and what is within them."""
+"""The objective of HFVAE: total correlation between groups of latents and within them."""
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +20,7 @@ __all__ = ["HFELBO"]
 
 
 class HFELBO(AggregateELBO):
-    r"""The evidence lower bound with its KL decomposed on two levels and each part weighted [1].
+    r"""The evidence lower bound with its KL decomposed on two levels, each part weighted [1].
 
     .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z)
        - w_1 \underbrace{\mathbb E \log \frac{q(z \mid x)}{q(z)}}_{\text{mutual information}}
@@ -26,39 +28,43 @@ class HFELBO(AggregateELBO):
        - w_3 \underbrace{\mathbb E \sum_g \log \frac{q(z^g)}{\prod_d q(z^g_d)}}_{\text{within groups}}
        - w_4 \underbrace{\mathbb E \log \frac{\prod_{g,d} q(z^g_d)}{p(z)}}_{\text{dimension-wise KL}}
 
-    z^g is a group of latent sites side by side, z^g_d one of its coordinates, and q(z) = 1/N sum_n q(z | x_n) the
-    aggregate posterior over the N data, estimated as in
-    :class:`~ppl_disentangle.inference.AggregateELBO`. Terms: ``"log_likelihood"``, ``"mutual_information"``,
-    ``"between_groups"``, ``"within_groups"``, ``"dimension_wise_kl"``, the last four with the sign of parts of the
-    bound, each summed over the data that the batch stands for. Their sum is the bound of ``Trace_ELBO`` at the same
-    draw, whatever the estimator. A large weight between groups and a small one within asks for groups that are
-    independent of each other and may be entangled inside.
+    z^g is a group of latent sites side by side, z^g_d one of its coordinates, and
+    q(z) = 1/N sum_n q(z | x_n) the aggregate posterior over the N data, estimated as in
+    :class:`~ppl_disentangle.inference.AggregateELBO`. Terms: ``"log_likelihood"``,
+    ``"mutual_information"``, ``"between_groups"``, ``"within_groups"``, ``"dimension_wise_kl"``, the
+    last four negative, as parts of the bound, each summed over the data that the batch stands for.
+    For every estimator they sum to the bound of ``Trace_ELBO`` at the same draw. A large weight
+    between groups and a small one within asks for groups that are independent of each other and may
+    be entangled inside.
 
-    Laws: between and within groups sum to the total correlation of
-    :class:`~ppl_disentangle.inference.TCELBO`; one group of all latents has nothing between groups, groups of one
-    coordinate each have nothing within.
+    The terms between and within groups sum to the total correlation of
+    :class:`~ppl_disentangle.inference.TCELBO`. With a single group the term between groups is zero;
+    with groups of one coordinate each the term within groups is.
 
-    Where the prior is no product over coordinates, as in p(z2 | z1), its correlation counts in the dimension-wise KL,
-    which is then a divergence from the product of the q(z_d) to a prior that is none: it keeps q from a prior that the
-    other terms pull it away from. [1] takes the prior's correlation into the terms between and within groups instead;
-    for a factorised prior both are the same.
+    If the prior does not factorise over coordinates, as p(z2 | z1), its correlation counts in the
+    dimension-wise KL. This term is then no divergence between products: it draws the product of
+    the q(z_d) towards the prior, while the other terms draw q away from it. [1] moves the prior's
+    correlation into the terms between and within groups; for a factorised prior both are equal.
 
-    Avoids: an own posterior counted as one of the batch's others, which makes q(z) too high and the mutual information
-    too low (beta-tcvae and its ports); the factor B(N - 1) / (N(B - 1)) that a mean over the batch leaves on q(z)
-    (probtorch).
+    Other implementations: beta-tcvae and its ports count the datum's own posterior as one of the
+    others, which makes q(z) too high and the mutual information too low. In probtorch, a mean over
+    the batch leaves a factor B(N - 1) / (N(B - 1)) on q(z).
 
     Args:
-        mutual_information: weight of the mutual information of data and latents.
-        between_groups: weight of the total correlation between groups; the default is a choice of ours.
-        within_groups: weight of the total correlation within groups.
-        dimension_wise_kl: weight of the dimension-wise KL.
-        groups: names of latent sites, in groups; every latent is in exactly one. By default each site is a group.
-        estimator: ``"stratified"``, ``"symmetric"`` (that of [1]) or ``"weighted"``.
-        **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`; ``num_data`` is needed where the plate over
-            the data does not tell how many data a batch stands for.
+        mutual_information: Weight of the mutual information of data and latents.
+        between_groups: Weight of the total correlation between groups; the default is our choice.
+        within_groups: Weight of the total correlation within groups.
+        dimension_wise_kl: Weight of the dimension-wise KL.
+        groups: Names of latent sites, in groups; every latent must be in exactly one. By default
+            each site is a group.
+        estimator: Estimator of q(z): ``"stratified"``, ``"symmetric"``, as in [1], or
+            ``"weighted"``; see :class:`~ppl_disentangle.inference.AggregateELBO`.
+        **options: Further options of :class:`~ppl_disentangle.inference.DecomposedELBO`; see there.
+            ``num_data`` is required if the plate over the data has only the size of the batch.
 
     Raises:
-        ValueError: a group is empty, a latent is in two groups or in none, or a group names what is no latent.
+        ValueError: A group is empty, a latent is in two groups or is missing, or a group has a name
+            that is not a latent.
 
     References:
         [1] Esmaeili et al., 2019. https://arxiv.org/abs/1804.02086
@@ -89,57 +95,54 @@ class HFELBO(AggregateELBO):
         return f"{super().extra_repr()}, groups={self.groups}"
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
-        """Log likelihood and the four parts of the negative KL, in nats."""
+        """The log likelihood and the four parts of the negative KL, in nats."""
         sites = latent_sites(model_trace, guide_trace)
         latents = Latents([q for q, _ in sites])
-        joint, by_group, factored = map(
-            latents.total, self.densities(latents, self._grouped(latents.sites))
-        )
-        given_x = added([q.total(q.log_prob()) for q, _ in sites])
+        densities = self.densities(latents, self._grouped(latents.sites))
+        joint, by_group, factored = map(latents.total, densities)
+        posterior = added([q.total(q.log_prob()) for q, _ in sites])
         prior = added([p.total(p.log_prob()) for _, p in sites])
         return {
             "log_likelihood": log_likelihood(model_trace),
-            "mutual_information": joint - given_x,
+            "mutual_information": joint - posterior,
             "between_groups": by_group - joint,
             "within_groups": factored - by_group,
             "dimension_wise_kl": prior - factored,
         }
 
     def _grouped(self, sites: Sequence[Site]) -> list[list[Site]]:
+        """The sites in their groups."""
         if self.groups is None:
             return [[site] for site in sites]
         latents = {site.name: site for site in sites}
-        for group in self.groups:
-            for name in group:
-                if name not in latents:
-                    raise ValueError(
-                        f"groups name {name!r}, the guide's latents are {list(latents)}"
-                    )
-        named = {name for group in self.groups for name in group}
+        named = list(itertools.chain(*self.groups))
+        for name in named:
+            if name not in latents:
+                raise ValueError(f"groups name {name!r}, the guide's latents are {list(latents)}")
         for name in latents:
             if name not in named:
                 raise ValueError(f"latent {name!r} is in no group; the groups are {self.groups}")
-        return [[latents[name] for name in group] for group in self.groups]
+        grouped = []
+        for group in self.groups:
+            grouped.append([latents[name] for name in group])
+        return grouped
 
 
 def _disjoint(groups: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Lists of names, each name once.
+    """The groups as lists, with each name in one group at most.
 
     Raises:
-        ValueError: a group is empty or no sequence of names, or a name comes twice.
+        ValueError: A group is empty or is not a sequence of names, or a name occurs twice.
     """
     if isinstance(groups, str) or any(isinstance(group, str) for group in groups):
         raise ValueError(
             f"expected groups as sequences of names, such as [['a'], ['b', 'c']], got {groups!r}"
         )
-    seen: set[str] = set()
-    for group in groups:
-        if not group:
-            raise ValueError(
-                f"expected at least one latent in each group, got {[list(g) for g in groups]}"
-            )
-        for name in group:
-            if name in seen:
-                raise ValueError(f"latent {name!r} is in groups twice: {[list(g) for g in groups]}")
-            seen.add(name)
-    return [list(group) for group in groups]
+    lists = [list(group) for group in groups]
+    if [] in lists:
+        raise ValueError(f"expected at least one latent in each group, got {lists}")
+    counts = Counter(itertools.chain(*lists))
+    for name, count in counts.items():
+        if count > 1:
+            raise ValueError(f"latent {name!r} is in groups twice: {lists}")
+    return lists

@@ -1,4 +1,4 @@
-"""The objective of InfoGAN: an adversarial game, and the information that samples keep about codes."""
+"""The objective of InfoGAN: an adversarial game, and the information of samples about codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""InfoVAE's objective: the aggregate posterior is held to the prior by the maximum mean discrepancy."""
+"""The objective of InfoVAE: the maximum mean discrepancy of aggregate posterior and prior."""
 
 from __future__ import annotations
 
@@ -21,33 +21,37 @@ Kernel = Literal["gaussian", "inverse_multiquadratic"]
 
 
 class InfoELBO(DecomposedELBO):
-    r"""The evidence lower bound with a weight on its mutual information and on its aggregate posterior [1].
+    r"""The evidence lower bound with weights on mutual information and aggregate posterior [1].
 
     .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z) - (1 - \alpha) \operatorname{KL}(q(z \mid x) \,\|\, p(z))
        - (\alpha + \lambda - 1) \operatorname{MMD}^2(q(z), p(z))
 
-    q(z) is the aggregate posterior over the data; MMD is the :func:`maximum_mean_discrepancy` of the batch's draws from
-    as many draws from the prior. Terms: ``"log_likelihood"``; ``"kl"``, negative, in closed form where torch knows it;
-    ``"mmd"``, minus the discrepancy times the number of data, which is no part of the bound, and is left out where its
-    weight is zero. ``alpha=0, scaling=1`` is the evidence lower bound, ``alpha=1`` the MMD-VAE.
+    q(z) is the aggregate posterior over the data; MMD is the :func:`maximum_mean_discrepancy`
+    between the draws of the batch and as many draws from the prior. Terms: ``"log_likelihood"``;
+    ``"kl"``, negative, in closed form where torch knows it; ``"mmd"``, minus the discrepancy times
+    the number of data, which is not part of the bound and is left out if its weight is zero.
+    ``alpha=0, scaling=1`` is the evidence lower bound, ``alpha=1`` the MMD-VAE.
 
-    The discrepancy of a datum is at most 2, where a likelihood is hundreds of nats: a weight that tells is large.
+    The discrepancy is at most 2, while a log likelihood is hundreds of nats: only a large weight
+    has an effect.
 
-    Avoids: a discrepancy multiplied by the size of the batch, so that the weight means another thing at each, and less
-    a constant of the order of that size (pythae); one divided twice by the number of pairs (PyTorch-VAE).
+    Other implementations: pythae multiplies the discrepancy by the batch size, so the weight
+    depends on it, and subtracts a constant of that order. PyTorch-VAE divides by the number of
+    pairs twice.
 
     Args:
-        alpha: how much mutual information is preferred, at most 1; below 0 it is penalised.
-        scaling: lambda, the weight of the divergence of q(z) from p(z); at least ``1 - alpha``. 1000 is a choice of
-            ours.
-        kernel: as in :func:`maximum_mean_discrepancy`.
-        bandwidth: as in :func:`maximum_mean_discrepancy`.
-        **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`.
+        alpha: Preference for mutual information, at most 1; below 0 it is penalised.
+        scaling: Weight lambda of the divergence of q(z) from p(z), at least ``1 - alpha``. 1000 is
+            our choice.
+        kernel: Kernel of the :func:`maximum_mean_discrepancy`.
+        bandwidth: Bandwidth of the kernel. By default it depends on the number of latents; see
+            :func:`maximum_mean_discrepancy`.
+        **options: Further options of :class:`~ppl_disentangle.inference.DecomposedELBO`; see there.
 
     Raises:
-        ValueError: a weight is negative, the kernel or its bandwidth is none; or, while Pyro validates, the prior of a
-            latent depends on another latent (a draw from p(z) is then more than draws at each site), or is learned
-            but has no reparameterised draws.
+        ValueError: A weight is negative, or the kernel or its bandwidth is invalid; or, while
+            Pyro's validation is on, the prior of a latent depends on another latent (draws at each
+            site are then not draws from p(z)), or is learned but not reparameterised.
 
     References:
         [1] Zhao et al., 2017. https://arxiv.org/abs/1706.02262
@@ -68,14 +72,15 @@ class InfoELBO(DecomposedELBO):
         bandwidth: float | None = None,
         **options: Any,
     ) -> None:
-        divergence = round(alpha + scaling - 1.0, 12)  # 10.7 - 9.7 is one
+        mmd_weight = round(alpha + scaling - 1.0, 12)  # 10.7 - 9.7 - 1 is not 0 in floats
         if alpha > 1:
             raise ValueError(
                 f"expected alpha <= 1, got {alpha}: the KL would have the negative weight 1 - alpha"
             )
-        if divergence < 0:
+        if mmd_weight < 0:
             raise ValueError(
-                f"expected alpha + scaling >= 1, got {alpha} + {scaling}: the discrepancy would have a negative weight"
+                f"expected alpha + scaling >= 1, got {alpha} + {scaling}:"
+                " the discrepancy would have a negative weight"
             )
         if kernel not in get_args(Kernel):
             raise ValueError(
@@ -83,21 +88,22 @@ class InfoELBO(DecomposedELBO):
             )
         if bandwidth is not None and not bandwidth > 0:
             raise ValueError(f"expected bandwidth > 0, got {bandwidth}")
-        super().__init__({"kl": 1.0 - alpha, "mmd": divergence}, **options)
-        self.kernel, self.bandwidth = kernel, bandwidth
+        super().__init__({"kl": 1.0 - alpha, "mmd": mmd_weight}, **options)
+        self.kernel = kernel
+        self.bandwidth = bandwidth
 
     def extra_repr(self) -> str:
         """The weights and the kernel, for checkpoints and tables."""
         return f"{super().extra_repr()}, kernel={self.kernel!r}, bandwidth={self.bandwidth}"
 
     def check(self, model_trace: Trace, guide_trace: Trace) -> None:
-        """Refuse a prior that is learned by draws without gradients, or that depends on other latents."""
+        """Refuse a learned prior whose draws have no gradient, or a prior of dependent latents."""
         if self.weights["mmd"]:
             with fork_randomness():
                 _check_prior(latent_sites(model_trace, guide_trace))
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
-        """Log likelihood, negative KL and negative discrepancy, in nats."""
+        """Log likelihood and negative KL in nats, and the negative discrepancy."""
         sites = latent_sites(model_trace, guide_trace)
         latents = Latents([q for q, _ in sites])
         terms = bound_terms(model_trace, sites)
@@ -121,25 +127,29 @@ def maximum_mean_discrepancy(
     kernel: Kernel = "gaussian",
     bandwidth: float | None = None,
 ) -> Tensor:
-    r"""The squared maximum mean discrepancy of two samples, of shape ``(…,)``.
+    r"""An unbiased estimate of the squared maximum mean discrepancy between two samples.
 
     .. math:: \operatorname{MMD}^2 = \frac{1}{\sum_{i \ne j} w_i w_j}
        \sum_{i \ne j} w_i w_j \big(k(a_i, a_j) + k(b_i, b_j) - 2 k(a_i, b_j)\big)
 
-    The U-statistic of [1]: unbiased, hence below zero now and then, also where :math:`a_i` and :math:`b_i` share a
-    datum. One datum has no pair, and discrepancy 0. Kernels, of bandwidth h in dim coordinates:
+    This is the U-statistic of [1]. It can be negative, and is unbiased also if :math:`a_i` and
+    :math:`b_i` belong to the same datum. A single datum has no pairs, and discrepancy 0. Kernels, of
+    bandwidth h in dim coordinates:
 
-    - ``"gaussian"``: :math:`\exp(-|a - b|^2 / 2 h^2)`. By default :math:`2 h^2 = \text{dim}^2`, the public code of
-      InfoVAE's authors.
-    - ``"inverse_multiquadratic"``: :math:`1 / (1 + |a - b|^2 / 2 h^2)`. By default :math:`2 h^2 = 2 \, \text{dim}`, as
-      in [2] for a standard normal prior.
+    - ``"gaussian"``: :math:`\exp(-|a - b|^2 / 2 h^2)`. By default :math:`2 h^2 = \text{dim}^2`, as
+      in the public code of InfoVAE's authors.
+    - ``"inverse_multiquadratic"``: :math:`1 / (1 + |a - b|^2 / 2 h^2)`. By default
+      :math:`2 h^2 = 2 \, \text{dim}`, as in [2] for a standard normal prior.
 
     Args:
-        a: draws from one distribution, of shape ``(…, batch, dim)``.
-        b: draws from the other, likewise.
-        weights: of the data, of shape ``(batch,)``; equal if not given.
-        kernel: one of the above.
-        bandwidth: h.
+        a: Draws from one distribution, of shape ``(…, batch, dim)``.
+        b: Draws from the other, of the same shape.
+        weights: Weights w of the data, of shape ``(batch,)``. By default all are equal.
+        kernel: Name of one of the kernels above.
+        bandwidth: Bandwidth h. By default as above.
+
+    Returns:
+        A tensor of shape ``(…,)``.
 
     References:
         [1] Gretton et al., 2012. A kernel two-sample test. https://jmlr.org/papers/v13/gretton12a.html
@@ -152,44 +162,53 @@ def maximum_mean_discrepancy(
     weights = a.new_ones(a.shape[-2]) if weights is None else weights.to(a)
     default = a.shape[-1] ** 2 if kernel == "gaussian" else 2 * a.shape[-1]
     width = default if bandwidth is None else 2 * bandwidth**2
-
-    def k(left: Tensor, right: Tensor) -> Tensor:
-        distance = (
-            torch.cdist(left, right, compute_mode="donot_use_mm_for_euclid_dist").square() / width
-        )
-        return (-distance).exp() if kernel == "gaussian" else 1 / (1 + distance)
-
-    pairs = (weights[:, None] * weights).fill_diagonal_(0.0)
+    pairs = (weights[:, None] * weights).fill_diagonal_(0.0)  # (i, j), without i = j
     pairs = pairs / pairs.sum().clamp(min=torch.finfo(a.dtype).tiny)
-    return (pairs * (k(a, a) + k(b, b) - 2 * k(a, b))).sum((-2, -1))
+    within_a = _kernel(a, a, kernel, width)
+    within_b = _kernel(b, b, kernel, width)
+    between = _kernel(a, b, kernel, width)
+    return (pairs * (within_a + within_b - 2 * between)).sum((-2, -1))
+
+
+def _kernel(left: Tensor, right: Tensor, kernel: Kernel, width: float) -> Tensor:
+    """k(left_i, right_j), of shape ``(…, i, j)``; ``width`` is 2 h ** 2."""
+    # cdist's faster way, by a matrix product, loses the small distances to rounding.
+    distance = torch.cdist(left, right, compute_mode="donot_use_mm_for_euclid_dist")
+    scaled = distance.square() / width
+    return (-scaled).exp() if kernel == "gaussian" else 1 / (1 + scaled)
 
 
 def _prior_draws(sites: Sequence[tuple[Site, Site]], latents: Latents) -> Tensor:
     """One draw from the prior for each datum, of shape ``(…, batch, dim)``."""
-    draws = [p.fn.rsample() if p.fn.has_rsample else p.fn.sample() for _, p in sites]
-    return torch.cat(
-        [rows(draw, p, latents.plate) for (_, p), draw in zip(sites, draws, strict=True)], -1
-    )
+    columns = []
+    for _, p in sites:
+        draw = p.fn.rsample() if p.fn.has_rsample else p.fn.sample()
+        columns.append(rows(draw, p, latents.plate))
+    return torch.cat(columns, -1)
 
 
 def _check_prior(sites: Sequence[tuple[Site, Site]]) -> None:
+    """Refuse a learned prior whose draws have no gradient, or a prior of dependent latents."""
     values = [q.value for q, _ in sites if q.value.requires_grad]
     for _, p in sites:
         if not p.fn.has_rsample:
             if p.fn.log_prob(p.fn.sample()).requires_grad:
                 raise ValueError(
-                    f"latent {p.name!r}: its prior is learned, but draws from {type(innermost(p.fn)).__name__} are not"
-                    " reparameterised: the discrepancy would leave the prior as it is"
+                    f"latent {p.name!r}: its prior is learned, but draws from"
+                    f" {type(innermost(p.fn)).__name__} are not reparameterised:"
+                    " the discrepancy would leave the prior as it is"
                 )
             continue
         draw = p.fn.rsample()
         if values and draw.requires_grad and _depends(draw, values):
             raise ValueError(
-                f"latent {p.name!r}: its prior depends on other latents, and a draw from it given theirs is no draw"
-                " from p(z); InfoELBO needs latents that are independent under the model"
+                f"latent {p.name!r}: its prior depends on other latents, and a draw from it given"
+                " theirs is no draw from p(z); InfoELBO needs latents that are independent under"
+                " the model"
             )
 
 
 def _depends(result: Tensor, values: Sequence[Tensor]) -> bool:
+    """Whether a result was computed from one of the values."""
     gradients = torch.autograd.grad(result.sum(), values, retain_graph=True, allow_unused=True)
     return any(gradient is not None for gradient in gradients)

@@ -1,8 +1,9 @@
-"""JointVAE's objective: a capacity for the continuous latents, and one for the discrete."""
+"""The objective of JointVAE: one capacity for continuous latents, one for discrete latents."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from pyro.distributions import TorchDistribution
@@ -27,50 +28,57 @@ from ppl_disentangle.sites import PARTICLES, Plate, Site, latent_sites, sum_righ
 __all__ = ["JointELBO", "categorical_kl", "max_discrete_capacity"]
 
 RAMP = Linear(0.0, 5.0, 25_000)
+"""The default capacities: from 0 to 5 nats per datum over 25,000 steps."""
+
 CATEGORICAL = (Categorical, OneHotCategorical, RelaxedOneHotCategorical)
 BINARY = (Bernoulli, RelaxedBernoulli)
 
 
 class JointELBO(DecomposedELBO):
-    r"""The log likelihood, less the distances of the KL of continuous and of discrete latents from capacities [1].
+    r"""The log likelihood, with a capacity each for continuous and for discrete latents [1].
 
     .. math:: \mathbb E_{q(z, c \mid x)} \log p(x \mid z, c)
        - \gamma_z | \operatorname{KL}(q(z \mid x) \,\|\, p(z)) - C_z(t) |
        - \gamma_c | \operatorname{KL}(q(c \mid x) \,\|\, p(c)) - C_c(t) |
 
-    Divergences are means over the batch, capacities in nats per datum. c are the latents whose guide is a categorical
-    or Bernoulli distribution or a relaxation of one, z all others. C_c never exceeds the sum of log K over the discrete
-    latents of a datum, K being their numbers of values: what they can hold under a uniform prior.
+    Divergences are means over the batch, capacities in nats per datum. c are the latents whose guide
+    is a categorical or Bernoulli distribution or a relaxation of one, z all others. C_c never
+    exceeds the sum of log K over the discrete latents of a datum, where K is the number of values
+    of each: the information that they can hold under a uniform prior.
 
-    Terms: ``"log_likelihood"``, ``"kl_continuous"`` and ``"kl_discrete"`` (negative divergences of weight 0: what acts
-    on them is the gap), and ``"continuous_gap"`` and ``"discrete_gap"`` (minus the distances times the number of data,
-    no part of the bound). The divergence of a discrete latent is that between the probabilities of its values, in
-    closed form, whatever the temperatures, as in [1]. With weights 1 of the divergences and 0 of the gaps it is
-    hence the evidence lower bound where draws are one-hot (``OneHotCategoricalStraightThrough``) and a relaxation of
-    it, not the bound of the relaxed densities, where they are relaxed. A prior ``OneHotCategorical`` takes relaxed
-    draws if it is built with ``validate_args=False``.
+    Terms: ``"log_likelihood"``, ``"kl_continuous"`` and ``"kl_discrete"`` (negative divergences of
+    weight 0: they act through the gaps), and ``"continuous_gap"`` and ``"discrete_gap"`` (minus the
+    distances times the number of data, not part of the bound). As in [1], the divergence of a
+    discrete latent is between the probabilities of its values, in closed form, for all
+    temperatures. With weight 1 for the divergences and 0 for the gaps, this is the evidence lower
+    bound for one-hot draws (``OneHotCategoricalStraightThrough``); for relaxed draws it is a
+    relaxation of that bound, and differs from the bound of the relaxed densities. A prior
+    ``OneHotCategorical`` accepts relaxed draws if it is built with ``validate_args=False``.
 
-    Avoids: a discrete capacity that rises beyond its maximum, a temperature whose lower limit is where it starts, and a
-    likelihood averaged over pixels beside them (PyTorch-VAE).
+    Other implementations: PyTorch-VAE raises the discrete capacity beyond its maximum, starts the
+    temperature at its lower limit, and averages the likelihood over pixels.
 
     Args:
-        continuous_capacity: C_z, a number or a schedule; by default from 0 to 5 nats over 25,000 steps.
-        discrete_capacity: C_c, a number or a schedule; by default the same.
-        continuous_gamma: weight of the gap of the continuous latents.
-        discrete_gamma: weight of the gap of the discrete latents. Defaults are those of the authors' script for MNIST.
-        **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`.
+        continuous_capacity: Capacity C_z: a number or a schedule. By default it rises from 0 to 5
+            nats over 25,000 steps.
+        discrete_capacity: Capacity C_c: a number or a schedule. By default as above.
+        continuous_gamma: Weight of the gap of the continuous latents. The default is from the
+            authors' script for MNIST.
+        discrete_gamma: Weight of the gap of the discrete latents. The default is from the authors'
+            script for MNIST.
+        **options: Further options of :class:`~ppl_disentangle.inference.DecomposedELBO`; see there.
 
     Raises:
-        ValueError: a negative capacity; at the first call, a pair without discrete or without continuous latents, or a
-            prior of a discrete latent that is of another kind.
+        ValueError: A capacity is negative; at the first call, the pair lacks discrete or continuous
+            latents, or the prior of a discrete latent is of another kind.
+
+    References:
+        [1] Dupont, 2018. https://arxiv.org/abs/1804.00104
 
     Example:
         >>> from ppl_disentangle.inference.objectives.joint_vae import JointELBO
         >>> from ppl_disentangle.inference.elbo.schedules import Linear
         >>> elbo = JointELBO(Linear(0.0, 5.0, 25_000), Linear(0.0, 2.0, 25_000), discrete_gamma=50.0)
-
-    References:
-        [1] Dupont, 2018. https://arxiv.org/abs/1804.00104
     """
 
     penalties: ClassVar[tuple[str, ...]] = ("continuous_gap", "discrete_gap")
@@ -88,83 +96,105 @@ class JointELBO(DecomposedELBO):
         check_capacity("discrete_capacity", discrete_capacity)
         gammas = {"continuous_gap": continuous_gamma, "discrete_gap": discrete_gamma}
         super().__init__({"kl_continuous": 0.0, "kl_discrete": 0.0, **gammas}, **options)
-        self.continuous_capacity, self.discrete_capacity = continuous_capacity, discrete_capacity
+        self.continuous_capacity = continuous_capacity
+        self.discrete_capacity = discrete_capacity
 
     def extra_repr(self) -> str:
         """The weights and the capacities, for checkpoints and tables."""
-        capacities = (spelled(self.continuous_capacity), spelled(self.discrete_capacity))
-        return "{}, continuous_capacity={}, discrete_capacity={}".format(
-            super().extra_repr(), *capacities
-        )
+        continuous = f"continuous_capacity={spelled(self.continuous_capacity)}"
+        discrete = f"discrete_capacity={spelled(self.discrete_capacity)}"
+        return f"{super().extra_repr()}, {continuous}, {discrete}"
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """Log likelihood, negative KLs, and minus their distances from the capacities, in nats."""
         sites = latent_sites(model_trace, guide_trace)
         latents = Latents([q for q, _ in sites])
-        continuous = [pair for pair in sites if not is_discrete(pair[0])]
-        discrete = [pair for pair in sites if is_discrete(pair[0])]
-        if not continuous or not discrete:
-            kinds = {q.name: type(innermost(q.fn)).__name__ for q, _ in sites}
-            raise ValueError(
-                f"expected a continuous and a discrete latent, the guide has {kinds}; CapacityELBO has one capacity for"
-                " all latents"
-            )
-        divergences = {
-            "continuous": total_and_by_datum(
-                latents, [q for q, _ in continuous], [kl(q, p) for q, p in continuous]
-            ),
-            "discrete": total_and_by_datum(
-                latents, [q for q, _ in discrete], [categorical_kl(*c) for c in discrete]
-            ),
-        }
+        continuous, discrete = _by_kind(sites)
+        continuous_kl, continuous_by_datum = _divergence(latents, continuous, kl)
+        discrete_kl, discrete_by_datum = _divergence(latents, discrete, categorical_kl)
         limit = max_discrete_capacity([q for q, _ in discrete], latents.plate)
-        held = at_step(self.discrete_capacity, self.step)
-        capacities = {
-            "continuous": at_step(self.continuous_capacity, self.step),
-            "discrete": held.clamp(max=limit) if isinstance(held, Tensor) else min(held, limit),
+        continuous_capacity = at_step(self.continuous_capacity, self.step)
+        discrete_capacity = _at_most(at_step(self.discrete_capacity, self.step), limit)
+        return {
+            "log_likelihood": log_likelihood(model_trace),
+            "kl_continuous": -continuous_kl,
+            "kl_discrete": -discrete_kl,
+            "continuous_gap": capacity_gap(continuous_by_datum, continuous_capacity, latents),
+            "discrete_gap": capacity_gap(discrete_by_datum, discrete_capacity, latents),
         }
-        gaps = {
-            f"{k}_gap": capacity_gap(by_datum, capacities[k], latents)
-            for k, (_, by_datum) in divergences.items()
-        }
-        totals = {f"kl_{k}": -total for k, (total, _) in divergences.items()}
-        return {"log_likelihood": log_likelihood(model_trace), **totals, **gaps}
+
+
+def _by_kind(
+    sites: Sequence[tuple[Site, Site]],
+) -> tuple[list[tuple[Site, Site]], list[tuple[Site, Site]]]:
+    """The continuous and the discrete latents."""
+    continuous = [(q, p) for q, p in sites if not is_discrete(q)]
+    discrete = [(q, p) for q, p in sites if is_discrete(q)]
+    if not continuous or not discrete:
+        kinds = {q.name: type(innermost(q.fn)).__name__ for q, _ in sites}
+        raise ValueError(
+            f"expected a continuous and a discrete latent, the guide has {kinds};"
+            " CapacityELBO has one capacity for all latents"
+        )
+    return continuous, discrete
 
 
 def is_discrete(site: Site) -> bool:
-    """Whether a latent has finitely many values, or is a relaxation of one that has."""
+    """Whether a latent has finitely many values, or is a relaxation of such a latent."""
     return isinstance(innermost(site.fn), CATEGORICAL + BINARY)
 
 
 def categorical_kl(q: Site, p: Site) -> Tensor:
-    """KL(q || p) between the probabilities of a discrete latent's values, for each element of its plates.
+    """KL(q || p) between the probabilities of a discrete latent's values.
+
+    Returns:
+        One number for each element of the latent's plates.
 
     Raises:
-        ValueError: the prior is of another kind.
+        ValueError: The prior is of another kind.
     """
-    ours, theirs = innermost(q.fn), innermost(p.fn)
+    posterior = innermost(q.fn)
+    prior = innermost(p.fn)
     for kind, plain in ((CATEGORICAL, Categorical), (BINARY, Bernoulli)):
-        if isinstance(ours, kind) and isinstance(theirs, kind):
-            values = kl_divergence(plain(logits=ours.logits), plain(logits=theirs.logits))
+        if isinstance(posterior, kind) and isinstance(prior, kind):
+            values = kl_divergence(plain(logits=posterior.logits), plain(logits=prior.logits))
             return sum_rightmost(values, _independent_dims(q.fn))
     raise ValueError(
-        f"latent {q.name!r} is drawn from {type(ours).__name__}; expected a prior of that kind, relaxed or not, got"
-        f" {type(theirs).__name__}"
+        f"latent {q.name!r} is drawn from {type(posterior).__name__}; expected a prior of that"
+        f" kind, relaxed or not, got {type(prior).__name__}"
     )
 
 
 def max_discrete_capacity(sites: list[Site], plate: Plate) -> float:
-    """Nats that the discrete latents of one datum can hold under a uniform prior: the sum of log K over them."""
+    """Most nats that the discrete latents of a datum can hold under a uniform prior.
+
+    This is the sum of log K over the latents, where K is the number of values of each.
+    """
     limit = 0.0
     for site in sites:
         base = innermost(site.fn)
-        number = 2 if isinstance(base, BINARY) else base.logits.shape[-1]
-        others = [p.size for p in site.plates if p.name not in (plate.name, PARTICLES)]
-        limit += math.prod(
-            [*others, *site.fn.event_shape[: _independent_dims(site.fn)]]
-        ) * math.log(number)
+        num_values = 2 if isinstance(base, BINARY) else base.logits.shape[-1]
+        other_plates = [p.size for p in site.plates if p.name not in (plate.name, PARTICLES)]
+        event = site.fn.event_shape[: _independent_dims(site.fn)]
+        num_latents = math.prod([*other_plates, *event])
+        limit += num_latents * math.log(num_values)
     return limit
 
 
+def _divergence(
+    latents: Latents,
+    sites: Sequence[tuple[Site, Site]],
+    divergence: Callable[[Site, Site], Tensor],
+) -> tuple[Tensor, Tensor]:
+    """A divergence summed over some latents: in total, and for each datum."""
+    values = [divergence(q, p) for q, p in sites]
+    return total_and_by_datum(latents, [q for q, _ in sites], values)
+
+
+def _at_most(capacity: float | Tensor, limit: float) -> float | Tensor:
+    return capacity.clamp(max=limit) if isinstance(capacity, Tensor) else min(capacity, limit)
+
+
 def _independent_dims(fn: TorchDistribution) -> int:
+    """Number of event dimensions over which the distribution is independent."""
     return fn.event_dim - innermost(fn).event_dim

@@ -1,7 +1,8 @@
-"""QLAE's objective: the bound of quantised codes, with the distances of codes from their values."""
+"""The objective of QLAE: the bound of quantised codes, and their distances from the code values."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pyro.poutine import Trace
@@ -10,32 +11,31 @@ from torch import Tensor
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.inference.elbo.terms import added, bound_terms
-from ppl_disentangle.sites import deterministic_sites, latent_sites
+from ppl_disentangle.sites import Site, deterministic_sites, latent_sites
 
 __all__ = ["QuantisedELBO"]
 
 
 class QuantisedELBO(DecomposedELBO):
-    r"""The bound, less the squared distances between what was quantised and what it became [1].
+    r"""The bound minus the squared distances between latents and their quantised values [1].
 
     .. math:: \mathbb E \log p(x \mid z) - \operatorname{KL}(q(z \mid x) \,\|\, p(z)) - \lambda_v \sum_d
        (\operatorname{sg} u_d - v_d)^2 - \lambda_c \sum_d (u_d - \operatorname{sg} v_d)^2
 
-    v is the value nearest to u, and z is v with the gradient of u; sg lets no gradient through. For each latent ``z``
-    the guide states both as auxiliary sites ``"z_continuous"`` and ``"z_nearest"``, as
-    :class:`~ppl_disentangle.models.QLAE` does. Terms: ``"log_likelihood"``, ``"kl"``, and ``"quantisation"`` and
-    ``"commitment"``, minus the distances, which are no part of the bound: values learn by the former, codes by the
-    latter.
-
-    Avoids: no mistake is known in the authors' code.
+    u is the continuous output of the encoder, v the nearest of the learned values, and z is v with
+    the gradient of u; sg stops the gradient. For each latent ``z`` the guide states u and v as the
+    auxiliary sites ``"z_continuous"`` and ``"z_nearest"``, as :class:`~ppl_disentangle.models.QLAE`
+    does. Terms: ``"log_likelihood"``, ``"kl"``, and ``"quantisation"`` and ``"commitment"``, minus
+    the two distances, not part of the bound. The first distance trains the values, the second the
+    encoder.
 
     Args:
-        quantisation: lambda_v, 0.01 in [1].
-        commitment: lambda_c, 0.01 in [1].
-        **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`.
+        quantisation: Weight lambda_v; [1] uses 0.01.
+        commitment: Weight lambda_c; [1] uses 0.01.
+        **options: Further options of :class:`~ppl_disentangle.inference.DecomposedELBO`; see there.
 
     Raises:
-        ValueError: a negative weight; when called, a guide that does not state what it quantised.
+        ValueError: A weight is negative; at the first call, the guide lacks an auxiliary site.
 
     References:
         [1] Hsu et al., 2023. https://arxiv.org/abs/2305.18378
@@ -53,15 +53,22 @@ class QuantisedELBO(DecomposedELBO):
         super().__init__({"quantisation": quantisation, "commitment": commitment}, **options)
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
-        """The bound and the two negative distances, in nats and in squared units of the latents."""
-        sites, stated = latent_sites(model_trace, guide_trace), deterministic_sites(guide_trace)
-        values, codes = [], []
+        """Log likelihood, negative KL and the negative distances, in nats and squared latents."""
+        sites = latent_sites(model_trace, guide_trace)
+        stated = deterministic_sites(guide_trace)
+        value_errors: list[Tensor] = []
+        code_errors: list[Tensor] = []
         for q, _ in sites:
-            names = f"{q.name}_continuous", f"{q.name}_nearest"
-            if missing := [name for name in names if name not in stated]:
-                raise ValueError(f"the guide does not state {missing[0]!r}, of latent {q.name!r}")
-            u, v = (stated[name].value for name in names)
-            values.append(q.total((u.detach() - v).square().sum(-1)))
-            codes.append(q.total((u - v.detach()).square().sum(-1)))
-        distances = {"quantisation": -added(values), "commitment": -added(codes)}
+            u = _stated(stated, f"{q.name}_continuous", q).value
+            v = _stated(stated, f"{q.name}_nearest", q).value
+            value_errors.append(q.total((u.detach() - v).square().sum(-1)))
+            code_errors.append(q.total((u - v.detach()).square().sum(-1)))
+        distances = {"quantisation": -added(value_errors), "commitment": -added(code_errors)}
         return bound_terms(model_trace, sites) | distances
+
+
+def _stated(stated: Mapping[str, Site], name: str, latent: Site) -> Site:
+    """An auxiliary site of the guide."""
+    if name not in stated:
+        raise ValueError(f"the guide does not state {name!r}, of latent {latent.name!r}")
+    return stated[name]

@@ -1,4 +1,4 @@
-"""Sparse codes and sparse decoders: the bound with an L1 norm of the draws, or with a group lasso of weights."""
+"""Sparse latents and sparse decoders: the bound with an L1 norm or with a group lasso."""
 
 from __future__ import annotations
 
@@ -18,34 +18,37 @@ from ppl_disentangle.sites import latent_sites, sum_rightmost
 __all__ = ["Columns", "SparsityELBO", "shrink_columns"]
 
 Columns = Tensor | Sequence[Tensor]
-"""Weights whose last dimension is the latents, of one group of outputs or of each."""
+"""Weights whose last dimension is the latents: one tensor, or one for each group of outputs."""
 
 
 class SparsityELBO(DecomposedELBO):
-    r"""The beta-weighted bound with sparse draws, or with a decoder that reads few latents for each output [1].
+    r"""The beta-weighted bound with sparse latents, or with a decoder that uses few of them [1].
 
     .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z) - \beta \operatorname{KL}(q(z \mid x) \,\|\, p(z))
        - \lambda_1 \mathbb E \sum_d |z_d| - \lambda_2 \sum_g \sum_d \|W^g_{\cdot d}\|_2
 
-    :math:`W^g_{\cdot d}` is the column by which latent d enters the outputs of group g. Terms: ``"log_likelihood"``;
-    ``"kl"``, negative, in closed form where torch knows it; ``"l1"``, minus the absolute values of the draw;
-    ``"group_lasso"``, minus the norms times the number of data. The last two are no part of the bound, and are left out
-    where their weight is zero. Gradient descent brings columns near to zero, :func:`shrink_columns` to it.
+    :math:`W^g_{\cdot d}` is the column of weights from latent d to the outputs of group g. Terms:
+    ``"log_likelihood"``; ``"kl"``, negative, in closed form where torch knows it; ``"l1"``, minus
+    the absolute values of the draw; ``"group_lasso"``, minus the norms times the number of data. The
+    last two are not part of the bound, and are left out if their weight is zero. Gradient descent
+    brings columns near zero; :func:`shrink_columns` sets them to zero.
 
-    Avoids: no mistake in a port's objective is known; one of sparse codes keeps layers where no optimiser sees them
-    (Variational-Sparse-Coding), which every story here is tested for.
+    Other implementations: Variational-Sparse-Coding keeps some layers where its optimiser does not
+    see them.
 
     Args:
-        beta: weight of the KL.
-        l1: lambda_1, in nats per unit of the latents.
-        group_lasso: lambda_2, in nats per datum and unit of the weights.
-        columns: the weights W, or a function that returns them, such as ``lambda: decoder.net[0].weight``; one tensor
-            for each group of outputs, or one in all. Norms are over all dimensions but the last, which is ``latent``:
-            the weight of ``nn.Linear(latent, hidden)`` as it is.
-        **options: as in :class:`~ppl_disentangle.inference.DecomposedELBO`.
+        beta: Weight of the KL.
+        l1: Weight lambda_1, in nats per unit of the latents.
+        group_lasso: Weight lambda_2, in nats per datum and per unit of the decoder's weights.
+        columns: The weights W, or a function that returns them, such as
+            ``lambda: decoder.net[0].weight``: one tensor for all outputs, or one for each group.
+            The last dimension is the latents, as in the weight of ``nn.Linear(latent, hidden)``;
+            norms are over the other dimensions. Required for the group lasso.
+        **options: Further options of :class:`~ppl_disentangle.inference.DecomposedELBO`; see there.
 
     Raises:
-        ValueError: a weight is negative, ``group_lasso`` has no ``columns``, or these are no matrices.
+        ValueError: A weight is negative, ``group_lasso`` has no ``columns``, or these have fewer
+            than two dimensions.
 
     References:
         [1] Ainsworth et al., 2018. https://arxiv.org/abs/1802.06765
@@ -72,9 +75,10 @@ class SparsityELBO(DecomposedELBO):
             raise ValueError(
                 "group_lasso needs columns=, the weights by which the decoder reads the latents"
             )
-        # Behind a function: a parameter as an attribute would become the objective's own.
-        given = () if columns is None else columns
-        self._columns = given if callable(given) else lambda: given
+        # The story owns the weights. As an attribute, a parameter would belong to the objective
+        # too, and would be trained twice; a function hides it from nn.Module.
+        columns = () if columns is None else columns
+        self._columns = columns if callable(columns) else lambda: columns
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """Log likelihood, negative KL and the negative penalties in use, in nats."""
@@ -90,22 +94,24 @@ class SparsityELBO(DecomposedELBO):
         return terms
 
     def _norms(self) -> Tensor:
+        """Norms of all columns of all groups, side by side."""
         columns = self._columns()
         groups = [columns] if isinstance(columns, Tensor) else list(columns)
         return torch.cat([_column_norms(weight).flatten() for weight in groups])
 
 
 def shrink_columns(weight: Tensor, amount: float) -> None:
-    r"""Shorten each column of ``weight`` by ``amount`` in place, those that are shorter to exactly zero.
+    r"""Shorten each column of ``weight`` in place, shorter ones to exactly zero.
 
     .. math:: W_{\cdot d} \leftarrow \max\Big(0, 1 - \frac{\text{amount}}{\|W_{\cdot d}\|_2}\Big) W_{\cdot d}
 
-    The proximal step of the group lasso [1]: after each step of gradient descent on an objective without that penalty,
-    with the learning rate times its weight, in nats per datum if the loss is, as the amount.
+    This is the proximal step of the group lasso [1]. Take it after each step of gradient descent on
+    an objective without that penalty. The amount is the learning rate times the weight of the
+    penalty, in nats per datum if the loss is.
 
     Args:
-        weight: of shape ``(…, latent)``; columns are along all dimensions but the last.
-        amount: by how much.
+        weight: Weights of shape ``(…, latent)``; a column runs over all dimensions but the last.
+        amount: Length by which each column is shortened.
 
     References:
         [1] Ainsworth et al., 2018. https://arxiv.org/abs/1802.06765
@@ -125,6 +131,7 @@ def shrink_columns(weight: Tensor, amount: float) -> None:
 
 
 def _column_norms(weight: Tensor) -> Tensor:
+    """Norms over all dimensions but the last, of shape ``(latent,)``."""
     if weight.dim() < 2:
         raise ValueError(
             f"expected columns of shape (…, latent), such as a matrix, got {tuple(weight.shape)}"

@@ -17,7 +17,13 @@ from ppl_disentangle.inference.elbo.generated import (
 )
 from ppl_disentangle.inference.elbo.latents import Latents
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.sites import deterministic_sites, inner_trace, nested_trace, sampled_sites
+from ppl_disentangle.sites import (
+    Site,
+    deterministic_sites,
+    inner_trace,
+    nested_trace,
+    sampled_sites,
+)
 
 __all__ = ["StructuredGame"]
 
@@ -100,10 +106,7 @@ class StructuredGame(TwoPlayerELBO):
         encoded = Latents([sampled_sites(guide_trace)[self.style]]).draws()
 
         loss, critic_loss = self._style_game((real, encoded), (generated, drawn[self.style]))
-        terms = {"style_game": -latents.total(loss)}
-        for q, _ in pairs:
-            terms[f"read[{q.name}]"] = latents.total(q.per_datum(q.log_prob(), latents.plate))
-
+        terms = {"style_game": -latents.total(loss)} | _inferred(pairs, latents)
         labels = deterministic_sites(guide_trace).get("labels")
         if labels is not None:
             loss, on_real, on_generated = self._class_game(
@@ -160,3 +163,12 @@ class StructuredGame(TwoPlayerELBO):
         of_data = poutine.trace(guide).get_trace(*args, **kwargs)
         model_trace, of_generated = generated_traces(model, guide, args[0], read_back=True)
         return model_trace, nested_trace(of_data, of_generated, GENERATED)
+
+
+def _inferred(pairs: Sequence[tuple[Site, Site]], latents: Latents) -> dict[str, Tensor]:
+    """Log probabilities, under the guide, of the latents that generated the samples."""
+    terms: dict[str, Tensor] = {}
+    for q, _ in pairs:
+        log_prob = q.per_datum(q.log_prob(), latents.plate)
+        terms[f"read[{q.name}]"] = latents.total(log_prob)
+    return terms

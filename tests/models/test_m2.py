@@ -174,7 +174,9 @@ def test_gradients_that_would_be_lost_are_refused():
     continuous = build("vae", from_arrays(x), latent_dim=2)
     with pytest.raises(ValueError, match="expected a guide with a discrete latent, it samples"):
         EnumeratedELBO().loss(continuous.model, continuous.guide, x)
-    with pytest.raises(ValueError, match="vectorize_particles is not for enumerated latents"):
+    with pytest.raises(
+        ValueError, match="vectorize_particles does not apply to enumerated latents"
+    ):
         EnumeratedELBO(num_particles=2, vectorize_particles=True)
 
 
