@@ -1,1 +1,1 @@
-"""Bounds on the log evidence of data, and their decompositions."""
+"""Bounds on log p(x) of fitted stories, and their decompositions."""

@@ -1,6 +1,8 @@
-"""What remains of data when only the first of a story's latents are kept."""
+"""Compression curves: how much of the data the first latents of a story preserve."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 import xarray as xr
@@ -27,30 +29,32 @@ def compression_curve(
     seed: int = 0,
     batch_size: int = 256,
 ) -> xr.Dataset:
-    r"""Rate and distortion of a code of the first k latents, the others being drawn anew [1].
+    r"""Rate and distortion of a code of the first k latents, the others drawn from the prior [1].
 
     .. math:: R_k = \mathbb E \sum_{l \le k} \operatorname{KL}(q(z_l \mid x, z_{<l}) \,\|\, p(z_l \mid z_{<l})), \quad
        D_k = \mathbb E \lVert x - \mathbb E[x \mid z] \rVert^2 / P, \quad z_{\le k} \sim q, \; z_{>k} \sim p
 
-    Latents are kept in the order of ``story.latents``, which has to be that of the story: what comes later is drawn
-    given what is kept. P is the number of values of an observation. R_k are the nats that bits-back coding takes for
-    these latents; to restore x takes the likelihood's as well.
+    Latents are kept in the order of ``story.latents``. The model must sample them in that order,
+    because later latents are drawn given the kept ones. P is the number of values of an
+    observation. R_k is the number of nats that bits-back coding needs for these latents; to restore
+    x exactly, it also needs the nats of the likelihood.
 
     Args:
-        story: a story with latents in an order, such as :class:`~ppl_disentangle.models.ConvDRAW` and
+        story: A story with ordered latents, such as :class:`~ppl_disentangle.models.ConvDRAW` or
             :class:`~ppl_disentangle.models.LadderVAE`.
-        data: a data set, with what else the story is told of each datum; or float observations.
-        num_samples: draws of all latents to average over.
-        num_images: data to show.
-        seed: of the draws; the caller's random state is left alone.
-        batch_size: data per pass.
+        data: A data set with the conditions that the story needs, or float observations.
+        num_samples: Number of draws of all latents to average over.
+        num_images: Number of data to show.
+        seed: Seed of the random draws. The caller's random state does not change.
+        batch_size: Number of data in each pass.
 
     Returns:
-        ``rate`` in nats per datum and ``distortion`` over ``kept``, 0 to the number of latents, and ``image``, the mean
-        of p(x | z) of one draw of the first data, over ``kept``, ``data`` and the observation's own dimensions.
+        ``rate`` in nats per datum and ``distortion`` over ``kept``, from 0 to the number of
+        latents; and ``image``, the mean of p(x | z) for one draw of the first data, over ``kept``,
+        ``data`` and the dimensions of an observation.
 
     Raises:
-        ValueError: no plate over the data, or a site outside of it.
+        ValueError: The pair has no plate over the data, or a site is outside of it.
 
     References:
         [1] Gregor et al., 2016. Towards conceptual compression. https://arxiv.org/abs/1604.08772
@@ -59,19 +63,16 @@ def compression_curve(
     nats: list[Tensor] = []
     errors: list[Tensor] = []
     images: list[Tensor] = []
+    num_shown = 0
     with evaluating(story, seed=seed) as device:
-        for x, told in conditioned_batches(data, batch_size, device):
+        for x, conditions in conditioned_batches(data, batch_size, device):
             for sample in range(num_samples):
-                sites, _, plate = sites_of(story, x, told)
-                kept = {name: sites[name] for name in story.latents}
-                held = {name: q.value for name, (q, _) in kept.items()}
-                drawn = torch.stack([_drawn(story, held, k, x, told) for k in range(len(kept) + 1)])
-                nats.append(
-                    torch.stack([q.per_datum(kl(q, p), plate) for q, p in kept.values()], -1).cpu()
-                )
-                errors.append((drawn - x).square().flatten(2).mean(-1).T.cpu())
-                if not sample and sum(i.shape[1] for i in images) < num_images:
-                    images.append(drawn.cpu())
+                divergences, means = _one_draw(story, x, conditions)
+                nats.append(divergences.cpu())
+                errors.append((means - x).square().flatten(2).mean(-1).T.cpu())
+                if sample == 0 and num_shown < num_images:
+                    images.append(means.cpu())
+                    num_shown += len(x)
     rate = torch.cat(nats).mean(0).cumsum(0)
     shown = torch.cat(images, 1)[:, :num_images]
     return xr.Dataset(
@@ -89,12 +90,35 @@ def compression_curve(
     )
 
 
-def _drawn(
-    story: GenerativeStory, values: dict[str, Tensor], kept: int, x: Tensor, told: dict[str, Tensor]
+def _one_draw(
+    story: GenerativeStory, x: Tensor, conditions: dict[str, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """The divergences and the observations for one draw from the guide.
+
+    Returns:
+        KL of each latent, of shape ``(batch, latent)``; and means of p(x | z) with the first k
+        latents kept, k from 0, of shape ``(latent + 1, batch, *event)``.
+    """
+    sites, _, plate = sites_of(story, x, conditions)
+    pairs = [sites[name] for name in story.latents]
+    drawn = {q.name: q.value for q, _ in pairs}
+    means = [
+        _mean_given(story, drawn, num_kept, len(x), conditions)
+        for num_kept in range(len(pairs) + 1)
+    ]
+    divergences = [q.per_datum(kl(q, p), plate) for q, p in pairs]
+    return torch.stack(divergences, -1), torch.stack(means)
+
+
+def _mean_given(
+    story: GenerativeStory,
+    values: Mapping[str, Tensor],
+    num_kept: int,
+    batch_size: int,
+    conditions: Mapping[str, Tensor],
 ) -> Tensor:
     """The mean of p(x | z) at the first latents' values, and at draws of the others."""
-    held = dict(list(values.items())[:kept])
-    trace = poutine.trace(poutine.condition(story.model, data=held)).get_trace(
-        batch_size=len(x), **told
-    )
+    kept = dict(list(values.items())[:num_kept])
+    conditioned = poutine.condition(story.model, data=kept)
+    trace = poutine.trace(conditioned).get_trace(batch_size=batch_size, **conditions)
     return returned_site(trace).fn.mean

@@ -1,4 +1,4 @@
-"""The bound of a fitted story, decomposed in the aggregate posterior of the whole data."""
+"""The evidence lower bound of a fitted story, decomposed over a whole data set."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def decompose(
     exact_below: int = 10_000,
     num_components: int = 4096,
 ) -> xr.Dataset:
-    r"""The parts of the evidence lower bound, in nats per datum, and their standard errors.
+    r"""The parts of the evidence lower bound in nats per datum, with standard errors [1, 2].
 
     .. math:: \mathbb E \log p(x \mid z)
        - \underbrace{\mathbb E \log \frac{q(z \mid x)}{q(z)}}_{\text{mutual information}}
@@ -39,144 +39,197 @@ def decompose(
        - \underbrace{\mathbb E \log \frac{\prod_d q(z_d)}{p(z)}}_{\text{dimension-wise KL}},
        \quad q(z) = \frac1N \sum_{n=1}^N q(z \mid x_n)
 
-    z are all latents side by side; the guide must draw them independently given x, and the coordinates of a latent
-    likewise. Each sample is one draw of the latents of every component of the mixture.
+    z are all latents side by side. The guide must draw them independently given x, and so the
+    coordinates of each latent. A sample is one draw of the latents of every component of the
+    mixture.
 
-    Up to ``exact_below`` data every datum is a component: q(z) is exact, and the only error is that of the draws of z.
-    Above, a sample has its own random ``num_components`` data, and q(z) is the symmetric estimate of
-    :class:`~ppl_disentangle.inference.AggregateELBO`: unbiased, but its logarithm is too low in the mean, so
-    that the mutual information is too large, and the total correlation too large or too small. The standard error
-    knows of the choice of components, not of this bias; to see it, compare two values of ``num_components``.
+    Up to ``exact_below`` data, every datum is a component: q(z) is exact, and the only error is the
+    Monte-Carlo error of the draws of z. Above, each sample uses ``num_components`` random data, and
+    q(z) is the symmetric estimate of :class:`~ppl_disentangle.inference.AggregateELBO`. That
+    estimate is unbiased, but its logarithm is too low on average: the mutual information is too
+    large, the total correlation too large or too small. The standard error covers the choice of
+    components but not this bias; compare two values of ``num_components`` to see it.
 
     Args:
-        story: a story.
-        data: a data set, with what else the story is told of each datum; or float observations.
-        num_samples: number of samples to average over, at least two.
-        seed: of draws and components; the caller's random state is left alone.
-        batch_size: data per pass, and per block of the mixture: memory is of the order of ``batch_size ** 2`` times
-            the number of coordinates. Time is of the order of the square of the number of components, by samples and
-            coordinates.
-        exact_below: the largest number of data of which each is a component.
-        num_components: the number of components above, at least two.
+        story: A story.
+        data: A data set with the conditions that the story needs, or float observations.
+        num_samples: Number of samples to average over, at least two.
+        seed: Seed of the draws and of the choice of components. The caller's random state does not
+            change.
+        batch_size: Number of data in each pass and in each block of the mixture. Memory grows with
+            ``batch_size ** 2`` times the number of coordinates. Time grows with the square of the
+            number of components, times samples and coordinates.
+        exact_below: Largest number of data of which each is a component.
+        num_components: Number of components above that number, at least two.
 
     Returns:
-        ``elbo``, ``log_likelihood``, ``mutual_information``, ``total_correlation``, ``dimension_wise_kl``, the last
-        three with the sign of parts of the bound, so that all four sum to ``elbo``. With several latent sites also
-        ``between_groups`` and ``within_groups``, each site a group, which sum to ``total_correlation``. For each name a
-        ``<name>_standard_error``, from the deviation between samples. No parameter changes.
+        ``elbo``, ``log_likelihood``, ``mutual_information``, ``total_correlation`` and
+        ``dimension_wise_kl``, the last three negative, as parts of the bound; all four parts sum to
+        ``elbo``. For several latent sites also ``between_groups`` and ``within_groups``, where each
+        site is a group, which sum to ``total_correlation``. For each name there is a
+        ``<name>_standard_error``, from the standard deviation between samples. No parameter
+        changes.
 
     Raises:
-        ValueError: too few samples or components, no data, latents outside of a plate over the data or masked, or a
-            posterior that does not factorise over coordinates.
+        ValueError: Too few samples or components, no data, latents that are masked or outside of a
+            plate over the data, or a posterior that does not factorise over coordinates.
 
     References:
         [1] Chen et al., 2018. https://arxiv.org/abs/1802.04942
         [2] Esmaeili et al., 2019. https://arxiv.org/abs/1804.02086
     """
-    for name, value in (("num_samples", num_samples), ("num_components", num_components)):
-        if value < 2:
-            raise ValueError(f"expected {name} >= 2, got {value}")
-    if not len(data):
+    _check_at_least_two("num_samples", num_samples)
+    _check_at_least_two("num_components", num_components)
+    num_data = len(data)
+    if not num_data:
         raise ValueError("expected at least one datum, got none")
-    story, num_data = story_of(story), len(data)
+    story = story_of(story)
     exact = num_data <= max(exact_below, num_components)
     samples: list[dict[str, Tensor]] = []
     with evaluating(story, seed=seed) as device:
         for _ in range(num_samples):
-            part = data if exact else _subset(data, torch.randperm(num_data)[:num_components])
+            components = data
+            if not exact:
+                components = _subset(data, torch.randperm(num_data)[:num_components])
             blocks = [
-                _Block.of(story, x, told)
-                for x, told in conditioned_batches(part, batch_size, device)
+                _draw_block(story, x, conditions)
+                for x, conditions in conditioned_batches(components, batch_size, device)
             ]
             samples.append(_decomposed(blocks, num_data))
-    variables: dict[str, float] = {}
-    for name in samples[0]:
-        values = torch.stack([sample[name] for sample in samples])
-        variables[name] = values.mean().item()
-        variables[f"{name}_standard_error"] = values.std().item() / math.sqrt(num_samples)
     attributes = {
-        "units": "nats per datum, signed as parts of the bound: log_likelihood, mutual_information, total_correlation"
-        " and dimension_wise_kl sum to elbo",
+        "units": "nats per datum, signed as parts of the bound: log_likelihood, mutual_information,"
+        " total_correlation and dimension_wise_kl sum to elbo",
         "estimator": "exact" if exact else "symmetric",
         "num_data": num_data,
         "num_components": num_data if exact else num_components,
         "num_samples": num_samples,
         "seed": seed,
     }
-    return xr.Dataset(variables, attrs=attributes)
+    return xr.Dataset(_means_and_errors(samples), attrs=attributes)
+
+
+def _check_at_least_two(name: str, number: int) -> None:
+    if number < 2:
+        raise ValueError(f"expected {name} >= 2, got {number}")
+
+
+def _means_and_errors(samples: Sequence[dict[str, Tensor]]) -> dict[str, float]:
+    """The mean over samples of each variable, and its standard error."""
+    variables: dict[str, float] = {}
+    for name in samples[0]:
+        values = torch.stack([sample[name] for sample in samples])
+        variables[name] = values.mean().item()
+        variables[f"{name}_standard_error"] = values.std().item() / math.sqrt(len(samples))
+    return variables
 
 
 @dataclasses.dataclass(frozen=True)
 class _Block:
-    """Posteriors of a batch, a draw of each, and log densities of the draws, of shape ``(batch,)``."""
+    """Posteriors of a batch, one draw from each, and log densities at the draws.
+
+    Attributes:
+        sites: The guide's sites.
+        plate: The plate over the data.
+        log_likelihood: log p(x | z), of shape ``(batch,)``.
+        posterior: log q(z | x), of shape ``(batch,)``.
+        prior: log p(z), of shape ``(batch,)``.
+    """
 
     sites: Sequence[Site]
     plate: Plate
     log_likelihood: Tensor
-    given_x: Tensor
+    posterior: Tensor
     prior: Tensor
 
-    @classmethod
-    def of(cls, story: GenerativeStory, x: Tensor, told: dict[str, Tensor]) -> _Block:
-        pairs, observed, plate = sites_of(story, x, told)
-        guide, model = zip(*pairs.values(), strict=True)
-        if data_mask(guide, plate) is not None:
-            raise ValueError(
-                "expected latents without a mask: the data that q(z) is a mixture over would not be known"
-            )
-        densities = (
-            torch.stack([s.per_datum(s.log_prob(), plate) for s in sites]).sum(0)
-            for sites in (observed, guide, model)
-        )
-        return cls(guide, plate, *densities)
-
     def under(self, other: _Block, log_weights: Tensor) -> Tensor:
-        """Log densities of this block's draws under the mixture of the other's posteriors.
+        """Log densities of this block's draws under the mixture of another block's posteriors.
 
-        Of shape ``(batch, 1 + sites + dim)``: of all latents, of each site, and of each coordinate.
+        Args:
+            other: The block with the posteriors.
+            log_weights: Logarithms of their weights, of shape ``(i, j)`` or a scalar.
+
+        Returns:
+            Shape ``(batch, 1 + sites + dim)``: densities of all latents together, of each site, and
+            of each coordinate.
         """
         by_dim = [
             pairwise_log_prob(theirs, self.plate, ours.value)
             for ours, theirs in zip(self.sites, other.sites, strict=True)
-        ]
+        ]  # for each site (i, j, dim)
         by_site = [pairs.sum(-1, keepdim=True) for pairs in by_dim]
         columns = [torch.stack(by_site).sum(0), *by_site, *by_dim]
         return torch.cat([log_mixture(pairs, log_weights) for pairs in columns], -1)
 
 
+def _draw_block(story: GenerativeStory, x: Tensor, conditions: dict[str, Tensor]) -> _Block:
+    """One draw of the latents of a batch."""
+    pairs, observed, plate = sites_of(story, x, conditions)
+    guide = [q for q, _ in pairs.values()]
+    model = [p for _, p in pairs.values()]
+    if data_mask(guide, plate) is not None:
+        raise ValueError(
+            "expected latents without a mask:"
+            " the data that q(z) is a mixture over would not be known"
+        )
+    return _Block(
+        sites=guide,
+        plate=plate,
+        log_likelihood=_log_prob(observed, plate),
+        posterior=_log_prob(guide, plate),
+        prior=_log_prob(model, plate),
+    )
+
+
+def _log_prob(sites: Sequence[Site], plate: Plate) -> Tensor:
+    """The sum of log densities of sites, of shape ``(batch,)``."""
+    return torch.stack([s.per_datum(s.log_prob(), plate) for s in sites]).sum(0)
+
+
 def _decomposed(blocks: Sequence[_Block], num_data: int) -> dict[str, Tensor]:
-    """Means over all draws of ``blocks``, float64 scalars on the CPU."""
-    num_components = sum(len(block.prior) for block in blocks)
-    own = -math.log(num_data)
-    other = math.log(max(1, num_data - 1) / max(1, num_components - 1)) + own
-    densities = []
-    for i in blocks:
-        mixtures = []
-        for j in blocks:
-            log_weights = i.prior.new_full((len(i.prior),) * 2 if i is j else (), other)
-            mixtures.append(i.under(j, log_weights.fill_diagonal_(own) if i is j else log_weights))
-        densities.append(torch.stack(mixtures).logsumexp(0))
+    """Means of the parts over all draws of ``blocks``, float64 scalars on the CPU."""
+    columns = _log_aggregate(blocks, num_data).double().mean(0).cpu()
     num_sites = len(blocks[0].sites)
-    columns = torch.cat(densities).double().mean(0).cpu()
-    joint, groups, factored = (
-        columns[0],
-        columns[1 : 1 + num_sites].sum(),
-        columns[1 + num_sites :].sum(),
-    )
-    likelihood, given_x, prior = (
-        torch.cat([getattr(block, name) for block in blocks]).double().mean().cpu()
-        for name in ("log_likelihood", "given_x", "prior")
-    )
-    parts = {
-        "elbo": likelihood + prior - given_x,
+    joint = columns[0]
+    by_site = columns[1 : 1 + num_sites].sum()
+    factored = columns[1 + num_sites :].sum()
+    likelihood = _mean([block.log_likelihood for block in blocks])
+    posterior = _mean([block.posterior for block in blocks])
+    prior = _mean([block.prior for block in blocks])
+    terms = {
+        "elbo": likelihood + prior - posterior,
         "log_likelihood": likelihood,
-        "mutual_information": joint - given_x,
+        "mutual_information": joint - posterior,
         "total_correlation": factored - joint,
         "dimension_wise_kl": prior - factored,
     }
     if num_sites > 1:
-        parts |= {"between_groups": groups - joint, "within_groups": factored - groups}
-    return parts
+        terms["between_groups"] = by_site - joint
+        terms["within_groups"] = factored - by_site
+    return terms
+
+
+def _log_aggregate(blocks: Sequence[_Block], num_data: int) -> Tensor:
+    """Log densities of all draws under the aggregate posterior, with the columns of ``under``."""
+    num_components = sum(len(block.prior) for block in blocks)
+    own = -math.log(num_data)
+    other = math.log(max(1, num_data - 1) / max(1, num_components - 1)) + own
+    densities = []
+    for drawn in blocks:
+        size = len(drawn.prior)
+        mixtures = []
+        for components in blocks:
+            if components is drawn:
+                # The diagonal belongs to each datum's own posterior.
+                log_weights = drawn.prior.new_full((size, size), other).fill_diagonal_(own)
+            else:
+                log_weights = drawn.prior.new_full((), other)
+            mixtures.append(drawn.under(components, log_weights))
+        densities.append(torch.stack(mixtures).logsumexp(0))
+    return torch.cat(densities)
+
+
+def _mean(values: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(values)).double().mean().cpu()
 
 
 def _subset(data: FactorDataset | Tensor, index: Tensor) -> FactorDataset | Tensor:

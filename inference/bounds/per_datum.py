@@ -1,4 +1,4 @@
-"""Bounds on log p(x) of a fitted story, datum by datum."""
+"""Bounds on log p(x) of a fitted story, for each datum."""
 
 from __future__ import annotations
 
@@ -35,35 +35,41 @@ def elbo_per_datum(
     seed: int = 0,
     batch_size: int = 256,
 ) -> xr.Dataset:
-    r"""The unweighted bound on log p(x), in nats, of every datum.
+    r"""The evidence lower bound on log p(x) of every datum, unweighted, in nats.
 
     .. math:: \log p(x) \ge \mathbb E_{q(z \mid x)} \log p(x \mid z) - \operatorname{KL}(q(z \mid x) \,\|\, p(z))
 
     Args:
-        story: a story.
-        data: a data set, with what else the story is told of each datum; or float observations.
-        num_samples: draws from the guide to average over.
-        seed: of the draws; the caller's random state is left alone.
-        batch_size: data per pass.
+        story: A story.
+        data: A data set with the conditions that the story needs, or float observations.
+        num_samples: Number of draws from the guide to average over.
+        seed: Seed of the random draws. The caller's random state does not change.
+        batch_size: Number of data in each pass.
 
     Returns:
-        ``elbo`` and ``log_likelihood`` over ``data``, and ``kl`` over ``data`` and ``code``, a latent whose
-        divergence does not split over coordinates being one code. No parameter changes.
+        ``elbo`` and ``log_likelihood`` over ``data``, and ``kl`` over ``data`` and ``code``. A
+        latent whose divergence does not split over coordinates is one code. No parameter changes.
 
     Raises:
-        ValueError: no plate over the data, or a site outside of it: a latent of all data has no bound of each.
+        ValueError: The pair has no plate over the data, or a site is outside of it: a latent that
+            all data share has no bound for each datum.
     """
     story = story_of(story)
-    parts: list[tuple[Tensor, Tensor]] = []
+    likelihoods: list[Tensor] = []
+    divergences: list[Tensor] = []
     names: tuple[str, ...] = ()
     with evaluating(story, seed=seed) as device:
-        for x, told in conditioned_batches(data, batch_size, device):
-            draws = []
-            for _ in range(num_samples):
-                likelihood, divergence, names = _parts(story, x, told)
-                draws.append((likelihood, divergence))
-            parts.append(tuple(torch.stack(d).mean(0).cpu() for d in zip(*draws, strict=True)))  # type: ignore[arg-type]
-    likelihood, divergence = (torch.cat(p) for p in zip(*parts, strict=True))
+        for x, conditions in conditioned_batches(data, batch_size, device):
+            draws = [_one_draw(story, x, conditions) for _ in range(num_samples)]
+            likelihoods.append(
+                torch.stack([likelihood for likelihood, _, _ in draws]).mean(0).cpu()
+            )
+            divergences.append(
+                torch.stack([divergence for _, divergence, _ in draws]).mean(0).cpu()
+            )
+            names = draws[-1][2]
+    likelihood = torch.cat(likelihoods)
+    divergence = torch.cat(divergences)
     return xr.Dataset(
         {
             "elbo": ("data", (likelihood - divergence.sum(-1)).numpy()),
@@ -84,35 +90,39 @@ def log_marginal(
     seed: int = 0,
     batch_size: int = 256,
 ) -> xr.Dataset:
-    r"""An estimate of log p(x), in nats, of every datum, by importance weights.
+    r"""An importance-weighted estimate of log p(x) of every datum, in nats.
 
     .. math:: \frac{1}{1 - \alpha} \log \frac1K \sum_{k=1}^K w_k^{1 - \alpha}, \quad
        w_k = \frac{p(x, z_k)}{q(z_k \mid x)}, \quad z_k \sim q(z \mid x)
 
-    With ``alpha=0`` it is the importance-weighted bound [1]: in expectation below log p(x), not less for more draws,
-    and log p(x) in the limit; at ``num_samples=1`` the evidence lower bound. With another ``alpha`` it is the
-    Monte-Carlo estimate of the variational Rényi bound [2], which does not rise with alpha: ``alpha=1``, the limit, is
-    the evidence lower bound for any number of draws. For ``alpha < 0`` the Rényi bound is above log p(x), but the
-    estimate of it rises with the number of draws and can be below: it bounds nothing.
+    With ``alpha=0`` it is the importance-weighted bound [1]: in expectation below log p(x), larger
+    for more draws, and log p(x) in the limit; with ``num_samples=1`` the evidence lower bound. With
+    another ``alpha`` it is the Monte-Carlo estimate of the variational Rényi bound [2], which
+    decreases in alpha. ``alpha=1``, the limit, is the evidence lower bound for any number of draws.
+    For ``alpha < 0`` the Rényi bound is above log p(x), but its estimate rises with the number of
+    draws and can be below: it is not a bound.
 
     Args:
-        story: a story.
-        data: a data set, with what else the story is told of each datum; or float observations.
-        num_samples: draws from the guide, K. They are made one after another; memory holds one number of each draw of
-            each datum of a pass.
-        alpha: the order.
-        seed: of the draws; the caller's random state is left alone.
-        batch_size: data per pass.
+        story: A story.
+        data: A data set with the conditions that the story needs, or float observations.
+        num_samples: Number K of draws from the guide. They are made one after another; memory holds
+            one number for each draw of each datum of a pass.
+        alpha: Order of the Rényi bound.
+        seed: Seed of the random draws. The caller's random state does not change.
+        batch_size: Number of data in each pass.
 
     Returns:
-        ``log_marginal`` over ``data``; ``effective_sample_size`` over ``data``, of the weights w, between 1 and K: for
-        ``alpha=0`` the Monte-Carlo error of ``log_marginal`` is about ``sqrt(1 / effective_sample_size - 1 / K)``, and
-        a size near 1 says that the estimate is far below log p(x). ``mean`` of ``log_marginal`` over the data, and
-        its ``standard_error`` as an estimate for what the data are a sample of: the deviation over the data, by the
-        square root of their number (NaN for a single datum). No parameter changes.
+        ``log_marginal`` and ``effective_sample_size`` over ``data``, ``mean`` and
+        ``standard_error``. The effective sample size of the weights w is between 1 and K: for
+        ``alpha=0`` the Monte-Carlo error of ``log_marginal`` is about
+        ``sqrt(1 / effective_sample_size - 1 / K)``; near 1 the estimate is far below log p(x).
+        ``mean`` is the mean of ``log_marginal`` over the data. ``standard_error`` is its error as
+        an estimate for the population of the data: the standard deviation over the data divided by
+        the square root of their number (NaN for a single datum). No parameter changes.
 
     Raises:
-        ValueError: fewer than one draw, an order that is not finite, no plate over the data, or a site outside of it.
+        ValueError: Fewer than one draw, an order that is not finite, a pair without a plate over
+            the data, or a site outside of it.
 
     References:
         [1] Burda et al., 2016. https://arxiv.org/abs/1509.00519
@@ -123,22 +133,20 @@ def log_marginal(
     if not math.isfinite(alpha):
         raise ValueError(f"expected a finite alpha, got {alpha}")
     story = story_of(story)
-    bounds, sizes = [], []
+    bounds: list[Tensor] = []
+    sample_sizes: list[Tensor] = []
     with evaluating(story, seed=seed) as device:
-        for x, told in conditioned_batches(data, batch_size, device):
-            log_weights = (
-                torch.stack([_log_weight(story, x, told) for _ in range(num_samples)])
-                .cpu()
-                .double()
-            )
+        for x, conditions in conditioned_batches(data, batch_size, device):
+            draws = [_log_weight(story, x, conditions) for _ in range(num_samples)]
+            log_weights = torch.stack(draws).cpu().double()  # (sample, batch)
             bounds.append(_renyi(log_weights, alpha))
-            sizes.append((2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)).exp())
+            sample_sizes.append(_effective_sample_size(log_weights))
     bound = torch.cat(bounds)
     error = bound.std() / math.sqrt(len(bound)) if len(bound) > 1 else bound.new_tensor(math.nan)
     return xr.Dataset(
         {
             "log_marginal": ("data", bound.numpy()),
-            "effective_sample_size": ("data", torch.cat(sizes).numpy()),
+            "effective_sample_size": ("data", torch.cat(sample_sizes).numpy()),
             "mean": bound.mean().item(),
             "standard_error": error.item(),
         },
@@ -153,62 +161,84 @@ def _renyi(log_weights: Tensor, alpha: float) -> Tensor:
     return (((1 - alpha) * log_weights).logsumexp(0) - math.log(len(log_weights))) / (1 - alpha)
 
 
-def _log_weight(story: GenerativeStory, x: Tensor, told: dict[str, Tensor]) -> Tensor:
-    """log p(x, z) - log q(z | x) of one draw of each datum, of shape ``(batch,)``."""
-    sites, observed, plate = sites_of(story, x, told)
-    joint = [s.per_datum(s.log_prob(), plate) for s in (*observed, *(p for _, p in sites.values()))]
-    return torch.stack(joint).sum(0) - torch.stack(
-        [q.per_datum(q.log_prob(), plate) for q, _ in sites.values()]
-    ).sum(0)
+def _effective_sample_size(log_weights: Tensor) -> Tensor:
+    """(sum w) ** 2 / sum w ** 2 for log weights of shape ``(sample, batch)``."""
+    return (2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)).exp()
+
+
+def _log_weight(story: GenerativeStory, x: Tensor, conditions: dict[str, Tensor]) -> Tensor:
+    """log p(x, z) - log q(z | x) for one draw of each datum, of shape ``(batch,)``."""
+    pairs, observed, plate = sites_of(story, x, conditions)
+    model = [*observed, *(p for _, p in pairs.values())]
+    guide = [q for q, _ in pairs.values()]
+    log_p = torch.stack([site.per_datum(site.log_prob(), plate) for site in model]).sum(0)
+    log_q = torch.stack([site.per_datum(site.log_prob(), plate) for site in guide]).sum(0)
+    return log_p - log_q
 
 
 def sites_of(
-    story: GenerativeStory, x: Tensor, told: dict[str, Tensor]
+    story: GenerativeStory, x: Tensor, conditions: dict[str, Tensor]
 ) -> tuple[dict[str, tuple[Site, Site]], list[Site], Plate]:
-    """Latents by name, of guide and model, what is observed, and the plate over the data, of one draw."""
+    """The sites of one draw from the guide.
+
+    Returns:
+        Pairs ``(site of the guide, site of the model)`` of the latents by name, the observed sites,
+        and the plate over the data.
+
+    Raises:
+        ValueError: The pair has no plate over the data, or a site is outside of it.
+    """
     model_trace, guide_trace = paired_traces(
-        story.model, story.guide, (x,), told, reparameterised=False
+        story.model, story.guide, (x,), conditions, reparameterised=False
     )
-    sites = {q.name: (q, p) for q, p in latent_sites(model_trace, guide_trace)}
+    pairs = {q.name: (q, p) for q, p in latent_sites(model_trace, guide_trace)}
+    latents = [q for q, _ in pairs.values()]
     observed = list(observed_sites(model_trace).values())
-    plate = data_plate([*observed, *(q for q, _ in sites.values())])
+    plate = data_plate([*observed, *latents])
     if plate is None:
         raise ValueError("the bound of each datum needs a plate over the data in model and guide")
-    for site in (*(q for q, _ in sites.values()), *observed):
+    for site in [*latents, *observed]:
         if plate.name not in (p.name for p in site.plates):
-            kind = "latent" if site.name in sites else "observed site"
+            kind = "latent" if site.name in pairs else "observed site"
             raise ValueError(
                 f"{kind} {site.name!r} is outside of the plate {plate.name!r} over the data"
             )
-    return sites, observed, plate
+    return pairs, observed, plate
 
 
-def _parts(
-    story: GenerativeStory, x: Tensor, told: dict[str, Tensor]
+def _one_draw(
+    story: GenerativeStory, x: Tensor, conditions: dict[str, Tensor]
 ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """log p(x | z) of shape ``(batch,)``, KL of shape ``(batch, code)``, and names of the codes."""
-    sites, observed, plate = sites_of(story, x, told)
+    """Log likelihood and divergences for one draw from the guide.
+
+    Returns:
+        log p(x | z) of shape ``(batch,)``, KL of shape ``(batch, code)``, and names of the codes.
+    """
+    pairs, observed, plate = sites_of(story, x, conditions)
     likelihood = torch.stack([s.per_datum(s.log_prob(), plate) for s in observed]).sum(0)
     columns: list[Tensor] = []
     names: list[str] = []
-    for name in (
-        latent for latent in story.latents if latent in sites
-    ):  # the noise of a measured node follows from it
-        column = _kl_per_code(*sites[name], plate)
-        columns.append(column)
-        split = all_code_names(story, {name: sites[name][0].fn})
-        names += split if len(split) == column.shape[1] else [name]
+    for latent in story.latents:
+        if latent not in pairs:
+            continue  # a deterministic latent, such as the noise of a measured node
+        q, p = pairs[latent]
+        divergence = _kl_per_code(q, p, plate)
+        columns.append(divergence)
+        codes = all_code_names(story, {latent: q.fn})
+        names += codes if len(codes) == divergence.shape[1] else [latent]
     return likelihood, torch.cat(columns, -1), tuple(names)
 
 
 def _kl_per_code(q: Site, p: Site, plate: Plate) -> Tensor:
-    """KL(q || p) of one latent, coordinate by coordinate where it splits, of shape ``(batch, code)``."""
-    left, right = q.fn, p.fn
-    while isinstance(left, Independent) and isinstance(right, Independent):
-        left, right = left.base_dist, right.base_dist
-    if left.event_shape or len(q.plates) > 1 or q.mask is not None or not q.fn.event_shape:
+    """KL(q || p) of one latent, by coordinate where it splits, of shape ``(batch, code)``."""
+    posterior = q.fn
+    prior = p.fn
+    while isinstance(posterior, Independent) and isinstance(prior, Independent):
+        posterior = posterior.base_dist
+        prior = prior.base_dist
+    if posterior.event_shape or len(q.plates) > 1 or q.mask is not None or not q.fn.event_shape:
         return q.per_datum(kl(q, p), plate)[:, None]
     try:
-        return kl_divergence(left, right).flatten(1)
+        return kl_divergence(posterior, prior).flatten(1)
     except NotImplementedError:
-        return (left.log_prob(q.value) - right.log_prob(q.value)).flatten(1)
+        return (posterior.log_prob(q.value) - prior.log_prob(q.value)).flatten(1)
