@@ -73,20 +73,27 @@ def compression_curve(
                 if sample == 0 and num_shown < num_images:
                     images.append(means.cpu())
                     num_shown += len(x)
-    rate = torch.cat(nats).mean(0).cumsum(0)
-    shown = torch.cat(images, 1)[:, :num_images]
+    curve = _curve(torch.cat(nats), torch.cat(errors), torch.cat(images, 1)[:, :num_images])
+    return curve.assign_attrs(num_samples=num_samples, seed=seed)
+
+
+def _curve(nats: Tensor, errors: Tensor, images: Tensor) -> xr.Dataset:
+    """Means over draws and data.
+
+    Args:
+        nats: KL of each latent, of shape ``(draw, latent)``.
+        errors: Squared errors, of shape ``(draw, latent + 1)``.
+        images: Observations, of shape ``(latent + 1, data, *event)``.
+    """
+    rate = nats.mean(0).cumsum(0)
     return xr.Dataset(
         {
             "rate": ("kept", torch.cat([rate.new_zeros(1), rate]).numpy()),
-            "distortion": ("kept", torch.cat(errors).mean(0).numpy()),
-            "image": (("kept", "data", *observation_dims(shown.dim() - 2)), shown.numpy()),
+            "distortion": ("kept", errors.mean(0).numpy()),
+            "image": (("kept", "data", *observation_dims(images.dim() - 2)), images.numpy()),
         },
         {"kept": range(len(rate) + 1)},
-        {
-            "units": "nats per datum, squared error per value",
-            "num_samples": num_samples,
-            "seed": seed,
-        },
+        {"units": "nats per datum, squared error per value"},
     )
 
 

@@ -61,13 +61,10 @@ def elbo_per_datum(
     with evaluating(story, seed=seed) as device:
         for x, conditions in conditioned_batches(data, batch_size, device):
             draws = [_one_draw(story, x, conditions) for _ in range(num_samples)]
-            likelihoods.append(
-                torch.stack([likelihood for likelihood, _, _ in draws]).mean(0).cpu()
-            )
-            divergences.append(
-                torch.stack([divergence for _, divergence, _ in draws]).mean(0).cpu()
-            )
-            names = draws[-1][2]
+            batch_likelihoods, batch_divergences, batch_names = zip(*draws, strict=True)
+            likelihoods.append(torch.stack(batch_likelihoods).mean(0).cpu())
+            divergences.append(torch.stack(batch_divergences).mean(0).cpu())
+            names = batch_names[-1]
     likelihood = torch.cat(likelihoods)
     divergence = torch.cat(divergences)
     return xr.Dataset(
@@ -142,16 +139,20 @@ def log_marginal(
             bounds.append(_renyi(log_weights, alpha))
             sample_sizes.append(_effective_sample_size(log_weights))
     bound = torch.cat(bounds)
-    error = bound.std() / math.sqrt(len(bound)) if len(bound) > 1 else bound.new_tensor(math.nan)
     return xr.Dataset(
         {
             "log_marginal": ("data", bound.numpy()),
             "effective_sample_size": ("data", torch.cat(sample_sizes).numpy()),
             "mean": bound.mean().item(),
-            "standard_error": error.item(),
+            "standard_error": _standard_error(bound),
         },
         attrs={"units": "nats per datum", "num_samples": num_samples, "alpha": alpha, "seed": seed},
     )
+
+
+def _standard_error(values: Tensor) -> float:
+    """The standard error of a mean; NaN for a single value."""
+    return (values.std() / math.sqrt(len(values))).item() if len(values) > 1 else math.nan
 
 
 def _renyi(log_weights: Tensor, alpha: float) -> Tensor:
