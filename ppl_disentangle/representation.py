@@ -1,8 +1,8 @@
-"""What a story makes of data: codes, reconstructions, and what each coordinate of a latent does."""
+"""Codes of data and reconstructions: a fitted story as an encoder and a decoder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import torch
@@ -27,23 +27,29 @@ __all__ = [
 
 IMAGE_DIMS = ("channel", "row", "column")
 
+Precision = Literal["float32", "bfloat16"]
+"""Precision of the networks; bfloat16 takes a fraction of the time."""
+
 
 def code_names(story: GenerativeStory, site: str, size: int | None) -> tuple[str, ...]:
-    """Names of a latent's coordinates: those in ``story.coordinate_names``, else ``z[0]``, ``z[1]``, …; a scalar's own.
+    """Names of the coordinates of a latent.
+
+    These are the names in ``story.coordinate_names``, else ``z[0]``, ``z[1]``, …. A scalar latent
+    has the name of its site.
 
     Args:
-        story: a story.
-        site: the latent.
-        size: number of its coordinates; ``None`` for a scalar.
+        story: A story.
+        site: Name of the latent.
+        size: Number of its coordinates; ``None`` for a scalar.
 
     Raises:
-        ValueError: the story names another number of coordinates.
+        ValueError: ``coordinate_names`` has another number of names.
     """
     if size is None:
         return (site,)
-    names = tuple(story.coordinate_names.get(site, ())) or tuple(
-        f"{site}[{i}]" for i in range(size)
-    )
+    names = tuple(story.coordinate_names.get(site, ()))
+    if not names:
+        names = tuple(f"{site}[{i}]" for i in range(size))
     if len(names) != size:
         raise ValueError(
             f"latent {site!r} has {size} coordinates, coordinate_names has {len(names)}: {names}"
@@ -52,30 +58,40 @@ def code_names(story: GenerativeStory, site: str, size: int | None) -> tuple[str
 
 
 def all_code_names(
-    story: GenerativeStory, parts: Mapping[str, TorchDistribution]
+    story: GenerativeStory, posteriors: Mapping[str, TorchDistribution]
 ) -> tuple[str, ...]:
-    """Names of all coordinates of a representation, in order."""
+    """Names of all coordinates of a representation, in order.
+
+    Args:
+        story: A story.
+        posteriors: The representation: distributions of its latents, by name.
+    """
     names: list[str] = []
-    for name, q in parts.items():
+    for name, q in posteriors.items():
         names += code_names(story, name, q.event_shape.numel() if q.event_shape else None)
     return tuple(names)
-
-
-Precision = Literal["float32", "bfloat16"]
 
 
 def encoder(
     story: GenerativeStory, data: FactorDataset, *, precision: Precision = "float32"
 ) -> Callable[[Tensor], Tensor]:
-    """The representation as a function from stored observations of ``data`` to posterior means ``(batch, code)``."""
+    """An encoder as a function, from observations as stored in ``data`` to posterior means.
+
+    Args:
+        story: A story.
+        data: The data set, which knows how to convert its observations to floats.
+        precision: Precision of the networks; ``"bfloat16"`` takes a fraction of the time.
+
+    Returns:
+        A function whose result has shape ``(batch, code)``, on the CPU.
+    """
     story = story_of(story)
 
     def codes(observations: Tensor) -> Tensor:
         with evaluating(story, precision) as device:
-            parts = story.representation(data.to_float(observations.to(device))).values()
-            return torch.cat(
-                [q.mean.float().reshape(len(observations), -1) for q in parts], -1
-            ).cpu()
+            posteriors = story.representation(data.to_float(observations.to(device)))
+            means = [q.mean.float() for q in posteriors.values()]
+            return _side_by_side(means, len(observations)).cpu()
 
     return codes
 
@@ -87,13 +103,17 @@ def encode(
     batch_size: int = 128,
     precision: Precision = "float32",
 ) -> xr.Dataset:
-    """Mean and scale of q(z | x) of every datum, over dims ``data`` and ``code``.
+    """Mean and standard deviation of q(z | x) for every datum, over dims ``data`` and ``code``.
 
     Args:
-        story: a story.
-        data: a data set, or float observations ``(num_data, *observation_shape)``.
-        batch_size: data per pass. On the CPU more are not faster: what a pass leaves is given back to the system.
-        precision: ``"bfloat16"`` for networks in bfloat16, which takes a fraction of the time.
+        story: A story.
+        data: A data set, or float observations ``(num_data, *observation_shape)``.
+        batch_size: Number of data in each pass. Larger batches are not faster on the CPU, because
+            the memory of a pass is returned to the system after it.
+        precision: Precision of the networks; ``"bfloat16"`` takes a fraction of the time.
+
+    Returns:
+        ``mean``, and ``scale`` for the standard deviation.
     """
     story = story_of(story)
     means: list[Tensor] = []
@@ -101,14 +121,12 @@ def encode(
     names: tuple[str, ...] = ()
     with evaluating(story, precision) as device:
         for x in float_batches(data, batch_size, device):
-            parts = story.representation(x)
-            names = all_code_names(story, parts)
-            for kept, statistic in ((means, "mean"), (scales, "stddev")):
-                columns = [
-                    at_least_single(getattr(q, statistic)).reshape(len(x), -1)
-                    for q in parts.values()
-                ]
-                kept.append(torch.cat(columns, -1).cpu())
+            posteriors = story.representation(x)
+            names = all_code_names(story, posteriors)
+            batch_means = [at_least_single(q.mean) for q in posteriors.values()]
+            batch_scales = [at_least_single(q.stddev) for q in posteriors.values()]
+            means.append(_side_by_side(batch_means, len(x)).cpu())
+            scales.append(_side_by_side(batch_scales, len(x)).cpu())
     dims = ("data", "code")
     return xr.Dataset(
         {"mean": (dims, torch.cat(means).numpy()), "scale": (dims, torch.cat(scales).numpy())},
@@ -116,35 +134,54 @@ def encode(
     )
 
 
+def _side_by_side(values: Iterable[Tensor], batch_size: int) -> Tensor:
+    """Values of several latents as one matrix, of shape ``(batch, code)``."""
+    return torch.cat([value.reshape(batch_size, -1) for value in values], -1)
+
+
 def observation_dims(number: int, name: str = "x") -> tuple[str, ...]:
-    """Names of the dims of one value of an observed site, which has so many."""
+    """Names of the dims of an observation.
+
+    Args:
+        number: Number of dims; three are an image.
+        name: Name of the observed site, from which other names are made.
+    """
     return IMAGE_DIMS if number == 3 else tuple(f"{name}_dim_{i}" for i in range(number))
 
 
 def decode(story: GenerativeStory, latents: Mapping[str, Tensor]) -> Tensor:
-    """Mean of p(x | z) at given values of all latents, each of shape ``(batch, *event)``.
+    """Mean of p(x | z) at given values of all latents.
 
-    This is equivalent to ``poutine.condition(story.model, latents)`` with the likelihood's mean for its draw.
+    This is equivalent to ``poutine.condition(story.model, latents)``, with the mean of the
+    likelihood in place of a draw.
+
+    Args:
+        story: A story.
+        latents: Values of all latents by name, each of shape ``(batch, *event)``.
     """
-    story = story_of(story)
-    with evaluating(story) as device:
-        held = {name: torch.as_tensor(value, device=device) for name, value in latents.items()}
-        size = len(next(iter(held.values())))
-        trace = poutine.trace(poutine.condition(story.model, data=held)).get_trace(batch_size=size)
-        return returned_site(trace).fn.mean.cpu()
+    return _decode(story_of(story), latents)
 
 
 def reconstruct(story: GenerativeStory, x: Tensor, **conditions: Tensor) -> Tensor:
-    """Mean of p(x | z) at the posterior means of float observations ``(batch, *event)``.
+    """Mean of p(x | z) at the posterior means of observations.
 
     Args:
-        story: a story.
-        x: the observations.
-        **conditions: what its :meth:`~GenerativeStory.latent_means` is told of each, such as ``labels``.
+        story: A story.
+        x: Float observations, of shape ``(batch, *event)``.
+        **conditions: Conditions of each observation that :meth:`~GenerativeStory.latent_means`
+            takes, such as ``labels``.
     """
     story = story_of(story)
     with evaluating(story) as device:
-        means = story.latent_means(
-            x.to(device), **{name: value.to(device) for name, value in conditions.items()}
-        )
-    return decode(story, means)
+        on_device = {name: value.to(device) for name, value in conditions.items()}
+        means = story.latent_means(x.to(device), **on_device)
+    return _decode(story, means)
+
+
+def _decode(story: GenerativeStory, latents: Mapping[str, Tensor]) -> Tensor:
+    with evaluating(story) as device:
+        values = {name: torch.as_tensor(value, device=device) for name, value in latents.items()}
+        batch_size = len(next(iter(values.values())))
+        conditioned = poutine.condition(story.model, data=values)
+        trace = poutine.trace(conditioned).get_trace(batch_size=batch_size)
+        return returned_site(trace).fn.mean.cpu()

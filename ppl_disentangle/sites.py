@@ -1,4 +1,8 @@
-"""Sites of Pyro traces as plain records: the only file that reads ``trace.nodes``."""
+"""Sites of Pyro traces as plain records: the only file that reads ``trace.nodes``.
+
+A *site* is a sample statement, ``pyro.sample(name, distribution)``, and a *trace* is the record of
+all statements of one run of a model or guide.
+"""
 
 from __future__ import annotations
 
@@ -25,29 +29,37 @@ from ppl_disentangle._pyro_private import (
 __all__ = [
     "Plate",
     "Site",
+    "check_reparameterised",
     "data_of",
     "data_plate",
+    "deterministic_sites",
+    "first_non_finite",
+    "inner_trace",
     "latent_sites",
+    "nested_trace",
     "observed_sites",
     "paired_traces",
-    "sampled_sites",
+    "returned_site",
     "returned_value",
+    "sampled_sites",
+    "site_values",
     "state_auxiliary",
     "with_sites",
 ]
 
 PARTICLES = "num_particles_vectorized"
+"""Pyro's name for the plate over particles that are drawn at once."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plate:
-    """A vectorised plate around a site.
+    """A vectorised plate around a site: a batch dimension of independent elements.
 
     Attributes:
-        name: its name.
-        dim: the batch dimension that it occupies, counted from the right: -1, -2, ….
-        size: number of elements in this batch.
-        full_size: number of elements that the batch stands for.
+        name: Name of the plate.
+        dim: Its batch dimension, counted from the right: -1, -2, ….
+        size: Number of elements in the batch.
+        full_size: Number of elements for which the batch stands.
     """
 
     name: str
@@ -58,7 +70,17 @@ class Plate:
 
 @dataclasses.dataclass(frozen=True)
 class Site:
-    """A sample statement as it was executed: its distribution, its value, and its surroundings."""
+    """A sample statement of a trace.
+
+    Attributes:
+        name: Name of the statement.
+        fn: Its distribution.
+        value: Its value, drawn or observed.
+        scale: Factor by which Pyro multiplies its log density, such as number of data over batch
+            size.
+        mask: Which elements count; ``None`` if all do.
+        plates: The plates around it.
+    """
 
     name: str
     fn: TorchDistribution
@@ -68,23 +90,28 @@ class Site:
     plates: tuple[Plate, ...]
 
     def log_prob(self) -> Tensor:
-        """Log density of the value, unscaled and unmasked, of the plates' shape."""
+        """Log density of the value, unscaled and unmasked, of the shape of the plates."""
         return self.fn.log_prob(self.value)
 
     def total(self, values: Tensor) -> Tensor:
-        """The sum of ``values``, one for each element of the plates, under the site's scale and mask."""
+        """The scaled and masked sum of ``values``, one for each element of the plates."""
         return scaled_and_masked(values, self.scale, self.mask).sum()
 
     def per_datum(self, values: Tensor, plate: Plate) -> Tensor:
-        """Sums of ``values`` over all plates but ``plate``, masked, of shape ``(plate.size,)``.
+        """Masked sums of ``values`` over all plates except one, of shape ``(plate.size,)``.
 
-        Unscaled, but that elements of the other plates stand for as many as these say.
+        A sum over a subsampled plate is scaled up to the full plate; the sums are not scaled for
+        ``plate`` itself.
+
+        Args:
+            values: One number for each element of the plates.
+            plate: The plate whose elements stay apart, usually the plate over the data.
         """
         scale = math.prod(p.full_size / p.size for p in self.plates if p.name != plate.name)
         values = scaled_and_masked(values, scale, self.mask)
-        values = values.expand(
-            torch.broadcast_shapes(values.shape, (plate.size,) + (1,) * (-1 - plate.dim))
-        )
+        # A value that does not depend on the plate may lack its dimension: broadcast it.
+        plate_shape = (plate.size,) + (1,) * (-1 - plate.dim)
+        values = values.expand(torch.broadcast_shapes(values.shape, plate_shape))
         return values.movedim(plate.dim, 0).flatten(1).sum(1) if values.dim() > 1 else values
 
 
@@ -98,6 +125,7 @@ def _site(node: dict[str, Any]) -> Site:
 
 
 def _sample_nodes(trace: Trace) -> Iterable[dict[str, Any]]:
+    """The sample statements of a trace, without plates and deterministic statements."""
     for node in trace.nodes.values():
         if (
             node["type"] == "sample"
@@ -108,12 +136,18 @@ def _sample_nodes(trace: Trace) -> Iterable[dict[str, Any]]:
 
 
 def sampled_sites(trace: Trace) -> dict[str, Site]:
-    """The sites that ``trace`` drew, without plates and deterministic statements, in order of execution."""
+    """The sites of ``trace`` that were drawn, in order of execution.
+
+    Plates and deterministic statements are left out.
+    """
     return {node["name"]: _site(node) for node in _sample_nodes(trace) if not node["is_observed"]}
 
 
 def observed_sites(trace: Trace) -> dict[str, Site]:
-    """The sites that ``trace`` was given, without deterministic statements, in order of execution."""
+    """The sites of ``trace`` that were observed, in order of execution.
+
+    Deterministic statements are left out.
+    """
     return {node["name"]: _site(node) for node in _sample_nodes(trace) if node["is_observed"]}
 
 
@@ -152,7 +186,10 @@ def sum_rightmost(values: Tensor, num_dims: int) -> Tensor:
 
 
 def state_auxiliary(name: str, value: Tensor, *, event_dim: int = 1) -> Tensor:
-    """``pyro.deterministic`` of a guide, which the model need not have."""
+    """A deterministic statement of a guide that the model does not need to have.
+
+    This is equivalent to ``pyro.deterministic``, which Pyro expects in both programs.
+    """
     infer = {DETERMINISTIC: True, "is_auxiliary": True}
     return pyro.sample(name, Delta(value, event_dim=event_dim), obs=value, infer=infer)
 
@@ -167,40 +204,44 @@ def site_values(trace: Trace) -> dict[str, Tensor]:
 
 
 def latent_sites(model_trace: Trace, guide_trace: Trace) -> list[tuple[Site, Site]]:
-    """Pairs ``(site of the guide, site of the model)`` of every latent, in the guide's order.
+    """Pairs ``(site of the guide, site of the model)`` of all latents, in the guide's order.
 
     Raises:
-        ValueError: one side samples a latent that the other lacks, or their event shapes differ.
+        ValueError: A latent is sampled by only one of the two, or their event shapes differ.
     """
-    guide, model = sampled_sites(guide_trace), sampled_sites(model_trace)
-    for here, there, names, others in (
-        ("guide", "model", guide, model),
-        ("model", "guide", model, guide),
-    ):
-        for name, site in names.items():
-            if name not in others:
-                way_out = (
-                    "; nothing is enumerated here: marginalise it"
-                    if site.fn.has_enumerate_support
-                    else ""
-                )
-                raise ValueError(
-                    f"the {here} samples {name!r}, the {there} does not; it has {list(others)}{way_out}"
-                )
+    guide = sampled_sites(guide_trace)
+    model = sampled_sites(model_trace)
+    _check_contained("guide", guide, "model", model)
+    _check_contained("model", model, "guide", guide)
     for name, q in guide.items():
         if q.fn.event_shape != model[name].fn.event_shape:
             raise ValueError(
-                f"latent {name!r}: the guide's event shape is {tuple(q.fn.event_shape)}, the model's"
-                f" {tuple(model[name].fn.event_shape)}; make both agree with .to_event()"
+                f"latent {name!r}: the guide's event shape is {tuple(q.fn.event_shape)}, the"
+                f" model's {tuple(model[name].fn.event_shape)}; make both agree with .to_event()"
             )
     return [(q, model[name]) for name, q in guide.items()]
 
 
+def _check_contained(
+    here: str, sites: Mapping[str, Site], there: str, others: Mapping[str, Site]
+) -> None:
+    """Refuse a latent of one program that the other program lacks."""
+    for name, site in sites.items():
+        if name in others:
+            continue
+        way_out = ""
+        if site.fn.has_enumerate_support:
+            way_out = "; nothing is enumerated here: marginalise it"
+        raise ValueError(
+            f"the {here} samples {name!r}, the {there} does not; it has {list(others)}{way_out}"
+        )
+
+
 def data_plate(sites: Iterable[Site], name: str = "data") -> Plate | None:
-    """The plate over the data: the one called ``name``, else the only one, else none.
+    """The plate over the data: the plate called ``name``, else the only plate, else ``None``.
 
     Raises:
-        ValueError: several plates, none of them called ``name``.
+        ValueError: There are several plates, and no plate is called ``name``.
     """
     plates = {p.name: p for site in sites for p in site.plates if p.name != PARTICLES}
     if name in plates:
@@ -222,11 +263,23 @@ def paired_traces(
     reparameterised: bool = True,
     matched: bool = True,
 ) -> tuple[Trace, Trace]:
-    """A trace of the guide, and of the model replayed against it.
+    """A trace of the model with its latents drawn by the guide, and the trace of the guide.
 
-    This is equivalent to what ``Trace_ELBO`` traces, without the log densities. While Pyro's validation is on,
-    Pyro's checks of a model/guide pair are made, and, unless ``reparameterised`` is false, latents that no gradient
-    passes through are refused; unless ``matched`` is false, in which case the model may have latents of its own.
+    These are the traces of ``Trace_ELBO``, without log densities. While Pyro's validation is on,
+    the pair is checked.
+
+    Args:
+        model: The model.
+        guide: The guide.
+        args: Positional arguments of both, usually the data.
+        kwargs: Keyword arguments of both.
+        max_plate_nesting: Largest number of nested plates, for Pyro's checks.
+        reparameterised: Whether to refuse latents that pass no gradient.
+        matched: Whether to check the pair at all. A model may have latents that the guide lacks
+            only if this is false.
+
+    Raises:
+        ValueError: A check failed.
     """
     guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
     model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
@@ -242,29 +295,31 @@ def paired_traces(
 
 
 def returned_site(model_trace: Trace) -> Site:
-    """The data of a trace of the model without data: the site whose value the model returned.
+    """The site of generated data: the site whose value the model returned.
+
+    Args:
+        model_trace: Trace of a model that was called without data.
 
     Raises:
-        ValueError: there is none.
+        ValueError: The model did not return the value of a site.
     """
     returned = returned_value(model_trace)
-    found = next(
-        (site for site in sampled_sites(model_trace).values() if site.value is returned), None
+    for site in sampled_sites(model_trace).values():
+        if site.value is returned:
+            return site
+    raise ValueError(
+        "expected a model that returns the value of its observed site,"
+        f" got {type(returned).__name__}"
     )
-    if found is None:
-        raise ValueError(
-            f"expected a model that returns the value of its observed site, got {type(returned).__name__}"
-        )
-    return found
 
 
 def data_of(model_trace: Trace) -> Tensor:
-    """The data that a trace of the model was given."""
+    """The data that the model of a trace was called with."""
     return model_trace.nodes["_INPUT"]["args"][0]
 
 
 def returned_value(trace: Trace) -> Any:
-    """What the program of a trace returned."""
+    """The value that the program of a trace returned."""
     return trace.nodes["_RETURN"]["value"]
 
 
@@ -275,22 +330,38 @@ def with_sites(
     data: Tensor | None = None,
     returned: Tensor | None = None,
 ) -> Trace:
-    """A copy of ``trace`` with other sites in the place of some, other data, and another value that it returned."""
+    """A copy of ``trace`` with some sites replaced.
+
+    Args:
+        trace: The trace.
+        sites: The new sites, by name. Their plates may have other sizes.
+        data: New data that the model was called with. By default they stay.
+        returned: New value that the program returned. By default it stays.
+    """
     changed = trace.copy()
     for name, site in sites.items():
-        sizes = {plate.name: plate.size for plate in site.plates}
-        frames = tuple(
-            f._replace(size=sizes.get(f.name, f.size))
-            for f in trace.nodes[name]["cond_indep_stack"]
-        )
-        fields = {"fn": site.fn, "value": site.value, "scale": site.scale, "mask": site.mask}
-        changed.nodes[name] = trace.nodes[name] | fields | {"cond_indep_stack": frames}
+        changed.nodes[name] = _replaced_node(trace.nodes[name], site)
     if data is not None:
         node = trace.nodes["_INPUT"]
         changed.nodes["_INPUT"] = node | {"args": (data, *node["args"][1:])}
     if returned is not None:
         changed.nodes["_RETURN"] = trace.nodes["_RETURN"] | {"value": returned}
     return changed
+
+
+def _replaced_node(node: dict[str, Any], site: Site) -> dict[str, Any]:
+    """A node of a trace with the fields of ``site``; its plates keep their order and dimensions."""
+    sizes = {plate.name: plate.size for plate in site.plates}
+    frames = tuple(
+        frame._replace(size=sizes.get(frame.name, frame.size)) for frame in node["cond_indep_stack"]
+    )
+    return node | {
+        "fn": site.fn,
+        "value": site.value,
+        "scale": site.scale,
+        "mask": site.mask,
+        "cond_indep_stack": frames,
+    }
 
 
 def nested_trace(trace: Trace, inner: Trace, prefix: str) -> Trace:
@@ -317,6 +388,7 @@ def inner_trace(trace: Trace, prefix: str) -> Trace:
 
 
 def _check(model_trace: Trace, guide_trace: Trace, max_plate_nesting: float) -> None:
+    """Pyro's checks of a pair, and the range of Bernoulli observations."""
     latent_sites(model_trace, guide_trace)
     check_model_guide_match(model_trace, guide_trace, max_plate_nesting)
     for trace in (model_trace, guide_trace):
@@ -328,32 +400,41 @@ def _check(model_trace: Trace, guide_trace: Trace, max_plate_nesting: float) -> 
 
 
 def check_reparameterised(sites: Iterable[Site]) -> None:
+    """Refuse latents that pass no gradient.
+
+    Raises:
+        ValueError: A latent is not reparameterised.
+    """
     for site in sites:
         if not site.fn.has_rsample:
             raise ValueError(
-                f"latent {site.name!r} is drawn from {type(site.fn).__name__}, which is not reparameterised;"
-                " use a relaxed distribution, EnumeratedELBO or Pyro's own ELBOs"
+                f"latent {site.name!r} is drawn from {type(site.fn).__name__}, which is not"
+                " reparameterised; use a relaxed distribution, EnumeratedELBO or Pyro's own ELBOs"
             )
 
 
 def _check_range(site: Site) -> None:
-    """Bernoulli pixels may be grey, hence do not validate themselves, but must be in [0, 1]."""
+    """Refuse Bernoulli observations outside of [0, 1].
+
+    Pixels between 0 and 1 are common, so Pyro's own validation is off for them.
+    """
     fn = site.fn
     while isinstance(fn, Independent):
         fn = fn.base_dist
-    if (
-        isinstance(fn, Bernoulli | ContinuousBernoulli)
-        and not ((site.value >= 0) & (site.value <= 1)).all()
-    ):
-        low, high = site.value.min().item(), site.value.max().item()
+    if not isinstance(fn, Bernoulli | ContinuousBernoulli):
+        return
+    if not ((site.value >= 0) & (site.value <= 1)).all():
+        low = site.value.min().item()
+        high = site.value.max().item()
         raise ValueError(
-            f"observed site {site.name!r}: {type(fn).__name__} takes values in [0, 1], got {low:g} to {high:g}; rescale"
-            " the data (from_arrays has maximum=), or use a Gaussian likelihood"
+            f"observed site {site.name!r}: {type(fn).__name__} takes values in [0, 1], got {low:g}"
+            f" to {high:g}; rescale the data (from_arrays has maximum=), or use a Gaussian"
+            " likelihood"
         )
 
 
 def first_non_finite(model_trace: Trace, guide_trace: Trace) -> str | None:
-    """Name of the first site whose value or log density is not finite, guide first."""
+    """Name of the first site with a value or log density that is not finite, guide first."""
     for trace in (guide_trace, model_trace):
         for node in _sample_nodes(trace):
             site = _site(node)

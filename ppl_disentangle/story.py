@@ -1,4 +1,4 @@
-"""The generative story: a Pyro model and its guide, held by one module."""
+"""The generative story: a model of the data, and the guide that infers its latents."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _numbers = itertools.count()
 
 @contextmanager
 def parameters_stay_local() -> Iterator[None]:
-    """Inside, stories keep their parameters to themselves: nothing enters Pyro's parameter store."""
+    """A context in which stories do not register their parameters in Pyro's parameter store."""
     token = _registering.set(False)
     try:
         yield
@@ -44,17 +44,27 @@ def parameters_stay_local() -> Iterator[None]:
 
 
 def fork_randomness() -> AbstractContextManager[None]:
-    """Inside, draws leave no trace on the caller's random state, on the CPU and on the current CUDA device."""
-    return torch.random.fork_rng(
-        devices=[torch.cuda.current_device()] if torch.cuda.is_initialized() else []
-    )
+    """A context whose random draws do not change the caller's random state.
+
+    This covers the CPU and the current CUDA device.
+    """
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    return torch.random.fork_rng(devices=devices)
 
 
 class GenerativeStory(nn.Module, abc.ABC):
-    """A Pyro model/guide pair over observations ``x``.
+    """A model of observations ``x`` and their latents, with a guide that infers the latents.
 
-    Implementing a story: set :attr:`latents` and define :meth:`model` and :meth:`guide`. Both open
-    :meth:`data_plate` around their sample statements, so that the model reads as its mathematics::
+    A story is a ``torch.nn.Module`` with two programs. The *model* says how the data come about: it
+    draws the latents z from the prior p(z) and the observations from the likelihood p(x | z). The
+    *guide* is the encoder: it draws the latents from the approximate posterior q(z | x). Both are
+    written in Pyro, where ``pyro.sample(name, distribution)`` draws a named variable, and
+    ``obs=x`` fixes it to the data. Training needs no more than these two programs, see
+    :func:`~ppl_disentangle.inference.fit`.
+
+    Implementing a story: set :attr:`latents`, and define :meth:`model` and :meth:`guide`. Both open
+    :meth:`data_plate`, which declares that the data of a batch are independent, around their sample
+    statements::
 
         def model(self, x=None, *, batch_size=1):
             with self.data_plate(x, batch_size):
@@ -65,20 +75,25 @@ class GenerativeStory(nn.Module, abc.ABC):
             with self.data_plate(x):
                 pyro.sample("z", self.encoder(x))
 
-    ``story.model`` and ``story.guide`` go to stock ``pyro.infer.SVI`` and to any ELBO unchanged. Two stories in one
-    process never share parameters: each is registered with Pyro under a name of its own.
+    ``story.model`` and ``story.guide`` work unchanged with stock ``pyro.infer.SVI`` and with any
+    ELBO. Two stories in one process never share parameters: each has a different name in Pyro's
+    parameter store.
 
     Attributes:
-        latents: names of the latent sites, in the order in which they make up the representation.
-        coordinate_names: for a vector latent, names of its coordinates; by default ``z[0]``, ``z[1]``, ….
-        dag: the causal graph of its nodes; ``None`` where it has none, or has yet to learn it.
-        columns: what the columns of ``labels`` and ``interventions`` are, where it takes such.
-        needs_labels: whether no datum goes without ``labels``, held-out ones included.
-        has_bound: whether its pair bounds log p(x); a generator without a likelihood does not.
-        intervened: Names of the sites that an intervention changes; empty for a story without interventions.
-        already_set: Names of the sites that an intervention has set as a whole: they cannot be set again.
-        num_data: number of data that a batch stands for; :func:`~ppl_disentangle.inference.fit` sets it. ``None``:
-            a batch stands for itself.
+        latents: Names of the latents, in their order in the representation.
+        coordinate_names: For a vector latent, names of its coordinates. By default ``z[0]``,
+            ``z[1]``, ….
+        dag: Causal graph of the nodes; ``None`` if the story has no graph, or has yet to learn it.
+        columns: Names of the columns of ``labels`` and ``interventions``, for a story that takes
+            them.
+        needs_labels: Whether every datum must have ``labels``, including held-out data.
+        has_bound: Whether model and guide bound log p(x). Generators without a likelihood do not.
+        intervened: Names of the sites that an intervention changes; empty for a story without
+            interventions.
+        already_set: Names of the sites that an intervention has set as a whole. They cannot be set
+            again.
+        num_data: Number of data in the data set, for which a batch stands;
+            :func:`~ppl_disentangle.inference.fit` sets it. ``None``: a batch stands for itself.
     """
 
     latents: tuple[str, ...]
@@ -97,71 +112,112 @@ class GenerativeStory(nn.Module, abc.ABC):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._pyro_name = (
-            f"{type(self).__name__}_{next(_numbers)}"  # a copy trains apart from its original
-        )
+        # A copy must not share parameters with its original.
+        self._pyro_name = f"{type(self).__name__}_{next(_numbers)}"
 
     @abc.abstractmethod
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
-        """p(x, z). Returns x, of shape ``(batch, *event)``, drawn when ``x`` is ``None``."""
+        """Draw the latents from the prior, and observations from the likelihood: p(x, z).
+
+        Args:
+            x: Observations to score, of shape ``(batch, *event)``. ``None`` draws them.
+            batch_size: Number of observations to draw, without ``x``.
+
+        Returns:
+            The observations, of shape ``(batch, *event)``.
+        """
 
     @abc.abstractmethod
     def guide(self, x: Tensor) -> None:
-        """q(z | x), ``x`` of shape ``(batch, *event)``."""
+        """Draw the latents from the approximate posterior q(z | x).
+
+        Args:
+            x: Observations of shape ``(batch, *event)``.
+        """
 
     def objective(self) -> ELBO | None:
-        """The published objective with its published weights; ``None``: the evidence lower bound."""
+        """The published objective with its weights; ``None`` for the evidence lower bound."""
         return None
 
     def training_data(self, data: FactorDataset) -> FactorDataset:
-        """What to learn from where there are ``data``: these here; pairs or labels of them for a story that needs such.
+        """The data set to train on, made from ``data``.
+
+        By default ``data`` itself. Stories that learn from pairs, groups or labels make them here.
+
+        Args:
+            data: A data set of single observations.
 
         Raises:
-            ValueError: the data do not have what the story needs.
+            ValueError: The data lack factors or labels that the story needs.
         """
         return data
 
     def held_out_data(self, data: FactorDataset) -> FactorDataset:
-        """What to take the bound of where there are ``data``: these here, with what a story must be told of each."""
+        """The held-out data to compute the bound of, made from ``data``.
+
+        By default ``data`` itself. Stories that need conditions for every datum add them here.
+
+        Args:
+            data: A data set of single observations.
+        """
         return data
 
     def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
-        """The representation of x: a distribution for each part of it, of batch shape ``(batch,)``; q(latent | x) here.
+        """The representation of x: by default the posterior q(latent | x) of each latent, by name.
 
-        A story whose representation follows from its latents overrides this and :meth:`latent_means`.
+        A story whose representation is computed from its latents overrides this method and
+        :meth:`latent_means`.
+
+        Args:
+            x: Observations of shape ``(batch, *event)``.
+
+        Returns:
+            Distributions of batch shape ``(batch,)``.
         """
         sites = sampled_sites(poutine.trace(self.guide).get_trace(x))
         return {name: sites[name].fn for name in self.latents}
 
     def latent_means(self, x: Tensor) -> dict[str, Tensor]:
-        """Values of all latents that stand for x, of shape ``(batch, *event)``: their posterior means here."""
+        """One value of every latent for each x: by default the posterior mean.
+
+        Args:
+            x: Observations of shape ``(batch, *event)``.
+
+        Returns:
+            Values of shape ``(batch, *event)``, by name.
+        """
         return {name: q.mean for name, q in self.representation(x).items()}
 
     def check_intervention(self, name: str, value: Tensor) -> None:
-        """Raise a ValueError where the site ``name`` cannot have ``value``."""
+        """Raise a ValueError if an intervention cannot set the site ``name`` to ``value``."""
 
     def data_plate(self, x: Tensor | None, batch_size: int = 1) -> pyro.plate:
-        """The plate ``"data"`` over a batch that stands for :attr:`num_data` data.
+        """The plate ``"data"``, in which a batch stands for :attr:`num_data` independent data.
 
         This is equivalent to ``pyro.module(name, self)`` followed by ``pyro.plate("data", num_data,
         subsample_size=len(x))``, without drawing a subsample.
+
+        Args:
+            x: Observations of the batch, or ``None`` for draws.
+            batch_size: Number of draws, without ``x``.
         """
         self.register_parameters()
         size = batch_size if x is None else len(x)
         full_size = size if x is None or self.num_data is None else max(size, self.num_data)
-        device = "cpu"  # of a subsample, which is not drawn: not to know makes a tensor to ask
-        return pyro.plate("data", full_size, subsample=range(size), device=device)
+        # No subsample is drawn, so the device does not matter; without one, Pyro would create a
+        # tensor to find it out.
+        return pyro.plate("data", full_size, subsample=range(size), device="cpu")
 
     def register_parameters(self) -> None:
-        """Tell Pyro of the parameters, as ``pyro.module`` does, under a name that no other story has."""
-        if _registering.get():
-            with (
-                warnings.catch_warnings()
-            ):  # that parts may be frozen, as pretrained features are, is meant
-                warnings.filterwarnings(
-                    "ignore", ".* was not registered in the param store because requires_grad"
-                )
-                pyro.module(self._pyro_name, self)
+        """Register the parameters with Pyro, under a name that no other story has."""
+        if not _registering.get():
+            return
+        with warnings.catch_warnings():
+            # Frozen parameters, such as pretrained features, are intended.
+            warnings.filterwarnings(
+                "ignore", ".* was not registered in the param store because requires_grad"
+            )
+            pyro.module(self._pyro_name, self)
 
 
 def as_story(
@@ -172,20 +228,23 @@ def as_story(
     objective: Callable[[], ELBO] | None = None,
     example: Tensor | None = None,
 ) -> GenerativeStory:
-    """A story from any Pyro pair of callables: functions, bound methods or modules, both called as ``f(x)``.
+    """Make a story from any Pyro model and guide, both called as ``f(x)``.
 
-    ``pyro.param`` statements become parameters of the story (in unconstrained space), so that ``state_dict``,
-    torch optimisers and checkpoints see them; modules registered by ``pyro.module`` stay what they are.
+    They may be functions, bound methods or modules. Parameters that they create with ``pyro.param``
+    become parameters of the story, in unconstrained space, so that ``state_dict``, torch optimisers
+    and checkpoints include them. Modules that they register with ``pyro.module`` stay as they are.
 
     Args:
-        model: ``model(x)``, with the data as ``obs=x``. If it takes ``batch_size``, it is asked for draws as
-            ``model(None, batch_size=n)``; otherwise draws are made by ``poutine.uncondition``. What it returns are the
-            data; if it returns nothing, they are what it observes.
+        model: ``model(x)``, which observes the data with ``obs=x``. A model with a parameter
+            ``batch_size`` generates data as ``model(None, batch_size=n)``; for another model,
+            ``poutine.uncondition`` generates them. The data are the returned value, or, if it
+            returns nothing, the value of its observed site.
         guide: ``guide(x)``.
-        latents: names of the latent sites; by default those that the guide samples.
-        objective: returns the story's objective; by default the evidence lower bound.
-        example: a batch of observations from which latents and parameters are read at once; by default they are
-            read from the first batch seen.
+        latents: Names of the latents. By default the sites that the guide samples.
+        objective: A function that returns the story's objective. By default training maximises the
+            evidence lower bound.
+        example: A batch of observations, from which latents and parameters are read at once. By
+            default they are read from the first batch.
 
     Example:
         >>> def model(x):
@@ -206,7 +265,11 @@ def as_story(
 
 
 def story_of(pair: Any) -> GenerativeStory:
-    """``pair`` itself if it is a story, else what :func:`as_story` makes of its ``model`` and ``guide``."""
+    """``pair`` itself if it is a story, else :func:`as_story` of its ``model`` and ``guide``.
+
+    Raises:
+        TypeError: ``pair`` has no callable ``model`` and ``guide``.
+    """
     if isinstance(pair, GenerativeStory):
         return pair
     if not (callable(getattr(pair, "model", None)) and callable(getattr(pair, "guide", None))):
@@ -223,7 +286,16 @@ def owning_modules(*functions: Callable[..., Any]) -> list[nn.Module]:
 
 
 class Pair(GenerativeStory):
-    """Two callables as a story."""
+    """A story from two callables, made by :func:`as_story`.
+
+    Attributes:
+        owners: Modules whose methods the callables are.
+        lifted: Parameters that the callables create with ``pyro.param``, in unconstrained space. In
+            the keys each ``.`` of a name is ``__``, as torch requires.
+        adopted: Parameters of modules that the callables register with ``pyro.module``.
+        constraints: The constraint of each lifted parameter.
+        names: The name of each lifted parameter in Pyro.
+    """
 
     def __init__(
         self,
@@ -233,10 +305,12 @@ class Pair(GenerativeStory):
         objective: Callable[[], ELBO] | None,
     ) -> None:
         super().__init__()
-        self._model, self._guide, self._objective = model, guide, objective
+        self._model = model
+        self._guide = guide
+        self._objective = objective
         self.owners = nn.ModuleList(owning_modules(model, guide))
         self.lifted = nn.ParameterDict()
-        self.adopted = nn.ParameterDict()  # of modules that the callables register by pyro.module
+        self.adopted = nn.ParameterDict()
         self.constraints: dict[str, constraints.Constraint] = {}
         self.names: dict[str, str] = {}
         self._latents = None if latents is None else tuple(latents)
@@ -247,102 +321,130 @@ class Pair(GenerativeStory):
     def latents(self) -> tuple[str, ...]:  # type: ignore[override]
         if self._latents is None:
             raise RuntimeError(
-                "the latents of this pair are read from its first batch: pass example=x or latents= to as_story"
+                "the latents of this pair are read from its first batch:"
+                " pass example=x or latents= to as_story"
             )
         return self._latents
 
     def read(self, x: Tensor) -> None:
-        """Learn latents, parameters and the shape of an observation from one batch; draws no random numbers."""
+        """Read latents, parameters and the shape of an observation from the first batch.
+
+        The caller's random state does not change.
+        """
         if self._example is not None:
             return
         self._example = torch.zeros_like(x[:1])
-        with fork_randomness(), torch.no_grad(), poutine.block(), _Lifted(self):
-            found = tuple(sampled_sites(poutine.trace(self._guide).get_trace(x)))
+        with fork_randomness(), torch.no_grad(), poutine.block(), _LiftedParameters(self):
+            sampled = tuple(sampled_sites(poutine.trace(self._guide).get_trace(x)))
             observed = observed_sites(poutine.trace(self._model).get_trace(x))
-        self._latents = self._latents or found
-        self._observed = next(
-            (n for n, site in observed.items() if site.value is x), next(iter(observed), None)
-        )
+        self._latents = self._latents or sampled
+        holding_x = (name for name, site in observed.items() if site.value is x)
+        self._observed = next(holding_x, next(iter(observed), None))
 
     def publish(self) -> None:
-        """Put the values of lifted ``pyro.param`` statements where plain Pyro code looks for them."""
+        """Write the lifted parameters to Pyro's parameter store, for plain Pyro code to read."""
         for key, value in self.lifted.items():
-            pyro.get_param_store()[self.names[key]] = transform_to(self.constraints[key])(
-                value.detach()
-            )
+            constrain = transform_to(self.constraints[key])
+            pyro.get_param_store()[self.names[key]] = constrain(value.detach())
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
+        """The model, with the parameters of the story."""
         if x is not None:
             self.read(x)
         self.register_parameters()
-        with _Lifted(self):
+        with _LiftedParameters(self):
             if x is not None:
                 return self._model(x)
             if "batch_size" in inspect.signature(self._model).parameters:
                 return self._model(None, batch_size=batch_size)
-            if self._example is None:
-                raise RuntimeError(
-                    "draws need the shape of an observation: pass example=x to as_story"
-                )
-            with poutine.trace() as drawn:
-                returned = poutine.uncondition(self._model)(
-                    self._example.expand(batch_size, *self._example.shape[1:])
-                )
-            if isinstance(returned, Tensor) or self._observed is None:
-                return returned
-            return site_values(drawn.trace)[self._observed]
+            return self._unconditioned(batch_size)
+
+    def _unconditioned(self, batch_size: int) -> Tensor:
+        """Observations drawn from a model that expects data."""
+        if self._example is None:
+            raise RuntimeError("draws need the shape of an observation: pass example=x to as_story")
+        placeholder = self._example.expand(batch_size, *self._example.shape[1:])
+        with poutine.trace() as drawn:
+            returned = poutine.uncondition(self._model)(placeholder)
+        if isinstance(returned, Tensor) or self._observed is None:
+            return returned
+        return site_values(drawn.trace)[self._observed]
 
     def guide(self, x: Tensor) -> None:
+        """The guide, with the parameters of the story."""
         self.read(x)
         self.register_parameters()
-        with _Lifted(self):
+        with _LiftedParameters(self):
             self._guide(x)
 
     def objective(self) -> ELBO | None:
+        """The objective that was passed to :func:`as_story`."""
         return None if self._objective is None else self._objective()
 
 
-class _Lifted(Messenger):
-    """Answers ``pyro.param`` from a pair's own parameters."""
+class _LiftedParameters(Messenger):
+    """An effect handler that answers ``pyro.param`` with the parameters of a pair."""
 
     def __init__(self, pair: Pair) -> None:
         super().__init__()
         self.pair = pair
 
     def _pyro_param(self, msg: Message) -> None:
+        msg["value"] = self._value(msg)
+        msg["done"] = True
+        msg["stop"] = True
+
+    def _value(self, msg: Message) -> Tensor:
+        pair = self.pair
+        key = str(msg["name"]).replace(".", "__")
+        if key not in pair.lifted:
+            value = self._initial_value(msg)
+            pair.names[key] = str(msg["name"])
+            if isinstance(value, nn.Parameter):  # of a module, registered by pyro.module
+                self._adopt(key, value)
+                return value
+            pair.constraints[key] = msg["kwargs"].get("constraint") or constraints.real
+            unconstrain = transform_to(pair.constraints[key]).inv
+            pair.lifted[key] = nn.Parameter(unconstrain(value.detach()).clone())
+        return transform_to(pair.constraints[key])(pair.lifted[key])
+
+    def _initial_value(self, msg: Message) -> Tensor:
+        """The value of a parameter in Pyro's store, else the one in the statement."""
         name = str(msg["name"])
-        key = name.replace(".", "__")
-        if key not in self.pair.lifted:
-            self.pair.names[key] = name
-            if len(msg["args"]) < 2:
-                raise KeyError(
-                    f"pyro.param({name!r}) has no initial value, and none is known under that name"
-                )
-            store = pyro.get_param_store()
-            value = store[name] if name in store else msg["args"][1]
-            value = value() if callable(value) and not isinstance(value, Tensor) else value
-            if isinstance(value, nn.Parameter):  # a module's, registered by pyro.module
-                if key not in self.pair.adopted and not any(
-                    value is p for p in self.pair.parameters()
-                ):
-                    self.pair.adopted[key] = value
-                msg["value"], msg["done"], msg["stop"] = value, True, True
-                return
-            self.pair.constraints[key] = msg["kwargs"].get("constraint") or constraints.real
-            unconstrained = transform_to(self.pair.constraints[key]).inv(value.detach()).clone()
-            self.pair.lifted[key] = nn.Parameter(unconstrained)
-        value = transform_to(self.pair.constraints[key])(self.pair.lifted[key])
-        msg["value"], msg["done"], msg["stop"] = value, True, True
+        if len(msg["args"]) < 2:
+            raise KeyError(
+                f"pyro.param({name!r}) has no initial value, and none is known under that name"
+            )
+        store = pyro.get_param_store()
+        value = store[name] if name in store else msg["args"][1]
+        return value() if callable(value) and not isinstance(value, Tensor) else value
+
+    def _adopt(self, key: str, value: nn.Parameter) -> None:
+        """Make a module's parameter a parameter of the pair, unless it is one already."""
+        pair = self.pair
+        if key not in pair.adopted and not any(value is p for p in pair.parameters()):
+            pair.adopted[key] = value
 
 
 @contextmanager
 def evaluating(
     story: GenerativeStory, precision: str = "float32", *, seed: int = 0
 ) -> Iterator[torch.device]:
-    """No gradients, nothing left on Pyro's store or the random state, networks in ``precision``; yields the device."""
-    tensor = next(story.parameters(), None)
-    device = torch.device("cpu") if tensor is None else tensor.device
-    training = story.training
+    """A context to evaluate a story in, without gradients and without side effects.
+
+    Nothing enters Pyro's parameter store, and the caller's random state does not change.
+
+    Args:
+        story: The story; it is in evaluation mode inside.
+        precision: ``"bfloat16"`` runs the networks in bfloat16.
+        seed: Seed of the random draws inside.
+
+    Yields:
+        The device of the story.
+    """
+    parameter = next(story.parameters(), None)
+    device = torch.device("cpu") if parameter is None else parameter.device
+    was_training = story.training
     story.eval()
     try:
         with (
@@ -354,12 +456,15 @@ def evaluating(
             torch.manual_seed(seed)
             yield device
     finally:
-        story.train(training)
+        story.train(was_training)
 
 
 @contextmanager
 def not_training(story: GenerativeStory) -> Iterator[None]:
-    """Inside, every module evaluates: a batch of one unit is none to estimate statistics from."""
+    """A context in which every module of a story is in evaluation mode.
+
+    Batch statistics cannot be estimated from a single unit, for example.
+    """
     modes = {module: module.training for module in story.modules()}
     story.eval()
     try:

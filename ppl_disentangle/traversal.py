@@ -1,4 +1,4 @@
-"""Traversals: what each coordinate of a latent does to an observation."""
+"""Traversals: the effect of each coordinate of a latent on an observation."""
 
 from __future__ import annotations
 
@@ -22,16 +22,14 @@ def aggregate_quantiles(
     """Quantiles of the aggregate posterior of each coordinate, over dims ``code`` and ``quantile``.
 
     Args:
-        codes: what :func:`encode` returned; a Gaussian of its mean and scale stands for the posterior of each datum.
-        probabilities: between 0 and 1.
-        seed: of one draw per datum.
+        codes: Result of :func:`~ppl_disentangle.representation.encode`. The posterior of each datum
+            is taken as a Gaussian of its mean and scale.
+        probabilities: Probabilities between 0 and 1.
+        seed: Seed of the draws, one for each datum.
     """
     noise = np.random.default_rng(seed).standard_normal(codes["mean"].shape, dtype=np.float32)
-    return (
-        (codes["mean"] + codes["scale"] * noise)
-        .quantile(list(probabilities), "data")
-        .transpose("code", "quantile")
-    )
+    draws = codes["mean"] + codes["scale"] * noise
+    return draws.quantile(list(probabilities), "data").transpose("code", "quantile")
 
 
 def traverse(
@@ -40,17 +38,21 @@ def traverse(
     values: Mapping[str, Sequence[float]],
     **conditions: Tensor,
 ) -> xr.DataArray:
-    """What the mean image becomes as one coordinate takes other values, the others held at their posterior means.
+    """Mean observations as one coordinate varies, the others fixed at their posterior means.
 
     Args:
-        story: a story.
-        x: one float observation, of shape ``(1, *event)``.
-        values: for each coordinate (or scalar latent) the values that it takes, the same number for all.
-        **conditions: as in :func:`reconstruct`.
+        story: A story.
+        x: One float observation, of shape ``(1, *event)``.
+        values: Values of each coordinate (or scalar latent) to vary, the same number for all.
+        **conditions: Conditions of the observation, such as ``labels``; see
+            :func:`~ppl_disentangle.representation.reconstruct`.
 
     Returns:
-        Means of p(x | z) over dims ``code``, ``position`` and those of one observation; the values are the coordinate
-        ``value`` over ``code`` and ``position``.
+        Means of p(x | z) over dims ``code``, ``position`` and the dims of an observation. The
+        coordinate ``value``, over ``code`` and ``position``, holds the values.
+
+    Raises:
+        ValueError: There is more than one observation, or the numbers of values differ.
     """
     story = story_of(story)
     if len(x) != 1:
@@ -58,15 +60,13 @@ def traverse(
     lengths = {len(v) for v in values.values()}
     if len(lengths) != 1:
         raise ValueError(f"expected as many values for each coordinate, got {sorted(lengths)}")
-    size = lengths.pop()
-    repeated, *told = (value.expand(size, *value.shape[1:]) for value in (x, *conditions.values()))
-    conditions = dict(zip(conditions, told, strict=True))
-    images = [
-        reconstruct(
-            do(story, {name: torch.as_tensor(v, dtype=torch.float32)}), repeated, **conditions
-        )
-        for name, v in values.items()
-    ]
+    num_positions = lengths.pop()
+    repeated = _repeated(x, num_positions)
+    repeated_conditions = {name: _repeated(v, num_positions) for name, v in conditions.items()}
+    images = []
+    for name, positions in values.items():
+        intervened = do(story, {name: torch.as_tensor(positions, dtype=torch.float32)})
+        images.append(reconstruct(intervened, repeated, **repeated_conditions))
     return xr.DataArray(
         torch.stack(images).numpy(),
         dims=("code", "position", *observation_dims(x.dim() - 1)),
@@ -75,3 +75,8 @@ def traverse(
             "value": (("code", "position"), np.array(list(values.values()))),
         },
     )
+
+
+def _repeated(value: Tensor, size: int) -> Tensor:
+    """A single row ``size`` times, without copying."""
+    return value.expand(size, *value.shape[1:])

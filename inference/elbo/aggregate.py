@@ -12,6 +12,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ppl_disentangle._pyro_private import relaxed_value
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.elbo.latents import Latents, innermost, known_num_data, rows
 from ppl_disentangle.inference.elbo.schedules import Weight
@@ -266,8 +267,7 @@ def pairwise_log_prob(site: Site, plate: Plate, value: Tensor | None = None) -> 
         loc, scale = _normal_rows(site, plate, base)
         return normal_pairs(rows(z, site, plate), loc, scale)
     # A straight-through draw is one-hot; its density is a density of the relaxed draw behind it.
-    z = getattr(z, "_unquantize", z)
-    return _other_pairs(site, plate, base, z)
+    return _other_pairs(site, plate, base, relaxed_value(base, z))
 
 
 def _other_pairs(site: Site, plate: Plate, base: TorchDistribution, z: Tensor) -> Tensor:
