@@ -118,12 +118,14 @@ class CausalVAEELBO(GraphELBO):
     def _supervision(self, observed: Mapping[str, Site], q: Site) -> dict[str, Tensor]:
         """The terms of the labels and of the layers, of those that the model states."""
         terms: dict[str, Tensor] = {}
-        for name in observed.keys() & SUPERVISION.keys():
+        for name, term in SUPERVISION.items():
+            if name not in observed:
+                continue
             site = observed[name]
             log_prob = site.log_prob()
             if name == "z_given_labels":
                 log_prob = log_prob + self._entropy(q)
-            terms[SUPERVISION[name]] = site.total(log_prob)
+            terms[term] = site.total(log_prob)
         return terms
 
     def _entropy(self, q: Site) -> Tensor:
