@@ -1,4 +1,4 @@
-"""Objectives, and the loop that minimises them."""
+"""Objectives, the training loop, and bounds of fitted stories."""
 
 from ppl_disentangle.inference.bounds.compression import compression_curve
 from ppl_disentangle.inference.bounds.decomposition import decompose
@@ -60,7 +60,7 @@ __all__ = [
     "AggregateELBO",
     "DecomposedELBO",
     "GraphELBO",
-    # what they are made of
+    # parts of objectives
     "AugmentedLagrangian",
     "Cyclical",
     "JointCritic",

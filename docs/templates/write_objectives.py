@@ -14,6 +14,7 @@ DOCS = Path(__file__).parents[1]
 PAGE = DOCS / "objectives.md"
 DIFFERENCES = "Other implementations:"
 """Start of the paragraph that says how other implementations of an objective differ."""
+TABLE_HEAD = ("| argument | default | |", "|---|---|---|")
 SECTIONS = ("Args", "Attributes", "Example", "Raises", "References", "Returns")
 
 
@@ -28,7 +29,7 @@ def objectives() -> list[type[DecomposedELBO]]:
 
 
 def page() -> str:
-    """The page as it should be."""
+    """The text of the page."""
     chapters = [chapter(c) for c in objectives()]
     contents = "\n".join(
         f"- [`{c.__name__}`](#{c.__name__.lower()}): {first_line(c)}" for c in objectives()
@@ -38,6 +39,7 @@ def page() -> str:
         "CONTENTS": contents,
         "OBJECTIVES": "\n\n".join(chapters),
         "AGGREGATE": aggregate,
+        "OPTIONS": options(),
         "ESTIMATORS": (DOCS / "measured/estimators.table.md").read_text().strip(),
     }
     text = (DOCS / "templates/objectives.md.in").read_text()
@@ -46,8 +48,15 @@ def page() -> str:
     return text
 
 
+def options() -> str:
+    """A table of the options that every objective takes."""
+    section = split(inspect.getdoc(DecomposedELBO))[1]["Args"]
+    rows = [row for row in arguments(DecomposedELBO, section) if not row.startswith("| `weights`")]
+    return "\n".join([*TABLE_HEAD, *rows])
+
+
 def first_line(cls: type) -> str:
-    """What an objective is, for the list."""
+    """The first sentence of an objective's docstring, without its references."""
     return inline(
         re.sub(
             r" \[[\d, ]+\]",
@@ -58,15 +67,14 @@ def first_line(cls: type) -> str:
 
 
 def chapter(cls: type[DecomposedELBO]) -> str:
-    """One objective: formula and text, arguments with defaults, sources."""
+    """The section of one objective: formula and text, arguments with defaults, sources."""
     text, sections = split(inspect.getdoc(cls))
     parts = [f"## {cls.__name__}", *map(paragraph, text)]
-    parts += [
-        "| argument | default | |\n|---|---|---|\n" + "\n".join(arguments(cls, sections["Args"]))
-    ]
+    rows = [*TABLE_HEAD, *arguments(cls, sections["Args"])]
+    parts.append("\n".join(rows))
     references = re.sub(r"\s+", " ", sections.get("References", "")).strip()
     if references:
-        parts.append("Sources: " + re.sub(r" (?=\[\d+\])", "; ", references) + "")
+        parts.append("Sources: " + re.sub(r" (?=\[\d+\])", "; ", references))
     return "\n\n".join(parts)
 
 

@@ -17,7 +17,7 @@ __all__ = ["TCELBO"]
 
 
 class TCELBO(AggregateELBO):
-    r"""The evidence lower bound with its KL decomposed and each part weighted [1].
+    r"""The evidence lower bound with its KL decomposed, each part weighted: beta-TCVAE [1].
 
     .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z)
        - \alpha \underbrace{\mathbb E \log \frac{q(z \mid x)}{q(z)}}_{\text{mutual information}}

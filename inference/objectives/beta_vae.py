@@ -21,7 +21,7 @@ __all__ = [
 
 
 class BetaELBO(DecomposedELBO):
-    r"""The evidence lower bound with its KL weighted by beta [1].
+    r"""The evidence lower bound with its KL weighted by beta: beta-VAE [1].
 
     .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z) - \beta \operatorname{KL}(q(z \mid x) \,\|\, p(z))
 

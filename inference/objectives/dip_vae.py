@@ -19,7 +19,7 @@ Variant = Literal["I", "II"]
 
 
 class DIPELBO(DecomposedELBO):
-    r"""The evidence lower bound with the latents decorrelated over the data [1].
+    r"""The evidence lower bound with the latents decorrelated over the data: DIP-VAE [1].
 
     .. math:: \text{ELBO} - \lambda_{od} \sum_{i \ne j} C_{ij}^2 - \lambda_d \sum_i (C_{ii} - 1)^2
 

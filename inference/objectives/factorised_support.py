@@ -21,7 +21,7 @@ MAX_ELEMENTS = 2**24
 
 
 class HausdorffELBO(DecomposedELBO):
-    r"""The beta-weighted bound for latents whose support is a product of intervals [1].
+    r"""The beta-weighted bound with a support that factorises over the latents [1].
 
     .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z) - \beta \operatorname{KL}(q(z \mid x) \,\|\, p(z))
        - \gamma \sum_{(i, j)} \max_{a, b} \min_n \big((z_i^a - z_i^n)^2 + (z_j^b - z_j^n)^2\big)

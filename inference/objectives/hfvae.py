@@ -20,7 +20,7 @@ __all__ = ["HFELBO"]
 
 
 class HFELBO(AggregateELBO):
-    r"""The evidence lower bound with its KL decomposed on two levels, each part weighted [1].
+    r"""The evidence lower bound with its KL decomposed on two levels, each part weighted: HFVAE [1].
 
     .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z)
        - w_1 \underbrace{\mathbb E \log \frac{q(z \mid x)}{q(z)}}_{\text{mutual information}}

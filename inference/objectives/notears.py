@@ -20,7 +20,7 @@ __all__ = ["AcyclicELBO"]
 
 
 class AcyclicELBO(GraphELBO):
-    r"""The evidence lower bound of a story whose graph is learned, sparse and without cycles [1].
+    r"""The evidence lower bound of a story with a learned graph, sparse and without cycles [1].
 
     .. math:: \text{ELBO} - \lambda \sum_{ij} |A_{ij}| \quad \text{subject to} \quad h(A) = 0
 
