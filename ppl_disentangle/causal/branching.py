@@ -1,47 +1,49 @@
-"""A program that goes on in several worlds: the handler behind worlds and counterfactuals."""
+"""The Pyro handler behind worlds and counterfactuals: it runs one program in several worlds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from pyro.distributions import TorchDistribution
 from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import Message
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from ppl_disentangle._pyro_private import is_subsample
 from ppl_disentangle.causal.actions import Changes, changed
 from ppl_disentangle.causal.interventions import NATURAL
 from ppl_disentangle.causal.shared_noise import draw_with_shared_noise, transport
-
-if TYPE_CHECKING:
-    from pyro.poutine.runtime import Message
 
 __all__ = ["Branch", "StopProgram"]
 
 
 class StopProgram(Exception):
-    """Leaves a program whose remaining sites nobody asked for, such as images."""
+    """Leaves a program early, when the values of its remaining sites, such as images, are not needed."""
 
 
 class Branch(Messenger):
-    """Lets a program go on in several worlds at once, on an axis left of its plates, with one noise for all.
+    """Runs a program in several worlds at once, on an axis left of its plates, with the same noise in all worlds.
+
+    The axis of worlds appears at the first site on which some world intervenes, and at the sites that follow from it;
+    all other sites are computed once, without this axis.
 
     Args:
-        changes: what is done in each world.
-        plates: number of batch dimensions of the program.
-        latents: names of the latents.
-        data: what becomes of sites that are observed: they ``"stay"`` as they are in every world; their noise is
-            abducted in the first world, which is factual, and goes on to the others; or they become their ``"mean"``.
-            In the latter two cases, latents whose values are given are abducted.
-        until: sites after which the program need not go on; none: it goes on to its end.
+        changes: The checked actions of each world.
+        plates: Number of batch dimensions of the program.
+        latents: Names of the latents.
+        data: Treatment of observed sites. ``"stay"``: they keep their values in every world. ``"abduct"``: their noise
+            in the first world, which must be factual, is used in all others. ``"mean"``: they become their means. The
+            latter two also abduct the noise of latents with given values.
+        until: Names of the sites after which the program may stop; by default it runs to its end.
 
     Attributes:
-        values: the value of each site, some without the axis of worlds.
-        event_dims: number of event dimensions of each site.
-        averaged: names of the observed sites that became their means.
-        returned: name of the site whose value the program returned, if anybody noted it.
+        values: The value of each site, with or without the axis of worlds.
+        event_dims: Number of event dimensions of each site.
+        intervened: Names of the sites on which some world intervenes.
+        averaged: Names of the observed sites that became their means.
+        returned: Name of the site whose value the program returned, if the caller has noted it.
     """
 
     def __init__(
@@ -54,96 +56,117 @@ class Branch(Messenger):
         until: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.changes, self.plates, self.latents, self.data = changes, plates, latents, data
-        self.missing = set(until)
-        self.touched = tuple(dict.fromkeys(name for change in changes for name in change))
+        self.changes = changes
+        self.plates = plates
+        self.latents = latents
+        self.data = data
+        self.intervened = tuple(dict.fromkeys(name for change in changes for name in change))
         self.values: dict[str, Tensor] = {}
         self.event_dims: dict[str, int] = {}
         self.averaged: list[str] = []
         self.returned: str | None = None
-        self.passing: dict[int, str] = {}
+        self._still_needed = set(until)
+        self._names_of_messages: dict[int, str] = {}
 
     def _pyro_sample(self, msg: Message) -> None:
-        if is_subsample(msg):
+        if site_is_subsample(msg):
             return
+        # The site may be renamed before _pyro_post_sample, so its name is kept by message.
         name = str(msg["name"])
-        self.passing[id(msg)] = name
-        if name in self.touched:
+        self._names_of_messages[id(msg)] = name
+        if name in self.intervened:
             msg["name"] = f"{name}{NATURAL}"
         if msg["infer"].get("_deterministic"):
             return
         if msg["is_observed"]:
-            msg["value"] = self._abduct(name, msg)
+            msg["value"] = self._observed_value(name, msg)
         elif msg["value"] is None:
             msg["value"] = self._draw(name, msg["fn"])
 
     def _pyro_post_sample(self, msg: Message) -> None:
-        name = self.passing.pop(id(msg), None)
+        name = self._names_of_messages.pop(id(msg), None)
         if name is None:
             return
+        # An Intervened story states <name> with all dimensions as event; its natural site knows the event dimensions.
         self.event_dims[name] = self.event_dims.get(f"{name}{NATURAL}", msg["fn"].event_dim)
-        if name in self.touched:
-            msg["value"] = self._branch(name, msg["value"])
+        if name in self.intervened:
+            msg["value"] = self._branched(name, msg["value"])
         self.values[name] = msg["value"]
-        if self.missing:
-            self.missing.discard(name)
-            if not self.missing:
+        self._stop_after(name)
+
+    def _stop_after(self, name: str) -> None:
+        if self._still_needed:
+            self._still_needed.discard(name)
+            if not self._still_needed:
                 raise StopProgram
 
     def _draw(self, name: str, fn: TorchDistribution) -> Tensor | None:
         if len(fn.batch_shape) <= self.plates:
-            return None
+            return None  # the same distribution in all worlds: Pyro draws as usual
         try:
             return draw_with_shared_noise(fn)
         except NotImplementedError as error:
             raise ValueError(f"site {name!r} follows from an intervention: {error}") from error
 
-    def _abduct(self, name: str, msg: Message) -> Tensor:
-        fn, value, mask = msg["fn"], msg["value"], msg["mask"]
+    def _observed_value(self, name: str, msg: Message) -> Tensor:
         if self.data == "stay":
-            return value
+            return msg["value"]
         if name in self.latents:
+            return self._latent_in_all_worlds(name, msg["fn"], msg["value"])
+        value = self._datum_in_all_worlds(name, msg["fn"], msg["value"])
+        mask = msg["mask"]
+        if not isinstance(mask, Tensor):
+            return value
+        event_dims = (None,) * msg["fn"].event_dim  # (…, batch) -> (…, batch, *event)
+        return value.where(mask[(..., *event_dims)], torch.nan)
+
+    def _latent_in_all_worlds(self, name: str, fn: TorchDistribution, value: Tensor) -> Tensor:
+        try:
+            return transport(fn, value, self.plates)
+        except NotImplementedError as error:
+            raise ValueError(
+                f"latent {name!r} has no counterfactual: {error}; give it noise"
+            ) from error
+
+    def _datum_in_all_worlds(self, name: str, fn: TorchDistribution, value: Tensor) -> Tensor:
+        if self.data == "abduct":
             try:
                 return transport(fn, value, self.plates)
-            except NotImplementedError as error:
-                raise ValueError(
-                    f"latent {name!r} has no counterfactual: {error}; give it noise"
-                ) from error
-        try:
-            value = (
-                self._mean(name, fn) if self.data == "mean" else transport(fn, value, self.plates)
-            )
-        except NotImplementedError:
-            value = self._mean(name, fn)
-        return (
-            value.where(mask[(..., *(None,) * fn.event_dim)], torch.nan)
-            if isinstance(mask, Tensor)
-            else value
-        )
-
-    def _mean(self, name: str, fn: TorchDistribution) -> Tensor:
+            except NotImplementedError:
+                pass  # no noise can be abducted, as from Bernoulli pixels: return the mean
         self.averaged.append(name)
         return fn.mean
 
-    def _branch(self, name: str, natural: Tensor) -> Tensor:
+    def _branched(self, name: str, natural: Tensor) -> Tensor:
+        """The value of a site after the intervention of each world, ``(world, *plates, *event)``."""
         batch_dims = natural.dim() - self.event_dims[name]
         if batch_dims > self.plates:
-            rows = natural.unbind(0)
+            natural_by_world = natural.unbind(0)
         else:
-            rows = (natural[(None,) * (self.plates - batch_dims)],) * len(self.changes)
-        pairs = zip(self.changes, rows, strict=True)
+            # (*some plates, *event) -> (*plates, *event), the same natural value in each world
+            left_padded = natural[(None,) * (self.plates - batch_dims)]
+            natural_by_world = (left_padded,) * len(self.changes)
         return torch.stack(
-            [changed(name, change[name], row) if name in change else row for change, row in pairs]
+            [
+                changed(name, change[name], value) if name in change else value
+                for change, value in zip(self.changes, natural_by_world, strict=True)
+            ]
         )
+
+    def name_of(self, value: Tensor) -> str | None:
+        """Name of the site that has this very tensor as its value; ``None`` if no site has."""
+        return next((name for name, other in self.values.items() if other is value), None)
 
     def broadcast(self) -> dict[str, Tensor]:
         """The value of each site in every world, ``(world, *plates, *event)``."""
-        batch_shapes = [
-            value.shape[: value.dim() - self.event_dims[name]]
-            for name, value in self.values.items()
-        ]
-        shape = torch.broadcast_shapes((len(self.changes), *(1,) * self.plates), *batch_shapes)
+        worlds_and_plates = (len(self.changes), *(1,) * self.plates)
+        batch_shapes = [self._batch_shape(name) for name in self.values]
+        batch_shape = torch.broadcast_shapes(worlds_and_plates, *batch_shapes)
         return {
-            n: v.expand(shape + v.shape[v.dim() - self.event_dims[n] :])
-            for n, v in self.values.items()
+            name: value.expand(batch_shape + value.shape[len(self._batch_shape(name)) :])
+            for name, value in self.values.items()
         }
+
+    def _batch_shape(self, name: str) -> torch.Size:
+        value = self.values[name]
+        return value.shape[: value.dim() - self.event_dims[name]]

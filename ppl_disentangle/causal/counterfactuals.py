@@ -1,4 +1,4 @@
-"""Counterfactuals: what given units would have been, by abduction, action and prediction."""
+"""Counterfactuals of given units, by abduction, action and prediction."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ppl_disentangle.causal.structural import NOISE, StructuralPrior
 from ppl_disentangle.causal.worlds import Worlds, worlds
 from ppl_disentangle.representation import code_names, observation_dims
 from ppl_disentangle.sites import sampled_sites
-from ppl_disentangle.story import GenerativeStory, evaluating, story_of
+from ppl_disentangle.story import GenerativeStory, evaluating
 
 __all__ = ["counterfactual"]
 
@@ -38,36 +38,38 @@ def counterfactual(
     data_range: RangeCheck | None = None,
     **conditions: Tensor,
 ) -> xr.Dataset:
-    r"""What the units ``x`` would have been under each of ``actions``, the third rung of the ladder of causation.
+    r"""Predict how given units would have been under interventions, the third rung of the ladder of causation.
 
-    Abduction: the guide draws the latents of each unit, for a structural story the noise of its nodes. Action and
-    prediction: the model runs under :func:`~ppl_disentangle.causal.worlds` with these latents, all worlds, draws and
-    units in one pass [1]. Of a likelihood with location and scale, the unit's own pixel noise
-    :math:`(x - \mu) / \sigma` is abducted too, so that the factual world returns x itself.
+    Abduction: the guide draws the latents of each unit; in a structural story these are the noise of its nodes. Action
+    and prediction: the model runs under :func:`~ppl_disentangle.causal.worlds` with these latents, for all worlds,
+    draws and units in one pass [1]. For likelihoods with location :math:`\mu` and scale :math:`\sigma`, the unit's
+    own pixel noise :math:`(x - \mu) / \sigma` is abducted too, so that the factual world returns x itself.
 
     Args:
-        story: a story.
-        x: units as float observations ``(batch, *event)``.
-        actions: what :func:`~ppl_disentangle.causal.do` takes, for one world or for each of several; ``{}`` is
-            the factual world. Values may differ by unit.
-        num_samples: draws of the latents of each unit; ``None``: one, the latents that stand for x.
-        seed: of the draws.
-        evidence: known values of nodes, ``(batch,)`` or ``(batch, dim)``, NaN where unknown. They take the place of the
-            guide's, and the noise of a node and of its children is what gives their values. The other nodes keep the
-            values that the guide drew.
-        noise: ``"mean"`` returns mean images; so does ``"abduct"`` where the noise is not known, as of Bernoulli
-            pixels. The attribute ``noise`` of each variable of data says which.
-        data_range: where the data are, from :func:`~ppl_disentangle.causal.data_range`; warns of worlds outside it.
-        **conditions: what the story is given with each unit, such as ``labels``, for guide and model as they take it.
+        story: A story, or an object with a Pyro ``model`` and ``guide``.
+        x: Units, as float observations ``(batch, *event)``.
+        actions: The actions of one world, as :func:`~ppl_disentangle.causal.do` takes them, or a list of such
+            mappings, one for each world; ``{}`` is the factual world. Values may differ by unit.
+        num_samples: Number of draws of the latents of each unit; ``None`` takes their posterior means instead.
+        seed: Seed of the random draws.
+        evidence: Known values of nodes, ``(batch,)`` or ``(batch, dim)`` by name, NaN where unknown. They replace the
+            values that the guide draws; the noise of these nodes and of their children is abducted from them. All other
+            nodes keep the values that the guide drew. By default no value is known.
+        noise: ``"abduct"`` keeps the pixel noise of each unit; ``"mean"`` returns mean images. Where the pixel noise
+            cannot be known, as for Bernoulli pixels, ``"abduct"`` returns means too. The attribute ``noise`` of each
+            observed variable says which it is.
+        data_range: The range of the data, from :func:`~ppl_disentangle.causal.data_range`. If it is given, worlds that
+            leave this range cause a warning; by default nothing is checked.
+        **conditions: Conditions that the story's guide or model takes for each unit, such as ``labels``.
 
     Returns:
-        Every latent, node and observed variable over dims ``world``, ``draw``, ``data`` and its own: none for one
-        coordinate, ``<node>_coordinate`` for several, ``channel, row, column`` for images.
+        Every latent, node and observed variable over the dims ``world``, ``draw``, ``data`` and its event dims:
+        ``channel, row, column`` for images, ``<node>_coordinate`` for several coordinates, and no further dim for one.
 
     Raises:
-        KeyError: no such latent, node or coordinate.
-        ValueError: an action or evidence that does not fit, or a latent whose noise is not known.
-        TypeError: a condition that the story does not take.
+        KeyError: The story has no such latent, node or coordinate.
+        ValueError: An action or evidence does not fit, or the noise of a latent cannot be known.
+        TypeError: The story does not take one of the conditions.
 
     References:
         [1] Pearl, 2009. Causality, theorem 7.1.7 (abduction, action, prediction).
@@ -84,24 +86,22 @@ def counterfactual(
     """
     if noise not in ("abduct", "mean"):
         raise ValueError(f"expected noise to be 'abduct' or 'mean', got {noise!r}")
-    story, several = story_of(story), [actions] if isinstance(actions, Mapping) else list(actions)
-    asked = slice(None) if several and not several[0] else slice(1, None)
-    run = worlds(story, several if asked.start is None else [{}, *several])
-    with evaluating(story, seed=seed) as device:
-        x, conditions = x.to(device), {name: value.to(device) for name, value in conditions.items()}
-        latents = abduct(
-            run, x, num_samples=num_samples, evidence=evidence or {}, conditions=conditions
-        )
-        branch = predict(run, latents, x, data=noise, conditions=conditions)
+    asked = [actions] if isinstance(actions, Mapping) else list(actions)
+    # Abduction takes place in the first world, which must be factual: it is added where nobody asked for it.
+    added: list[Mapping[str, Action]] = [] if asked and not asked[0] else [{}]
+    all_worlds = worlds(story, [*added, *asked])
+    with evaluating(all_worlds.story, seed=seed) as device:
+        x = x.to(device)
+        conditions = {name: value.to(device) for name, value in conditions.items()}
+        latents = abduct(all_worlds, x, num_samples, conditions, evidence)
+        branch = predict(all_worlds, latents, x, data=noise, conditions=conditions)
     if data_range is not None:
-        everywhere = branch.broadcast()
-        for world, action in enumerate(several, asked.start or 0):
-            data_range.check({name: value[world] for name, value in everywhere.items()}, action)
-    result = _dataset(run, branch).isel(world=asked)
+        _check_worlds(data_range, branch, asked, first=len(added))
+    result = _dataset(all_worlds, branch).isel(world=slice(len(added), None))
     return result.assign_attrs(
         rung="counterfactual",
-        story=type(story).__name__,
-        actions="; ".join(run.names[asked]),
+        story=type(all_worlds.story).__name__,
+        actions="; ".join(all_worlds.names[len(added) :]),
         noise="mean" if branch.averaged else "abducted",
         evidence=", ".join(evidence or ()),
         num_samples=num_samples or 1,
@@ -109,37 +109,50 @@ def counterfactual(
     )
 
 
+def _check_worlds(
+    data_range: RangeCheck, branch: Branch, actions: Sequence[Mapping[str, Action]], *, first: int
+) -> None:
+    values = branch.broadcast()
+    for world, actions_of_world in enumerate(actions, first):
+        values_of_world = {name: value[world] for name, value in values.items()}
+        data_range.check(values_of_world, actions_of_world, stacklevel=4)
+
+
 def abduct(
-    run: Worlds,
+    worlds: Worlds,
     x: Tensor,
-    *,
     num_samples: int | None,
-    evidence: Mapping[str, Tensor],
     conditions: Mapping[str, Tensor],
+    evidence: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """The latents of each unit, ``(draw, batch, *event)``."""
-    story = run.story
+    """Abduction: the latents of each unit, ``(draw, batch, *event)``, given the observations and the evidence."""
+    story = worlds.story
+    _check_conditions(story, x, conditions)
+    if num_samples is None:
+        means = story.latent_means(x, **accepted(story.latent_means, conditions))
+        latents = {name: value[None] for name, value in means.items()}
+    else:
+        # The plate of draws is left of the story's plates, and so right of the axis of worlds.
+        with pyro.plate("draw", num_samples, dim=-1 - worlds.plates):
+            trace = poutine.trace(story.guide).get_trace(x, **accepted(story.guide, conditions))
+        latents = {name: site.value for name, site in sampled_sites(trace).items()}
+    if evidence and "interventions" in conditions:
+        raise ValueError(
+            "evidence on units that were recorded under interventions is ambiguous: leave out one of both"
+        )
+    return _with_evidence(story, latents, evidence) if evidence else latents
+
+
+def _check_conditions(story: GenerativeStory, x: Tensor, conditions: Mapping[str, Tensor]) -> None:
     for name in conditions:
         if not (accepted(story.guide, {name: x}) or accepted(story.model, {name: x})):
             raise TypeError(
                 f"{type(story).__name__} takes no {name!r}, neither in its guide nor in its model"
             )
-    if num_samples is None:
-        means = story.latent_means(x, **accepted(story.latent_means, conditions))
-        latents = {name: value[None] for name, value in means.items()}
-    else:
-        with pyro.plate("draw", num_samples, dim=-1 - run.plates):
-            trace = poutine.trace(story.guide).get_trace(x, **accepted(story.guide, conditions))
-        latents = {name: site.value for name, site in sampled_sites(trace).items()}
-    if evidence and "interventions" in conditions:
-        raise ValueError(
-            "evidence of units that were recorded under interventions is ambiguous: leave one of both out"
-        )
-    return _with_evidence(story, latents, evidence) if evidence else latents
 
 
 def predict(
-    run: Worlds,
+    worlds: Worlds,
     latents: Mapping[str, Tensor],
     x: Tensor | None = None,
     *,
@@ -149,59 +162,84 @@ def predict(
     conditions: Mapping[str, Tensor] | None = None,
     until: Sequence[str] = (),
 ) -> Branch:
-    """All worlds for given latents; those that are not given are drawn, ``num_samples`` times for each unit.
+    """Prediction: all worlds with the given latents, ``(draw, batch, *event)`` each.
 
-    The attribute ``returned`` of the result is the name of the site whose value the model returned, such as ``x``.
+    Latents that are not given are drawn ``num_samples`` times for each unit. The attribute ``returned`` of the result
+    is the name of the site whose value the model returned, such as ``x``.
     """
-    draws = next((len(value) for value in latents.values()), num_samples)
+    model = worlds.story.model
+    num_draws = next((len(value) for value in latents.values()), num_samples)
+    # The draws are one more plate, between the axis of worlds and the plates of the story.
+    draws = pyro.plate("draw", num_draws, dim=-1 - worlds.plates)
+    plates = worlds.plates + 1
     given = poutine.condition(data=dict(latents))
-    branch = Branch(run.changes, run.plates + 1, latents=run.story.latents, data=data, until=until)
-    with suppress(StopProgram), branch, pyro.plate("draw", draws, dim=-1 - run.plates), given:
-        x = run.story.model(x, batch_size=batch_size, **accepted(run.story.model, conditions or {}))
-        branch.returned = next((name for name, value in branch.values.items() if value is x), None)
+    branch = Branch(worlds.changes, plates, latents=worlds.story.latents, data=data, until=until)
+    with suppress(StopProgram), branch, draws, given:
+        result = model(x, batch_size=batch_size, **accepted(model, conditions or {}))
+        branch.returned = branch.name_of(result)
     return branch
 
 
 def accepted(function: Callable[..., Any], conditions: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those of ``conditions`` that ``function`` takes."""
+    """The conditions that ``function`` has a parameter for."""
     parameters = inspect.signature(function).parameters
-    everything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    return {name: value for name, value in conditions.items() if everything or name in parameters}
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return {name: value for name, value in conditions.items() if takes_all or name in parameters}
 
 
 def _with_evidence(
     story: GenerativeStory, latents: Mapping[str, Tensor], evidence: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """The latents, with known values of nodes or of latents in the place of drawn ones."""
-    latents = dict(latents)
-    priors = [module for module in story.modules() if isinstance(module, StructuralPrior)]
-    nodes = (
-        priors[0].names
-        if len(priors) == 1 and {f"{n}{NOISE}" for n in priors[0].names} <= latents.keys()
-        else ()
-    )
+    """The latents, with known values in place of drawn ones, and the noise that known nodes imply."""
+    prior = _prior_of_latents(story, latents)
+    nodes = prior.names if prior is not None else ()
     for name in evidence:
         if name not in nodes and name not in latents:
             raise KeyError(f"no evidence can be given of {name!r}; there are {[*nodes, *latents]}")
-        if name in latents:
-            latents[name] = _known(name, evidence[name], latents[name])
-    if not any(name in nodes for name in evidence):
-        return latents
-    noise = {n: latents[f"{n}{NOISE}"] for n in nodes}
-    values = priors[0].values_of(noise)
-    for node in nodes:
+    replaced = {
+        name: _known_where_given(name, evidence[name], value) if name in evidence else value
+        for name, value in latents.items()
+    }
+    known_nodes = {name: value for name, value in evidence.items() if name in nodes}
+    if prior is None or not known_nodes:
+        return replaced
+    return replaced | _noise_given_nodes(prior, replaced, known_nodes)
+
+
+def _prior_of_latents(
+    story: GenerativeStory, latents: Mapping[str, Tensor]
+) -> StructuralPrior | None:
+    """The story's structural prior, if it has exactly one and the noise of all its nodes is among the latents."""
+    priors = [module for module in story.modules() if isinstance(module, StructuralPrior)]
+    if len(priors) != 1:
+        return None
+    noise_names = {f"{node}{NOISE}" for node in priors[0].names}
+    return priors[0] if noise_names <= latents.keys() else None
+
+
+def _noise_given_nodes(
+    prior: StructuralPrior, latents: Mapping[str, Tensor], evidence: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """New noise of the nodes with evidence and of their children, by latent.
+
+    All other nodes keep their drawn values, so a child of a known node needs other noise to have the same value.
+    """
+    values = prior.values_of({node: latents[f"{node}{NOISE}"] for node in prior.names})
+    noise = {}
+    for node, mechanism in prior.named_mechanisms():  # parents first
         if node in evidence:
-            values[node] = _known(node, evidence[node], values[node])
-        if node in evidence or any(parent in evidence for parent in priors[0].parents[node]):
-            above = priors[0].parents_of(node, values)
-            mechanism: Any = priors[0].mechanisms[node]
-            latents[f"{node}{NOISE}"] = mechanism.abduct(values[node], above)
-    return latents
+            values[node] = _known_where_given(node, evidence[node], values[node])
+        has_known_parent = any(parent in evidence for parent in prior.parents[node])
+        if node in evidence or has_known_parent:
+            noise[f"{node}{NOISE}"] = mechanism.abduct(values[node], prior.parents_of(node, values))
+    return noise
 
 
-def _known(name: str, evidence: Tensor, drawn: Tensor) -> Tensor:
+def _known_where_given(name: str, evidence: Tensor, drawn: Tensor) -> Tensor:
+    """The evidence, and the drawn value, ``(draw, batch, dim)``, where the evidence is NaN."""
     value = torch.as_tensor(evidence).to(drawn)
-    value = value[:, None] if value.dim() == 1 and drawn.shape[-1] == 1 else value
+    if value.dim() == 1 and drawn.shape[-1] == 1:
+        value = value[:, None]  # (batch,) -> (batch, 1)
     try:
         value = value.expand_as(drawn)
     except RuntimeError:
@@ -212,31 +250,48 @@ def _known(name: str, evidence: Tensor, drawn: Tensor) -> Tensor:
     return torch.where(value.isnan(), drawn, value)
 
 
-def _dataset(run: Worlds, branch: Branch) -> xr.Dataset:
-    """Everything that a program went through, on labelled dims."""
-    variables, coordinates = {}, {"world": list(run.names)}
-    for name, value in branch.broadcast().items():
-        event = tuple(value.shape[value.dim() - branch.event_dims[name] :])
-        data = name not in run.sites
-        if event == (1,) and not data:
-            value, event = value.squeeze(-1), ()
-        dims = event_dims_of(name, len(event), data=data)
-        if len(event) == 1 and not data:
-            coordinates[dims[0]] = list(code_names(run.story, name, event[0]))
-        attributes = {"noise": "mean" if name in branch.averaged else "abducted"} if data else {}
-        array = value.detach().cpu().numpy()
-        plates = tuple(f"plate_dim_{i}" for i in range(run.plates - 1))
-        variables[name] = xr.Variable(("world", "draw", *plates, "data", *dims), array, attributes)
-    sizes = {dim: size for variable in variables.values() for dim, size in variable.sizes.items()}
-    return xr.Dataset(
-        variables, {**coordinates, **{dim: np.arange(sizes[dim]) for dim in ("draw", "data")}}
-    )
+def _dataset(worlds: Worlds, branch: Branch) -> xr.Dataset:
+    """The values of all sites as arrays with labelled dims."""
+    values = branch.broadcast()
+    variables = {
+        name: _labelled(worlds, branch, name, value.detach().cpu().numpy())
+        for name, value in values.items()
+    }
+    coordinates: dict[str, Any] = {"world": list(worlds.names)}
+    for name, variable in variables.items():
+        dim = f"{name}_coordinate"
+        if dim in variable.sizes:
+            coordinates[dim] = list(code_names(worlds.story, name, variable.sizes[dim]))
+    sizes = xr.Dataset(variables).sizes
+    for dim in ("draw", "data"):
+        coordinates[dim] = np.arange(sizes[dim])
+    return xr.Dataset(variables, coordinates)
+
+
+def _labelled(worlds: Worlds, branch: Branch, name: str, value: np.ndarray) -> xr.Variable:
+    is_data = name not in worlds.sites
+    event_shape = value.shape[value.ndim - branch.event_dims[name] :]
+    if event_shape == (1,) and not is_data:
+        value = value.squeeze(-1)
+        event_shape = ()
+    inner_plates = tuple(f"plate_dim_{i}" for i in range(worlds.plates - 1))
+    event_dims = event_dims_of(name, len(event_shape), data=is_data)
+    dims = ("world", "draw", *inner_plates, "data", *event_dims)
+    if not is_data:
+        return xr.Variable(dims, value)
+    return xr.Variable(dims, value, {"noise": "mean" if name in branch.averaged else "abducted"})
 
 
 def event_dims_of(name: str, number: int, *, data: bool) -> tuple[str, ...]:
-    """Names of the dims of one value of a site."""
+    """Names of the event dims of a site.
+
+    Args:
+        name: Name of the site.
+        number: Number of event dims.
+        data: Whether the site is an observation rather than a latent or node.
+    """
     if data:
         return observation_dims(number, name)
-    return (
-        (f"{name}_coordinate",) if number == 1 else tuple(f"{name}_dim_{i}" for i in range(number))
-    )
+    if number == 1:
+        return (f"{name}_coordinate",)
+    return tuple(f"{name}_dim_{i}" for i in range(number))

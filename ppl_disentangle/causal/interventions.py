@@ -1,15 +1,16 @@
-"""Interventions on a story's latents and nodes, through ``pyro.do``."""
+"""The operator ``do``: a story under an intervention on its latents and nodes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol, TypeVar
 
 import pyro
 import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
 from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import Message
 from torch import Tensor
 
 from ppl_disentangle.causal.actions import Action, changed, expand, read_actions, resolve
@@ -22,18 +23,16 @@ from ppl_disentangle.story import (
     story_of,
 )
 
-if TYPE_CHECKING:
-    from pyro.poutine.runtime import Message
+__all__ = ["do"]
 
-__all__ = [
-    "do",
-]
+T = TypeVar("T")
 
 NATURAL = "_natural"
+"""Suffix of the site with the natural value of an intervened site: the value that it would have had."""
 
 
 class RangeCheck(Protocol):
-    """Warns of interventions that leave the range of the data, as a :class:`~ppl_disentangle.causal.DataRange` does."""
+    """Warns of interventions that leave the range of the data; a :class:`~ppl_disentangle.causal.DataRange` is one."""
 
     def check(
         self, values: Mapping[str, Tensor], actions: Mapping[str, Action], *, stacklevel: int = 3
@@ -45,33 +44,36 @@ class RangeCheck(Protocol):
 
 
 def do(
-    story: GenerativeStory, actions: Mapping[str, Action], *, data_range: RangeCheck | None = None
+    story: Any, actions: Mapping[str, Action], *, data_range: RangeCheck | None = None
 ) -> Intervened:
-    """An intervened story: a story again, so that whatever takes a story takes it.
+    """Intervene on a story; the result is a story again, and everything that takes a story takes it.
 
-    This is the story under do(site := value), the second rung of the ladder of causation: what becomes of units drawn
-    anew. For what would have become of given units see
-    :func:`~ppl_disentangle.causal.counterfactual`.
+    This is the story under do(site := value), the second rung of the ladder of causation: it describes units that are
+    drawn anew. The third rung, of given units, is :func:`~ppl_disentangle.causal.counterfactual`.
 
-    A value is set for a whole latent, or a node of a causal graph, by ``pyro.do``; by a messenger of our own where it
-    is a function of the natural value (:func:`shift`), a draw from a distribution, or one coordinate of a vector
-    (``"z[3]"``, or its name in ``story.coordinate_names``) while the others keep their values. It broadcasts against
-    the site's shape ``(batch, *event)``, or ``(batch,)`` for a coordinate, and takes its dtype and device.
+    ``pyro.do`` sets a whole latent, or a node of a causal graph, to a value. A messenger of this package applies the
+    other actions: a function of the natural value (:func:`~ppl_disentangle.causal.shift`), a draw from a distribution,
+    and an action on one coordinate of a vector (``"z[3]"``, or its name in ``story.coordinate_names``), which leaves
+    the other coordinates as they are. A value broadcasts against the site's shape ``(batch, *event)``, or ``(batch,)``
+    for a coordinate, and takes its dtype and device.
 
-    In a trace of the result, a site's name holds the value that the program went on with, and ``<name>_natural`` the
-    value that it would have gone on with; of a latent the latter is what the guide samples.
+    In a trace of the result, ``<name>`` is the value after the intervention and ``<name>_natural`` the value that the
+    site would otherwise have had. The guide samples the natural values of latents.
 
     Args:
-        story: a story.
-        actions: what each site is set to, by name.
-        data_range: where the data are, from :func:`~ppl_disentangle.causal.data_range`; warns of values outside it.
+        story: A story, or an object with a Pyro ``model`` and ``guide``.
+        actions: The action on each site or coordinate, by name.
+        data_range: The range of the data, from :func:`~ppl_disentangle.causal.data_range`. If it is given, actions
+            that leave this range cause a warning; by default nothing is checked.
 
     Raises:
-        KeyError: a name is no latent, node or coordinate of the story. (``pyro.do`` alone ignores it.)
-        ValueError: a value does not fit, is not finite or is none that the site can have, or a site is set twice.
-        TypeError: an action is none of the above.
+        KeyError: A name is not a latent, node or coordinate of the story. (``pyro.do`` silently ignores an unknown
+            name.)
+        ValueError: A value does not fit its site, is not finite or is impossible, or a site is set twice.
+        TypeError: A value is not an action.
 
     Example:
+        >>> from ppl_disentangle.causal import shift
         >>> from ppl_disentangle.conditionals import Bernoulli, Gaussian
         >>> from ppl_disentangle.models import BetaVAE
         >>> story = BetaVAE(Gaussian(nn.Linear(6, 8)), Bernoulli(nn.Linear(4, 6)), 4)
@@ -85,26 +87,33 @@ def do(
 
 
 class Intervened(GenerativeStory):
-    """A story under an intervention; see :func:`do`."""
+    """A story under an intervention; see :func:`do`.
+
+    Attributes:
+        story: The story without the intervention.
+        whole: Values of the sites that are set as a whole to given values, which ``pyro.do`` sets.
+        changes: All other actions, by site and coordinate.
+        shapes: Event shapes of all latents and nodes.
+    """
 
     rung = "intervention"
 
     def __init__(self, story: GenerativeStory, actions: Mapping[str, Action]) -> None:
         super().__init__()
-        self.story, self.has_bound = story, story.has_bound
+        self.story = story
+        self.has_bound = story.has_bound
         sites = intervenable(story)
         changes = read_actions(story, actions, sites)
-        whole = {name: change.get(None) for name, change in changes.items()}
-        self.whole = {name: value for name, value in whole.items() if isinstance(value, Tensor)}
+        self.whole = _values_of_whole_sites(changes)
         self.changes = {name: change for name, change in changes.items() if name not in self.whole}
         self.shapes = {name: site.value.shape[1:] for name, site in sites.items()}
         self.intervened = tuple(name for name in sites if name in changes)
-        self.coordinate_names = {self.natural(k): v for k, v in story.coordinate_names.items()}
-        set_as_a_whole = {name for name, change in changes.items() if None in change}
-        self.already_set = story.already_set | {self.natural(name) for name in set_as_a_whole}
+        self.coordinate_names = _with_natural_names(self, story.coordinate_names)
+        set_as_a_whole = [self.natural(name) for name, change in changes.items() if None in change]
+        self.already_set = story.already_set.union(set_as_a_whole)
 
     def natural(self, name: str) -> str:
-        """Name of the site that holds what ``name`` would be without the intervention."""
+        """Name of the site with the natural value of ``name``: ``name`` itself if it is not intervened on."""
         return name + NATURAL if name in self.intervened else name
 
     @property
@@ -112,15 +121,12 @@ class Intervened(GenerativeStory):
         return tuple(self.natural(name) for name in self.story.latents)
 
     def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
-        """The representation of x, as it is without the intervention."""
-        return {self.natural(name): q for name, q in self.story.representation(x).items()}
+        """The representation of x without the intervention."""
+        return _with_natural_names(self, self.story.representation(x))
 
     def latent_means(self, x: Tensor, **conditions: Tensor) -> dict[str, Tensor]:
-        """Values of the latents that stand for x, as they are without the intervention."""
-        return {
-            self.natural(name): value
-            for name, value in self.story.latent_means(x, **conditions).items()
-        }
+        """The posterior means of the latents of x without the intervention."""
+        return _with_natural_names(self, self.story.latent_means(x, **conditions))
 
     def model(
         self, x: Tensor | None = None, *, batch_size: int = 1, **conditions: Tensor
@@ -131,32 +137,43 @@ class Intervened(GenerativeStory):
             name: expand(name, value, (size, *self.shapes[name]))
             for name, value in self.whole.items()
         }
-        with _Natural(self.intervened), Change(self.changes) as change, poutine.do(data=whole):
+        with _NaturalNames(self.intervened), Change(self.changes) as change, poutine.do(data=whole):
             result = self.story.model(x, batch_size=batch_size, **conditions)
+        # The sites of the program are now called <name>_natural: state the new values under their names.
         for name in self.intervened:
-            value = whole.get(name, change.effective.get(name))
+            value = whole.get(name, change.new_values.get(name))
             pyro.deterministic(name, value, event_dim=value.dim())
         return result
 
     def guide(self, x: Tensor, **conditions: Tensor) -> None:
-        """q(z | x) of the latents as they would be without the intervention."""
-        with _Natural(self.intervened):
+        """q(z | x) for the natural values of the latents."""
+        with _NaturalNames(self.intervened):
             self.story.guide(x, **conditions)
 
 
+def _values_of_whole_sites(changes: Mapping[str, Mapping[int | None, Action]]) -> dict[str, Tensor]:
+    actions = {name: change.get(None) for name, change in changes.items()}
+    return {name: action for name, action in actions.items() if isinstance(action, Tensor)}
+
+
 def intervenable(story: GenerativeStory) -> dict[str, Site]:
-    """The latents of one draw from the model, and its deterministic statements; no random numbers are used up."""
-    sampled, stated = all_sites(story)
-    return {name: sampled[name] for name in story.latents} | stated
+    """The sites that can be intervened on, from one draw: latents and deterministic nodes.
+
+    The state of the random number generators is left as it was.
+    """
+    sampled, deterministic = all_sites(story)
+    return {name: sampled[name] for name in story.latents} | deterministic
 
 
 def all_sites(story: GenerativeStory) -> tuple[dict[str, Site], dict[str, Site]]:
-    """What one draw from the model samples, and what it states; no random numbers are used up."""
-    if isinstance(story, Intervened):  # what it states of its own accord has no effect
-        sampled, stated = (
-            {story.natural(name): site for name, site in d.items()} for d in all_sites(story.story)
-        )
-        return sampled, stated
+    """The sampled and the deterministic sites of one draw from the model.
+
+    The state of the random number generators is left as it was.
+    """
+    if isinstance(story, Intervened):
+        # Only the natural sites: the statements that an intervention adds affect nothing.
+        sampled, deterministic = all_sites(story.story)
+        return _with_natural_names(story, sampled), _with_natural_names(story, deterministic)
     with (
         not_training(story),
         fork_randomness(),
@@ -168,8 +185,22 @@ def all_sites(story: GenerativeStory) -> tuple[dict[str, Site], dict[str, Site]]
     return sampled_sites(trace), deterministic_sites(trace)
 
 
-class _Natural(Messenger):
-    """Renames the draws of intervened latents to what they are: natural values."""
+def _with_natural_names(story: Intervened, by_name: Mapping[str, T]) -> dict[str, T]:
+    return {story.natural(name): value for name, value in by_name.items()}
+
+
+def takes_numbers(story: GenerativeStory, name: str) -> bool:
+    """Whether a latent, node or coordinate can be set to any number; a node with classes cannot."""
+    site, _ = resolve(story, name, intervenable(story))
+    try:
+        story.check_intervention(site, torch.tensor(0.5))
+    except ValueError:
+        return False
+    return True
+
+
+class _NaturalNames(Messenger):
+    """Adds the suffix of natural values to the names of intervened sites."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         super().__init__()
@@ -181,30 +212,27 @@ class _Natural(Messenger):
 
 
 class Change(Messenger):
-    """Lets the program go on with another value of a site, or of some of its coordinates, than was drawn."""
+    """Replaces the value of a site, or of some of its coordinates, for the rest of the program.
+
+    Attributes:
+        new_values: The values after the intervention, by the name that the program gives the site.
+    """
 
     def __init__(self, changes: Mapping[str, Mapping[int | None, Action]]) -> None:
         super().__init__()
         self.changes = changes
-        self.passing: dict[int, str] = {}
-        self.effective: dict[str, Tensor] = {}
+        self.new_values: dict[str, Tensor] = {}
+        self._names_of_messages: dict[int, str] = {}
 
     def _pyro_sample(self, msg: Message) -> None:
+        # An outer handler may rename the site before _pyro_post_sample, so the name is kept by message.
         if msg["name"] in self.changes:
-            self.passing[id(msg)] = str(msg["name"])  # on its way out the site may be renamed
+            self._names_of_messages[id(msg)] = str(msg["name"])
 
     def _pyro_post_sample(self, msg: Message) -> None:
-        name = self.passing.pop(id(msg), None)
+        name = self._names_of_messages.pop(id(msg), None)
         if name is None:
             return
-        self.effective[name] = msg["value"] = changed(name, self.changes[name], msg["value"])
-
-
-def takes_numbers(story: GenerativeStory, name: str) -> bool:
-    """Whether a latent, node or coordinate may be set to any number; one of classes may not."""
-    site, _ = resolve(story, name, intervenable(story))
-    try:
-        story.check_intervention(site, torch.tensor(0.5))
-    except ValueError:
-        return False
-    return True
+        value = changed(name, self.changes[name], msg["value"])
+        self.new_values[name] = value
+        msg["value"] = value

@@ -1,4 +1,4 @@
-"""One noise in several worlds: draws that worlds share, and what an observed value becomes in another world."""
+"""One noise in several worlds: draws that worlds share, and observed values carried over to other worlds."""
 
 from __future__ import annotations
 
@@ -24,109 +24,131 @@ LOCATION_SCALE = (Normal, Laplace)
 
 
 def draw_with_shared_noise(fn: TorchDistribution) -> Tensor:
-    r"""A draw from distributions that differ between worlds, by noise that does not.
+    r"""Draw from distributions that differ between worlds, with noise that is the same in all worlds.
 
     .. math:: x_k = F_k^{-1}(u), \quad u \sim \mathcal U(0, 1)
 
-    for world k, or :math:`x_k = \mu_k + \sigma_k \varepsilon` where there are location and scale. A world's draw is
-    what ``fn`` of this world alone would give for the same state of the random numbers, where that draws by the same
-    formula.
+    for world k with distribution function :math:`F_k`, or :math:`x_k = \mu_k + \sigma_k \varepsilon` for families with
+    location and scale. For these, and for all others that torch samples by the same formula, the draw of a world is
+    equal to a sample of its distribution alone from the same state of the random numbers.
 
     Args:
-        fn: a distribution whose first batch dimension is the world.
+        fn: A distribution whose first batch dimension is the world.
 
     Raises:
-        NotImplementedError: nobody knows how to part noise and distribution.
+        NotImplementedError: The distribution cannot be written as a function of noise.
 
     Example:
         >>> draw = draw_with_shared_noise(dist.Normal(torch.tensor([[0.0], [5.0]]), 1.0))
         >>> (draw[1] - draw[0]).item()
         5.0
     """
-    law = _bare(fn)
-    if isinstance(law, Delta):
-        return law.v
-    if isinstance(law, TransformedDistribution):
-        value = draw_with_shared_noise(law.base_dist)
-        for transform in law.transforms:
+    distribution = _without_wrappers(fn)
+    if isinstance(distribution, Delta):
+        return distribution.v
+    if isinstance(distribution, TransformedDistribution):
+        value = draw_with_shared_noise(distribution.base_dist)
+        for transform in distribution.transforms:
             value = transform(value)
         return value
-    if isinstance(law, LOCATION_SCALE):
-        standard = type(law)(torch.zeros_like(law.loc[0]), torch.ones_like(law.scale[0]))
-        return (_distinct(law.loc) + _distinct(law.scale) * standard.rsample()).expand_as(law.loc)
-    if isinstance(law, Bernoulli):
-        return (torch.rand_like(law.probs[0]) < law.probs).to(law.probs)
+    if isinstance(distribution, LOCATION_SCALE):
+        return _draw_location_scale(distribution)
+    if isinstance(distribution, Bernoulli):
+        uniform = torch.rand_like(distribution.probs[0])
+        return (uniform < distribution.probs).to(distribution.probs)
+    return _draw_by_quantiles(distribution)
+
+
+def _draw_location_scale(distribution: Normal | Laplace) -> Tensor:
+    loc = distribution.loc  # (world, *batch)
+    scale = distribution.scale
+    standard = type(distribution)(torch.zeros_like(loc[0]), torch.ones_like(scale[0]))
+    draw = _unexpanded(loc) + _unexpanded(scale) * standard.rsample()
+    return draw.expand_as(loc)
+
+
+def _draw_by_quantiles(distribution: Distribution) -> Tensor:
     try:
-        parameter = next(getattr(law, name) for name in law.arg_constraints)
-        shape = (law.batch_shape + law.event_shape)[1:]
-        return law.icdf(torch.rand(shape, dtype=parameter.dtype, device=parameter.device))
+        parameter = next(getattr(distribution, name) for name in distribution.arg_constraints)
+        shape = (distribution.batch_shape + distribution.event_shape)[1:]  # without the world
+        uniform = torch.rand(shape, dtype=parameter.dtype, device=parameter.device)
+        return distribution.icdf(uniform)
     except (NotImplementedError, StopIteration):
         raise NotImplementedError(
-            f"{type(law).__name__} has no noise that worlds could share"
+            f"{type(distribution).__name__} has no noise that worlds could share"
         ) from None
 
 
 def transport(fn: TorchDistribution, value: Tensor, plates: int) -> Tensor:
-    r"""What a value observed in the first world is in the others, its noise being the same.
+    r"""Carry a value that is observed in the first world over to the other worlds, with the same noise.
 
     .. math:: x_k = x_0 + (\mu_k - \mu_0) + (\sigma_k / \sigma_0 - 1) (x_0 - \mu_0)
 
-    where there are location and scale, so that a world in which both are the same has the very value. A transformed
-    distribution is inverted instead; of a class, Gumbel noise that gives it is drawn, as by
-    :class:`~ppl_disentangle.causal.mechanisms.Categorical`.
+    for families with location :math:`\mu_k` and scale :math:`\sigma_k` in world k. A world with the location and scale
+    of the first world has exactly its value. Transformed distributions are inverted. For a class, the Gumbel noise is
+    drawn from its posterior, as in :class:`~ppl_disentangle.causal.mechanisms.Categorical`.
 
     Args:
-        fn: a distribution whose first batch dimension is the world, the first one factual; or one without worlds.
-        value: the value in the first world, of the shape of ``fn`` without the world, or with fewer dimensions.
-        plates: number of batch dimensions of ``fn`` other than the world.
+        fn: A distribution whose first batch dimension is the world, the first world being factual; or a distribution
+            without a dimension for worlds, which is the same in all of them.
+        value: The value in the first world, of the shape of ``fn`` without the world, or with fewer dimensions.
+        plates: Number of batch dimensions of ``fn``, not counting the world.
 
     Raises:
-        NotImplementedError: the noise of a value is not known, as of a Bernoulli draw.
+        NotImplementedError: The noise cannot be abducted from the value, as from a Bernoulli draw.
     """
-    law, alike = _bare(fn), len(fn.batch_shape) <= plates
-    if isinstance(law, Delta):
-        return law.v
-    if isinstance(law, LOCATION_SCALE):
-        if alike:
-            return value
-        loc, scale = _distinct(law.loc), _distinct(law.scale)
-        return (value + ((loc - loc[0]) + (scale / scale[0] - 1) * (value - loc[0]))).expand_as(
-            law.loc
-        )
-    if isinstance(law, TransformedDistribution):
-        return value if alike else _through_base(law, value)
-    if isinstance(law, OneHotCategorical):
-        if alike:
-            return value
-        sums = law.logits + gumbels_of_class(value.expand(law.logits.shape[1:]), law.logits[0])
-        return one_hot(sums.argmax(-1), sums.shape[-1]).to(value)
-    raise NotImplementedError(f"the noise behind a draw from {type(law).__name__} is not known")
+    distribution = _without_wrappers(fn)
+    same_in_all_worlds = len(fn.batch_shape) <= plates
+    if isinstance(distribution, Delta):
+        return distribution.v
+    if isinstance(distribution, LOCATION_SCALE):
+        return value if same_in_all_worlds else _transport_location_scale(distribution, value)
+    if isinstance(distribution, TransformedDistribution):
+        return value if same_in_all_worlds else _transport_base(distribution, value)
+    if isinstance(distribution, OneHotCategorical):
+        return value if same_in_all_worlds else _transport_class(distribution, value)
+    name = type(distribution).__name__
+    raise NotImplementedError(f"the noise behind a draw from {name} is not known")
 
 
-def _through_base(law: TransformedDistribution, value: Tensor) -> Tensor:
-    shape = law.batch_shape + law.event_shape
-    factual = noise = value.expand(shape)
-    for transform in reversed(law.transforms):
+def _transport_location_scale(distribution: Normal | Laplace, value: Tensor) -> Tensor:
+    loc = _unexpanded(distribution.loc)
+    scale = _unexpanded(distribution.scale)
+    change = (loc - loc[0]) + (scale / scale[0] - 1) * (value - loc[0])
+    return (value + change).expand_as(distribution.loc)
+
+
+def _transport_class(distribution: OneHotCategorical, value: Tensor) -> Tensor:
+    logits = distribution.logits  # (world, *batch, class)
+    gumbels = gumbels_of_class(value.expand(logits.shape[1:]), logits[0])
+    classes = (logits + gumbels).argmax(-1)
+    return one_hot(classes, logits.shape[-1]).to(value)
+
+
+def _transport_base(distribution: TransformedDistribution, value: Tensor) -> Tensor:
+    shape = distribution.batch_shape + distribution.event_shape
+    factual = value.expand(shape)
+    noise = factual
+    for transform in reversed(distribution.transforms):
         noise = transform.inv(noise)
-    base = law.base_dist
+    base = distribution.base_dist
     result = transport(base, noise[0], len(base.batch_shape) - 1)
-    for transform in law.transforms:
+    for transform in distribution.transforms:
         result = transform(result)
     result = result.expand(shape)
-    return factual.where(
-        result == result[0], result
-    )  # where nothing is changed, no rounding either
+    # Where a world has the value of the first one, return the observed value itself, without rounding.
+    return factual.where(result == result[0], result)
 
 
-def _distinct(values: Tensor) -> Tensor:
-    """The same without copies: dimensions along which it was expanded have size 1, so that arithmetic is cheap."""
+def _unexpanded(values: Tensor) -> Tensor:
+    """The values with size 1 along dimensions that were expanded, so that arithmetic is done once on each number."""
     for dim, (size, stride) in enumerate(zip(values.shape, values.stride(), strict=True)):
         values = values.narrow(dim, 0, 1) if size > 1 and stride == 0 else values
     return values
 
 
-def _bare(fn: Distribution) -> Distribution:
-    """The distribution without what only declares its dimensions or masks it."""
+def _without_wrappers(fn: Distribution) -> Distribution:
+    """The distribution inside wrappers that declare event dimensions or a mask."""
     while isinstance(fn, Independent | MaskedDistribution):
         fn = fn.base_dist
     return fn
