@@ -1,4 +1,4 @@
-"""Units with their noise, which stays while worlds change: those whose effects are meant."""
+"""A population of units with fixed noise, simulated in several worlds: the basis of causal effects."""
 
 from __future__ import annotations
 
@@ -22,22 +22,27 @@ from ppl_disentangle.story import evaluating, story_of
 __all__ = ["Population", "Units", "interval_of"]
 
 Effect: TypeAlias = "str | Callable[[Tensor], Tensor]"
+"""A node, or a function from data ``(num, *event)`` to ``(num, …)``, such as a classifier."""
+
 Values: TypeAlias = "tuple[float | Tensor, float | Tensor]"
+"""The value from which and the value to which a cause is changed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Units:
-    """Whose effects are meant, and how their spread is told: the settings that all effects share.
+    """The units over which effects are computed, and the intervals of the results: settings that all effects share.
 
     Attributes:
-        x: units as observations ``(batch, *event)``, whose latents the guide draws; ``None``: the model draws units.
-        num_samples: draws of the latents of each unit; without ``x`` repetitions of the whole draw of units.
-        num_units: number of units of each repetition, without ``x``.
-        prob: probability of the intervals. They are over the draws: with ``x`` of what is not known of its latents,
-            without of what is not known because no more units were drawn.
-        interval: of highest density, or of equal tails.
-        seed: of the draws.
-        conditions: what the story is given with each unit of ``x``, such as ``labels``.
+        x: Units as observations ``(batch, *event)``; the guide draws their latents. By default, ``None``, the model
+            draws new units.
+        num_samples: Number of draws of the latents of each unit. Without ``x``, number of repetitions of the whole draw
+            of units.
+        num_units: Number of units in each repetition, without ``x``.
+        prob: Probability of the intervals over the draws. With ``x`` they express uncertainty about the latents of the
+            units, without ``x`` the sampling error of a finite number of units.
+        interval: ``"hdi"``, the interval of highest density, or ``"eti"``, the interval with equal tails.
+        seed: Seed of the random draws.
+        conditions: Conditions that the story takes for each unit of ``x``, such as ``labels``.
     """
 
     x: Tensor | None = None
@@ -57,49 +62,59 @@ class Units:
 
 @dataclasses.dataclass(frozen=True)
 class FixedValue:
-    """The action that holds a node at given values ``(draw, batch, *event)``, whatever it would have been."""
+    """The action that sets a node to given values ``(draw, batch, *event)``, one for each draw of each unit."""
 
     values: Tensor
 
     def __call__(self, natural: Tensor) -> Tensor:
-        """These values."""
+        """The given values."""
         return self.values
 
-    def of(self, draw: int) -> FixedValue:
-        """The same for one of the draws."""
+    def of_draw(self, draw: int) -> FixedValue:
+        """The action for one of the draws alone."""
         return FixedValue(self.values[[draw]])
 
 
 class Population:
-    """Units of a story with their noise, and what becomes of them in several worlds."""
+    """Units of a story with their noise, which stays the same in all worlds that are simulated.
+
+    Args:
+        story: A story, or an object with a Pyro ``model`` and ``guide``.
+        units: The units.
+    """
 
     def __init__(self, story: Any, units: Units) -> None:
-        self.story, self.units = story_of(story), units
+        self.story = story_of(story)
+        self.units = units
         self.sites = intervenable(self.story)
-        tensor = next(self.story.parameters(), torch.empty(0))
-        self.x = None if units.x is None else units.x.to(tensor.device)
-        self.conditions = {
-            name: value.to(tensor.device) for name, value in units.conditions.items()
-        }
+        device = next(self.story.parameters(), torch.empty(0)).device
+        self.x = None if units.x is None else units.x.to(device)
+        self.conditions = {name: value.to(device) for name, value in units.conditions.items()}
         self.latents: dict[str, Tensor] = {}
         self.values: dict[str, Tensor] = {}
 
     def simulate(self, actions: Sequence[Mapping[str, Action]], *, until: Sequence[str]) -> None:
-        """The factual world and those of ``actions``, up to the nodes ``until``, with the same noise at each call."""
-        run = worlds(self.story, [{}, *actions])
+        """Simulate the factual world and the worlds of ``actions``, up to the nodes ``until``.
+
+        All calls use the same noise. The results are read with :meth:`value`.
+        """
+        all_worlds = worlds(self.story, [{}, *actions])
+        last_sites = [self._site_of(name)[0] for name in until]
         with evaluating(self.story, seed=self.units.seed):
-            latents = self._latents_of(run)
-            self.values = self._predict(
-                run, latents, until=[self._where(name)[0] for name in until]
-            ).broadcast()
+            latents = self._latents_of_units(all_worlds)
+            self.values = self._predict(all_worlds, latents, until=last_sites).broadcast()
 
     def value(self, name: str) -> Tensor:
-        """A node in all worlds of the last run, ``(world, draw, data, *event)``; the first world is factual."""
-        site, index = self._where(name)
+        """A node in all simulated worlds, ``(world, draw, data, *event)``; the first world is factual."""
+        site, index = self._site_of(name)
         return self.values[site] if index is None else self.values[site][..., index]
 
     def factual(self, name: str) -> np.ndarray:
-        """A node of one coordinate in the factual world, ``(draw, data)``."""
+        """A node with one coordinate in the factual world, ``(draw, data)``.
+
+        Raises:
+            ValueError: The node has several coordinates.
+        """
         value = self.value(name)[0]
         if value.dim() > 2 and value.shape[2:] != (1,):
             raise ValueError(
@@ -108,10 +123,10 @@ class Population:
         return value.reshape(value.shape[:2]).cpu().numpy()
 
     def settings(self, cause: str, values: Values) -> list[dict[str, Action]]:
-        """The worlds in which the cause has either value.
+        """The actions of two worlds, which set the cause to either value.
 
         Raises:
-            ValueError: not two values.
+            ValueError: ``values`` are not two values.
         """
         if not isinstance(values, Sequence) or len(values) != 2:
             raise ValueError(
@@ -122,24 +137,18 @@ class Population:
     def outcomes(
         self, actions: Sequence[Mapping[str, Action]], effect: Effect, *, also: Sequence[str] = ()
     ) -> xr.DataArray:
-        """The effect in the world of each of ``actions``, over ``world``, ``draw``, ``data`` and its own dims."""
+        """The effect in the world of each of ``actions``, over ``world``, ``draw``, ``data`` and its event dims.
+
+        The values of the nodes ``also`` are simulated too, and can then be read with :meth:`value`.
+        """
         if not callable(effect):
             self.simulate(actions, until=(effect, *also))
             return self._labelled(effect, self.value(effect)[1:])
-        with evaluating(self.story, seed=self.units.seed):
-            latents = self._latents_of(worlds(self.story, [{}, *actions]))
-            draws = []
-            for draw in range(self.units.num_samples):  # images of all draws at once would not fit
-                run = worlds(self.story, [{}, *(_of_draw(world, draw) for world in actions)])
-                branch = self._predict(
-                    run, {name: value[[draw]] for name, value in latents.items()}
-                )
-                draws.append(self._read(effect, branch))
+        result = self._effects_on_data(actions, effect)
         if also:
             self.simulate(actions, until=also)
-        result = torch.stack(draws, 1)
-        dims = tuple(f"effect_dim_{i}" for i in range(result.dim() - 3))
-        return xr.DataArray(result.cpu().numpy(), dims=("world", "draw", "data", *dims))
+        effect_dims = tuple(f"effect_dim_{i}" for i in range(result.dim() - 3))
+        return xr.DataArray(result.cpu().numpy(), dims=("world", "draw", "data", *effect_dims))
 
     def summarise(
         self, draws: xr.DataArray, cause: str, effect: Effect, values: Values
@@ -152,31 +161,26 @@ class Population:
         return result.assign_attrs(
             rung="intervention" if self.units.x is None else "counterfactual",
             cause=cause,
-            effect=getattr(effect, "__name__", type(effect).__name__)
-            if callable(effect)
-            else effect,
+            effect=_name_of(effect),
             values=f"{values[0]} to {values[1]}",
             interval=f"{self.units.prob:.0%} {self.units.interval}",
             seed=self.units.seed,
         )
 
-    def _latents_of(self, run: Worlds) -> dict[str, Tensor]:
+    def _latents_of_units(self, all_worlds: Worlds) -> dict[str, Tensor]:
         """The latents of all units, ``(draw, batch, *event)``, drawn at the first call."""
         if not self.latents and self.x is not None:
-            number, conditions = self.units.num_samples, self.conditions
-            self.latents = abduct(
-                run, self.x, num_samples=number, evidence={}, conditions=conditions
-            )
+            self.latents = abduct(all_worlds, self.x, self.units.num_samples, self.conditions)
         if not self.latents:
-            drawn = self._predict(run, {}, until=self.story.latents).broadcast()
+            drawn = self._predict(all_worlds, {}, until=self.story.latents).broadcast()
             self.latents = {name: drawn[name][0] for name in self.story.latents}
         return self.latents
 
     def _predict(
-        self, run: Worlds, latents: Mapping[str, Tensor], until: Sequence[str] = ()
+        self, all_worlds: Worlds, latents: Mapping[str, Tensor], until: Sequence[str] = ()
     ) -> Branch:
         return predict(
-            run,
+            all_worlds,
             latents,
             self.x,
             batch_size=self.units.num_units,
@@ -185,50 +189,84 @@ class Population:
             until=until,
         )
 
-    def _read(self, effect: Callable[[Tensor], Tensor], branch: Branch) -> Tensor:
-        """The effect on data in all worlds but the factual one, ``(world, batch, …)``."""
-        if branch.returned is None:
-            raise ValueError(
-                "an effect that is a function of data needs a model that returns its data"
-            )
-        data = branch.broadcast()[branch.returned][1:, 0]
-        result = effect(data.flatten(0, 1))
-        return result.reshape(data.shape[:2] + result.shape[1:])
+    def _effects_on_data(
+        self, actions: Sequence[Mapping[str, Action]], effect: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """The effect in the world of each of ``actions``, ``(world, draw, data, …)``."""
+        with evaluating(self.story, seed=self.units.seed):
+            latents = self._latents_of_units(worlds(self.story, [{}, *actions]))
+            effects = []
+            # One draw at a time: the images of all draws would not fit into memory.
+            for draw in range(self.units.num_samples):
+                actions_of_draw = [_of_draw(actions_of_world, draw) for actions_of_world in actions]
+                latents_of_draw = {name: value[[draw]] for name, value in latents.items()}
+                all_worlds = worlds(self.story, [{}, *actions_of_draw])
+                effects.append(_effect_on(effect, self._predict(all_worlds, latents_of_draw)))
+        return torch.stack(effects, 1)
 
-    def _where(self, name: str) -> tuple[str, int | None]:
-        stated = self.story.intervened
-        return (name, None) if name in stated else resolve(self.story, name, self.sites)
+    def _site_of(self, name: str) -> tuple[str, int | None]:
+        # Sites that an Intervened story states are in its trace, but cannot be intervened on again.
+        if name in self.story.intervened:
+            return name, None
+        return resolve(self.story, name, self.sites)
 
     def _labelled(self, name: str, value: Tensor) -> xr.DataArray:
-        site, index = self._where(name)
+        """The values ``(world, draw, data, *event)`` of a node as an array with labelled dims."""
+        site, index = self._site_of(name)
         if index is None and value.shape[3:] == (1,):
             value = value.squeeze(-1)
-        dims = event_dims_of(site, value.dim() - 3, data=False)
-        names = (
-            {dims[0]: list(code_names(self.story, site, value.shape[3]))} if len(dims) == 1 else {}
-        )
-        return xr.DataArray(
-            value.cpu().numpy(), dims=("world", "draw", "data", *dims), coords=names
-        )
+        event_dims = event_dims_of(site, value.dim() - 3, data=False)
+        coordinates = {}
+        if len(event_dims) == 1:
+            coordinates[event_dims[0]] = list(code_names(self.story, site, value.shape[3]))
+        dims = ("world", "draw", "data", *event_dims)
+        return xr.DataArray(value.cpu().numpy(), dims=dims, coords=coordinates)
+
+
+def _name_of(effect: Effect) -> str:
+    return getattr(effect, "__name__", type(effect).__name__) if callable(effect) else effect
+
+
+def _effect_on(effect: Callable[[Tensor], Tensor], branch: Branch) -> Tensor:
+    """The effect on the data of all worlds but the factual one, ``(world, batch, …)``."""
+    if branch.returned is None:
+        raise ValueError("an effect that is a function of data needs a model that returns its data")
+    data = branch.broadcast()[branch.returned]  # (world, draw, batch, *event), a single draw
+    data = data[1:, 0]
+    result = effect(data.flatten(0, 1))
+    return result.reshape(data.shape[:2] + result.shape[1:])
 
 
 def _of_draw(actions: Mapping[str, Action], draw: int) -> dict[str, Action]:
     return {
-        name: action.of(draw) if isinstance(action, FixedValue) else action
+        name: action.of_draw(draw) if isinstance(action, FixedValue) else action
         for name, action in actions.items()
     }
 
 
 def interval_of(draws: xr.DataArray, prob: float, kind: str) -> tuple[xr.DataArray, xr.DataArray]:
-    """Lower and upper end of the interval over ``draw``, draws that are NaN left out."""
-    if kind == "eti":
-        ends = draws.quantile([(1 - prob) / 2, (1 + prob) / 2], "draw").drop_vars("quantile")
-        return ends.isel(quantile=0), ends.isel(quantile=1)
+    """Lower and upper end of the interval over ``draw``, without draws that are NaN.
+
+    Args:
+        draws: Draws, over ``draw`` and other dims.
+        prob: Probability of the interval.
+        kind: ``"hdi"`` or ``"eti"``, see :class:`Units`.
+    """
+    if kind == "hdi":
+        return _highest_density_interval(draws, prob)
+    tail = (1 - prob) / 2
+    ends = draws.quantile([tail, (1 + prob) / 2], "draw").drop_vars("quantile")
+    return ends.isel(quantile=0), ends.isel(quantile=1)
+
+
+def _highest_density_interval(
+    draws: xr.DataArray, prob: float
+) -> tuple[xr.DataArray, xr.DataArray]:
     import arviz
 
-    setting = "prob" if int(arviz.__version__.split(".")[0]) >= 1 else "hdi_prob"
-    ends = arviz.hdi(
-        draws.to_dataset(name="draws").expand_dims("chain"), **{setting: prob}, skipna=True
-    )["draws"]
+    # ArviZ renamed the argument and the dim of the two ends in version 1.
+    argument = "prob" if int(arviz.__version__.split(".")[0]) >= 1 else "hdi_prob"
+    dataset = draws.to_dataset(name="draws").expand_dims("chain")
+    ends = arviz.hdi(dataset, **{argument: prob}, skipna=True)["draws"]
     (end,) = set(ends.dims) - set(draws.dims)
     return ends.isel({end: 0}, drop=True), ends.isel({end: 1}, drop=True)
