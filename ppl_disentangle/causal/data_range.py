@@ -1,4 +1,4 @@
-"""Where the data are among a story's codes, and warnings of interventions that lead out of there."""
+"""The range of the data among a story's codes, and warnings of interventions that leave it."""
 
 from __future__ import annotations
 
@@ -22,35 +22,44 @@ from ppl_disentangle.representation import code_names, encode
 from ppl_disentangle.sites import Site
 from ppl_disentangle.story import GenerativeStory, evaluating, story_of
 
-__all__ = ["OutsideDataWarning", "DataRange", "data_range"]
+__all__ = ["DataRange", "OutsideDataWarning", "data_range"]
+
+LOWER_QUANTILE = 0.01
+UPPER_QUANTILE = 0.99
+TOLERATED_SHARE_OUTSIDE = 0.05
+"""Share of units that may be out of range when values are drawn or computed: they have tails, as the data have."""
 
 
 class OutsideDataWarning(UserWarning):
-    """An intervention leads to where there are no data, so that what follows is extrapolated."""
+    """An intervention leaves the range of the data, so that its results are extrapolated."""
 
 
 def data_range(story: Any, data: FactorDataset | Tensor, *, seed: int = 0) -> DataRange:
-    r"""The range of each coordinate of the representation over data, and their joint distribution.
+    r"""Estimate the range of each coordinate of the representation over data, and their joint distribution.
 
-    With z drawn once from the representation of each datum, this is the range from the 1 % to the 99 % quantile of
-    each coordinate, and the distance [1]
+    With z drawn once from the representation of each datum, the range of a coordinate is the interval from its 1 % to
+    its 99 % quantile. The joint distribution is summarised by the 99 % quantile of the distance [1]
 
     .. math:: d(z) = \sqrt{(z - \mu)^\top \Sigma^{-1} (z - \mu)}
 
-    with mean :math:`\mu` and covariance :math:`\Sigma` of these draws, and its own 99 % quantile. An intervention on a
-    node whose value is in range may still be jointly improbable, where the other nodes do not follow.
+    with mean :math:`\mu` and covariance :math:`\Sigma` of these draws. An intervention that sets a node to a value in
+    its range may still be jointly improbable, because nodes that are not its descendants do not follow.
 
     Args:
-        story: a story.
-        data: a data set, or float observations ``(num_data, *event)``; more of them than there are coordinates.
-        seed: of the draws.
+        story: A story, or an object with a Pyro ``model`` and ``guide``.
+        data: A data set, or float observations ``(num_data, *event)``; more data than the representation has
+            coordinates.
+        seed: Seed of the random draws.
+
+    Raises:
+        ValueError: There are too few data, or the model does not state a part of the representation.
 
     References:
         [1] Mahalanobis, 1936. On the generalised distance in statistics.
 
     Example:
+        >>> from ppl_disentangle.causal import do
         >>> from ppl_disentangle.conditionals import Bernoulli, Gaussian
-        >>> from ppl_disentangle.causal.interventions import do
         >>> from ppl_disentangle.models import BetaVAE
         >>> story = BetaVAE(Gaussian(nn.Linear(6, 4)), Bernoulli(nn.Linear(2, 6)), 2)
         >>> seen = data_range(story, torch.rand(50, 6))
@@ -60,46 +69,59 @@ def data_range(story: Any, data: FactorDataset | Tensor, *, seed: int = 0) -> Da
         'intervention'
     """
     story = story_of(story)
-    codes, parts = encode(story, data), _parts(story, data)
+    codes = encode(story, data)
+    parts = _coordinates_of_parts(story, data)
     if codes.sizes["data"] <= codes.sizes["code"]:
         raise ValueError(
             f"expected more data than the {codes.sizes['code']} coordinates, got {codes.sizes['data']}"
         )
     noise = np.random.default_rng(seed).standard_normal(codes["mean"].shape)
-    draws = codes["mean"].values + codes["scale"].values * noise
-    low, high = np.quantile(draws, [0.01, 0.99], axis=0)
-    precision = np.linalg.pinv(np.atleast_2d(np.cov(draws.T, ddof=0)), hermitian=True)
-    found = DataRange(story, parts, low, high, draws.mean(0), precision, limit=np.inf)
-    return dataclasses.replace(found, limit=float(np.quantile(found.distance(draws), 0.99)))
+    draws = codes["mean"].values + codes["scale"].values * noise  # (data, code)
+    return _range_of(story, parts, draws)
 
 
-def _parts(story: GenerativeStory, data: FactorDataset | Tensor) -> dict[str, tuple[str, ...]]:
+def _range_of(
+    story: GenerativeStory, parts: dict[str, tuple[str, ...]], draws: ndarray
+) -> DataRange:
+    low, high = np.quantile(draws, [LOWER_QUANTILE, UPPER_QUANTILE], axis=0)
+    covariance = np.atleast_2d(np.cov(draws.T, ddof=0))
+    # A code that is constant over the data has no inverse variance; the pseudoinverse leaves it out.
+    precision = np.linalg.pinv(covariance, hermitian=True)
+    unlimited = DataRange(story, parts, low, high, draws.mean(0), precision, limit=np.inf)
+    limit = float(np.quantile(unlimited.distance(draws), UPPER_QUANTILE))
+    return dataclasses.replace(unlimited, limit=limit)
+
+
+def _coordinates_of_parts(
+    story: GenerativeStory, data: FactorDataset | Tensor
+) -> dict[str, tuple[str, ...]]:
     """Names of the coordinates of each part of the representation."""
     with evaluating(story) as device:
-        laws = story.representation(next(float_batches(data, 1, device)))
+        representation = story.representation(next(float_batches(data, 1, device)))
     sites = intervenable(story)
-    if unknown := [name for name in laws if name not in sites]:
+    unknown = [name for name in representation if name not in sites]
+    if unknown:
         raise ValueError(
             f"the representation has {unknown[0]!r}, which the model does not state; it has {list(sites)}"
         )
     return {
         name: code_names(story, name, q.event_shape.numel() if q.event_shape else None)
-        for name, q in laws.items()
+        for name, q in representation.items()
     }
 
 
 @dataclasses.dataclass(frozen=True)
 class DataRange:
-    """Where the data are; see :func:`data_range`.
+    """The range of the data among a story's codes; see :func:`data_range`.
 
     Attributes:
-        story: the story.
-        parts: names of the coordinates of each latent or node that makes up the representation.
-        low: 1 % quantile of each.
-        high: 99 % quantile of each.
-        mean: mean of each.
-        precision: the inverse of their covariance.
-        limit: the distance that 99 % of the data keep.
+        story: The story.
+        parts: Names of the coordinates of each latent or node in the representation.
+        low: 1 % quantile of each coordinate.
+        high: 99 % quantile of each coordinate.
+        mean: Mean of each coordinate.
+        precision: Inverse of the covariance of the coordinates.
+        limit: 99 % quantile of the distances of the data.
     """
 
     story: GenerativeStory
@@ -111,86 +133,114 @@ class DataRange:
     limit: float
 
     def distance(self, codes: ndarray) -> ndarray:
-        """Mahalanobis distances of rows ``(…, code)`` from the data."""
-        away = codes - self.mean
-        return np.sqrt(np.maximum(np.einsum("...i,ij,...j->...", away, self.precision, away), 0.0))
+        """Mahalanobis distances of rows of codes, ``(…, code)``, from the mean of the data."""
+        centred = codes - self.mean
+        squares = np.einsum("...i,ij,...j->...", centred, self.precision, centred)
+        return np.sqrt(np.maximum(squares, 0.0))
 
     def check(
         self, values: Mapping[str, Tensor], actions: Mapping[str, Action], *, stacklevel: int = 3
     ) -> None:
-        """Warn if ``actions``, which led to ``values`` of all sites, ``(…, *event)`` each, lead out of the data.
+        """Warn if the intervention ``actions`` leaves the range of the data.
 
-        Each coordinate that was set must be in range in all units (nearly all, where its values are drawn or follow
-        from natural ones); at least half of the units must jointly be as near the data as 99 % of the data are.
+        There is one warning for each coordinate that was set and is out of range: in any unit if its values were given,
+        in more than 5 % of the units if they were drawn or computed from natural values. If all are in range, there is
+        a warning if more than half of the units are farther from the data than 99 % of the data are.
+
+        Args:
+            values: The values of all sites under the intervention, ``(…, *event)`` each.
+            actions: The actions of the intervention.
+            stacklevel: Number of frames between the warning and the code that it is attributed to, as in ``warnings``.
         """
         sites = intervenable(self.story)
-        event_dims = {name: site.fn.event_dim for name, site in sites.items()}
-        flat = [
-            values[p].reshape(*values[p].shape[: values[p].dim() - event_dims[p]], -1)
-            for p in self.parts
+        codes = self._codes(values, sites)
+        tolerated_shares = self._tolerated_shares(actions, sites)
+        messages = [
+            self._out_of_range(column, codes[..., column], tolerated)
+            for column, tolerated in tolerated_shares.items()
         ]
-        codes = torch.cat(flat, -1).detach().cpu().double().numpy()
-        told = [
-            self._out_of_range(i, codes[..., i], tails) for i, tails in self._set_by(actions, sites)
-        ]
-        beyond = (self.distance(codes) > self.limit).mean()
-        if actions and not any(told) and beyond > 0.5:
-            told.append(
-                f"each value is in its range, but with the other nodes as they then are {beyond:.0%} of the units are"
-                " farther from the data than 99 % of the data are"
+        messages = [message for message in messages if message is not None]
+        share_far_away = (self.distance(codes) > self.limit).mean()
+        if actions and not messages and share_far_away > 0.5:
+            messages.append(
+                "each value is in its range, but with the other nodes as they then are"
+                f" {share_far_away:.0%} of the units are farther from the data than 99 % of the data are"
             )
-        for message in filter(None, told):
-            warnings.warn(
-                f"{to_text(actions)}: {message}", OutsideDataWarning, stacklevel=stacklevel
-            )
+        for message in messages:
+            text = f"{to_text(actions)}: {message}"
+            warnings.warn(text, OutsideDataWarning, stacklevel=stacklevel)
 
     def check_draws(
         self, intervened: Intervened, actions: Mapping[str, Action], *, num: int = 256
     ) -> None:
-        """:meth:`check` of units drawn from an intervened story; where values differ by unit, of as many as these."""
-        tensors = [
-            (value, len(intervened.shapes[name])) for name, value in intervened.whole.items()
-        ]
-        tensors += [
-            (v, 0)
-            for change in intervened.changes.values()
-            for v in change.values()
-            if isinstance(v, Tensor)
-        ]
-        by_unit = [
-            len(value) for value, event_dim in tensors if value.dim() > event_dim and len(value) > 1
-        ]
-        with evaluating(intervened):
-            drawn = worlds(intervened.story, [actions]).values(
-                batch_size=by_unit[0] if by_unit else num
-            )
-        self.check({name: value[0] for name, value in drawn.items()}, actions, stacklevel=4)
+        """Warn if units that are drawn from an intervened story leave the range of the data.
 
-    def _out_of_range(self, index: int, values: ndarray, tails: float) -> str | None:
-        low, high = self.low[index], self.high[index]
+        Args:
+            intervened: The intervened story.
+            actions: The actions of the intervention.
+            num: Number of units to draw. If ``actions`` have a value for each unit, there are as many as these values.
+        """
+        batch_size = _batch_size_of_values(intervened) or num
+        with evaluating(intervened):
+            drawn = worlds(intervened.story, [actions]).values(batch_size=batch_size)
+        values = {name: value[0] for name, value in drawn.items()}
+        self.check(values, actions, stacklevel=4)
+
+    def _codes(self, values: Mapping[str, Tensor], sites: Mapping[str, Site]) -> ndarray:
+        """The parts of the representation side by side, ``(…, code)``."""
+        columns = []
+        for part in self.parts:
+            value = values[part]
+            batch_shape = value.shape[: value.dim() - sites[part].fn.event_dim]
+            columns.append(value.reshape(*batch_shape, -1))
+        return torch.cat(columns, -1).detach().cpu().double().numpy()
+
+    def _out_of_range(self, column: int, values: ndarray, tolerated_share: float) -> str | None:
+        """A message if more than the tolerated share of the values of a coordinate are out of range."""
+        low = self.low[column]
+        high = self.high[column]
         outside = (values < low) | (values > high)
-        if outside.mean() <= tails:
+        if outside.mean() <= tolerated_share:
             return None
-        name = [name for names in self.parts.values() for name in names][index]
-        far = values[outside][np.abs(values[outside] - self.mean[index]).argmax()]
+        name = [name for names in self.parts.values() for name in names][column]
+        distances = np.abs(values[outside] - self.mean[column])
+        farthest = values[outside][distances.argmax()]
         return (
-            f"{name!r} is between {low:.3g} and {high:.3g} in 98 % of the data, and outside in {outside.mean():.0%} of"
-            f" the units, as far as {far:.3g}"
+            f"{name!r} is between {low:.3g} and {high:.3g} in 98 % of the data, and outside in"
+            f" {outside.mean():.0%} of the units, as far as {farthest:.3g}"
         )
 
-    def _set_by(
+    def _tolerated_shares(
         self, actions: Mapping[str, Action], sites: Mapping[str, Site]
-    ) -> list[tuple[int, float]]:
-        """Which coordinates of the representation are set, and what share of units may be outside their range.
-
-        That is none for given values; draws, and what becomes of natural values, may have as long tails as data have.
-        """
-        where = {
-            resolve(self.story, name, sites): 0.05
-            if callable(action) or isinstance(action, Distribution)
-            else 0.0
+    ) -> dict[int, float]:
+        """The columns of codes that are set, and the share of units whose values may be out of range."""
+        by_coordinate = {
+            resolve(self.story, name, sites): _tolerated_share(action)
             for name, action in actions.items()
         }
-        columns = [(part, i) for part, names in self.parts.items() for i in range(len(names))]
-        tails = [where.get(column, where.get((column[0], None))) for column in columns]
-        return [(k, share) for k, share in enumerate(tails) if share is not None]
+        coordinates = [(part, i) for part, names in self.parts.items() for i in range(len(names))]
+        shares: dict[int, float] = {}
+        for column, (part, index) in enumerate(coordinates):
+            share = by_coordinate.get((part, index), by_coordinate.get((part, None)))
+            if share is not None:
+                shares[column] = share
+        return shares
+
+
+def _tolerated_share(action: Action) -> float:
+    is_drawn_or_computed = callable(action) or isinstance(action, Distribution)
+    return TOLERATED_SHARE_OUTSIDE if is_drawn_or_computed else 0.0
+
+
+def _batch_size_of_values(intervened: Intervened) -> int | None:
+    """Number of units for which an intervention has a value each; ``None`` if it has one value for all units."""
+    values_and_event_dims = [
+        (value, len(intervened.shapes[name])) for name, value in intervened.whole.items()
+    ]
+    for change in intervened.changes.values():
+        coordinates = [value for value in change.values() if isinstance(value, Tensor)]
+        values_and_event_dims += [(value, 0) for value in coordinates]
+    for value, event_dim in values_and_event_dims:
+        if value.dim() > event_dim and len(value) > 1:
+            return len(value)
+    return None

@@ -1,4 +1,4 @@
-"""The smallest intervention that gives an outcome its target, found by the gradient through the intervened story."""
+"""The smallest intervention that brings an outcome to a target, found by gradients through the intervened story."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import xarray as xr
 from torch import Tensor
 
 from ppl_disentangle.causal.actions import Action, resolve
+from ppl_disentangle.causal.branching import Branch
 from ppl_disentangle.causal.counterfactuals import abduct, predict
 from ppl_disentangle.causal.interventions import intervenable
 from ppl_disentangle.causal.worlds import worlds
-from ppl_disentangle.story import evaluating, story_of
+from ppl_disentangle.story import GenerativeStory, evaluating, story_of
 
 __all__ = ["smallest_intervention"]
 
@@ -33,53 +34,56 @@ def smallest_intervention(
     seed: int = 0,
     **conditions: Tensor,
 ) -> xr.Dataset:
-    r"""Which change of some nodes of each unit, as small as can be, makes an outcome what is asked for.
+    r"""Find the smallest change of some nodes of each unit that brings an outcome to a target.
 
     .. math:: \min_v \sum_i \left(\frac{v_i - z_i}{s_i}\right)^2 \quad \text{such that} \quad
        Y_{\mathrm{do}(z := v)}(u) = y
 
-    for unit u with factual nodes z, scales s and target y. Each step solves this for the outcome linearised around the
-    last one, shortened where that leads away from the target; in a linear story the first step is the answer. What is
-    found is a local minimum.
+    for unit u with factual nodes z, scales s, target y and outcome Y. Each step solves this for the outcome linearised
+    around the last solution, and is shortened if it leads away from the target. In a linear story the first step is the
+    answer; in others the result is a local minimum.
 
     Args:
-        story: a story, differentiable from the nodes to the outcome.
-        x: units as float observations ``(batch, *event)``.
-        nodes: nodes (or latents, or coordinates) that may be set, continuous and of one coordinate each.
-        outcome: a node of one coordinate, or a function from data ``(num, *event)`` to ``(num,)``.
-        target: y.
-        scales: s by node, the unit in which its distance is measured; 1 for those that are not named.
-        num_samples: draws of the latents of each unit, over which the outcome is averaged; ``None``: one, the latents
-            that stand for x.
-        steps: number of steps.
-        tolerance: how near to the target counts as reached.
-        seed: of the draws.
-        **conditions: what the story is given with each unit, such as ``labels``.
+        story: A story, or an object with a Pyro ``model`` and ``guide``, that is differentiable from the nodes to the
+            outcome.
+        x: Units, as float observations ``(batch, *event)``.
+        nodes: Nodes (or latents, or coordinates) that may be set, continuous and with one coordinate each.
+        outcome: A node with one coordinate, or a function from data ``(num, *event)`` to ``(num,)``.
+        target: The target y.
+        scales: Scale s of each node, the unit in which its change is measured; 1 for nodes that are not named.
+        num_samples: Number of draws of the latents of each unit, over which the outcome is averaged; by default,
+            ``None``, the posterior means of the latents take their place.
+        steps: Number of steps.
+        tolerance: Largest distance from the target that counts as reached.
+        seed: Seed of the random draws.
+        **conditions: Conditions that the story's guide or model takes for each unit, such as ``labels``.
 
     Returns:
         ``value`` and ``factual`` over ``data`` and ``node``; ``outcome``, ``factual_outcome``, ``distance`` (the root
         of the minimum) and ``reached`` over ``data``.
 
     Raises:
-        KeyError: no such node.
-        ValueError: a node of several coordinates, or one that the outcome does not depend on in any unit.
+        KeyError: The story has no such node, or a scale is given for a node that may not be set.
+        ValueError: A node has several coordinates, or the outcome does not depend on any of the nodes.
 
     Example:
-        >>> from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
+        >>> from ppl_disentangle.causal import StructuralPrior
         >>> from ppl_disentangle.causal.mechanisms import LinearGaussian
+        >>> from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
         >>> from ppl_disentangle.models import CausalVAE
-        >>> from ppl_disentangle.causal.structural import StructuralPrior
         >>> prior = StructuralPrior("light -> shadow; angle -> shadow", LinearGaussian)
         >>> story = CausalVAE(prior, Gaussian(nn.Linear(6, 6)), GaussianLearnedScale(nn.Linear(3, 6)))
-        >>> found = smallest_intervention(story, torch.rand(2, 6), ["light", "angle"], "shadow", 0.1)
-        >>> found["outcome"].values.round(3)
+        >>> result = smallest_intervention(story, torch.rand(2, 6), ["light", "angle"], "shadow", 0.1)
+        >>> result["outcome"].values.round(3)
         array([0.1, 0.1], dtype=float32)
     """
     story = story_of(story)
-    if unknown := [name for name in scales or {} if name not in nodes]:
+    unknown = [name for name in scales or {} if name not in nodes]
+    if unknown:
         raise KeyError(f"a scale for {unknown[0]!r}, which is not among the nodes {list(nodes)}")
     with evaluating(story, seed=seed) as device, torch.enable_grad():
-        x, conditions = x.to(device), {name: value.to(device) for name, value in conditions.items()}
+        x = x.to(device)
+        conditions = {name: value.to(device) for name, value in conditions.items()}
         problem = _Problem(story, x, nodes, outcome, num_samples, conditions)
         scale = problem.factual.new_tensor([(scales or {}).get(name, 1.0) for name in nodes])
         change, reached_outcome = _shortest(problem, scale, target, steps)
@@ -91,62 +95,71 @@ def smallest_intervention(
         "distance": change.norm(dim=-1),
         "reached": (reached_outcome - target).abs() <= tolerance,
     }
+    return _dataset(arrays, nodes).assign_attrs(target=target, rung="counterfactual", seed=seed)
+
+
+def _dataset(arrays: Mapping[str, Tensor], nodes: Sequence[str]) -> xr.Dataset:
+    dims = ("data", "node")
     variables = {
-        name: (("data", "node")[: array.dim()], array.detach().cpu().numpy())
-        for name, array in arrays.items()
+        name: (dims[: array.dim()], array.detach().cpu().numpy()) for name, array in arrays.items()
     }
-    coordinates = {"node": list(nodes), "data": np.arange(len(x))}
-    return xr.Dataset(
-        variables, coordinates, {"target": target, "rung": "counterfactual", "seed": seed}
-    )
+    num_data = len(arrays["value"])
+    return xr.Dataset(variables, {"node": list(nodes), "data": np.arange(num_data)})
 
 
 class _Problem:
-    """The outcome of each unit as a function of the values that its nodes are set to."""
+    """The outcome of each unit as a function of the values that its nodes are set to.
+
+    Attributes:
+        factual: The factual values of the nodes, ``(batch, node)``.
+        factual_outcome: The factual outcome, ``(batch,)``.
+    """
 
     def __init__(
         self,
-        story: Any,
+        story: GenerativeStory,
         x: Tensor,
         nodes: Sequence[str],
         outcome: str | Callable[[Tensor], Tensor],
         num_samples: int | None,
         conditions: Mapping[str, Tensor],
     ) -> None:
-        self.x, self.outcome, self.conditions = x, outcome, conditions
+        self.story = story
+        self.x = x
+        self.outcome = outcome
+        self.conditions = conditions
         self.sites = intervenable(story)
-        self.story, self.values = story, x.new_zeros(len(x), len(nodes))
-        self.run = worlds(story, [{}, {name: self._set_to(i) for i, name in enumerate(nodes)}])
+        # The actions read these values when the model runs, so each call can set others in the same worlds.
+        self.values = x.new_zeros(len(x), len(nodes))
+        actions = {name: self._set_to_column(column) for column, name in enumerate(nodes)}
+        self.worlds = worlds(story, [{}, actions])
         with torch.no_grad():
-            self.latents = abduct(
-                self.run, x, num_samples=num_samples, evidence={}, conditions=conditions
-            )
-            values = self._everything()
+            self.latents = abduct(self.worlds, x, num_samples, conditions)
+            branch = self._predict()
+            values = branch.broadcast()
             self.factual = torch.stack([self._scalar(name, values)[0] for name in nodes], -1)
-            self.factual_outcome = self._outcome(values)[0]
-        self.values = self.factual
+            self.factual_outcome = self._outcome(branch)[0]
 
     def __call__(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Outcomes ``(batch,)`` and their gradients ``(batch, node)``."""
+        """The outcomes ``(batch,)`` with the nodes at ``values``, ``(batch, node)``, and their gradients."""
         self.values = values.detach().requires_grad_()
-        outcome = self._outcome(self._everything())[1]
+        outcome = self._outcome(self._predict())[1]
         if not outcome.requires_grad:
             return outcome, torch.zeros_like(values)
         (gradient,) = torch.autograd.grad(outcome.sum(), self.values, materialize_grads=True)
         return outcome.detach(), gradient
 
-    def _set_to(self, column: int) -> Action:
+    def _set_to_column(self, column: int) -> Action:
         def action(natural: Tensor) -> Tensor:
             value = self.values[:, column]
+            # natural: (draw, batch) for a scalar or coordinate, (draw, batch, 1) for a node of one coordinate
             return (value if natural.dim() == 2 else value[:, None]).expand_as(natural)
 
         return action
 
-    def _everything(self) -> dict[str, Tensor]:
+    def _predict(self) -> Branch:
         until = () if callable(self.outcome) else tuple(self.sites)
-        branch = predict(self.run, self.latents, self.x, conditions=self.conditions, until=until)
-        self.returned = branch.returned
-        return branch.broadcast()
+        return predict(self.worlds, self.latents, self.x, conditions=self.conditions, until=until)
 
     def _scalar(self, name: str, values: Mapping[str, Tensor]) -> Tensor:
         """A node of one coordinate, on average over draws, ``(world, batch)``."""
@@ -156,17 +169,18 @@ class _Problem:
             raise ValueError(
                 f"expected a node of one coordinate, got {name!r} of shape {tuple(value.shape[3:])}"
             )
-        return value.reshape(value.shape[:3]).mean(1)
+        return value.reshape(value.shape[:3]).mean(1)  # (world, draw, batch) -> (world, batch)
 
-    def _outcome(self, values: Mapping[str, Tensor]) -> Tensor:
+    def _outcome(self, branch: Branch) -> Tensor:
         """The outcome, ``(world, batch)``."""
+        values = branch.broadcast()
         if not callable(self.outcome):
             return self._scalar(self.outcome, values)
-        if self.returned is None:
+        if branch.returned is None:
             raise ValueError(
                 "an outcome that is a function of data needs a model that returns its data"
             )
-        data = values[self.returned]
+        data = values[branch.returned]  # (world, draw, batch, *event)
         return self.outcome(data.flatten(0, 2)).reshape(data.shape[:3]).mean(1)
 
 
@@ -176,31 +190,40 @@ def _shortest(problem: _Problem, scale: Tensor, target: float, steps: int) -> tu
     A step is shortened until the exact penalty function, half the squared distance plus twice the Lagrange multiplier
     times the distance from the target, does not grow.
     """
-    change, rate = torch.zeros_like(problem.factual), torch.ones_like(problem.factual[:, :1])
+    change = torch.zeros_like(problem.factual)
+    step_size = torch.ones_like(problem.factual[:, :1])
     outcome, gradient = problem(problem.factual)
     if not (gradient != 0).any():
         raise ValueError(
             "the outcome does not depend on the nodes: is there a path from them to it?"
         )
     for _ in range(steps):
-        slope = gradient * scale
-        steepness = slope.square().sum(-1, keepdim=True)
-        missing = target - outcome[:, None] + (slope * change).sum(-1, keepdim=True)
-        multiplier = torch.where(steepness > 0, missing / steepness, 0.0)
-        candidate = change + rate * (
-            torch.where(steepness > 0, multiplier * slope, change) - change
-        )
+        solution, multiplier = _linearised_solution(change, outcome, gradient * scale, target)
+        candidate = change + step_size * (solution - change)
         new_outcome, new_gradient = problem(problem.factual + candidate * scale)
-        costs = [
-            w.square().sum(-1, keepdim=True) / 2
-            + 2 * multiplier.abs() * (y - target).abs()[:, None]
-            for w, y in ((change, outcome), (candidate, new_outcome))
-        ]
-        better = costs[1] <= costs[0]
-        rate = torch.where(better, (2 * rate).clamp(max=1.0), rate / 2)
-        change, gradient = (
-            torch.where(better, candidate, change),
-            torch.where(better, new_gradient, gradient),
-        )
+        old_cost = _penalty(change, outcome, multiplier, target)
+        better = _penalty(candidate, new_outcome, multiplier, target) <= old_cost  # (batch, 1)
+        step_size = torch.where(better, (2 * step_size).clamp(max=1.0), step_size / 2)
+        change = torch.where(better, candidate, change)
+        gradient = torch.where(better, new_gradient, gradient)
         outcome = torch.where(better[:, 0], new_outcome, outcome)
     return change, outcome
+
+
+def _linearised_solution(
+    change: Tensor, outcome: Tensor, slope: Tensor, target: float
+) -> tuple[Tensor, Tensor]:
+    """The smallest change for the outcome linearised around ``change``, and its Lagrange multiplier, ``(batch, 1)``.
+
+    Units whose outcome has no slope keep their change.
+    """
+    steepness = slope.square().sum(-1, keepdim=True)
+    missing = target - outcome[:, None] + (slope * change).sum(-1, keepdim=True)
+    multiplier = torch.where(steepness > 0, missing / steepness, 0.0)
+    return torch.where(steepness > 0, multiplier * slope, change), multiplier
+
+
+def _penalty(change: Tensor, outcome: Tensor, multiplier: Tensor, target: float) -> Tensor:
+    distance_from_target = (outcome - target).abs()[:, None]
+    half_square = change.square().sum(-1, keepdim=True) / 2
+    return half_square + 2 * multiplier.abs() * distance_from_target
