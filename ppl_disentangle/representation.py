@@ -91,7 +91,7 @@ def encoder(
         with evaluating(story, precision) as device:
             posteriors = story.representation(data.to_float(observations.to(device)))
             means = [q.mean.float() for q in posteriors.values()]
-            return _side_by_side(means, len(observations)).cpu()
+            return _side_by_side(means, len(observations))
 
     return codes
 
@@ -123,10 +123,8 @@ def encode(
         for x in float_batches(data, batch_size, device):
             posteriors = story.representation(x)
             names = all_code_names(story, posteriors)
-            batch_means = [at_least_single(q.mean) for q in posteriors.values()]
-            batch_scales = [at_least_single(q.stddev) for q in posteriors.values()]
-            means.append(_side_by_side(batch_means, len(x)).cpu())
-            scales.append(_side_by_side(batch_scales, len(x)).cpu())
+            means.append(_side_by_side([q.mean for q in posteriors.values()], len(x)))
+            scales.append(_side_by_side([q.stddev for q in posteriors.values()], len(x)))
     dims = ("data", "code")
     return xr.Dataset(
         {"mean": (dims, torch.cat(means).numpy()), "scale": (dims, torch.cat(scales).numpy())},
@@ -135,8 +133,12 @@ def encode(
 
 
 def _side_by_side(values: Iterable[Tensor], batch_size: int) -> Tensor:
-    """Values of several latents as one matrix, of shape ``(batch, code)``."""
-    return torch.cat([value.reshape(batch_size, -1) for value in values], -1)
+    """Values of several latents as one matrix, of shape ``(batch, code)``, on the CPU.
+
+    It is float32, or float64 if the values are.
+    """
+    columns = [at_least_single(value).reshape(batch_size, -1) for value in values]
+    return torch.cat(columns, -1).cpu()
 
 
 def observation_dims(number: int, name: str = "x") -> tuple[str, ...]:

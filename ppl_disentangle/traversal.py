@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -57,10 +57,7 @@ def traverse(
     story = story_of(story)
     if len(x) != 1:
         raise ValueError(f"expected one observation, got {len(x)}")
-    lengths = {len(v) for v in values.values()}
-    if len(lengths) != 1:
-        raise ValueError(f"expected as many values for each coordinate, got {sorted(lengths)}")
-    num_positions = lengths.pop()
+    num_positions = _common_length(values.values())
     repeated = _repeated(x, num_positions)
     repeated_conditions = {name: _repeated(v, num_positions) for name, v in conditions.items()}
     images = []
@@ -75,6 +72,13 @@ def traverse(
             "value": (("code", "position"), np.array(list(values.values()))),
         },
     )
+
+
+def _common_length(sequences: Iterable[Sequence[float]]) -> int:
+    lengths = {len(sequence) for sequence in sequences}
+    if len(lengths) != 1:
+        raise ValueError(f"expected as many values for each coordinate, got {sorted(lengths)}")
+    return lengths.pop()
 
 
 def _repeated(value: Tensor, size: int) -> Tensor:

@@ -216,14 +216,13 @@ def _log_aggregate(blocks: Sequence[_Block], num_data: int) -> Tensor:
     densities = []
     for drawn in blocks:
         size = len(drawn.prior)
-        mixtures = []
-        for components in blocks:
-            if components is drawn:
-                # The diagonal belongs to each datum's own posterior.
-                log_weights = drawn.prior.new_full((size, size), other).fill_diagonal_(own)
-            else:
-                log_weights = drawn.prior.new_full((), other)
-            mixtures.append(drawn.under(components, log_weights))
+        # In the block's own posteriors, the diagonal belongs to each datum's own posterior.
+        within = drawn.prior.new_full((size, size), other).fill_diagonal_(own)
+        between = drawn.prior.new_full((), other)
+        mixtures = [
+            drawn.under(components, within if components is drawn else between)
+            for components in blocks
+        ]
         densities.append(torch.stack(mixtures).logsumexp(0))
     return torch.cat(densities)
 

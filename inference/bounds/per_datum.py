@@ -55,16 +55,12 @@ def elbo_per_datum(
             all data share has no bound for each datum.
     """
     story = story_of(story)
-    likelihoods: list[Tensor] = []
-    divergences: list[Tensor] = []
-    names: tuple[str, ...] = ()
     with evaluating(story, seed=seed) as device:
-        for x, conditions in conditioned_batches(data, batch_size, device):
-            draws = [_one_draw(story, x, conditions) for _ in range(num_samples)]
-            batch_likelihoods, batch_divergences, batch_names = zip(*draws, strict=True)
-            likelihoods.append(torch.stack(batch_likelihoods).mean(0).cpu())
-            divergences.append(torch.stack(batch_divergences).mean(0).cpu())
-            names = batch_names[-1]
+        batches = [
+            _averaged_draws(story, x, conditions, num_samples)
+            for x, conditions in conditioned_batches(data, batch_size, device)
+        ]
+    likelihoods, divergences, names = zip(*batches, strict=True)
     likelihood = torch.cat(likelihoods)
     divergence = torch.cat(divergences)
     return xr.Dataset(
@@ -73,7 +69,7 @@ def elbo_per_datum(
             "log_likelihood": ("data", likelihood.numpy()),
             "kl": (("data", "code"), divergence.numpy()),
         },
-        {"code": list(names)},
+        {"code": list(names[-1])},
         {"units": "nats per datum", "num_samples": num_samples, "seed": seed},
     )
 
@@ -134,8 +130,7 @@ def log_marginal(
     sample_sizes: list[Tensor] = []
     with evaluating(story, seed=seed) as device:
         for x, conditions in conditioned_batches(data, batch_size, device):
-            draws = [_log_weight(story, x, conditions) for _ in range(num_samples)]
-            log_weights = torch.stack(draws).cpu().double()  # (sample, batch)
+            log_weights = _log_weights(story, x, conditions, num_samples)
             bounds.append(_renyi(log_weights, alpha))
             sample_sizes.append(_effective_sample_size(log_weights))
     bound = torch.cat(bounds)
@@ -165,6 +160,14 @@ def _renyi(log_weights: Tensor, alpha: float) -> Tensor:
 def _effective_sample_size(log_weights: Tensor) -> Tensor:
     """(sum w) ** 2 / sum w ** 2 for log weights of shape ``(sample, batch)``."""
     return (2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)).exp()
+
+
+def _log_weights(
+    story: GenerativeStory, x: Tensor, conditions: dict[str, Tensor], num_samples: int
+) -> Tensor:
+    """Log weights of several draws, of shape ``(sample, batch)``, float64 on the CPU."""
+    draws = [_log_weight(story, x, conditions) for _ in range(num_samples)]
+    return torch.stack(draws).cpu().double()
 
 
 def _log_weight(story: GenerativeStory, x: Tensor, conditions: dict[str, Tensor]) -> Tensor:
@@ -205,6 +208,17 @@ def sites_of(
                 f"{kind} {site.name!r} is outside of the plate {plate.name!r} over the data"
             )
     return pairs, observed, plate
+
+
+def _averaged_draws(
+    story: GenerativeStory, x: Tensor, conditions: dict[str, Tensor], num_samples: int
+) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """The results of :func:`_one_draw`, averaged over draws, on the CPU."""
+    draws = [_one_draw(story, x, conditions) for _ in range(num_samples)]
+    likelihoods, divergences, names = zip(*draws, strict=True)
+    likelihood = torch.stack(likelihoods).mean(0).cpu()
+    divergence = torch.stack(divergences).mean(0).cpu()
+    return likelihood, divergence, names[-1]
 
 
 def _one_draw(

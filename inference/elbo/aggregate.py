@@ -191,13 +191,17 @@ def minibatch_log_weights(
     if estimator == "weighted":
         weights = (1 / (num_data * count.to(like.dtype))).expand(batch_size, batch_size)
         return weights.where(valid, 0.0).log()
-    # (i, j): how far j comes after i in the batch, in a circle; 0 is the datum's own posterior.
-    rank = valid.cumsum(0) - 1
-    ahead = (rank[None, :] - rank[:, None]) % count
+    ahead = _steps_ahead(valid, count)
     num_others = (count - 1).to(like.dtype)
     other = _weights_of_others(ahead, num_others, num_data, estimator)
     weights = torch.where(ahead == 0, 1 / num_data, other)
     return weights.where(valid, 0.0).log()
+
+
+def _steps_ahead(valid: Tensor, count: Tensor) -> Tensor:
+    """How far j comes after i in the batch, in a circle, of shape ``(i, j)``; 0 for i itself."""
+    rank = valid.cumsum(0) - 1
+    return (rank[None, :] - rank[:, None]) % count
 
 
 def _weights_of_others(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pyro.poutine import Trace
@@ -87,8 +87,7 @@ class BidirectionalELBO(TwoPlayerELBO):
         """The negative losses of encoder, generator and critic."""
         real, generated = real_and_generated(model_trace)
         sites = generated_latents(model_trace, guide_trace)
-        for q, _ in sites:
-            _check_reparameterised(q)
+        _check_reparameterised([q for q, _ in sites])
         latents = Latents([q for q, _ in sites])
         encoded_pair = (real, latents.draws())
         generated_pair = (generated, Latents([p for _, p in sites]).draws())
@@ -111,10 +110,11 @@ class BidirectionalELBO(TwoPlayerELBO):
         return generated_traces(model, guide, *args, read_back=False, **kwargs)
 
 
-def _check_reparameterised(site: Site) -> None:
-    """Refuse a latent of the encoder that passes no gradient."""
-    if not site.fn.has_rsample:
-        raise ValueError(
-            f"latent {site.name!r} is drawn from {type(site.fn).__name__}, which is not"
-            " reparameterised: the encoder would not learn; use a relaxed distribution, or Delta"
-        )
+def _check_reparameterised(sites: Iterable[Site]) -> None:
+    """Refuse latents of the encoder that pass no gradient."""
+    for site in sites:
+        if not site.fn.has_rsample:
+            raise ValueError(
+                f"latent {site.name!r} is drawn from {type(site.fn).__name__}, which is not"
+                " reparameterised: the encoder would not learn; use a relaxed distribution, or Delta"
+            )

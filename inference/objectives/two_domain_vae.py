@@ -68,19 +68,22 @@ class DomainELBO(TwoPlayerELBO):
         if domain is None:
             return terms
         latents = Latents([self._content(model_trace, guide_trace)])
-        is_second = domain.value > 0.5
-        content = latents.draws()
-        # The critic's loss on every datum as if it were of either domain; "real" is the second.
+        guide_loss, critic_loss = self._play(latents.draws(), domain.value > 0.5)
+        return terms | {
+            "domain_confusion": -latents.total(guide_loss),
+            "critic": -latents.total(critic_loss),
+        }
+
+    def _play(self, content: Tensor, is_second: Tensor) -> tuple[Tensor, Tensor]:
+        """Losses of the guide and of the critic, each of shape ``(batch,)``."""
+        # The loss on every datum as if it were of either domain; "real" stands for the second.
         if_second, if_first = self.critic_loss([content], [content])
         logits = self.judge(content)
         as_first = player_loss(self.game, logits, real=False)
         as_second = player_loss(self.game, logits, real=True)
-        swapped_loss = torch.where(is_second, as_first, as_second)
+        guide_loss = torch.where(is_second, as_first, as_second)
         critic_loss = torch.where(is_second, if_second, if_first)
-        return terms | {
-            "domain_confusion": -latents.total(swapped_loss),
-            "critic": -latents.total(critic_loss),
-        }
+        return guide_loss, critic_loss
 
     def _content(self, model_trace: Trace, guide_trace: Trace) -> Site:
         """The guide's site of the content."""
