@@ -1,4 +1,4 @@
-"""Labels of the nodes of a story: which units have them, in which columns, and what one unit of a node is in data."""
+"""Labels of the nodes of a story: their columns, the data that have them, and the scales that they are measured in."""
 
 from __future__ import annotations
 
@@ -19,94 +19,99 @@ __all__ = ["NodeScales", "label_columns", "needed_labels", "with_labels", "with_
 
 @dataclasses.dataclass(frozen=True)
 class NodeScales:
-    """What the nodes of a story are counted in: standard deviations of the training data's, from their mean.
+    """The scales of a story's nodes: their values are standard deviations of the training data from their mean.
 
     Attributes:
-        mean: of each node that has labels, in the units of the data.
-        scale: standard deviation of each, in the units of the data.
+        mean: Mean of each node that has labels, in the units of measure of the data.
+        scale: Standard deviation of each of these nodes, in the units of measure of the data.
     """
 
     mean: Mapping[str, float] = dataclasses.field(default_factory=dict)
     scale: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
-    def of(self, data: CausalDataset, values: Tensor) -> dict[str, Tensor]:
-        """Values ``(batch, nodes)`` of the nodes of ``data``, in the units of the story's, by node."""
-        columns = zip(data.names, values.unbind(-1), strict=True)
+    def standardised(self, data: CausalDataset, values: Tensor) -> dict[str, Tensor]:
+        """Convert values ``(batch, nodes)`` of the nodes of ``data`` to the scales of the story, by node."""
         return {
-            n: (column - self.mean[n]) / self.scale[n] for n, column in columns if n in self.mean
+            name: (column - self.mean[name]) / self.scale[name]
+            for name, column in zip(data.names, values.unbind(-1), strict=True)
+            if name in self.mean
         }
 
     def in_data(self, name: str, action: Action, natural: Tensor) -> Tensor | float | None:
-        """What an action sets a node to in the units of the data; ``None`` where that is not known.
+        """The value that an action sets a node to, in the units of measure of the data; ``None`` if it is not known.
 
         Args:
-            name: the node.
-            action: a number, or what :func:`~ppl_disentangle.causal.shift` returns.
-            natural: the node's natural values, in the units of the data.
+            name: The node.
+            action: A number, or the result of :func:`~ppl_disentangle.causal.shift`.
+            natural: The node's natural values, in the units of measure of the data.
         """
         if name not in self.mean:
             return None
         if isinstance(action, Shift):
             return natural + self.scale[name] * action.amount
-        return (
-            self.mean[name] + self.scale[name] * action if isinstance(action, int | float) else None
-        )
+        if isinstance(action, int | float):
+            return self.mean[name] + self.scale[name] * action
+        return None
 
 
 def label_columns(story: GenerativeStory, data: FactorDataset) -> tuple[str, ...]:
-    """The columns of the ``labels`` that the story takes; none where it takes no labels, or data have no such node."""
-    if (
-        not isinstance(data, CausalDataset)
-        or "labels" not in inspect.signature(story.model).parameters
-    ):
+    """The columns of the ``labels`` that the story takes.
+
+    Empty if the story takes no labels, or if the data have no node with the name of a column.
+    """
+    takes_labels = "labels" in inspect.signature(story.model).parameters
+    if not isinstance(data, CausalDataset) or not takes_labels:
         return ()
     columns = story.columns or data.names
     return columns if set(columns) & set(data.names) else ()
 
 
 def with_labels(
-    story: GenerativeStory, data: CausalDataset, fraction: float, units: NodeScales | None = None
+    story: GenerativeStory, data: CausalDataset, fraction: float, scales: NodeScales | None = None
 ) -> tuple[FactorDataset, NodeScales]:
-    """The data, with standardised labels of a fraction of the units, in the story's columns; what they are counted in.
+    """Add standardised labels of a fraction of the units to the data; returns the labelled data and the scales.
 
-    Columns that are no nodes of the data are NaN throughout. Without any label nothing ties the nodes of the story to
-    those of the data, and their units are not known.
+    Columns that are not nodes of the data are NaN throughout. If no unit has a label, nothing relates the nodes of the
+    story to the nodes of the data: the data are returned unchanged, with empty scales.
 
     Args:
-        story: a story that takes labels.
-        data: data whose nodes are known.
-        fraction: of the units that have labels.
-        units: what to count in; by default the deviations of these data from their mean.
+        story: A story that takes labels.
+        data: Data with known nodes.
+        fraction: Share of the units that have labels.
+        scales: Scales to standardise with; by default the mean and standard deviation of these data.
     """
-    scales = (
-        None
-        if units is None
-        else {n: (units.mean.get(n, 0.0), units.scale.get(n, 1.0)) for n in data.names}
-    )
-    labels = data.labels(fraction=fraction, scales=scales)
+    labels = data.labels(fraction=fraction, scales=_mean_and_scale(data, scales))
     if not labels.known.any():
         return data, NodeScales()
-    columns, unknown = label_columns(story, data), torch.full((len(data),), math.nan)
+    columns = label_columns(story, data)
+    unknown = torch.full((len(data),), math.nan)
     by_node = dict(zip(data.names, labels.values.unbind(-1), strict=True))
     values = torch.stack([by_node.get(column, unknown) for column in columns], -1)
-    mean, scale = (
-        {n: v for n, v in zip(data.names, t.tolist(), strict=True) if n in columns}
-        for t in (labels.mean, labels.scale)
-    )
-    return with_conditions(data, labels=values), NodeScales(mean, scale)
+    mean = dict(zip(data.names, labels.mean.tolist(), strict=True))
+    scale = dict(zip(data.names, labels.scale.tolist(), strict=True))
+    labelled = [node for node in data.names if node in columns]
+    used = NodeScales({n: mean[n] for n in labelled}, {n: scale[n] for n in labelled})
+    return with_conditions(data, labels=values), used
+
+
+def _mean_and_scale(
+    data: CausalDataset, scales: NodeScales | None
+) -> dict[str, tuple[float, float]] | None:
+    if scales is None:
+        return None
+    return {node: (scales.mean.get(node, 0.0), scales.scale.get(node, 1.0)) for node in data.names}
 
 
 def with_needed_labels(
-    story: GenerativeStory, data: FactorDataset, units: NodeScales
+    story: GenerativeStory, data: FactorDataset, scales: NodeScales
 ) -> FactorDataset:
-    """The data, with the labels of all units if the story needs them."""
-    return (
-        with_labels(story, data, 1.0, units)[0]
-        if story.needs_labels and isinstance(data, CausalDataset)
-        else data
-    )
+    """The data, with the labels of all units if the story cannot do without them."""
+    if not (story.needs_labels and isinstance(data, CausalDataset)):
+        return data
+    labelled, _ = with_labels(story, data, 1.0, scales)
+    return labelled
 
 
 def needed_labels(story: GenerativeStory, data: FactorDataset, index: Tensor) -> dict[str, Tensor]:
-    """The ``labels`` of some data, of a story that needs them; nothing of others."""
+    """The condition ``labels`` of some units, if the story cannot do without it; else an empty dictionary."""
     return {"labels": data.conditions(index)["labels"]} if story.needs_labels else {}

@@ -235,7 +235,10 @@ def with_truth(
     except ValueError as error:
         return result.assign_attrs(truth=f"not known: in the units of the data, {error}")
     x, truth = data.to_float(data.observations(index)), data.to_float(stored)
-    was, would_be = units.of(data, factual), units.of(data, counterfactual_values)
+    was, would_be = (
+        units.standardised(data, factual),
+        units.standardised(data, counterfactual_values),
+    )
     found = {
         str(node): torch.from_numpy(result["nodes_after"].sel(node=node).values)
         for node in result["node"].values

@@ -122,7 +122,7 @@ def test_the_labels_are_the_nodes_of_the_data_in_standard_deviations_of_half_of_
     labels = labelled.conditions(torch.arange(len(training)))["labels"]
     known = ~labels.isnan().any(-1)
     assert known.sum() == round(0.5 * len(training))
-    columns = torch.stack(list(units.of(training, training.values).values()), -1)
+    columns = torch.stack(list(units.standardised(training, training.values).values()), -1)
     torch.testing.assert_close(labels[known], columns[known])
     torch.testing.assert_close(columns.mean(0), torch.zeros(4), atol=1e-4, rtol=0)
     torch.testing.assert_close(columns.std(0, correction=0), torch.ones(4))
@@ -136,7 +136,9 @@ def test_labels_of_nodes_that_the_data_lack_are_unknown_and_the_others_in_their_
     labelled, units = run.labelled(story, training)
     labels = labelled.conditions(torch.arange(10))["labels"]
     light = story.columns.index("light")
-    torch.testing.assert_close(labels[:, light], units.of(training, training.values[:10])["light"])
+    torch.testing.assert_close(
+        labels[:, light], units.standardised(training, training.values[:10])["light"]
+    )
     assert labels[:, [i for i in range(4) if i != light]].isnan().all()
     assert set(units.mean) == {"light"}
 
