@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ppl_disentangle import inference
 from ppl_disentangle.inference import AggregateELBO, DecomposedELBO
-from ppl_disentangle.inference.elbo.schedules import spelled
+from ppl_disentangle.inference.elbo.schedules import as_text
 
 DOCS = Path(__file__).parents[1]
 PAGE = DOCS / "objectives.md"
@@ -126,7 +126,7 @@ def arguments(cls: type, section: str) -> list[str]:
                 if name.lstrip("*") in parameters
                 else inspect.Parameter.empty
             )
-            shown = "" if default is inspect.Parameter.empty else f"`{spelled(default)}`"
+            shown = "" if default is inspect.Parameter.empty else f"`{as_text(default)}`"
             rows.append(
                 f"| `{name}` | {shown} | {inline(sentence(meaning)).replace('|', chr(92) + '|')} |"
             )

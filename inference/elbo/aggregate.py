@@ -16,7 +16,7 @@ from ppl_disentangle._pyro_private import relaxed_value
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.elbo.latents import Latents, innermost, known_num_data, rows
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.inference.elbo.terms import added
+from ppl_disentangle.inference.elbo.terms import sum_tensors
 from ppl_disentangle.sites import PARTICLES, Plate, Site, sampled_sites
 
 __all__ = [
@@ -106,14 +106,14 @@ class AggregateELBO(DecomposedELBO):
         by_dim: list[Tensor] = []
         for sites in groups:
             densities = [joint_and_factored(s, latents.plate, log_weights) for s in sites]
-            pairs_by_group.append(added([pairs for pairs, _ in densities]))
-            by_dim.append(added([factored for _, factored in densities]))
+            pairs_by_group.append(sum_tensors([pairs for pairs, _ in densities]))
+            by_dim.append(sum_tensors([factored for _, factored in densities]))
         by_group = []
         if len(groups) > 1:
             by_group = [_log_mixture_of_pairs(pairs, log_weights) for pairs in pairs_by_group]
-        log_q = _log_mixture_of_pairs(added(pairs_by_group), log_weights)
+        log_q = _log_mixture_of_pairs(sum_tensors(pairs_by_group), log_weights)
         # One group is the joint density: no need to compute it twice.
-        return log_q, added(by_group) if by_group else log_q, added(by_dim)
+        return log_q, sum_tensors(by_group) if by_group else log_q, sum_tensors(by_dim)
 
     def _weights_of(self, latents: Latents) -> Tensor:
         """Logarithms of the weights, a scalar if all are equal; cached if no datum is masked."""

@@ -112,7 +112,7 @@ class TwoPlayerELBO(DecomposedELBO):
     r"""An objective with a critic that learns in the same backward pass. Abstract.
 
     The gradient of the loss trains both players, each by its part alone: where the pair learns, the
-    critic's parameters are constants (:meth:`judge`); where the critic learns, its inputs are
+    critic's parameters are constants (:meth:`frozen_logits`); where the critic learns, its inputs are
     constants (:meth:`critic_loss`). The value of the loss is the value for the pair. One optimiser
     takes one step for both at a time. The critic is a submodule, so it moves with the objective and
     is part of its ``state_dict``.
@@ -172,7 +172,7 @@ class TwoPlayerELBO(DecomposedELBO):
             f"{super().extra_repr()}, loss={self.game!r}, gradient_penalty={self.gradient_penalty}"
         )
 
-    def judge(self, *inputs: Tensor, by: nn.Module | None = None) -> Tensor:
+    def frozen_logits(self, *inputs: Tensor, by: nn.Module | None = None) -> Tensor:
         """The critic's logits, of shape ``(batch,)``; the pair learns from them, not the critic.
 
         Args:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from ppl_disentangle.inference.distributed.joined_traces import joined_traces
 from ppl_disentangle.inference.distributed.processes import num_processes, separate_streams
-from ppl_disentangle.inference.elbo.schedules import Weight, at_step, spelled
-from ppl_disentangle.inference.elbo.terms import added
+from ppl_disentangle.inference.elbo.schedules import Weight, as_text, at_step
+from ppl_disentangle.inference.elbo.terms import sum_tensors
 from ppl_disentangle.sites import observed_sites, paired_traces
 from ppl_disentangle.story import owning_modules
 
@@ -71,8 +71,8 @@ class DecomposedELBO(nn.Module, ELBO):
         critics: Names of the terms that train an opponent: their gradient is part of the gradient
             of the loss, their value is not part of its value.
         reads_data: Whether :meth:`terms` reads the data themselves, not only the sites of the pair.
-        parts: Number of data in each process, where several share a batch. By default the processes
-            exchange them.
+        part_sizes: Number of data in each process, where several share a batch. By default the
+            processes exchange them.
         optimizer_options: Optimiser options for the objective's own parameters, such as
             ``{"lr": 1e-4}``. ``fit`` uses them; SVI uses them through :meth:`svi_options`.
         last_terms: Terms of the last call, detached and unweighted, in nats and on Pyro's scale
@@ -82,7 +82,7 @@ class DecomposedELBO(nn.Module, ELBO):
     penalties: ClassVar[tuple[str, ...]] = ()
     critics: ClassVar[tuple[str, ...]] = ()
     reads_data: ClassVar[bool] = False
-    parts: tuple[int, ...] | None = None
+    part_sizes: tuple[int, ...] | None = None
     step: Tensor
     weights: dict[str, Weight]
     warm_up: int
@@ -129,7 +129,7 @@ class DecomposedELBO(nn.Module, ELBO):
 
     def extra_repr(self) -> str:
         """The weights, for checkpoints and tables."""
-        weights = [f"{k}={spelled(w)}" for k, w in self.weights.items()]
+        weights = [f"{k}={as_text(w)}" for k, w in self.weights.items()]
         return ", ".join([*weights, f"warm_up={self.warm_up}"])
 
     @abstractmethod
@@ -169,7 +169,7 @@ class DecomposedELBO(nn.Module, ELBO):
         if self.num_particles > 1:
             totals = {name: total / self.num_particles for name, total in totals.items()}
         self.last_terms = {name: total.detach() for name, total in totals.items()}
-        return -added([self._weighted(name, total) for name, total in totals.items()])
+        return -sum_tensors([self._weighted(name, total) for name, total in totals.items()])
 
     def _traces(
         self,
@@ -197,7 +197,7 @@ class DecomposedELBO(nn.Module, ELBO):
             for model_trace, guide_trace in drawn:
                 self.check(model_trace, guide_trace)
         if shares_batch:
-            drawn = [joined_traces(m, g, self.parts, data=self.reads_data) for m, g in drawn]
+            drawn = [joined_traces(m, g, self.part_sizes, data=self.reads_data) for m, g in drawn]
         return drawn
 
     def _weighted(self, name: str, term: Tensor) -> Tensor:

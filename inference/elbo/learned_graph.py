@@ -13,7 +13,7 @@ from ppl_disentangle.causal.learned_adjacency import LearnedAdjacency
 from ppl_disentangle.inference.elbo.augmented_lagrangian import AugmentedLagrangian
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.elbo.latents import Latents
-from ppl_disentangle.inference.elbo.schedules import Weight, spelled
+from ppl_disentangle.inference.elbo.schedules import Weight, as_text
 from ppl_disentangle.sites import Site
 
 __all__ = ["GraphELBO"]
@@ -59,7 +59,7 @@ class GraphELBO(DecomposedELBO):
 
     def extra_repr(self) -> str:
         """The weights and the function h, for checkpoints and tables."""
-        return f"{super().extra_repr()}, acyclicity={spelled(self.acyclicity)}"
+        return f"{super().extra_repr()}, acyclicity={as_text(self.acyclicity)}"
 
     def graph_terms(self, sites: Sequence[Site]) -> dict[str, Tensor]:
         """Minus h and minus the size of the weights, times the number of data.

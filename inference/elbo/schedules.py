@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-__all__ = ["Cyclical", "Linear", "Piecewise", "Schedule", "Weight", "at_step", "spelled"]
+__all__ = ["Cyclical", "Linear", "Piecewise", "Schedule", "Weight", "at_step", "as_text"]
 
 Schedule = Callable[[Tensor], Tensor]
 """A function from the number of steps taken, a float32 scalar on the device, to a weight.
@@ -123,7 +123,7 @@ def at_step(weight: Weight, step: Tensor) -> float | Tensor:
     return weight(step) if callable(weight) else weight
 
 
-def spelled(weight: Weight) -> str:
+def as_text(weight: Weight) -> str:
     """A constant or a schedule as text for checkpoints and tables, the same in every process."""
     # A function's default repr has its address in memory, which differs between processes.
     return getattr(weight, "__qualname__", re.sub(r" at 0x[0-9a-f]+", "", repr(weight)))

@@ -12,11 +12,11 @@ from torch.distributions import kl_divergence
 from ppl_disentangle.inference.elbo.latents import Latents, rows
 from ppl_disentangle.sites import Site, latent_sites, observed_sites
 
-__all__ = ["added", "bound_terms", "elbo_terms", "kl", "log_likelihood", "total_and_by_datum"]
+__all__ = ["sum_tensors", "bound_terms", "elbo_terms", "kl", "log_likelihood", "total_and_by_datum"]
 
 
-def added(values: Sequence[Tensor]) -> Tensor:
-    """The sum of at least one scalar."""
+def sum_tensors(values: Sequence[Tensor]) -> Tensor:
+    """The sum of one or more tensors of the same shape."""
     return sum(values[1:], values[0])
 
 
@@ -25,7 +25,7 @@ def log_likelihood(model_trace: Trace) -> Tensor:
     sites = observed_sites(model_trace).values()
     if not sites:
         raise ValueError("the model observes nothing: pass the data to it as obs=")
-    return added([site.total(site.log_prob()) for site in sites])
+    return sum_tensors([site.total(site.log_prob()) for site in sites])
 
 
 def elbo_terms(model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
@@ -43,7 +43,7 @@ def bound_terms(model_trace: Trace, sites: Sequence[tuple[Site, Site]]) -> dict[
     """
     likelihood = log_likelihood(model_trace)
     divergences = [q.total(kl(q, p)) for q, p in sites] or [torch.zeros_like(likelihood)]
-    return {"log_likelihood": likelihood, "kl": -added(divergences)}
+    return {"log_likelihood": likelihood, "kl": -sum_tensors(divergences)}
 
 
 def kl(q: Site, p: Site) -> Tensor:
@@ -70,7 +70,7 @@ def total_and_by_datum(
     Returns:
         A scalar, and a tensor of shape ``(…, batch)``.
     """
-    total = added([site.total(v) for site, v in zip(sites, values, strict=True)])
+    total = sum_tensors([site.total(v) for site, v in zip(sites, values, strict=True)])
     columns = []
     for site, value in zip(sites, values, strict=True):
         # rows expects the shape of the site's value: give the event one element per dimension.

@@ -92,8 +92,8 @@ class BidirectionalELBO(TwoPlayerELBO):
         encoded_pair = (real, latents.draws())
         generated_pair = (generated, Latents([p for _, p in sites]).draws())
         on_encoded, on_generated = self.critic_loss(encoded_pair, generated_pair)
-        encoder_loss = player_loss(self.game, self.judge(*encoded_pair), real=False)
-        generator_loss = player_loss(self.game, self.judge(*generated_pair), real=True)
+        encoder_loss = player_loss(self.game, self.frozen_logits(*encoded_pair), real=False)
+        generator_loss = player_loss(self.game, self.frozen_logits(*generated_pair), real=True)
         return {
             "encoder": -latents.total(encoder_loss),
             "generator": -latents.total(generator_loss),

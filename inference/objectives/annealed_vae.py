@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.elbo.latents import Latents
-from ppl_disentangle.inference.elbo.schedules import Linear, Weight, at_step, spelled
+from ppl_disentangle.inference.elbo.schedules import Linear, Weight, as_text, at_step
 from ppl_disentangle.inference.elbo.terms import kl, log_likelihood, total_and_by_datum
 from ppl_disentangle.sites import latent_sites
 
@@ -82,7 +82,7 @@ class CapacityELBO(DecomposedELBO):
 
     def extra_repr(self) -> str:
         """The weights and the capacity, for checkpoints and tables."""
-        capacity = spelled(self.capacity)
+        capacity = as_text(self.capacity)
         return f"{super().extra_repr()}, capacity={capacity}, per_sample={self.per_sample}"
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:

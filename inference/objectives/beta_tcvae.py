@@ -10,7 +10,7 @@ from torch import Tensor
 from ppl_disentangle.inference.elbo.aggregate import AggregateELBO, Estimator
 from ppl_disentangle.inference.elbo.latents import Latents
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.inference.elbo.terms import added, log_likelihood
+from ppl_disentangle.inference.elbo.terms import log_likelihood, sum_tensors
 from ppl_disentangle.sites import latent_sites
 
 __all__ = ["TCELBO"]
@@ -72,8 +72,8 @@ class TCELBO(AggregateELBO):
         log_q, _, log_q_factored = self.densities(latents, [latents.sites])
         joint = latents.total(log_q)
         factored = latents.total(log_q_factored)
-        posterior = added([q.total(q.log_prob()) for q, _ in sites])
-        prior = added([p.total(p.log_prob()) for _, p in sites])
+        posterior = sum_tensors([q.total(q.log_prob()) for q, _ in sites])
+        prior = sum_tensors([p.total(p.log_prob()) for _, p in sites])
         return {
             "log_likelihood": log_likelihood(model_trace),
             "mutual_information": joint - posterior,

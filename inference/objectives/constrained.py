@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ppl_disentangle.inference.elbo.adaptive import AdaptiveELBO
-from ppl_disentangle.inference.elbo.schedules import Weight, at_step, spelled
+from ppl_disentangle.inference.elbo.schedules import Weight, as_text, at_step
 
 __all__ = ["ConstrainedELBO"]
 
@@ -102,7 +102,7 @@ class ConstrainedELBO(AdaptiveELBO):
     def extra_repr(self) -> str:
         """The constraint and the schedule of its multiplier, for checkpoints and tables."""
         limits = f"minimum={self.minimum}, maximum={self.maximum}"
-        return f"{self.term}={spelled(self.bound)}, rate={self.rate}, decay={self.decay}, {limits}"
+        return f"{self.term}={as_text(self.bound)}, rate={self.rate}, decay={self.decay}, {limits}"
 
     def adapt(self, reached: Tensor) -> None:
         """Average the violation, and multiply the multiplier by its exponential."""

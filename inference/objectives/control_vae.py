@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ppl_disentangle.inference.elbo.adaptive import AdaptiveELBO
-from ppl_disentangle.inference.elbo.schedules import Weight, at_step, spelled
+from ppl_disentangle.inference.elbo.schedules import Weight, as_text, at_step
 
 __all__ = ["ControlELBO"]
 
@@ -87,7 +87,7 @@ class ControlELBO(AdaptiveELBO):
     def extra_repr(self) -> str:
         """The target, the gains and the range, for checkpoints and tables."""
         gains = f"proportional={self.proportional}, integral={self.integral}"
-        return f"kl={spelled(self.target)}, {gains}, minimum={self.minimum}, maximum={self.maximum}"
+        return f"kl={as_text(self.target)}, {gains}, minimum={self.minimum}, maximum={self.maximum}"
 
     def adapt(self, reached: Tensor) -> None:
         """Take one step of the controller."""

@@ -98,7 +98,7 @@ class FactorELBO(TwoPlayerELBO):
         sites = latent_sites(model_trace, guide_trace)
         latents = Latents([q for q, _ in sites])
         draws = latents.draws()
-        ratio = self.judge(draws.flatten(0, -2)).reshape(draws.shape[:-1])
+        ratio = self.frozen_logits(draws.flatten(0, -2)).reshape(draws.shape[:-1])
         return {
             **bound_terms(model_trace, sites),
             "density_ratio": -latents.total(ratio),
@@ -119,7 +119,7 @@ class FactorELBO(TwoPlayerELBO):
         real = draws[..., first, :]
         widths: list[int] = []
         for site in latents.sites:
-            widths += blocks(site, latents.plate)
+            widths += block_widths(site, latents.plate)
         permuted = permute_latents(draws[..., last, :], widths, mask=permuted_mask)
         on_real, on_permuted = self.critic_loss([real.flatten(0, -2)], [permuted.flatten(0, -2)])
         real_loss = _mean(on_real.reshape(real.shape[:-1]), real_mask)
@@ -153,7 +153,7 @@ def permute_latents(draws: Tensor, widths: Sequence[int], *, mask: Tensor | None
     return draws.gather(-2, torch.cat(columns, -1))
 
 
-def blocks(site: Site, plate: Plate) -> list[int]:
+def block_widths(site: Site, plate: Plate) -> list[int]:
     """Widths of the blocks of a latent: a point of a simplex is one block, else each column is."""
     columns = rows(site.value, site, plate).shape[-1]
     is_simplex = innermost(site.fn).support in (constraints.one_hot, constraints.simplex)

@@ -104,7 +104,7 @@ class AdversarialMI(TwoPlayerELBO):
         latents = Latents([q for q, _ in sites])
         information = torch.stack([_log_prob(q) - _log_prob(p).detach() for q, p in sites]).sum(0)
         on_real, on_generated = self.critic_loss([real], [generated])
-        generator_loss = player_loss(self.game, self.judge(generated), real=True)
+        generator_loss = player_loss(self.game, self.frozen_logits(generated), real=True)
         return {
             "generator": -latents.total(generator_loss),
             "mutual_information": latents.total(information),

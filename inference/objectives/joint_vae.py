@@ -20,7 +20,7 @@ from torch.distributions import (
 
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.elbo.latents import Latents, innermost
-from ppl_disentangle.inference.elbo.schedules import Linear, Weight, at_step, spelled
+from ppl_disentangle.inference.elbo.schedules import Linear, Weight, as_text, at_step
 from ppl_disentangle.inference.elbo.terms import kl, log_likelihood, total_and_by_datum
 from ppl_disentangle.inference.objectives.annealed_vae import capacity_gap, check_capacity
 from ppl_disentangle.sites import PARTICLES, Plate, Site, latent_sites, sum_rightmost
@@ -101,8 +101,8 @@ class JointELBO(DecomposedELBO):
 
     def extra_repr(self) -> str:
         """The weights and the capacities, for checkpoints and tables."""
-        continuous = f"continuous_capacity={spelled(self.continuous_capacity)}"
-        discrete = f"discrete_capacity={spelled(self.discrete_capacity)}"
+        continuous = f"continuous_capacity={as_text(self.continuous_capacity)}"
+        discrete = f"discrete_capacity={as_text(self.discrete_capacity)}"
         return f"{super().extra_repr()}, {continuous}, {discrete}"
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:

@@ -67,7 +67,7 @@ class SwapELBO(TwoPlayerELBO):
         second = groups[:, 1]
         swapped = site.value
         on_real, on_swapped = self.critic_loss([first, second], [first, swapped])
-        pair_loss = player_loss(self.game, self.judge(first, swapped), real=True)
+        pair_loss = player_loss(self.game, self.frozen_logits(first, swapped), real=True)
         return bound | {
             "swapped": -site.total(pair_loss),
             "critic": -site.total(on_real + on_swapped),

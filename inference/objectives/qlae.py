@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.inference.elbo.terms import added, bound_terms
+from ppl_disentangle.inference.elbo.terms import bound_terms, sum_tensors
 from ppl_disentangle.sites import Site, deterministic_sites, latent_sites
 
 __all__ = ["QuantisedELBO"]
@@ -63,7 +63,10 @@ class QuantisedELBO(DecomposedELBO):
             v = _stated(stated, f"{q.name}_nearest", q).value
             value_errors.append(q.total((u.detach() - v).square().sum(-1)))
             code_errors.append(q.total((u - v.detach()).square().sum(-1)))
-        distances = {"quantisation": -added(value_errors), "commitment": -added(code_errors)}
+        distances = {
+            "quantisation": -sum_tensors(value_errors),
+            "commitment": -sum_tensors(code_errors),
+        }
         return bound_terms(model_trace, sites) | distances
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.elbo.latents import Latents
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.inference.elbo.terms import added, bound_terms
+from ppl_disentangle.inference.elbo.terms import bound_terms, sum_tensors
 from ppl_disentangle.sites import latent_sites, sum_rightmost
 
 __all__ = ["Columns", "SparsityELBO", "shrink_columns"]
@@ -86,7 +86,7 @@ class SparsityELBO(DecomposedELBO):
         terms = bound_terms(model_trace, sites)
         if self.weights["l1"] != 0:
             norms = [q.total(sum_rightmost(q.value.abs(), q.fn.event_dim)) for q, _ in sites]
-            terms["l1"] = -added(norms)
+            terms["l1"] = -sum_tensors(norms)
         if self.weights["group_lasso"] != 0:
             particles = self.num_particles if self.vectorize_particles else 1
             count = particles * Latents([q for q, _ in sites]).count

@@ -127,8 +127,8 @@ class StructuredGame(TwoPlayerELBO):
         """
         critic = self.critic.get_submodule(self.style)
         on_encoded, on_generated = self.critic_loss(encoded, generated, by=critic)
-        guide_loss = player_loss(self.game, self.judge(*encoded, by=critic), real=False)
-        model_loss = player_loss(self.game, self.judge(*generated, by=critic), real=True)
+        guide_loss = player_loss(self.game, self.frozen_logits(*encoded, by=critic), real=False)
+        model_loss = player_loss(self.game, self.frozen_logits(*generated, by=critic), real=True)
         return guide_loss + model_loss, on_encoded + on_generated
 
     def _class_game(
@@ -149,7 +149,7 @@ class StructuredGame(TwoPlayerELBO):
         is_known = labels.sum(-1)  # (batch,): 1 for data with a label, else 0
         weights = is_known / is_known.mean().clamp(min=1 / len(labels))
         on_labelled, on_generated = self.critic_loss(labelled, generated, by=critic)
-        model_loss = player_loss(self.game, self.judge(*generated, by=critic), real=True)
+        model_loss = player_loss(self.game, self.frozen_logits(*generated, by=critic), real=True)
         return model_loss, weights * on_labelled, on_generated
 
     def _get_trace(

@@ -78,7 +78,7 @@ class DomainELBO(TwoPlayerELBO):
         """Losses of the guide and of the critic, each of shape ``(batch,)``."""
         # The loss on every datum as if it were of either domain; "real" stands for the second.
         if_second, if_first = self.critic_loss([content], [content])
-        logits = self.judge(content)
+        logits = self.frozen_logits(content)
         as_first = player_loss(self.game, logits, real=False)
         as_second = player_loss(self.game, logits, real=True)
         guide_loss = torch.where(is_second, as_first, as_second)

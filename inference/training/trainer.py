@@ -51,7 +51,7 @@ def forgets_num_data(objective: ELBO) -> Iterator[None]:
         yield
     finally:
         if isinstance(objective, DecomposedELBO):
-            objective.num_data, objective.parts = before
+            objective.num_data, objective.part_sizes = before
 
 
 class Trainer:
@@ -81,7 +81,7 @@ class Trainer:
                 )
             objective.num_data = len(batches.data)
             if num_processes() > 1:
-                objective.parts = batches.sizes
+                objective.part_sizes = batches.sizes
 
     def prepare(self, optimizer: Callable[..., Optimizer], lr: float) -> None:
         """Run the pair once, so that all of its parameters exist; draws no random numbers."""

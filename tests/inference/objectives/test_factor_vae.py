@@ -16,7 +16,11 @@ from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import from_arrays
 from ppl_disentangle.inference import fit
 from ppl_disentangle.inference.elbo.critics import critic_network
-from ppl_disentangle.inference.objectives.factor_vae import FactorELBO, blocks, permute_latents
+from ppl_disentangle.inference.objectives.factor_vae import (
+    FactorELBO,
+    block_widths,
+    permute_latents,
+)
 from ppl_disentangle.inference.training.state import History
 from ppl_disentangle.models import BetaVAE
 from ppl_disentangle.sites import Plate, Site, paired_traces
@@ -175,9 +179,9 @@ def test_a_one_hot_latent_is_permuted_as_one():
         torch.tensor(0.5), logits=torch.zeros(BATCH, 2, 3)
     )
     normal = dist.MultivariateNormal(torch.zeros(BATCH, 2), torch.eye(2))
-    assert blocks(site("a", one_hot), plate) == [3]
-    assert blocks(site("b", several.to_event(1)), plate) == [3, 3]
-    assert blocks(site("c", normal), plate) == [1, 1]
+    assert block_widths(site("a", one_hot), plate) == [3]
+    assert block_widths(site("b", several.to_event(1)), plate) == [3, 3]
+    assert block_widths(site("c", normal), plate) == [1, 1]
 
     def pair():
         with pyro.plate("data", BATCH):

@@ -359,7 +359,7 @@ def test_a_critic_that_runs_in_bfloat16_is_heard_in_float32(game):
     )
     assert bool(history.to_array().notnull().all())
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert elbo.judge(x.bfloat16()).dtype == torch.float32
+        assert elbo.frozen_logits(x.bfloat16()).dtype == torch.float32
 
 
 @pytest.mark.parametrize("game", ["logistic", "wasserstein"])
