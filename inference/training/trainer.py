@@ -46,7 +46,7 @@ def fused_adam(parameters: list[dict[str, Any]], lr: float) -> Optimizer:
 @contextmanager
 def forgets_num_data(objective: ELBO) -> Iterator[None]:
     """Afterwards the objective knows of numbers of data what it knew before, not those of what it was trained on."""
-    before = getattr(objective, "num_data", None), getattr(objective, "parts", None)
+    before = getattr(objective, "num_data", None), getattr(objective, "part_sizes", None)
     try:
         yield
     finally:
