@@ -1,12 +1,13 @@
-"""The catalogue: stories by name, built to fit given data."""
+"""The catalogue of stories: their names, purposes and options, and how to build them for given data."""
 
 from __future__ import annotations
 
 import inspect
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -20,10 +21,20 @@ from ppl_disentangle.conditionals import (
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.data.python_source import function_of, is_function
 from ppl_disentangle.inference import Linear
+from ppl_disentangle.models.graph_learning import GraphStory
 from ppl_disentangle.networks import NETWORKS, Networks
 from ppl_disentangle.story import GenerativeStory, story_of
 
-__all__ = ["LIKELIHOODS", "build", "choose", "stories", "story_options", "without_codes"]
+__all__ = [
+    "LIKELIHOODS",
+    "Summary",
+    "build",
+    "choose",
+    "stories",
+    "story_options",
+    "summary",
+    "without_codes",
+]
 
 LIKELIHOODS: dict[str, type[Conditional]] = {
     "bernoulli": Bernoulli,
@@ -33,37 +44,89 @@ LIKELIHOODS: dict[str, type[Conditional]] = {
 
 
 def stories() -> dict[str, type[GenerativeStory]]:
-    """The stories of the zoo that are built from data, by name."""
+    """List the stories that :func:`build` can build from data, by name.
+
+    A story is named after its module, or after its class if the module has several stories. Adding a
+    class to ``ppl_disentangle.models`` is enough: there is no other registration.
+    """
     return {
-        name: story for name, story in _final().items() if getattr(story, "latents", None) != ()
+        name: story for name, story in _all_stories().items() if not issubclass(story, GraphStory)
     }
 
 
 def without_codes() -> dict[str, type[GenerativeStory]]:
-    """Those without latents: they have no codes that a run could measure or draw."""
-    return {name: story for name, story in _final().items() if name not in stories()}
+    """List the stories without latents, by name. They have no codes that a run could measure or draw."""
+    return {name: story for name, story in _all_stories().items() if issubclass(story, GraphStory)}
 
 
-def _final() -> dict[str, type[GenerativeStory]]:
+def _all_stories() -> dict[str, type[GenerativeStory]]:
+    """All classes of ``ppl_disentangle.models`` that can be built, by name."""
     classes = [getattr(models, name) for name in models.__all__]
-    final = [c for c in classes if not inspect.isabstract(c)]
-    files = [c.__module__.rpartition(".")[2] for c in final]
-    named = {
-        f if files.count(f) == 1 else _in_words(c.__name__): c
-        for f, c in zip(files, final, strict=True)
-    }
+    classes = [story for story in classes if not inspect.isabstract(story)]
+    num_in_module = Counter(story.__module__ for story in classes)
+    named = {}
+    for story in classes:
+        is_single = num_in_module[story.__module__] == 1
+        module_name = story.__module__.rpartition(".")[2]
+        named[module_name if is_single else _snake_case(story.__name__)] = story
     return dict(sorted(named.items()))
 
 
-def _in_words(name: str) -> str:
+def _snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
+class Summary(NamedTuple):
+    """The purpose of a story and the data that it needs, from its docstring.
+
+    Attributes:
+        purpose: The first sentence of the docstring.
+        data: The beginning of the line ``- Data:``, such as "images or vectors, without labels".
+        supervision: The kind of supervision that follows from the data: one of :data:`SUPERVISION`.
+    """
+
+    purpose: str
+    data: str
+    supervision: str
+
+
+SUPERVISION = {
+    "without labels": r"^(?!video).*without labels",
+    "from pairs, groups or clips of observations": r"^(?:pairs|groups|video clips)\b",
+    "from a causal graph and labels of its nodes": r"\b(?:graph|nodes?|causes|causal)\b",
+    "from labels, domains or other variables beside the observations": r"",
+}
+"""Kinds of supervision, each with a pattern of the data that a story needs; the first match counts."""
+
+
+def summary(story: type[GenerativeStory]) -> Summary:
+    """Summarise a story by its docstring. Texts that the docstring lacks are empty.
+
+    Example:
+        >>> from ppl_disentangle.models import BetaVAE
+        >>> summary(BetaVAE).data
+        'images or vectors, without labels'
+    """
+    text = _plain_text(inspect.cleandoc(story.__doc__ or ""))
+    first_sentence = re.match(r".+?\.(?=\s|$)", text, re.DOTALL)
+    # the need ends where its details begin: at a shape, a colon or a further sentence
+    need = re.search(r"^- Data: (.+?)(?:, `|[`:;.])", text, re.MULTILINE | re.DOTALL)
+    purpose = " ".join(first_sentence[0].split()) if first_sentence else ""
+    data = " ".join(need[1].split()) if need else ""
+    kind = next(kind for kind, pattern in SUPERVISION.items() if re.search(pattern, data))
+    return Summary(purpose, data, kind)
+
+
+def _plain_text(docstring: str) -> str:
+    """A docstring with the names in roles such as ``:class:`~package.Name``` instead of the roles."""
+    return re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"\1", docstring)
+
+
 def choose(kind: str, name: str, known: Sequence[str]) -> str:
-    """``name`` if it is known.
+    """Return ``name`` if it is among the known names.
 
     Raises:
-        ValueError: it is not; the message has the closest one.
+        ValueError: The name is unknown; the message lists the known names and suggests the closest.
     """
     if name in known:
         return name
@@ -73,18 +136,14 @@ def choose(kind: str, name: str, known: Sequence[str]) -> str:
 
 
 def story_options(name: str) -> dict[str, Any]:
-    """The options of a story, with its paper's values: of how it is built, and its hyper-parameters."""
+    """List the options of a story with their defaults: of its ``for_data``, and of its constructor."""
     story: Any = stories()[name]
-    parameters = [
-        *inspect.signature(story.for_data).parameters.values(),
-        *inspect.signature(story).parameters.values(),
-    ]
     options: dict[str, Any] = {}
-    for parameter in parameters:
-        if (
-            parameter.kind is parameter.KEYWORD_ONLY and parameter.name != "event_dim"
-        ):  # which follows from the data
-            options.setdefault(parameter.name, parameter.default)
+    for function in (story.for_data, story):
+        for option, parameter in inspect.signature(function).parameters.items():
+            # event_dim follows from the data
+            if parameter.kind is parameter.KEYWORD_ONLY and option != "event_dim":
+                options.setdefault(option, parameter.default)
     return options
 
 
@@ -98,61 +157,78 @@ def build(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
 ) -> GenerativeStory:
-    """A story of the zoo with fresh networks for ``data``; or one of your own.
+    """Build a story for given data, with fresh networks: one of the zoo, or one from your Python file.
 
     Args:
-        name: a name in :func:`stories`; or ``path/to/file.py:function``, which is called with the data, and with
-            ``options`` as keywords, and returns a story or any object with a model and a guide.
-        data: the data that it is to be fitted to.
-        latent_dim: number of coordinates of the code, of a story with such an option; by default its own.
+        name: A name in :func:`stories`; or ``path/to/file.py:function``, a function that is called
+            with the data and, as keywords, with ``options``. It returns a story, or any object with a
+            model and a guide.
+        data: Data to which the story will be fitted.
+        latent_dim: Number of coordinates of the code, for stories with such an option. Left out, the
+            story's default applies.
         network: Name of the architecture. ``"study"``, ``"pytorch_port"`` and ``"burgess"`` take
             images of 64x64, ``"mlp"`` takes observations of any shape. Left out, it is ``"study"``
             for images of 64x64 and ``"mlp"`` for all other observations.
-        likelihood: ``"bernoulli"``, ``"continuous_bernoulli"`` or ``"gaussian"`` (with a learned scale).
-        seed: of the initial weights; the caller's random state is left alone.
-        options: options of the story; a list ``[start, end, steps]`` is a linear schedule of a weight. A structural
-            story needs a ``graph``, such as ``"light -> shadow; angle -> shadow"``, unless the data have one; some take
-            a list of nodes as well.
+        likelihood: ``"bernoulli"``, ``"continuous_bernoulli"`` or ``"gaussian"``, whose scale is
+            learned.
+        seed: Seed of the initial weights. The caller's random state does not change.
+        options: Options of the story. A list ``[start, end, steps]`` is a linear schedule of a
+            weight. A structural story needs a ``graph``, such as ``"light -> shadow; angle ->
+            shadow"``, unless the data have one; some take a list of nodes as well.
 
     Raises:
-        ValueError: a name that is not known, a network that does not take the data, or a graph that is missing.
+        ValueError: A name is unknown, the network does not take the data, or a graph is missing.
     """
     options = dict(options or {})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if is_function(name):
-            return story_of(function_of(name)(data, **_with_schedules(options, {})))
-        if name in without_codes():
-            raise ValueError(
-                f"{name} has no latents, hence no codes to measure or draw: build {without_codes()[name].__name__} in"
-                " Python and pass it to fit"
-            )
-        choose("story", name, list(stories()))
-        known = story_options(name)
+            function = function_of(name)
+            return story_of(function(data, **_with_schedules(options, {})))
+        _check_name(name)
+        defaults = story_options(name)
         for option in options:
-            choose(f"option of {name}", option, list(known))
-        conditional = LIKELIHOODS[choose("likelihood", likelihood, list(LIKELIHOODS))]
-        if network is not None:
-            choose("network", network, NETWORKS)
-        if latent_dim is not None and "latent_dim" in known:
-            options = {"latent_dim": latent_dim} | options
-        built: Any = stories()[name]
-        networks = Networks(data.observation_shape, network, conditional)
-        return built.for_data(data, networks, **_with_schedules(options, known))
+            choose(f"option of {name}", option, list(defaults))
+        if latent_dim is not None and "latent_dim" in defaults:
+            options.setdefault("latent_dim", latent_dim)
+        networks = _networks(data, network, likelihood)
+        story: Any = stories()[name]
+        return story.for_data(data, networks, **_with_schedules(options, defaults))
+
+
+def _check_name(name: str) -> None:
+    """Raise a ValueError unless a story of this name can be built from data."""
+    if name in without_codes():
+        class_name = without_codes()[name].__name__
+        raise ValueError(
+            f"{name} has no latents, hence no codes to measure or draw: build {class_name} in"
+            " Python and pass it to fit"
+        )
+    choose("story", name, list(stories()))
+
+
+def _networks(data: FactorDataset, network: str | None, likelihood: str) -> Networks:
+    """The encoders and decoders of the named architecture and likelihood."""
+    conditional = LIKELIHOODS[choose("likelihood", likelihood, list(LIKELIHOODS))]
+    if network is not None:
+        choose("network", network, NETWORKS)
+    return Networks(data.observation_shape, network, conditional)
 
 
 def _with_schedules(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Options with ``Linear(start, end, steps)`` for such a list, where the default is no sequence itself."""
+    """Options in which ``[start, end, steps]`` is ``Linear(start, end, steps)``.
 
-    def is_schedule(name: str, value: Any) -> bool:
-        numbers = (
-            isinstance(value, list)
-            and len(value) == 3
-            and all(isinstance(v, int | float) for v in value)
-        )
-        return numbers and not isinstance(defaults.get(name), list | tuple)
+    Options whose default is a sequence stay lists.
+    """
+    converted = dict(options)
+    for name, value in options.items():
+        takes_sequence = isinstance(defaults.get(name), list | tuple)
+        if _is_three_numbers(value) and not takes_sequence:
+            converted[name] = Linear(*value)
+    return converted
 
-    return {
-        name: Linear(*value) if is_schedule(name, value) else value
-        for name, value in options.items()
-    }
+
+def _is_three_numbers(value: Any) -> bool:
+    if not isinstance(value, list) or len(value) != 3:
+        return False
+    return all(isinstance(number, int | float) for number in value)

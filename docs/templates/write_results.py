@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 
 from ppl_disentangle.runs.folder import Run, processor
 from ppl_disentangle.storage import atomic_path
-from ppl_disentangle.studies.study import read_grid, results, trials
+from ppl_disentangle.studies.grid import read_grid, trials
+from ppl_disentangle.studies.study import results
 
 DOCS = Path(__file__).parents[1]
 GRID = DOCS.parent / "examples" / "comparison.toml"

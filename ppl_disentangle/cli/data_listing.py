@@ -1,4 +1,4 @@
-"""The known data sets as text, and a sheet of pictures of any."""
+"""The data sets as text, and a sheet of pictures of one data set."""
 
 from __future__ import annotations
 
@@ -16,66 +16,79 @@ from ppl_disentangle.data.catalogue import Entry, catalogue
 from ppl_disentangle.data.load import NAMES, load_data
 from ppl_disentangle.storage import atomic_path
 
-__all__ = ["data_sheet", "described", "listed", "write_sheet"]
+__all__ = ["data_sheet", "description", "list_of_data_sets", "write_sheet"]
 
-_WIDTH, _SHOWN = 100, 8
-_TILE, _GAP, _LABEL = 128, 4, 140  # pixels
+WIDTH_CHARACTERS = 100
+MAX_FACTORS = 8
+MAX_VALUES = 8
+NUM_COLUMNS = 8
+TILE_PIXELS = 128
+GAP_PIXELS = 4
+LABEL_PIXELS = 140
+FONT_PIXELS = 16
 
 
-def listed(entries: Sequence[Entry] | None = None) -> list[str]:
-    """Lines of a list of data sets: number, factors, licence, and where to get them."""
+def list_of_data_sets(entries: Sequence[Entry] | None = None) -> list[str]:
+    """Lines of a list of data sets: the size of each, its factors, its licence and its source."""
     entries = catalogue() if entries is None else entries
-    lines = []
-    for needs_no_file, title in (
-        (True, "at hand, by name"),
-        (False, "read from your disk, by path"),
-    ):
-        lines.append(f"{title}:")
-        for entry in (e for e in entries if e.needs_no_file == needs_no_file):
-            lines.append(f"  {entry.name}" + (f"  ({entry.num_data:,})" if entry.num_data else ""))
-            told = [entry.description, _factors(entry), f"{entry.licence}. {entry.source}"]
-            lines += [line for text in told if text for line in _indented(text, "      ")]
+    lines = ["Data sets that need no files; give their names:"]
+    for entry in entries:
+        if entry.needs_no_file:
+            lines += _entry_lines(entry)
+    lines += ["", "Data sets that you download; give the path of the file or folder:"]
+    for entry in entries:
+        if not entry.needs_no_file:
+            lines += _entry_lines(entry)
     return lines
 
 
-def described(name: str) -> list[str]:
-    """Lines that tell all of one data set: an entry of the catalogue, or what lies at a path.
+def _entry_lines(entry: Entry) -> list[str]:
+    """The name and size of a data set, and paragraphs about it."""
+    lines = [f"  {entry.name}" + (f"  ({entry.num_data:,})" if entry.num_data else "")]
+    for text in (entry.description, _factors(entry), f"{entry.licence}. {entry.source}"):
+        lines += _indented(text, "      ")
+    return lines
+
+
+def description(name: str) -> list[str]:
+    """Lines that describe one data set: an entry of the catalogue, or the data at a path.
 
     Raises:
-        ValueError: no such name or path.
+        ValueError: There is no data set of this name, and no such path.
     """
     entry = _entry(name)
-    lines = []
-    if entry is not None:
-        lines += [entry.name, *_indented(entry.description, "  ")]
-        lines += [
-            f"  licence: {entry.licence}",
-            f"  source:  {entry.source}",
-            f"  call:    {entry.call}",
-        ]
-        if not entry.needs_no_file:
-            lines += _indented(
-                f"published: {entry.num_data:,} data" if entry.num_data else "", "  "
-            )
-            return lines + _indented(_factors(entry, most=len(entry.factors)), "  ")
-    data = load_data(entry.name if entry is not None else name)
-    lines += [] if entry is not None else [data.name]
-    lines.append(
-        f"  {len(data):,} observations of shape {data.observation_shape}, {data.maximum:g} means 1"
-    )
+    if entry is None:
+        data = load_data(name)
+        return [data.name, *_content_lines(data)]
+    lines = [entry.name, *_indented(entry.description, "  ")]
+    lines += [f"  licence: {entry.licence}", f"  source:  {entry.source}"]
+    lines += [f"  call:    {entry.call}"]
+    if entry.needs_no_file:
+        return lines + _content_lines(load_data(entry.name))
+    if entry.num_data:
+        lines += [f"  published: {entry.num_data:,} data"]
+    return lines + _indented(_factors(entry, most=len(entry.factors)), "  ")
+
+
+def _content_lines(data: FactorDataset) -> list[str]:
+    """The number and shape of the observations, and a line for each factor."""
+    shape = data.observation_shape
+    lines = [f"  {len(data):,} observations of shape {shape}, {data.maximum:g} means 1"]
     if isinstance(data, FactorGrid):
-        lines.append("  every combination of the factors once, the last varying fastest:")
-    width = max((len(n) for n in data.factor_names), default=0)
-    return lines + [
-        f"    {f.name:<{width}}  {f.size:>4} {f.kind:<11}  {_values(f)}" for f in data.space
-    ]
+        lines.append("  every combination of the factors once, the last factor varying fastest:")
+    width = max((len(name) for name in data.factor_names), default=0)
+    for factor in data.space:
+        values = _values(factor)
+        lines.append(f"    {factor.name:<{width}}  {factor.size:>4} {factor.kind:<11}  {values}")
+    return lines
 
 
 def write_sheet(name: str, path: Path, *, seed: int = 0) -> None:
-    """Write the sheet of a data set, by name or path, as a PNG file; atomically.
+    """Write a picture of a data set, given by name or path, as a PNG file, atomically.
 
     Raises:
-        ValueError: no such data, no images, or data that are read from disk, without their path.
+        ValueError: There are no such data, they are not images, the data set has to be given by the
+            path of its files, or ``path`` does not end in ``.png``.
     """
     entry = _entry(name)
     if entry is not None and not entry.needs_no_file:
@@ -90,88 +103,116 @@ def write_sheet(name: str, path: Path, *, seed: int = 0) -> None:
 
 
 def data_sheet(data: FactorDataset, *, seed: int = 0) -> Image.Image:
-    """A picture of a data set: two rows of random images, and for each factor of a grid one in which it alone varies.
+    """Draw a data set: two rows of random images and, for a grid, a row for each varying factor.
+
+    Args:
+        data: Images.
+        seed: Seed of the choice of images.
 
     Raises:
-        ValueError: observations that are no images of 1, 3 or 4 channels.
+        ValueError: The observations are not images of 1, 3 or 4 channels.
     """
     if len(data.observation_shape) != 3 or data.observation_shape[0] not in (1, 3, 4):
         raise ValueError(
             f"expected images, got observations of shape {data.observation_shape} of {data.name!r}"
         )
-    generator = torch.Generator().manual_seed(seed)
-    index = torch.randint(len(data), (2, _SHOWN), generator=generator)
-    rows = [("random", data.observations(index[0])), ("", data.observations(index[1]))]
-    if isinstance(data, FactorGrid):
-        centre = data.factors(index[0, :1])
-        rows += [
-            (f.name, data.render(_through(centre, k, f.size))) for k, f in enumerate(data.space)
-        ]
-    sheet = Image.new(
-        "RGB", (_LABEL + _SHOWN * (_TILE + _GAP), len(rows) * (_TILE + _GAP)), "white"
-    )
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(16)
-    for r, (label, images) in enumerate(rows):
-        pen.text(
-            (_GAP, r * (_TILE + _GAP) + _TILE // 2), label, fill="black", font=font, anchor="lm"
-        )
+    rows = _labelled_rows(data, seed)
+    pitch = TILE_PIXELS + GAP_PIXELS
+    size = (LABEL_PIXELS + NUM_COLUMNS * pitch, len(rows) * pitch)
+    sheet = Image.new("RGB", size, "white")
+    pen = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(FONT_PIXELS)
+    for number, (label, images) in enumerate(rows):
+        top = number * pitch
+        middle = top + TILE_PIXELS // 2
+        pen.text((GAP_PIXELS, middle), label, fill="black", font=font, anchor="lm")
         for column, image in enumerate(data.to_float(images)):
-            sheet.paste(_tile(image), (_LABEL + column * (_TILE + _GAP), r * (_TILE + _GAP)))
+            sheet.paste(_tile(image), (LABEL_PIXELS + column * pitch, top))
     return sheet
 
 
-def _through(centre: Tensor, k: int, size: int) -> Tensor:
-    """Factor classes, those of ``centre`` but for factor k, which goes through its values."""
-    num = min(size, _SHOWN)
-    classes = centre.repeat(num, 1)
-    classes[:, k] = torch.linspace(0, size - 1, num).round().long()
-    return classes
+def _labelled_rows(data: FactorDataset, seed: int) -> list[tuple[str, Tensor]]:
+    """The rows of a sheet: labels, and images ``(columns, channels, height, width)``."""
+    generator = torch.Generator().manual_seed(seed)
+    index = torch.randint(len(data), (2, NUM_COLUMNS), generator=generator)
+    rows = [("random", data.observations(index[0])), ("", data.observations(index[1]))]
+    if isinstance(data, FactorGrid):
+        classes = data.factors(index[0, :1])
+        for position, factor in enumerate(data.space):
+            rows.append((factor.name, data.render(_varied(classes, position, factor.size))))
+    return rows
+
+
+def _varied(classes: Tensor, position: int, size: int) -> Tensor:
+    """Factor classes ``(columns, factors)``: one factor takes its values in turn, the others stay.
+
+    Args:
+        classes: Classes of one datum, of shape ``(1, factors)``.
+        position: Position of the factor to vary.
+        size: Number of its classes. A row shows all of them, or as many as it has columns.
+    """
+    num = min(size, NUM_COLUMNS)
+    varied = classes.repeat(num, 1)
+    varied[:, position] = torch.linspace(0, size - 1, num).round().long()
+    return varied
 
 
 def _tile(image: Tensor) -> Image.Image:
-    """An image ``(channels, height, width)`` in [0, 1], scaled so that it fits a tile, small ones by a whole number."""
+    """An image ``(channels, height, width)`` in [0, 1], scaled to fit into a tile.
+
+    Small images are enlarged by a whole number, so that their pixels stay sharp.
+    """
     pixels = (255 * image.clamp(0, 1)).round().to(torch.uint8).permute(1, 2, 0).numpy()
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels[..., :3])
     largest = max(picture.size)
-    if largest > _TILE:
-        return picture.resize(
-            (picture.width * _TILE // largest, picture.height * _TILE // largest),
-            Image.Resampling.BOX,
-        )
-    times = _TILE // largest
+    if largest > TILE_PIXELS:
+        width = picture.width * TILE_PIXELS // largest
+        height = picture.height * TILE_PIXELS // largest
+        return picture.resize((width, height), Image.Resampling.BOX)
+    times = TILE_PIXELS // largest
     return picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
 
 
 def _entry(name: str) -> Entry | None:
-    """The entry of that name, whatever its case; none for a path.
+    """The entry of the catalogue with this name, in upper or lower case; None if it is a path.
 
     Raises:
-        ValueError: neither.
+        ValueError: The catalogue has no such name, and there is no such path.
     """
-    names = {entry.name.casefold(): entry for entry in catalogue()}
-    if name in NAMES or (name.casefold() in names and not Path(name).exists()):
-        return names[name.casefold()]
-    if Path(name).exists():
+    entries = {entry.name.casefold(): entry for entry in catalogue()}
+    key = name.casefold()
+    path_exists = Path(name).exists()
+    if name in NAMES or (key in entries and not path_exists):
+        return entries[key]
+    if path_exists:
         return None
-    close = get_close_matches(name.casefold(), names, 1)
-    hint = f"; did you mean {names[close[0]].name!r}?" if close else ""
+    close = get_close_matches(key, entries, 1)
+    hint = f"; did you mean {entries[close[0]].name!r}?" if close else ""
     raise ValueError(f"no data set or path {name!r}; see the list of `ppl-disentangle data`{hint}")
 
 
-def _factors(entry: Entry, *, most: int = 8) -> str:
-    """Names and sizes of the factors."""
-    pairs = [f"{n} {s}" if s else n for n, s in zip(entry.factors, entry.sizes, strict=True)]
-    more = f" and {len(pairs) - most} more" if len(pairs) > most else ""
-    return f"factors: {', '.join(pairs[:most])}{more}" if pairs else ""
+def _factors(entry: Entry, *, most: int = MAX_FACTORS) -> str:
+    """The names and sizes of the factors as text, at most so many of them."""
+    texts = []
+    for name, size in zip(entry.factors, entry.sizes, strict=True):
+        texts.append(f"{name} {size}" if size else name)
+    if not texts:
+        return ""
+    num_more = len(texts) - most
+    return f"factors: {', '.join(texts[:most])}" + (f" and {num_more} more" if num_more > 0 else "")
 
 
 def _values(factor: Factor) -> str:
-    """The values of a factor, or the first and the last where they are many."""
-    shown = [v if isinstance(v, str) else f"{v:g}" for v in factor.values]
-    return ", ".join(shown) if len(shown) <= _SHOWN else f"{shown[0]} … {shown[-1]}"
+    """The values of a factor as text; only the first and the last if there are many."""
+    texts = [value if isinstance(value, str) else f"{value:g}" for value in factor.values]
+    return ", ".join(texts) if len(texts) <= MAX_VALUES else f"{texts[0]} … {texts[-1]}"
 
 
 def _indented(text: str, indent: str) -> list[str]:
     return textwrap.wrap(
-        text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+        text,
+        WIDTH_CHARACTERS,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
     )

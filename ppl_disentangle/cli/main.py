@@ -1,4 +1,7 @@
-"""The command line. torch is imported by the command that needs it, so that ``--help`` answers at once."""
+"""The command line: parses the arguments and calls the library.
+
+Commands import what they need when they run, so that ``--help`` does not have to import torch.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,35 +34,47 @@ examples:
   ppl-disentangle intervene runs/demo-1 --do "z[3]=2.0"
   ppl-disentangle intervene runs/causal_vae-pendulum-1 --do light=1.5 --do angle+=0.5 --counterfactual
 """
-PYRO_ADDS = "\nTrace Shapes:"  # to every error inside a trace
+PYRO_ERROR_SUFFIX = "\nTrace Shapes:"
+"""Pyro appends a table of shapes to every error inside a trace; users get the message without it."""
+
+EXIT_ERROR = 1
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors have the closest match."""
+    """A parser that suggests the closest command or option when one is misspelt."""
 
     def error(self, message: str) -> NoReturn:
-        """Print the usage and ``message`` and leave with status 2."""
+        """Print the usage and the message, and exit with status 2."""
         if "invalid choice: '" in message:
-            given = message.split("invalid choice: '")[1].split("'")[0]
-            close = get_close_matches(given, list(COMMANDS), 1)
-            message = f"no command {given!r}; there are {', '.join(COMMANDS)}"
-            message += f"; did you mean {close[0]!r}?" if close else ""
+            name = message.split("invalid choice: '")[1].split("'")[0]
+            message = f"no command {name!r}; there are {', '.join(COMMANDS)}"
+            message += _suggestion(name, list(COMMANDS))
         elif message.startswith("unrecognized arguments: "):
-            given = message.removeprefix("unrecognized arguments: ").split()[0]
-            known = [o for a in self._actions for o in a.option_strings]
-            known += [o for p in _subparsers(self) for a in p._actions for o in a.option_strings]
-            close = get_close_matches(given, known, 1)
-            message += f"; did you mean {close[0]!r}?" if close else ""
+            option = message.removeprefix("unrecognized arguments: ").split()[0]
+            message += _suggestion(option, _option_names(self))
         super().error(message)
 
 
-def _subparsers(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
-    actions = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
-    return [p for a in actions for p in a.choices.values()]
+def _suggestion(name: str, known: Sequence[str]) -> str:
+    close = get_close_matches(name, known, 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _option_names(parser: argparse.ArgumentParser) -> list[str]:
+    """The names of all options of a parser and of its commands."""
+    names: list[str] = []
+    for action in parser._actions:
+        names += action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                names += _option_names(command)
+    return names
 
 
 def parser() -> Parser:
-    """The parser of all commands."""
+    """Build the parser of all commands. The docstring of a command is its help text."""
     top = Parser(
         prog="ppl-disentangle",
         description="Disentangled and causal representations as probabilistic programs.",
@@ -66,7 +83,7 @@ def parser() -> Parser:
     )
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (add_arguments, run, example) in COMMANDS.items():
-        text = (run.__doc__ or "").strip()
+        text = _help_text(run.__doc__ or "")
         command = commands.add_parser(
             name,
             help=text.splitlines()[0],
@@ -78,25 +95,35 @@ def parser() -> Parser:
     return top
 
 
+def _help_text(docstring: str) -> str:
+    """A docstring without the indentation of its lines after the first."""
+    first_line, _, rest = docstring.partition("\n")
+    return f"{first_line}\n{textwrap.dedent(rest)}".strip()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
+    """Run one command and return its exit status."""
     options = parser().parse_args(arguments)
     options.arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         return COMMANDS[options.command][1](options)
-    except BrokenPipeError:  # `| head` has seen enough
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return EXIT_BROKEN_PIPE
     except (ValueError, TypeError, KeyError, OSError, ImportError, ArithmeticError) as error:
+        # the text of a KeyError is the repr of its message
         message = str(error.args[0] if isinstance(error, KeyError) else error)
-        print(f"ppl-disentangle: {message.partition(PYRO_ADDS)[0]}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt as stopped:
-        print(f"ppl-disentangle: {stopped or 'stopped'}", file=sys.stderr)
-        folder = getattr(getattr(stopped, "checkpoint", None), "parent", None)
-        if folder is not None:
-            print(f"go on with: ppl-disentangle train --resume {folder}", file=sys.stderr)
-        return 130
+        print(f"ppl-disentangle: {message.partition(PYRO_ERROR_SUFFIX)[0]}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt as interrupt:
+        print(f"ppl-disentangle: {interrupt or 'stopped'}", file=sys.stderr)
+        # only TrainingInterrupted has a checkpoint; importing that class would import torch
+        checkpoint = getattr(interrupt, "checkpoint", None)
+        if checkpoint is not None:
+            print(
+                f"go on with: ppl-disentangle train --resume {checkpoint.parent}", file=sys.stderr
+            )
+        return EXIT_INTERRUPTED
 
 
 def _demo_arguments(command: argparse.ArgumentParser) -> None:
@@ -130,48 +157,36 @@ def _no_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def list_stories(options: argparse.Namespace) -> int:
-    """List the stories of the zoo with their hyper-parameters."""
-    from ppl_disentangle.zoo import stories, story_options, without_codes
+    """List the stories of the zoo: what each is for, which data it needs, and its options."""
+    from ppl_disentangle.cli.story_listing import list_of_stories
 
-    width = max(map(len, stories() | without_codes()))
-    for name, story in stories().items():
-        print(f"{name:<{width}} {(story.__doc__ or '').strip().splitlines()[0]}")
-        print(
-            f"{'':<{width}} "
-            + ", ".join(f"{k}={_shown(v)}" for k, v in story_options(name).items())
-        )
-    print("\nBuilt in Python, as they have no latents:")
-    for name, story in without_codes().items():
-        print(f"{name:<{width}} {(story.__doc__ or '').strip().splitlines()[0]}")
+    print("\n".join(list_of_stories()))
     return 0
-
-
-def _shown(value: Any) -> str:
-    return json.dumps(dict(value)) if isinstance(value, Mapping) else str(value)
 
 
 def _data_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "name", nargs="?", metavar="NAME", help="a data set of the list, a file or a folder"
+        "name", nargs="?", metavar="NAME", help="name of a data set, or path of a file or folder"
     )
     command.add_argument(
-        "--sheet", type=Path, metavar="FILE.png", help="write a picture of what is in it"
+        "--sheet", type=Path, metavar="FILE.png", help="write a picture of the data set"
     )
-    command.add_argument("--seed", type=int, default=0, help="of the images on the sheet")
+    command.add_argument("--seed", type=int, default=0, help="seed of the images in the picture")
 
 
 def data_sets(options: argparse.Namespace) -> int:
-    """List data sets with their factors, licence and where to get them; or describe one.
+    """List the data sets with their factors, licences and sources; or describe one data set.
 
-    Of a grid, the sheet shows random images and each factor going through its values; of other data random images.
+    The picture that --sheet writes shows random images. For data with all combinations of their
+    factors, it also shows a row for each factor, in which only this factor changes.
     """
-    from ppl_disentangle.cli.data_listing import described, listed, write_sheet
+    from ppl_disentangle.cli.data_listing import description, list_of_data_sets, write_sheet
 
     if options.sheet and not options.name:
-        raise ValueError("expected NAME: of which data is the sheet?")
+        raise ValueError("expected NAME, the data set that --sheet draws, got none")
     if options.sheet:
         write_sheet(options.name, options.sheet, seed=options.seed)
-    print("\n".join(described(options.name) if options.name else listed()))
+    print("\n".join(description(options.name) if options.name else list_of_data_sets()))
     if options.sheet:
         print(options.sheet)
     return 0
@@ -390,58 +405,65 @@ def intervene(options: argparse.Namespace) -> int:
 
 
 def _study_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "grid", type=Path, metavar="FILE.toml", help="models, data, seeds, training, evaluation"
-    )
-    command.add_argument("--out", type=Path, help="folder of the study (default: runs/FILE)")
-    command.add_argument("--workers", type=int, help="processes (default: half of the cores)")
-    command.add_argument(
-        "--executor", default="local", help="local (default), or ray: the cluster that is running"
-    )
-    command.add_argument(
-        "--gpus", type=float, default=0, help="that a run takes on ray, such as 0.25"
-    )
-    command.add_argument("--timeout", type=float, metavar="SECONDS", help="that a run may take")
-    command.add_argument(
-        "--retries", type=int, default=1, help="further attempts at a run that failed (default: 1)"
-    )
-    command.add_argument(
+    add = command.add_argument
+    add("grid", type=Path, metavar="FILE.toml", help="models, data, seeds, training, evaluation")
+    add("--out", type=Path, help="folder of the study (default: runs/FILE)")
+    add("--workers", type=int, help="number of processes (default: half of the cores)")
+    add("--executor", default="local", help="local (default), or ray to use a running Ray cluster")
+    add("--gpus", type=float, default=0, help="GPUs that a run takes on Ray, such as 0.25")
+    add("--timeout", type=float, metavar="SECONDS", help="end runs that take longer")
+    add("--retries", type=int, default=1, help="further attempts at a failed run (default: 1)")
+    add("--keep-weights", action="store_true", help="keep the fitted weights of all runs")
+    add(
         "--select",
         metavar="METRIC",
-        help="choose runs without labels, and judge the choice by this",
+        help="choose a run of each model without labels, and judge the choices by this metric",
     )
-    command.add_argument("--quiet", action="store_true", help="no bar and no line for each run")
+    add("--quiet", action="store_true", help="no progress bar and no line for each run")
 
 
 def study(options: argparse.Namespace) -> int:
-    """Run a grid of stories, hyper-parameters, data and seeds; the same command again goes on with what is left.
+    """Run a grid of stories, hyper-parameters, data sets and seeds.
 
-    A run that fails, hangs or takes its process with it loses only itself. Results are one xarray data set, study.nc,
-    study.csv, comparison.csv with the models' mean scores and 94 % intervals, and figures. With --select, a run of each
-    model is chosen without labels, by how its codes agree with those of the others; printed beside the best one.
+    The same command again continues an interrupted study. A run that fails, hangs or crashes does not
+    affect the others. The study folder gets study.nc with all scores as one xarray data set, study.csv,
+    comparison.csv with the models' mean scores and 94 % intervals, and figures. With --select, a run of
+    each model is chosen without labels, by how well its codes agree with the codes of its other runs,
+    and is compared with the best run.
     """
     from ppl_disentangle.studies.analysis import analyse, select_without_labels
-    from ppl_disentangle.studies.study import read_grid, trials
+    from ppl_disentangle.studies.grid import read_grid, trials
     from ppl_disentangle.studies.study import study as run_study
 
     folder = options.out or Path("runs") / options.grid.stem
-    limits = {
-        name: getattr(options, name)
-        for name in ("executor", "gpus", "workers", "timeout", "retries")
-    }
-    found = run_study(options.grid, folder, progress=not options.quiet, **limits)
-    print("\n".join(analyse(found, folder)))
+    results = run_study(
+        options.grid,
+        folder,
+        executor=options.executor,
+        workers=options.workers,
+        gpus=options.gpus,
+        timeout=options.timeout,
+        retries=options.retries,
+        keep_weights=options.keep_weights,
+        progress=not options.quiet,
+    )
+    print("\n".join(analyse(results, folder)))
     if options.select:
         chosen = select_without_labels(trials(read_grid(options.grid)), folder, options.select)
         print(f"\n{options.select} of the run that is chosen by:")
         print(chosen["score"].to_series().unstack("choice").round(3).to_string())
-    status = found["status"].values.ravel()
+    return _print_status(results["status"].values.ravel().tolist(), folder)
+
+
+def _print_status(status: Sequence[str], folder: Path) -> int:
+    """Print how many runs of a study are done, and why others are not; returns the exit status."""
     planned = [text for text in status if text != "not planned"]
-    left = [text for text in planned if text != "done"]
-    print(f"{len(planned) - len(left)} of {len(planned)} runs are done: {folder}/study.nc")
-    for text in sorted(set(left)):
-        print(f"{left.count(text)} {text}", file=sys.stderr)
-    return 1 if left else 0
+    unfinished = [text for text in planned if text != "done"]
+    num_done = len(planned) - len(unfinished)
+    print(f"{num_done} of {len(planned)} runs are done: {folder}/study.nc")
+    for text, count in sorted(Counter(unfinished).items()):
+        print(f"{count} {text}", file=sys.stderr)
+    return 1 if unfinished else 0
 
 
 def report(options: argparse.Namespace) -> int:

@@ -10,13 +10,15 @@ __all__ = ["OnRay"]
 
 
 class OnRay(Executor):
-    """Tasks of Ray Core: on the cluster of this machine, or the one that ``RAY_ADDRESS`` names, else on this machine.
+    """Run tasks on Ray: on a running cluster, or, if there is none, on this machine.
 
-    A task whose node dies is run again on another. Nodes need this library, and the folders that tasks write to.
+    The cluster is the one that this machine belongs to, or the one that the environment variable
+    ``RAY_ADDRESS`` names. A task whose node dies is run again on another node. Every node needs this
+    library and access to the folders that the tasks write to.
 
     Args:
-        cpus: that each task takes.
-        gpus: that each task takes; a fraction, such as 0.25, lets so many share one.
+        cpus: Number of CPUs that each task takes.
+        gpus: Number of GPUs that each task takes; with 0.25 four tasks share one GPU.
 
     Raises:
         ImportError: Ray is not installed.
@@ -41,7 +43,7 @@ class OnRay(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Leave the cluster as it is; with ``cancel_futures`` interrupt the tasks under way."""
+        """Interrupt the running tasks if ``cancel_futures`` is set. The cluster keeps running."""
         import ray
 
         for reference in list(self._running.values()) if cancel_futures else ():

@@ -1,17 +1,15 @@
-"""Many runs: stories by hyper-parameters by data by seeds, each run a function of its configuration alone."""
+"""A study: every trial of a grid is run in its own folder, and all scores are gathered in one xarray data set."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import itertools
 import json
 import os
 import shutil
 import time
-import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,164 +21,84 @@ from tqdm import tqdm
 from ppl_disentangle.runs.demo import configure
 from ppl_disentangle.runs.folder import Run
 from ppl_disentangle.storage import atomic_path
+from ppl_disentangle.studies.grid import Trial, read_grid, trials
 from ppl_disentangle.studies.workers import Workers
 from ppl_disentangle.zoo import choose
 
-__all__ = ["Trial", "read_grid", "results", "study", "trials"]
+__all__ = ["results", "run_trial", "study"]
 
-GRID = {
-    "models": list,
-    "data": list,
-    "seeds": (int, list),
-    "held_out": int,
-    "training": dict,
-    "evaluation": dict,
+DIMENSIONS = ("model", "setting", "data", "seed")
+"""The axes of a study, which are attributes of :class:`~ppl_disentangle.studies.grid.Trial`."""
+
+SCORES = {
+    "estimate": "score",
+    "standard_error": "standard_error",
+    "chance": "chance",
+    "ceiling": "ceiling",
 }
-MODEL = ("story", "name", "options", "sweep", "latent_dim", "network", "likelihood")
-TREE, TABLE = "study.nc", "study.csv"
+"""Variables of a run's metrics, and their names in a study."""
+
+NUM_CODED_DATA = 1000
+NUM_METRICS_SHOWN = 3
 
 
-@dataclasses.dataclass(frozen=True)
-class Trial:
-    """One run of a study.
-
-    Attributes:
-        model: its name.
-        setting: the place of its hyper-parameter in the model's sweep.
-        value: that hyper-parameter as text, such as ``beta=4``; empty where nothing is swept.
-        data: name of its data.
-        seed: of weights, order, draws and measures.
-        config: what :func:`run_trial` takes; the trial is a function of it alone.
-    """
-
-    model: str
-    setting: int
-    value: str
-    data: str
-    seed: int
-    config: Mapping[str, Any]
-
-    @property
-    def key(self) -> str:
-        """The name of its folder: a hash of its configuration."""
-        return hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()).hexdigest()[:16]
-
-    def __str__(self) -> str:
-        return " ".join(filter(None, (self.model, self.value, self.data, f"seed {self.seed}")))
-
-
-def read_grid(path: str | Path) -> dict[str, Any]:
-    """A grid from a TOML file, of the keys that :func:`trials` describes.
-
-    Raises:
-        ValueError: no TOML, or not such a grid.
-    """
-    try:
-        grid = tomllib.loads(Path(path).read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path}: {error}") from error
-    trials(grid)  # says what is wrong
-    return grid
-
-
-def trials(grid: Mapping[str, Any]) -> list[Trial]:
-    """The runs of a grid, seed by seed, so that a study that is stopped early has all models.
-
-    Args:
-        grid: ``models``, a list of tables with ``story``, and if wanted ``name``, ``options`` of the story, a
-            ``sweep`` of one option over a list, ``latent_dim``, ``network`` and ``likelihood``; ``data``, names of data
-            sets; ``seeds``, their number or a list of them; ``held_out``, data kept out of training; and tables
-            ``training`` and ``evaluation`` with options of :func:`~ppl_disentangle.inference.fit` and
-            :func:`~ppl_disentangle.metrics.evaluate`.
-
-    Raises:
-        ValueError: a key that is not known or is missing, a value of another kind, or two models of one name.
-
-    Example:
-        >>> grid = {"models": [{"story": "beta_vae", "sweep": {"beta": [1, 4]}}], "data": ["sprites"], "seeds": 2}
-        >>> [str(trial) for trial in trials(grid)][:3]
-        ['beta_vae beta=1 sprites seed 0', 'beta_vae beta=4 sprites seed 0', 'beta_vae beta=1 sprites seed 1']
-    """
-    _check("grid", grid, GRID, required=("models", "data", "seeds"))
-    seeds = range(grid["seeds"]) if isinstance(grid["seeds"], int) else grid["seeds"]
-    names = [model.get("name", model.get("story")) for model in grid["models"]]
-    if len(set(names)) < len(names):
-        raise ValueError(f"expected models of different names, got {names}; give them a name each")
-    rest = {"held_out": grid.get("held_out", 1000), "evaluation": dict(grid.get("evaluation", {}))}
-    found = []
-    for seed, data, (name, model) in itertools.product(
-        seeds, grid["data"], zip(names, grid["models"], strict=True)
-    ):
-        for setting, (value, swept) in enumerate(_settings(model)):
-            story = {
-                "name": model["story"],
-                "options": dict(model.get("options", {})) | swept,
-                "seed": seed,
-            }
-            story |= {key: model.get(key) for key in ("latent_dim", "network")}
-            story["likelihood"] = model.get("likelihood", "bernoulli")
-            training = dict(grid.get("training", {})) | {"seed": seed}
-            config = {"story": story, "source": data, "training": training, **rest}
-            found.append(Trial(name, setting, value, data, seed, config))
-    return found
-
-
-def _settings(model: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """What a model's sweep goes through, as text and as options."""
-    _check("model", model, dict.fromkeys(MODEL, object), required=("story",))
-    sweep = model.get("sweep", {})
-    if len(sweep) > 1 or not all(isinstance(values, list) and values for values in sweep.values()):
-        raise ValueError(f"expected a sweep of one option over a list of values, got {dict(sweep)}")
-    return [(f"{k}={json.dumps(v)}", {k: v}) for k, values in sweep.items() for v in values] or [
-        ("", {})
-    ]
-
-
-def _check(
-    what: str, given: Mapping[str, Any], kinds: Mapping[str, Any], *, required: Sequence[str]
+def run_trial(
+    folder: str, config: Mapping[str, Any], *, threads: int, keep_weights: bool = False
 ) -> None:
-    for key, value in given.items():
-        choose(f"key of a {what}", key, list(kinds))
-        if not isinstance(value, kinds[key]):
-            raise ValueError(f"{key!r} of a {what}: expected {kinds[key]}, got {value!r}")
-    for key in required:
-        if not given.get(key):
-            raise ValueError(f"a {what} needs {key!r}, got {dict(given)}")
+    """Train and evaluate one trial in its folder, or continue it. A finished trial is left as it is.
 
-
-def run_trial(folder: str, config: Mapping[str, Any], threads: int) -> None:
-    """Train and measure one run in its folder, or go on with it; nothing if it is done.
+    A finished trial keeps its scores, its terms, and the codes of up to 1000 data, by which
+    :func:`~ppl_disentangle.studies.analysis.select_without_labels` compares trials.
 
     Args:
-        folder: of the run.
-        config: of :class:`Trial`.
-        threads: of torch.
+        folder: Folder of the trial.
+        config: Configuration of a :class:`~ppl_disentangle.studies.grid.Trial`.
+        threads: Number of threads that torch may use.
+        keep_weights: Whether to keep the fitted weights as well.
     """
     torch.set_num_threads(threads)
     path = Path(folder)
     if (path / "done.json").exists():
         return
-    if path.exists() and not (path / "config.json").exists():
-        shutil.rmtree(path)  # of a process that ended before it had written anything
-    if path.exists():
-        run = Run.open(path, progress=False)
-    else:
-        evaluation, held_out = config["evaluation"], config["held_out"]
-        command = "ppl-disentangle study"
-        full, _ = configure(
-            config["story"],
-            config["source"],
-            config["training"],
-            command=command,
-            held_out=held_out,
-            evaluation=evaluation,
-        )
-        run = Run.create(path, full, progress=False)
+    run = _open_or_create(path, config)
     if not (path / "model.safetensors").exists():
         run.train()
     start = time.monotonic()
     run.evaluate(seed=config["story"]["seed"])
-    run.write_json("done.json", {"evaluation_seconds": round(time.monotonic() - start, 1)})
+    seconds = time.monotonic() - start
+    run.write_tree({"codes": _codes(run)})
+    run.write_json("done.json", {"evaluation_seconds": round(seconds, 1)})
+    (path / "checkpoint.safetensors").unlink(missing_ok=True)
+    if not keep_weights:
+        (path / "model.safetensors").unlink()
+
+
+def _open_or_create(path: Path, config: Mapping[str, Any]) -> Run:
+    """The run of a trial, whose folder may be left from an earlier attempt."""
+    if path.exists() and not (path / "config.json").exists():
+        shutil.rmtree(path)  # left by a process that ended before it wrote anything
+    if path.exists():
+        return Run.open(path, progress=False)
+    full_config, _ = configure(
+        config["story"],
+        config["source"],
+        config["training"],
+        command="ppl-disentangle study",
+        held_out=config["held_out"],
+        evaluation=config["evaluation"],
+    )
+    return Run.create(path, full_config, progress=False)
+
+
+def _codes(run: Run) -> xr.Dataset:
+    """Codes and KL of some data, the same data in every trial on one data set."""
+    data = run.data()
+    story = run.story(data)
+    training, _ = run.split(data)
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
+    coded = run.told(story, training, data.subset(order[:NUM_CODED_DATA]))
+    codes, _ = run.codes(story, coded)
+    return codes[["mean", "kl"]]
 
 
 def study(
@@ -192,62 +110,68 @@ def study(
     gpus: float = 0,
     timeout: float | None = None,
     retries: int = 1,
+    keep_weights: bool = False,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Run every trial of a grid that has not been run yet, and gather all results.
+    """Run every trial of a grid that has not been run yet, and gather the scores of all trials.
 
-    A trial that raises an error, hangs, crashes or runs out of memory is tried again, where it was if it had saved
-    something, and then left out; the others do not notice. Ctrl-C ends the trials under way, which save where they
-    are; the same call again goes on.
+    A trial that raises an error, hangs, crashes or runs out of memory is tried again, from its last
+    checkpoint if it has one, and then given up; the other trials are not affected. Ctrl-C interrupts
+    the running trials, which save checkpoints; the same call continues the study.
 
     Args:
-        grid: what :func:`trials` takes, or a TOML file of it.
-        folder: ``trials/<hash of the configuration>`` are runs, ``study.nc`` and ``study.csv`` the results.
-        executor: ``"local"``: processes on this machine, as many as ``workers``; ``"ray"``: tasks on a Ray cluster, see
-            :class:`~ppl_disentangle.studies.ray_executor.OnRay`; or any ``concurrent.futures.Executor``.
-        workers: number of processes; by default half of the cores, each with two threads.
-        gpus: that each trial takes on Ray; 0.25 lets four share one. On this machine workers take turns at the GPUs
-            that there are.
-        timeout: seconds that a trial may take, on this machine.
-        retries: further attempts at a trial that failed.
-        progress: show a bar, and a line for each trial.
+        grid: A grid as :func:`~ppl_disentangle.studies.grid.trials` describes it, or the path of its
+            TOML file.
+        folder: Folder of the study. Each trial is a run in ``trials/<hash of its configuration>``;
+            the scores are written to ``study.nc`` and ``study.csv``.
+        executor: ``"local"`` starts processes on this machine; ``"ray"`` starts tasks on a Ray
+            cluster, see :class:`~ppl_disentangle.studies.ray_executor.OnRay`. Any other
+            ``concurrent.futures.Executor`` will do as well.
+        workers: Number of local processes. Left out, it is half of the cores.
+        gpus: Number of GPUs that each trial takes on Ray; with 0.25 four trials share one GPU. Local
+            processes are distributed over the GPUs of the machine.
+        timeout: Seconds after which a local trial is ended. Left out, trials may take any time.
+        retries: Number of further attempts at a trial that failed.
+        keep_weights: Whether trials keep their fitted weights. Left out, only scores, terms and codes
+            are kept, and ``ppl-disentangle train --resume TRIAL`` trains a trial again.
+        progress: Whether to show a progress bar, and a line for each trial.
 
     Returns:
-        What :func:`results` gathers.
+        The data set that :func:`results` describes.
 
     Raises:
-        ValueError: a grid that is none.
+        ValueError: The grid is invalid.
     """
     grid = read_grid(grid) if isinstance(grid, str | Path) else grid
-    planned, root = trials(grid), Path(folder).absolute()
+    planned = trials(grid)
+    root = Path(folder).absolute()
     (root / "trials").mkdir(parents=True, exist_ok=True)
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    num_cores = _num_cores()
+    num_workers = workers or max(1, num_cores // 2)
+    task = partial(
+        run_trial,
+        threads=max(1, num_cores // num_workers) if executor == "local" else 1,
+        keep_weights=keep_weights,
     )
-    count = workers or max(1, cores // 2)
-    pool = _pool(executor, count, timeout, gpus)
-    threads = max(1, cores // count) if executor == "local" else 1
-    unfinished = [t for t in planned if not (root / "trials" / t.key / "done.json").exists()]
+    pool = _pool(executor, num_workers, timeout, gpus)
     failures: dict[str, str] = {}
     try:
-        with tqdm(
-            total=len(planned),
-            initial=len(planned) - len(unfinished),
-            disable=not progress,
-            unit="run",
-        ) as bar:
-            for trial, error in _attempts(pool, unfinished, root, threads, retries):
-                if error:
-                    failures[trial.key] = error
-                bar.update()
-                if progress:
-                    bar.write(f"{trial}: {error or _summary(root / 'trials' / trial.key)}")
+        for trial, error in _with_progress(pool, task, planned, root, retries, progress):
+            if error:
+                failures[trial.key] = error
     finally:
         if isinstance(executor, str):
             pool.shutdown(cancel_futures=True)
         gathered = results(planned, root, failures)
         _write(gathered, root)
     return gathered
+
+
+def _num_cores() -> int:
+    """The number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _pool(executor: Executor | str, count: int, timeout: float | None, gpus: float) -> Executor:
@@ -260,122 +184,191 @@ def _pool(executor: Executor | str, count: int, timeout: float | None, gpus: flo
     return OnRay(gpus=gpus)
 
 
-def _attempts(
-    pool: Executor, unfinished: Sequence[Trial], root: Path, threads: int, retries: int
+def _with_progress(
+    pool: Executor,
+    task: Callable[..., None],
+    planned: Sequence[Trial],
+    root: Path,
+    retries: int,
+    progress: bool,
 ) -> Iterator[tuple[Trial, str]]:
-    """Each trial when it is through, with what went wrong at the last attempt."""
+    """Run the unfinished trials; yields each with its error, empty if it succeeded, beside a bar."""
+    unfinished = [trial for trial in planned if not _is_done(root, trial)]
+    num_done = len(planned) - len(unfinished)
+    with tqdm(total=len(planned), initial=num_done, disable=not progress, unit="run") as bar:
+        for trial, error in _attempts(pool, task, unfinished, root, retries):
+            bar.update()
+            if progress:
+                bar.write(f"{trial}: {error or _summary(_folder(root, trial))}")
+            yield trial, error
+
+
+def _attempts(
+    pool: Executor,
+    task: Callable[..., None],
+    unfinished: Sequence[Trial],
+    root: Path,
+    retries: int,
+) -> Iterator[tuple[Trial, str]]:
+    """Yield each trial as it ends, with the error of its last attempt, empty if that succeeded."""
 
     def start(trial: Trial) -> Future[None]:
-        return pool.submit(run_trial, str(root / "trials" / trial.key), dict(trial.config), threads)
+        return pool.submit(task, str(_folder(root, trial)), dict(trial.config))
 
     running = {start(trial): (trial, retries) for trial in unfinished}
     while running:
         ended, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in ended:
-            trial, left = running.pop(future)
+            trial, retries_left = running.pop(future)
             error = future.exception()
-            if error is not None and left > 0:
-                running[start(trial)] = trial, left - 1
+            if error is not None and retries_left > 0:
+                running[start(trial)] = (trial, retries_left - 1)
             else:
                 yield trial, "" if error is None else f"failed: {error}"
+
+
+def _folder(root: Path, trial: Trial) -> Path:
+    return root / "trials" / trial.key
+
+
+def _is_done(root: Path, trial: Trial) -> bool:
+    return (_folder(root, trial) / "done.json").exists()
+
+
+def finished(planned: Sequence[Trial], root: str | Path) -> Iterator[tuple[Trial, Run]]:
+    """The trials that are done, each with its run."""
+    for trial in planned:
+        if _is_done(Path(root), trial):
+            yield trial, Run.open(_folder(Path(root), trial), progress=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Axes:
+    """The coordinates of a study, by dimension."""
+
+    coordinates: Mapping[str, Sequence[Any]]
+
+    @classmethod
+    def of(cls, planned: Sequence[Trial]) -> _Axes:
+        """The axes of some trials, in the order of the grid."""
+        coordinates = {}
+        for dimension in DIMENSIONS:
+            distinct = dict.fromkeys(getattr(trial, dimension) for trial in planned)
+            coordinates[dimension] = list(distinct)
+        coordinates["setting"].sort()
+        return cls(coordinates)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of coordinates of each dimension."""
+        return tuple(len(values) for values in self.coordinates.values())
+
+    def index(self, trial: Trial) -> tuple[int, ...]:
+        """The position of a trial in an array over all dimensions."""
+        return tuple(
+            values.index(getattr(trial, dimension))
+            for dimension, values in self.coordinates.items()
+        )
 
 
 def results(
     planned: Sequence[Trial], root: str | Path, failures: Mapping[str, str] | None = None
 ) -> xr.Dataset:
-    """What the finished ones of some trials gave.
+    """Gather the scores of the trials that are done.
 
     Args:
-        planned: the trials.
-        root: the folder of the study.
-        failures: what went wrong, by key.
+        planned: All trials of the study.
+        root: Folder of the study.
+        failures: Error messages by :attr:`~ppl_disentangle.studies.grid.Trial.key`. Left out, no trial
+            has failed.
 
     Returns:
-        ``score``, ``standard_error``, ``chance`` and ``ceiling`` over ``model``, ``setting``, ``data``, ``seed`` and
-        ``metric``, and ``baseline_score`` over ``baseline`` as well; ``seconds`` of training, and ``status``:
-        ``"done"``, ``"not run"`` or what went wrong. ``value(model, setting)`` says what was swept. NaN where there is
-        nothing.
+        ``score``, ``standard_error``, ``chance`` and ``ceiling`` over ``model``, ``setting``,
+        ``data``, ``seed`` and ``metric``, and ``baseline_score`` over ``baseline`` as well;
+        ``seconds`` of training; and ``status``: ``"done"``, ``"not run"``, ``"not planned"`` or an
+        error message. The coordinate ``value(model, setting)`` is the swept hyper-parameter as text.
+        Scores that do not exist are NaN.
     """
-    dims = ("model", "setting", "data", "seed")
-    axes: dict[str, list[Any]] = {
-        dim: list(dict.fromkeys(getattr(t, dim) for t in planned)) for dim in dims
+    axes = _Axes.of(planned)
+    metrics = {
+        axes.index(trial): run.read_tree()["metrics"].to_dataset()
+        for trial, run in finished(planned, root)
     }
-    axes["setting"].sort()
-    shape = [len(axis) for axis in axes.values()]
-    status, seconds = np.full(shape, "not planned", dtype=object), np.full(shape, np.nan)
-    value = np.full(shape[:2], "", dtype=object)
-    found: dict[tuple[int, ...], xr.Dataset] = {}
+    states = _states(planned, Path(root), failures or {}, axes)
+    return states.merge(_scores(metrics, axes.shape)) if metrics else states
+
+
+def _states(
+    planned: Sequence[Trial], root: Path, failures: Mapping[str, str], axes: _Axes
+) -> xr.Dataset:
+    """What became of every trial, how long it took, and the value of its hyper-parameter."""
+    status = np.full(axes.shape, "not planned", dtype=object)
+    seconds = np.full(axes.shape, np.nan)
+    value = np.full(axes.shape[:2], "", dtype=object)  # (model, setting)
     for trial in planned:
-        place = tuple(axes[dim].index(getattr(trial, dim)) for dim in dims)
-        path = Path(root) / "trials" / trial.key
-        done = (path / "done.json").exists()
-        status[place] = "done" if done else (failures or {}).get(trial.key, "not run")
-        value[place[:2]] = trial.value
-        if done:
-            found[place] = Run.open(path).read_tree()["metrics"].to_dataset()
-            seconds[place] = float(json.loads((path / "environment.json").read_text())["seconds"])
-    variables: dict[str, Any] = {"status": (dims, status.astype(str)), "seconds": (dims, seconds)}
-    coords: dict[str, Any] = axes | {"value": (dims[:2], value.astype(str))}
-    return xr.Dataset(variables | _scores(found, shape, dims, coords), coords)
+        index = axes.index(trial)
+        value[index[:2]] = trial.value
+        if _is_done(root, trial):
+            status[index] = "done"
+            seconds[index] = _seconds(_folder(root, trial))
+        else:
+            status[index] = failures.get(trial.key, "not run")
+    return xr.Dataset(
+        {"status": (DIMENSIONS, status.astype(str)), "seconds": (DIMENSIONS, seconds)},
+        {**axes.coordinates, "value": (DIMENSIONS[:2], value.astype(str))},
+    )
 
 
-def _scores(
-    found: Mapping[tuple[int, ...], xr.Dataset],
-    shape: Sequence[int],
-    dims: Sequence[str],
-    coords: dict[str, Any],
-) -> dict[str, Any]:
-    """Scores of all trials in arrays; adds their metrics and baselines to ``coords``."""
-    metrics = list(
-        dict.fromkeys(str(m) for scores in found.values() for m in scores["metric"].values)
-    )
-    if not metrics:
-        return {}
-    names = {
-        "estimate": "score",
-        "standard_error": "standard_error",
-        "chance": "chance",
-        "ceiling": "ceiling",
-    }
-    arrays = {name: np.full((*shape, len(metrics)), np.nan) for name in names.values()}
-    baselines = list(
-        dict.fromkeys(
-            str(b) for s in found.values() if "baseline" in s for b in s["baseline"].values
-        )
-    )
-    others = np.full((*shape, len(metrics), len(baselines)), np.nan)
-    for place, scores in found.items():
-        aligned = scores.reindex(metric=metrics)
-        for variable, name in names.items():
+def _scores(metrics: Mapping[tuple[int, ...], xr.Dataset], shape: tuple[int, ...]) -> xr.Dataset:
+    """The scores of the trials at some positions of the axes; NaN at all other positions."""
+    names = _union(metrics.values(), "metric")
+    baselines = _union(metrics.values(), "baseline")
+    dimensions = (*DIMENSIONS, "metric")
+    empty = np.full((*shape, len(names), len(baselines)), np.nan)
+    scores = xr.Dataset(
+        {name: (dimensions, np.full((*shape, len(names)), np.nan)) for name in SCORES.values()},
+        {"metric": names, "baseline": baselines},
+    ).assign(baseline_score=((*dimensions, "baseline"), empty))
+    for index, trial_metrics in metrics.items():
+        aligned = trial_metrics.reindex(metric=names)
+        for variable, name in SCORES.items():
             if variable in aligned:
-                arrays[name][place] = aligned[variable].values
-        if baselines and "baseline" in aligned:
-            others[place] = (
-                aligned["baseline_estimate"]
-                .reindex(baseline=baselines)
-                .transpose("metric", "baseline")
-            )
-    coords |= {"metric": metrics, "baseline": baselines}
-    gathered: dict[str, Any] = {name: ((*dims, "metric"), array) for name, array in arrays.items()}
-    return gathered | {"baseline_score": ((*dims, "metric", "baseline"), others)}
+                scores[name].values[index] = aligned[variable].values
+        if "baseline" in aligned:
+            by_baseline = aligned["baseline_estimate"].reindex(baseline=baselines)
+            by_baseline = by_baseline.transpose("metric", "baseline")
+            scores["baseline_score"].values[index] = by_baseline.values
+    return scores
+
+
+def _union(metrics: Iterable[xr.Dataset], coordinate: str) -> list[str]:
+    """All values of a coordinate, in the order in which they first occur."""
+    names: dict[str, None] = {}
+    for scores in metrics:
+        if coordinate in scores:
+            names.update(dict.fromkeys(map(str, scores[coordinate].values)))
+    return list(names)
+
+
+def _seconds(folder: Path) -> float:
+    """The seconds that the training of a trial took."""
+    return float(json.loads((folder / "environment.json").read_text())["seconds"])
 
 
 def _write(gathered: xr.Dataset, root: Path) -> None:
-    writers: dict[str, Callable[[Path], Any]] = {
-        TREE: lambda path: gathered.to_netcdf(path, engine="h5netcdf")
-    }
+    """Write the results as ``study.nc`` and, if there are scores, as ``study.csv``."""
+    with atomic_path(root / "study.nc") as path:
+        gathered.to_netcdf(path, engine="h5netcdf")
     if "score" in gathered:
         rows = gathered[["score", "standard_error", "seconds", "status"]].to_dataframe()
-        writers[TABLE] = rows[rows["status"] != "not planned"].to_csv
-    for name, write in writers.items():
-        with atomic_path(root / name) as path:
-            write(path)
+        with atomic_path(root / "study.csv") as path:
+            rows[rows["status"] != "not planned"].to_csv(path)
 
 
-def _summary(path: Path) -> str:
-    scores = Run.open(path).read_tree()["metrics"].to_dataset()["estimate"]
-    first = [
-        f"{metric} {scores.sel(metric=metric).item():.3f}" for metric in scores["metric"].values[:3]
-    ]
-    seconds = json.loads((path / "environment.json").read_text())["seconds"]
-    return ", ".join([*first, f"{seconds} s"])
+def _summary(folder: Path) -> str:
+    """The first scores of a trial and the seconds of its training, as text."""
+    scores = Run.open(folder).read_tree()["metrics"].to_dataset()["estimate"]
+    cells = []
+    for metric in scores["metric"].values[:NUM_METRICS_SHOWN]:
+        cells.append(f"{metric} {scores.sel(metric=metric).item():.3f}")
+    return ", ".join([*cells, f"{_seconds(folder):.0f} s"])

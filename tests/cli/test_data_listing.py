@@ -31,9 +31,9 @@ def test_the_list_has_every_data_set_with_its_size_factors_licence_and_source(ca
         if entry.factors:
             assert f"factors: {entry.factors[0]}" in words
     assert (
-        text.index("at hand")
+        text.index("need no files")
         < text.index("  room")
-        < text.index("read from your disk")
+        < text.index("you download")
         < text.index("  CelebA")
     )
     assert max(map(len, text.splitlines())) <= 120

@@ -123,7 +123,7 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     command = f"set -o pipefail; {sys.executable} -m ppl_disentangle list | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert (done.returncode, done.stderr) in ((0, ""), (141, ""))
-    assert done.stdout.startswith(next(iter(stories())))
+    assert done.stdout.startswith("Stories that learn without labels")
 
 
 def test_new_runs_get_free_names(tmp_path):

@@ -13,7 +13,7 @@ import write_performance  # noqa: E402
 import write_results  # noqa: E402
 
 from ppl_disentangle import inference, metrics  # noqa: E402
-from ppl_disentangle.studies.study import read_grid, trials  # noqa: E402
+from ppl_disentangle.studies.grid import read_grid, trials  # noqa: E402
 
 PARTS = {  # of metrics that are on the page, and functions that are no metric of codes
     *(

@@ -18,7 +18,8 @@ from ppl_disentangle.studies.analysis import (
     rank_correlation,
     select_without_labels,
 )
-from ppl_disentangle.studies.study import read_grid, study, trials
+from ppl_disentangle.studies.grid import read_grid, trials
+from ppl_disentangle.studies.study import study
 from tests import ROOT
 from tests.studies.test_study import GRID, Here
 
@@ -131,7 +132,7 @@ def done(tmp_path_factory):
 
 def test_a_choice_without_labels_is_judged_beside_the_best_and_the_mean(done):
     folder, gathered = done
-    chosen = select_without_labels(trials(GRID), folder, "mig", num_data=300)
+    chosen = select_without_labels(trials(GRID), folder, "mig")
     known = gathered["score"].sel(metric="mig", model="beta_vae", data="digits").values.ravel()
     row = chosen["score"].sel(model="beta_vae", data="digits")
     assert float(row.sel(choice="labels")) == known.max()

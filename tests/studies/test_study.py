@@ -16,7 +16,8 @@ import xarray as xr
 
 from ppl_disentangle.cli.main import main
 from ppl_disentangle.runs.folder import Run
-from ppl_disentangle.studies.study import read_grid, results, study, trials
+from ppl_disentangle.studies.grid import read_grid, trials
+from ppl_disentangle.studies.study import results, study
 from tests import ROOT
 
 GRID = {
