@@ -84,14 +84,19 @@ def with_labels(
     if not labels.known.any():
         return data, NodeScales()
     columns = label_columns(story, data)
-    unknown = torch.full((len(data),), math.nan)
-    by_node = dict(zip(data.names, labels.values.unbind(-1), strict=True))
-    values = torch.stack([by_node.get(column, unknown) for column in columns], -1)
+    values = _in_columns(labels.values, data.names, columns)
     mean = dict(zip(data.names, labels.mean.tolist(), strict=True))
     scale = dict(zip(data.names, labels.scale.tolist(), strict=True))
     labelled = [node for node in data.names if node in columns]
     used = NodeScales({n: mean[n] for n in labelled}, {n: scale[n] for n in labelled})
     return with_conditions(data, labels=values), used
+
+
+def _in_columns(values: Tensor, nodes: tuple[str, ...], columns: tuple[str, ...]) -> Tensor:
+    """Values ``(units, nodes)`` in the order of ``columns``; NaN in columns that are not nodes."""
+    unknown = values.new_full((len(values),), math.nan)
+    by_node = dict(zip(nodes, values.unbind(-1), strict=True))
+    return torch.stack([by_node.get(column, unknown) for column in columns], -1)
 
 
 def _mean_and_scale(
