@@ -88,10 +88,10 @@ def log_marginal(
     .. math:: \frac{1}{1 - \alpha} \log \frac1K \sum_{k=1}^K w_k^{1 - \alpha}, \quad
        w_k = \frac{p(x, z_k)}{q(z_k \mid x)}, \quad z_k \sim q(z \mid x)
 
-    With ``alpha=0`` it is the importance-weighted bound [1]: in expectation below log p(x), larger
-    for more draws, and log p(x) in the limit; with ``num_samples=1`` the evidence lower bound. With
-    another ``alpha`` it is the Monte-Carlo estimate of the variational Rényi bound [2], which
-    decreases in alpha. ``alpha=1``, the limit, is the evidence lower bound for any number of draws.
+    With ``alpha=0`` it is the importance-weighted bound [1]: in expectation below log p(x), never
+    lower for more draws, and log p(x) in the limit; with ``num_samples=1`` the evidence lower
+    bound. With another ``alpha`` it is the Monte-Carlo estimate of the variational Rényi bound [2],
+    which does not rise with alpha. ``alpha=1``, the limit, is the evidence lower bound for any number of draws.
     For ``alpha < 0`` the Rényi bound is above log p(x), but its estimate rises with the number of
     draws and can be below: it is not a bound.
 

@@ -29,8 +29,8 @@ class DIPELBO(DecomposedELBO):
     torch knows it; ``"off_diagonal"`` and ``"diagonal"``, minus the two sums times the number of
     data, not part of the bound.
 
-    Other implementations: disent adds the mean of all variances, a scalar, to every entry of C,
-    where the mean variances belong on the diagonal.
+    Other implementations: In disent, the mean of all variances, a scalar, is added to every entry
+    of C; the mean variances belong on the diagonal.
 
     Args:
         off_diagonal: Weight of the covariances. [2] searches 1 to 50; 10 is our choice.

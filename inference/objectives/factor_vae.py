@@ -37,9 +37,9 @@ class FactorELBO(TwoPlayerELBO):
     The estimate is only as good as the critic: an untrained critic reports 0. In a permuted draw
     from a batch of B, two coordinates are from the same datum with probability 1/B.
 
-    Other implementations: disentangling-vae, pythae and disentangling-correlated-factors propagate
-    the critic's cross-entropy into the encoder, which takes up to 0.5 off gamma; the first two have
-    a critic of five layers. In disentanglement_lib the step counter moves by two, which halves the
+    Other implementations: In disentangling-vae, pythae and disentangling-correlated-factors, the
+    critic's cross-entropy is propagated into the encoder, which takes up to 0.5 off gamma; the
+    first two have a critic of five layers. In disentanglement_lib the step counter moves by two, which halves the
     training.
 
     Args:

@@ -42,13 +42,14 @@ class HFELBO(AggregateELBO):
     with groups of one coordinate each the term within groups is.
 
     If the prior does not factorise over coordinates, as p(z2 | z1), its correlation counts in the
-    dimension-wise KL. This term is then no divergence between products: it draws the product of
-    the q(z_d) towards the prior, while the other terms draw q away from it. [1] moves the prior's
-    correlation into the terms between and within groups; for a factorised prior both are equal.
+    dimension-wise KL. That term then compares the product of the q(z_d) with a prior that is not a
+    product, and the penalties between and within groups pull q away from that prior. [1] moves the
+    prior's correlation into the terms between and within groups; for a factorised prior both are
+    equal.
 
-    Other implementations: beta-tcvae and its ports count the datum's own posterior as one of the
-    others, which makes q(z) too high and the mutual information too low. In probtorch, a mean over
-    the batch leaves a factor B(N - 1) / (N(B - 1)) on q(z).
+    Other implementations: In beta-tcvae and its ports, the datum's own posterior also counts as one
+    of the others, which makes q(z) too high and the mutual information too low. In probtorch, a
+    mean over the batch leaves a factor B(N - 1) / (N(B - 1)) on q(z).
 
     Args:
         mutual_information: Weight of the mutual information of data and latents.

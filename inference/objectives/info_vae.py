@@ -32,12 +32,12 @@ class InfoELBO(DecomposedELBO):
     the number of data, which is not part of the bound and is left out if its weight is zero.
     ``alpha=0, scaling=1`` is the evidence lower bound, ``alpha=1`` the MMD-VAE.
 
-    The discrepancy is at most 2, while a log likelihood is hundreds of nats: only a large weight
-    has an effect.
+    The discrepancy per datum is at most 2, while a log likelihood is hundreds of nats: only a large
+    weight has an effect.
 
-    Other implementations: pythae multiplies the discrepancy by the batch size, so the weight
-    depends on it, and subtracts a constant of that order. PyTorch-VAE divides by the number of
-    pairs twice.
+    Other implementations: In pythae, the discrepancy is multiplied by the batch size, on which the
+    meaning of the weight then depends, and lacks a constant of that order. In PyTorch-VAE, it is
+    divided by the number of pairs twice.
 
     Args:
         alpha: Preference for mutual information, at most 1; below 0 it is penalised.

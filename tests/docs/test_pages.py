@@ -1,5 +1,6 @@
 """Pages that are written by a script are as the script writes them."""
 
+import inspect
 import json
 import sys
 
@@ -51,6 +52,13 @@ def test_every_objective_has_its_formula_terms_defaults_and_source_on_the_page()
             piece in chapter for piece in ("```math", "| argument | default |", "Sources: [1]")
         ), cls.__name__
         assert '`"' in chapter, f"{cls.__name__} names no terms"
+
+
+def test_the_docstrings_of_all_objectives_have_their_sections_in_one_order():
+    order = ["Args", "Raises", "References", "Example"]
+    for cls in write_objectives.objectives():
+        sections = list(write_objectives.split(inspect.getdoc(cls))[1])
+        assert sections == [name for name in order if name in sections], cls.__name__
 
 
 def test_the_page_of_objectives_says_how_other_implementations_differ():
