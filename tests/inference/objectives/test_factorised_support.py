@@ -9,7 +9,7 @@ import torch
 from pyro import poutine
 from pyro.infer import TraceMeanField_ELBO
 
-from ppl_disentangle.inference.objectives import hausdorff
+from ppl_disentangle.inference.objectives import factorised_support
 from ppl_disentangle.inference.objectives.factorised_support import HausdorffELBO, support_distance
 from tests.inference.pairs import (
     BATCH,
@@ -120,7 +120,7 @@ def test_blocks_change_nothing(monkeypatch):
     whole = support_distance(z, pairs)
     (expected,) = torch.autograd.grad(whole.sum(), z)
     for rows in (1, 3):
-        monkeypatch.setattr(hausdorff, "MAX_ELEMENTS", rows * 2 * 6 * 10 * 10)
+        monkeypatch.setattr(factorised_support, "MAX_ELEMENTS", rows * 2 * 6 * 10 * 10)
         blocks = support_distance(z, pairs)
         torch.testing.assert_close(blocks, whole, rtol=0, atol=0)
         torch.testing.assert_close(
