@@ -1,4 +1,4 @@
-"""ALI, adversarially learned inference [Dumoulin et al., 2017], and BiGAN [Donahue et al., 2017]."""
+"""ALI, adversarial inference [Dumoulin et al., 2017], and BiGAN [Donahue et al., 2017]."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["ALI"]
 
 
 class ALI(IsotropicVAE):
-    r"""Learns codes of data without a likelihood, by matching pairs of data and codes with a critic.
+    r"""Learns codes of data without a likelihood, by a critic of pairs of data and codes.
 
     .. math:: z \sim \mathcal N(0, I), \quad x = G(z); \qquad p(x, z) = q(x)\, q(z \mid x)
 
@@ -29,12 +29,12 @@ class ALI(IsotropicVAE):
       from.
     - Guide: q(z | x), or a point as in BiGAN.
     - Objective: :class:`~ppl_disentangle.inference.BidirectionalELBO`. Each call of ``objective``
-      makes a new critic. The game does not bound log p(x): ``elbo_per_datum`` and ``held_out`` do not
-      apply.
+      makes a new critic. The game does not bound log p(x): ``elbo_per_datum`` and ``held_out`` do
+      not apply.
     - Data: images or vectors, without labels.
-    - For: data whose likelihood is not known. Codes can be read from generated data, and data can be
-      generated from codes, but neither direction is trained by itself: reconstructions resemble the
-      data without being close to them.
+    - For: data whose likelihood is not known. Codes can be read from generated data, and data can
+      be generated from codes, but neither direction is trained by itself: reconstructions resemble
+      the data without being close to them.
 
     Args:
         encoder: ``encoder(x)`` is q(z | x).

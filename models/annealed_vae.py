@@ -13,7 +13,7 @@ __all__ = ["AnnealedVAE"]
 
 
 class AnnealedVAE(IsotropicVAE):
-    r"""Learns one factor after the other, by slowly raising the information that the code may carry.
+    r"""Learns one factor after the other, by slowly raising the capacity of the code.
 
     .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z)
        - \gamma | \operatorname{KL}(q(z \mid x) \,\|\, p(z)) - C(t) |
@@ -21,14 +21,15 @@ class AnnealedVAE(IsotropicVAE):
     - Story, guide: As in :class:`~ppl_disentangle.models.IsotropicVAE`.
     - Objective: :class:`~ppl_disentangle.inference.CapacityELBO`.
     - Data: images or vectors, without labels.
-    - For: codes that take up the factors one by one, in the order in which they help the likelihood;
-      a KL divergence that is chosen in advance.
+    - For: codes that take up the factors one by one, in the order in which they help the
+      likelihood; a KL divergence that is chosen in advance.
 
     Args:
         encoder: ``encoder(x)`` is q(z | x), with events of shape ``(latent_dim,)``.
         decoder: ``decoder(z)`` is p(x | z).
         latent_dim: Number of coordinates of z.
-        capacity: Capacity C(t), in nats per datum; by default it rises from 0 to 25 over 100,000 steps.
+        capacity: Capacity C(t), in nats per datum; by default it rises from 0 to 25 over 100,000
+            steps.
         gamma: Weight of the distance between KL divergence and capacity.
 
     References:

@@ -22,8 +22,8 @@ class BetaVAE(IsotropicVAE):
     - Story, guide: As in :class:`~ppl_disentangle.models.IsotropicVAE`.
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO`.
     - Data: images or vectors, without labels.
-    - For: a first try on data whose factors are not labelled. A larger weight gives coordinates that
-      are more independent, and blurrier reconstructions.
+    - For: a first try on data whose factors are not labelled. A larger weight gives more
+      independent coordinates, and blurrier reconstructions.
 
     Args:
         encoder: ``encoder(x)`` is q(z | x), with events of shape ``(latent_dim,)``.

@@ -23,12 +23,12 @@ class CausalVAE(StructuralVAE):
     r"""Learns concepts of a known causal graph from images and a few noisy labels of the concepts.
 
     .. math:: \varepsilon_i \sim \mathcal N(0, 1), \quad
-       z_i = f_i(\varepsilon_i; z_{\text{parents}(i)}), \quad u_i \mid z_i \sim \mathcal N(z_i, \tau^2),
-       \quad x \mid z \sim p(x \mid z)
+       z_i = f_i(\varepsilon_i; z_{\text{parents}(i)}), \quad
+       u_i \mid z_i \sim \mathcal N(z_i, \tau^2), \quad x \mid z \sim p(x \mid z)
 
     Labels u are children of the nodes z and are observed where they are known: all labels, some of
-    them, or noisy ones. In this way labels attract the nodes, as the conditional prior p(z | u) does
-    in [1], but z is not counted twice: there is one joint density and one divergence. See
+    them, or noisy ones. In this way labels attract the nodes, as the conditional prior p(z | u)
+    does in [1], but z is not counted twice: there is one joint density and one divergence. See
     :class:`~ppl_disentangle.models.CausalVAEPaper` for the objective as published. Data without
     labels are trained on like any other data.
 
@@ -37,8 +37,8 @@ class CausalVAE(StructuralVAE):
       :class:`~ppl_disentangle.models.StructuralVAE`.
     - Objective: :class:`~ppl_disentangle.inference.BetaELBO`, which includes the labels.
     - Data: labels of the nodes of a causal graph for at least some observations,
-      ``with_conditions(data, labels=…)`` of shape ``(num_data, columns)``, NaN where unknown. Labels
-      with mean 0 and scale 1 for each node suit the initial weights. For data recorded under
+      ``with_conditions(data, labels=…)`` of shape ``(num_data, columns)``, NaN where unknown.
+      Labels with mean 0 and scale 1 for each node suit the initial weights. For data recorded under
       interventions pass ``interventions=…``, the values that were set, NaN where nothing was set.
     - For: interventions and counterfactuals on concepts that are visible in the data but measured
       in few of them.

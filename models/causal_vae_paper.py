@@ -126,13 +126,13 @@ class CausalVAEPaper(GenerativeStory):
         self.label_scale = label_scale
         self.encoder = encoder
         self.decoder = decoder
-        self.learns_graph = isinstance(graph, list | tuple)
-        if self.learns_graph:
-            self.dag = None
-            self.adjacency = _adjacency_to_learn(graph, required, forbidden)
-        else:
-            self.dag = as_dag(graph)
-            self.adjacency = _adjacency_of_graph(self.dag, required, forbidden)
+        self.dag = None if isinstance(graph, list | tuple) else as_dag(graph)
+        self.learns_graph = self.dag is None
+        self.adjacency = (
+            _adjacency_to_learn(graph, required, forbidden)
+            if self.dag is None
+            else _adjacency_of_graph(self.dag, required, forbidden)
+        )
         self.names = self.adjacency.names
         check_names(self.names, "x", "noise", "data")
         self.order = self.names
@@ -260,14 +260,16 @@ class CausalVAEPaper(GenerativeStory):
         known = ~labels.isnan().any(-1)
         labels = torch.where(known[:, None], labels, 0.0)
         restated = torch.stack([self.restated(name, concepts) for name in self.names], -2)
-        pyro.factor("mask_loss", -(concepts - restated).square().sum((-2, -1)))
+        mask_error = concepts - restated
+        pyro.factor("mask_loss", -mask_error.square().sum((-2, -1)))
         with poutine.mask(mask=known):
-            # (batch, n, 1): each coordinate of a concept is normal around the label
-            around_labels = dist.Normal(labels[:, :, None], self.label_scale)
-            given_labels = around_labels.expand(concepts.shape).to_event(2)
-            pyro.sample("z_given_labels", given_labels, obs=concepts)
-            error = labels - self._predicted_labels(labels)
-            pyro.factor("label_loss", -error.square().sum(-1))
+            pyro.sample("z_given_labels", self._given_labels(labels, concepts.shape), obs=concepts)
+            label_error = labels - self._predicted_labels(labels)
+            pyro.factor("label_loss", -label_error.square().sum(-1))
+
+    def _given_labels(self, labels: Tensor, shape: torch.Size) -> TorchDistribution:
+        """p(z | u): each coordinate of a concept is normal around the concept's label."""
+        return dist.Normal(labels[:, :, None], self.label_scale).expand(shape).to_event(2)
 
     def _predicted_labels(self, labels: Tensor) -> Tensor:
         """Predict each label from the labels of its causes, ``(batch, n)``; zero for a root."""

@@ -1,4 +1,4 @@
-"""Convolutional DRAW [Gregor et al., 2016]: an image drawn in steps, from its gist to its details."""
+"""Convolutional DRAW [Gregor et al., 2016]: an image drawn in steps, from gist to details."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["ConvDRAW"]
 
 
 class ConvDRAW(GenerativeStory):
-    r"""Compresses images without labels into steps that go from the gist of an image to its details.
+    r"""Compresses images without labels into steps, from the gist of an image to its details.
 
     .. math:: z_t \sim \mathcal N(\mu(h_{t-1}), \operatorname{diag} \sigma^2(h_{t-1})), \quad
        h_t = \operatorname{LSTM}(z_t, h_{t-1}), \quad r_t = r_{t-1} + W h_t, \quad
@@ -86,7 +86,7 @@ class ConvDRAW(GenerativeStory):
                 f"expected images (channels, rows, columns) of sides that {stride} divides,"
                 f" got {shape}"
             )
-        channels, rows, columns = shape
+        _, rows, columns = shape
         self.shape = tuple(shape)
         self.hidden = hidden
         self.maps = (latent_channels, rows // stride, columns // stride)
@@ -94,13 +94,20 @@ class ConvDRAW(GenerativeStory):
         self.beta = beta
         self.warm_up = warm_up
         self.likelihood = likelihood
+        self._add_networks(stride)
+
+    def _add_networks(self, stride: int) -> None:
+        """Add the networks that read images and draw on the canvas, and the blank canvas."""
+        channels = self.shape[0]
+        latent_channels = self.maps[0]
+        hidden = self.hidden
         self.look = nn.Conv2d(2 * channels, hidden, stride + 2, stride, 1)
         self.reader = _ConvLSTM(2 * hidden, hidden)
         self.drawer = _ConvLSTM(latent_channels, hidden)
         self.posterior = _normal_maps(hidden, latent_channels)
         self.prior = _normal_maps(hidden, latent_channels)
         self.paint = nn.ConvTranspose2d(hidden, channels, stride + 2, stride, 1)
-        self.blank = nn.Parameter(torch.zeros(shape))
+        self.blank = nn.Parameter(torch.zeros(self.shape))
 
     @classmethod
     def for_data(cls, data: FactorDataset, networks: Networks, **hyper: Any) -> Self:

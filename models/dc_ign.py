@@ -124,7 +124,8 @@ class DCIGN(NormalCode):
         factors = {name: factor_dim * (name in data.varying) for name in data.factor_names}
         if not any(factors.values()):
             raise ValueError(
-                f"{cls.__name__} needs groups in which a factor varies: {data.name} has none that does"
+                f"{cls.__name__} needs groups in which a factor varies:"
+                f" {data.name} has none that does"
             )
         dim = sum(factors.values())
         return cls(
@@ -151,14 +152,15 @@ class DCIGN(NormalCode):
             return pyro.sample("x", self.decoder(z), obs=x)
 
     def guide(self, x: Tensor, *, varied: Tensor | None = None) -> None:
-        """q(z | x) of every member; in a group, only the coordinates of the varied factor differ."""
+        """q(z | x) of every member; in a group, only coordinates of the varied factor differ."""
         if not self._are_groups(x):
             with self.data_plate(x):
                 pyro.sample("z", self.encoder(x))
             return
         if varied is None:
             raise ValueError(
-                "groups (batch, members, …) need varied=, the position of the factor that varies in each"
+                "groups (batch, members, …) need varied=,"
+                " the position of the factor that varies in each"
             )
         num_members = x.shape[1]
         members = x.flatten(0, 1)

@@ -30,7 +30,7 @@ __all__ = ["DeepSCM", "RescaledMechanism"]
 
 
 class DeepSCM(GenerativeStory):
-    r"""Answers counterfactual questions about images whose causes are measured, as in patient records.
+    r"""Answers counterfactual questions about images whose causes are measured, such as scans.
 
     .. math:: v_i = f_i(\varepsilon_i; v_{\text{parents}(i)}), \quad z \sim \mathcal N(0, I), \quad
        x \mid v, z \sim p(x \mid v, z), \quad q(z \mid x)
@@ -97,15 +97,15 @@ class DeepSCM(GenerativeStory):
         beta: Weight = 1.0,
     ) -> None:
         super().__init__()
-        for node in observed or ():
-            if node not in prior.names:
-                raise KeyError(f"no node named {node!r}; the graph has {list(prior.names)}")
+        observed = prior.names if observed is None else observed
+        unknown = [node for node in observed if node not in prior.names]
+        if unknown:
+            raise KeyError(f"no node named {unknown[0]!r}; the graph has {list(prior.names)}")
         check_names(prior.names, "x", "z", "data")
         self.prior = prior
         self.encoder = encoder
         self.decoder = decoder
         self.beta = beta
-        observed = prior.names if observed is None else observed
         self.observed = tuple(node for node in prior.names if node in observed)
         self.hidden = tuple(node for node in prior.names if node not in observed)
         self.dag = prior.dag

@@ -25,12 +25,12 @@ __all__ = ["GraphVAE"]
 class GraphVAE(GenerativeStory):
     r"""Finds the causal graph of labelled concepts that are seen in images.
 
-    .. math:: z_i = f_i(z) + \sigma_i \varepsilon_i, \quad u_i \mid z_i \sim \mathcal N(z_i, \tau^2),
-       \quad x \mid z \sim p(x \mid z)
+    .. math:: z_i = f_i(z) + \sigma_i \varepsilon_i, \quad
+       u_i \mid z_i \sim \mathcal N(z_i, \tau^2), \quad x \mid z \sim p(x \mid z)
 
     The equations of the nodes z are learned as in NOTEARS [1]. The guide states a posterior of the
-    nodes, so the equations learn from labels and data as they would from measured columns. Interventions
-    are refused while the graph is unknown. The graph is
+    nodes, so the equations learn from labels and data as they would from measured columns.
+    Interventions are refused while the graph is unknown. The graph is
     :func:`~ppl_disentangle.causal.learned_dag` of this story; it can be the graph of a
     :class:`~ppl_disentangle.causal.StructuralPrior`, and thus of a
     :class:`~ppl_disentangle.models.CausalVAE`, which supports interventions.

@@ -35,7 +35,8 @@ class InfoGAN(GroupedCodes):
       code.
     - Guide: q(c, z | x), which leaves the noise out.
     - Objective: :class:`~ppl_disentangle.inference.AdversarialMI`. Each call of ``objective`` makes
-      a new critic. The game does not bound log p(x): ``elbo_per_datum`` and ``held_out`` do not apply.
+      a new critic. The game does not bound log p(x): ``elbo_per_datum`` and ``held_out`` do not
+      apply.
     - Data: images or vectors, without labels.
     - For: codes of the strongest variations in the data, without reconstructing everything. On four
       Gaussians far apart the class comes to name the mode; with ``weight=0`` it names nothing.

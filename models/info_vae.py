@@ -11,7 +11,7 @@ __all__ = ["InfoVAE"]
 
 
 class InfoVAE(IsotropicVAE):
-    r"""Keeps a code informative under a strong decoder, by matching the aggregate posterior to p(z).
+    r"""Keeps a code informative under a strong decoder, by matching aggregate posterior and prior.
 
     .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z)
        - (1 - \alpha) \operatorname{KL}(q(z \mid x) \,\|\, p(z))

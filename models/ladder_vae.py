@@ -1,4 +1,4 @@
-"""The ladder VAE [Sønderby et al., 2016]: the guide corrects the story's prediction at each level."""
+"""The ladder VAE [Sønderby et al., 2016]: the guide corrects the prediction of each level."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ __all__ = ["LadderVAE"]
 
 
 class LadderVAE(GenerativeStory):
-    r"""Learns codes of several levels of abstraction without labels, each level given the one above.
+    r"""Learns codes of several levels of abstraction without labels, each given the one above.
 
     .. math:: z_L \sim \mathcal N(0, I), \quad
-       z_l \mid z_{l+1} \sim \mathcal N(\mu_l(z_{l+1}), \operatorname{diag} \sigma_l^2(z_{l+1})), \quad
-       x \mid z_1 \sim p(x \mid z_1), \qquad
+       z_l \mid z_{l+1} \sim \mathcal N(\mu_l(z_{l+1}), \operatorname{diag} \sigma_l^2(z_{l+1})),
+       \quad x \mid z_1 \sim p(x \mid z_1), \qquad
        q(z_l \mid x, z_{l+1}) \propto p(z_l \mid z_{l+1})\,
        \mathcal N(z_l; \hat\mu_l(x), \operatorname{diag} \hat\sigma_l^2(x))
 
@@ -93,13 +93,17 @@ class LadderVAE(GenerativeStory):
         self.beta = beta
         self.warm_up = warm_up
         self.latents = tuple(f"z{level}" for level in range(len(dims), 0, -1))
+        self._add_levels(dims, width)
+        self.register_buffer("zeros", torch.zeros(dims[-1]), persistent=False)
+
+    def _add_levels(self, dims: Sequence[int], width: int) -> None:
+        """Add the layers up, the readings of each level, and the priors down the ladder."""
         self.up = nn.ModuleList(_layers(width, width) for _ in dims[1:])
         self.read = nn.ModuleList(_Level(nn.Linear(width, 2 * dim)) for dim in dims)
         self.down = nn.ModuleList(
             _Level(nn.Sequential(_layers(upper_dim, width), nn.Linear(width, 2 * dim)))
             for dim, upper_dim in itertools.pairwise(dims)
         )
-        self.register_buffer("zeros", torch.zeros(dims[-1]), persistent=False)
 
     @classmethod
     def for_data(

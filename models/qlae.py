@@ -13,7 +13,7 @@ __all__ = ["QLAE"]
 
 
 class QLAE(QuantisedVAE):
-    r"""Separates factors without labels, in discrete codes with a few learned values per coordinate.
+    r"""Separates factors without labels, in discrete codes of a few learned values per coordinate.
 
     .. math:: \mathbb E \log p(x \mid z) - \lambda_v \|\operatorname{sg} f(x) - z\|^2
        - \lambda_c \|f(x) - \operatorname{sg} z\|^2

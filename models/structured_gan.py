@@ -31,8 +31,9 @@ class StructuredGAN(PartiallyLabelled):
        x = G(y, z), \qquad q(y \mid x)\, q(z \mid x)
 
     - Story, guide: Above.
-    - Objective: :class:`~ppl_disentangle.inference.StructuredGame`. Each call of ``objective`` makes
-      new critics. The game does not bound log p(x): ``elbo_per_datum`` and ``held_out`` do not apply.
+    - Objective: :class:`~ppl_disentangle.inference.StructuredGame`. Each call of ``objective``
+      makes new critics. The game does not bound log p(x): ``elbo_per_datum`` and ``held_out`` do
+      not apply.
     - Data: a few labels of one factor: ``with_conditions(data, classes=…)`` of shape
       ``(num_data, 1)``, NaN where unknown.
     - For: generating data of a chosen class from few labels. With eight labels for each of four

@@ -36,8 +36,8 @@ class TwoDomainVAE(GenerativeStory):
     .. math:: -\gamma\, \mathbb E \log p(x \mid c(\tilde x), a), \qquad
        \tilde x = \mathbb E[x \mid c, a_h]
 
-    - Story, guide: Above. DRIT itself has no likelihood, an encoder and a generator for each domain,
-      and further critics of images. This story does the task of DRIT with a bound in their place.
+    - Story, guide: Above. DRIT itself has no likelihood, has an encoder and a generator for each
+      domain, and further critics of images. This story does its task with a bound in their place.
     - Objective: :class:`~ppl_disentangle.inference.DomainELBO`. Each call of ``objective`` makes a
       new critic. The cross cycle is a ``pyro.factor`` of the guide.
     - Data: the domain of each observation: ``with_conditions(data, domain=…)`` of shape

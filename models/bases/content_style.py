@@ -35,7 +35,8 @@ class ContentStyleVAE(GenerativeStory):
 
     Implementing one: define ``objective``. Hooks with a default: :meth:`content_of_group`, to read
     contents in another way; :meth:`extend_guide`, for further statements about a group; and
-    :meth:`extra_arguments`, for arguments of ``__init__`` that depend on the data, such as a critic.
+    :meth:`extra_arguments`, for arguments of ``__init__`` that depend on the data, such as a
+    critic.
 
     Args:
         encoder: ``encoder(x)`` has the groups ``"content"`` and ``"style"``.

@@ -23,8 +23,8 @@ __all__ = [
 class PartiallyLabelled(GenerativeStory):
     """Abstract: the class of one factor is known for some of the data.
 
-    Implementing one: define ``model`` and ``guide``, which take ``classes`` of shape ``(batch, 1)``,
-    NaN where unknown; :func:`known_classes` reads them.
+    Implementing one: define ``model`` and ``guide``, which take ``classes`` of shape
+    ``(batch, 1)``, NaN where unknown; :func:`known_classes` reads them.
 
     Args:
         factor: Name of the factor whose classes :meth:`training_data` takes from the data.
@@ -76,7 +76,12 @@ def has_condition(data: FactorDataset, name: str) -> bool:
 
 
 def factor_of(story: str, data: FactorDataset, factor: str) -> tuple[str, int]:
-    """Name and number of classes of the factor ``factor``, or of the first one that varies if empty.
+    """Name and number of classes of a factor of the data.
+
+    Args:
+        story: Name of the story, for the message of an error.
+        data: The data.
+        factor: Name of the factor; if empty, the first factor that varies.
 
     Raises:
         ValueError: The data have no factor that varies, or none with this name.

@@ -23,7 +23,7 @@ Posterior = Literal["nodes", "noise"]
 
 
 class StructuralVAE(GenerativeStory):
-    r"""Abstract: nodes of a causal graph, each with independent noise, and data that depend on them.
+    r"""Abstract: nodes of a causal graph with independent noise, and data that depend on them.
 
     .. math:: \varepsilon_i \sim p(\varepsilon_i \mid u), \quad
        z_i = f_i(\varepsilon_i; z_{\text{parents}(i)}), \quad x \mid z \sim p(x \mid z)
