@@ -1,4 +1,4 @@
-"""Toys with known factors, seen through a fixed smooth map, for stories that are to find them."""
+"""Toy data with known factors, observed through a fixed smooth map."""
 
 import itertools
 
@@ -9,7 +9,7 @@ from ppl_disentangle.data import from_arrays
 
 
 def mixed(factors, num_features=16, *, seed=9, scale=1.0, noise=0.0):
-    """Factors ``(num, k)`` of about unit variance through two random layers of tanh: ``(num, num_features)``."""
+    """Features ``(num, num_features)`` of factors ``(num, k)``, by two random layers of tanh."""
     generator = torch.Generator().manual_seed(seed)
     first = (
         torch.randn(factors.shape[1], 2 * num_features, generator=generator)
@@ -33,9 +33,7 @@ def grid(sizes=(6, 6, 6, 6), num_features=16, **options):
 def network(inputs, outputs, *, hidden=64):
     """Two hidden layers of tanh."""
     sizes = (inputs, hidden, hidden, outputs)
-    layers = [
-        layer
-        for i, o in zip(sizes, sizes[1:], strict=False)
-        for layer in (nn.Linear(i, o), nn.Tanh())
-    ]
+    layers = []
+    for width_in, width_out in itertools.pairwise(sizes):
+        layers += [nn.Linear(width_in, width_out), nn.Tanh()]
     return nn.Sequential(*layers[:-1])

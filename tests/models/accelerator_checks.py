@@ -1,4 +1,6 @@
-"""Training steps on an accelerator that does not exist; a process of its own, since autograd must learn of it first.
+"""Training steps on an accelerator that does not exist, in a separate process.
+
+Autograd must know the accelerator before anything else is imported.
 
 Run by ``test_stories.py``, or as ``pytest tests/models/accelerator_checks.py``.
 """

@@ -1,4 +1,4 @@
-"""What causal stories recover of a known truth: edges of a super-graph, sources, labels that are missing."""
+"""Causal stories recover a known truth: edges of a super-graph, sources, missing labels."""
 
 import math
 
@@ -100,7 +100,7 @@ def test_auxiliary_variables_identify_the_nodes_of_a_graph():
 
 
 def labelled(labels_from):
-    """Error of the posterior means on fresh data, for a story told ``labels_from(labels)``."""
+    """Error of the posterior means on fresh data, for a story with ``labels_from(labels)``."""
     scm = LinearSCM(
         "a -> b -> c",
         num_data=3000,
@@ -109,8 +109,8 @@ def labelled(labels_from):
     )
     x, labels = seen(scm, 3000)
     story = CausalVAE(StructuralPrior("a -> b -> c", LinearGaussian), *visible(3))
-    told_of = labels_from(labels[:2000])
-    conditions = {} if told_of is None else {"labels": told_of}
+    given_labels = labels_from(labels[:2000])
+    conditions = {} if given_labels is None else {"labels": given_labels}
     data = with_conditions(from_arrays(x[:2000]), **conditions)
     fit(story, data, steps=400, batch_size=64, lr=1e-2, progress=False)
     codes = torch.tensor(encode(story, x[2000:])["mean"].values)

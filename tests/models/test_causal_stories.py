@@ -1,4 +1,4 @@
-"""What every causal story promises of its counterfactuals, with every mechanism; exact densities; bad input."""
+"""Counterfactuals of every causal story with every mechanism; exact densities; bad input."""
 
 import math
 
@@ -109,8 +109,8 @@ def x():
     return torch.randn(BATCH, FEATURES, generator=torch.Generator().manual_seed(1))
 
 
-def told(story):
-    """What guide and model are told of the units."""
+def conditions_of(story):
+    """The conditions that guide and model take with the data."""
     if not isinstance(story, DeepSCM):
         return {}
     with torch.no_grad(), pyro.plate("units", BATCH):
@@ -128,7 +128,7 @@ def close(actual, expected, tolerance=1e-5):
 
 
 def test_doing_nothing_is_the_unit_itself_bit_by_bit(story, x):
-    conditions = told(story)
+    conditions = conditions_of(story)
     result = counterfactual(
         story, x, [{}, {"a": shift(0.0)}, {"c": shift(0.0), "e": shift(0.0)}], **conditions
     )
@@ -143,7 +143,7 @@ def test_doing_nothing_is_the_unit_itself_bit_by_bit(story, x):
 
 @pytest.mark.parametrize("node", "acde")
 def test_what_does_not_follow_from_a_node_is_as_it_was_bit_by_bit(story, x, node):
-    result = counterfactual(story, x, [{}, {node: 1.25}], num_samples=4, **told(story))
+    result = counterfactual(story, x, [{}, {node: 1.25}], num_samples=4, **conditions_of(story))
     assert (result[node].values[1] == 1.25).all()
     for other in NODES:
         values = result[other].values
@@ -156,7 +156,7 @@ def test_what_does_not_follow_from_a_node_is_as_it_was_bit_by_bit(story, x, node
 
 @pytest.mark.parametrize("node", "acd")
 def test_an_intervention_that_is_taken_back_returns_to_the_unit(story, x, node):
-    conditions = told(story)
+    conditions = conditions_of(story)
     there = counterfactual(story, x, [{}, {node: shift(0.5)}], num_samples=1, **conditions)
     factual, changed = (tensors(there, world, NODES) for world in (0, 1))
     known = {
@@ -228,7 +228,7 @@ def test_a_piecewise_linear_function_is_inverted_and_knows_its_slope():
 
 
 def strokes(num=500):
-    """The story of the data's own equations: log p is that of the oracle."""
+    """A story with the equations of the data: log p equals the oracle's."""
     units = ComposeTransform([SigmoidTransform(), AffineTransform(64.0, 191.0)])
     prior = StructuralPrior(
         "thickness -> intensity",
@@ -271,9 +271,9 @@ def test_the_density_of_linear_nodes_is_that_of_the_normal():
         )
         mean = story.prior.side_by_side(story.prior.values_of({n: torch.zeros(1) for n in NODES}))
         factor = (story.prior.side_by_side(draws) - mean).T
-        law = dist.MultivariateNormal(mean, factor @ factor.T)
+        joint = dist.MultivariateNormal(mean, factor @ factor.T)
         torch.testing.assert_close(
-            story.log_prob(values).sum(-1), law.log_prob(values), rtol=1e-3, atol=1e-3
+            story.log_prob(values).sum(-1), joint.log_prob(values), rtol=1e-3, atol=1e-3
         )
 
 

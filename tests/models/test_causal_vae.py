@@ -1,4 +1,4 @@
-"""Structural latents end to end: labels, interventions by datum, `do` on nodes, and one divergence."""
+"""Structural latents end to end: labels, interventions by datum, `do` on nodes, one divergence."""
 
 import pyro
 import pytest
@@ -20,7 +20,7 @@ GRAPH = "a -> c; b -> c"
 
 
 def units(num, seed=0):
-    """Nodes (columns a, b, c) and what is seen of them."""
+    """Nodes (columns a, b, c) and observations of them."""
     generator = torch.Generator().manual_seed(seed)
     a, b, noise = torch.randn(3, num, 1, generator=generator)
     c = torch.tanh(a) * b + a + 0.3 * noise

@@ -1,4 +1,4 @@
-"""CausalVAE as published: each term against its closed form, and what is corrected of its code."""
+"""CausalVAE as published: each term against its closed form, and corrections of its code."""
 
 import math
 
@@ -49,7 +49,7 @@ def data():
 
 
 def maps(story):
-    """Matrix of z-bar, and matrices and offsets of what the mask layer says of it and of z, for the noise."""
+    """The matrix of z-bar; matrices and offsets of the mask layer for z-bar and z, in the noise."""
     weights = story.adjacency.weights().detach()
     assert {
         n: "".join(m for m in NAMES if weights[NAMES.index(m), NAMES.index(n)] != 0) for n in NAMES
@@ -216,12 +216,13 @@ def test_2_the_likelihood_is_a_sum_in_nats_over_pixels():
 
 def test_3_a_datum_without_labels_has_the_same_posterior(story, data):
     x, labels = data
-    told, untold = (
+    labelled, unlabelled = (
         poutine.trace(story.guide).get_trace(x, **kwargs) for kwargs in ({"labels": labels}, {})
     )
     for name in ("mean", "stddev"):
         assert torch.equal(
-            getattr(told.nodes["noise"]["fn"], name), getattr(untold.nodes["noise"]["fn"], name)
+            getattr(labelled.nodes["noise"]["fn"], name),
+            getattr(unlabelled.nodes["noise"]["fn"], name),
         )
 
 

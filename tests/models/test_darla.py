@@ -1,4 +1,4 @@
-"""DARLA's story: what features compare images by, and codes where images look as none did before."""
+"""DARLA's story: features that compare images, and codes of images that look new."""
 
 import itertools
 import math
@@ -19,7 +19,7 @@ SIDE, SHAPE = 12, (3, 12, 12)
 
 
 def coloured_squares(num, *, new, seed):
-    """Squares on a ground, each of a colour, and where they are; colours of the ``new`` ones did not meet before."""
+    """Coloured squares on a ground and their positions; ``new`` ones combine colours anew."""
     generator = torch.Generator().manual_seed(seed)
     places = torch.rand(num, 2, generator=generator) * (SIDE - 4)
     colours = torch.rand(8 * num, 2, generator=generator)
@@ -58,8 +58,8 @@ def decoder(inputs):
 
 @pytest.mark.slow
 def test_what_is_learned_of_places_holds_before_colours_that_had_not_met():
-    """R^2 of places that the nearest codes tell: what it loses where colours had not met, mean of three runs."""
-    told, places = coloured_squares(4000, new=False, seed=0)
+    """Loss in R^2 of positions read from the nearest codes, for new colours; mean of three runs."""
+    seen, places = coloured_squares(4000, new=False, seed=0)
     as_before, new = (coloured_squares(1500, new=new, seed=2) for new in (False, True))
     lost = {DARLA: 0.0, BetaVAE: 0.0}
     for make, seed in itertools.product(lost, range(3)):
@@ -69,12 +69,12 @@ def test_what_is_learned_of_places_holds_before_colours_that_had_not_met():
             story = DARLA(
                 *networks, DenoisingAutoencoder(encoder(50), decoder(50), 50), warm_up=1000
             )
-            data = story.training_data(from_arrays(told))
+            data = story.training_data(from_arrays(seen))
         else:
-            story, data = BetaVAE(*networks, beta=1.0, warm_up=1000), from_arrays(told)
+            story, data = BetaVAE(*networks, beta=1.0, warm_up=1000), from_arrays(seen)
         fit(story, data, steps=2500, batch_size=128, seed=seed, progress=False)
         with torch.no_grad():
-            code = KNeighborsRegressor(10).fit(story.encoder(told[:1000]).mean, places[:1000])
+            code = KNeighborsRegressor(10).fit(story.encoder(seen[:1000]).mean, places[:1000])
             here, there = (
                 code.score(story.encoder(x).mean, where) for x, where in (as_before, new)
             )
@@ -100,7 +100,7 @@ def test_images_are_as_likely_as_their_features_are_near():
 
 
 def test_an_autoencoder_fills_in_what_is_hidden():
-    """Two values that are always alike: where one is hidden, the other tells it."""
+    """Two values that are always equal: where one is hidden, the other determines it."""
     x = (
         torch.randint(0, 2, (2000, 4), generator=torch.Generator().manual_seed(0))
         .float()
@@ -115,8 +115,8 @@ def test_an_autoencoder_fills_in_what_is_hidden():
     fit(story, from_arrays(x), steps=1500, batch_size=128, lr=5e-3, progress=False)
     half = x * torch.tensor([1.0, 1, 1, 1, 0, 0, 0, 0])
     with torch.no_grad():
-        told = (story.decoder(story.representation(half)["z"].mean).mean > 0.5).float()
-    assert (told == x).float().mean() > 0.95
+        completed = (story.decoder(story.representation(half)["z"].mean).mean > 0.5).float()
+    assert (completed == x).float().mean() > 0.95
 
 
 def test_features_learn_before_and_are_held_then():

@@ -1,4 +1,4 @@
-"""Stories of several levels or steps: what upper levels hold, and what first steps keep."""
+"""Stories of several levels or steps: information of upper levels and of first steps."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def ladder(merged):
 
 @pytest.fixture(scope="module")
 def ladders():
-    """Both kinds of guide, fitted to data that come in four kinds, and the shares of what the latents hold."""
+    """Both guides fitted to data of four kinds, and the share of the divergence of each latent."""
     x, shares, stories = kinds(5000)[1], {}, {}
     for merged in (True, False):
         story = ladder(merged)
@@ -76,7 +76,7 @@ def test_a_level_is_the_product_of_its_reading_and_the_storys_prediction():
 @pytest.fixture(scope="module")
 def drawing():
     data = digits()
-    told, new = (Subset(data, torch.arange(a, b)) for a, b in ((0, 1300), (1300, len(data))))
+    train, new = (Subset(data, torch.arange(a, b)) for a, b in ((0, 1300), (1300, len(data))))
     torch.manual_seed(0)
     story = ConvDRAW(
         (1, 8, 8),
@@ -86,9 +86,9 @@ def drawing():
         hidden=16,
         stride=2,
     )
-    fit(story, told, steps=1000, batch_size=32, lr=4e-3, progress=False)
+    fit(story, train, steps=1000, batch_size=32, lr=4e-3, progress=False)
     curve = compression_curve(story, new, num_samples=4, num_images=len(new))
-    return story, told, new, curve
+    return story, train, new, curve
 
 
 def floats(data):
@@ -97,15 +97,15 @@ def floats(data):
 
 
 def test_the_first_steps_keep_most_of_an_image_and_what_digit_it_is(drawing):
-    """A classifier of real digits reads those that are drawn anew from the first latents; 0.1 by chance."""
-    _, told, new, curve = drawing
+    """Accuracy of a classifier on digits generated from the first latents; 0.1 by chance."""
+    _, train, new, curve = drawing
     rate, distortion = curve["rate"].values, curve["distortion"].values
     assert rate[0] == 0
     assert (np.diff(rate) > 0).all()
     assert (np.diff(distortion) < 0).all()
     saved = -np.diff(distortion)
     assert saved[0] > 2 * saved[2:].sum()
-    x, digit = floats(told)
+    x, digit = floats(train)
     judge = LogisticRegression(max_iter=2000).fit(x.flatten(1), digit)
     _, truth = floats(new)
     read = [judge.score(image.reshape(len(truth), -1), truth) for image in curve["image"].values]
@@ -174,22 +174,21 @@ def test_a_row_of_the_picture_is_what_remains_for_its_nats(drawing):
         plot_compression(shown, x[:2])
 
 
-def test_what_is_drawn_anew_is_drawn_as_each_datum_is_told():
+def test_generated_latents_depend_on_the_conditions_of_each_datum():
     data = digits()
-    told = build("ivae", data, latent_dim=2).held_out_data(data).subset(torch.arange(300))
+    subset = build("ivae", data, latent_dim=2).held_out_data(data).subset(torch.arange(300))
     story = build("ivae", data, latent_dim=2)
-    with (
-        torch.no_grad()
-    ):  # a prior that is a point of its own for each class, and images that are that point's
+    # the prior is nearly a point, another one for each class
+    with torch.no_grad():
         for p in story.parameters():
             p.zero_()
         story.conditional.net.weight[0] = torch.linspace(-3, 3, 10)
         story.conditional.net.bias[2:] = -20.0
     read = []
     story.decoder.register_forward_pre_hook(lambda _, args: read.append(args[0]))
-    compression_curve(story, told, num_samples=1, batch_size=300)
+    compression_curve(story, subset, num_samples=1, batch_size=300)
     _, nothing_kept, _ = read  # after the pair's own run
-    digit = told.factors(torch.arange(300))[:, 0]
+    digit = subset.factors(torch.arange(300))[:, 0]
     torch.testing.assert_close(
         nothing_kept[:, 0], torch.linspace(-3, 3, 10)[digit], atol=0.01, rtol=0
     )

@@ -1,4 +1,4 @@
-"""Stories that learn their graph: the density of equations against closed forms, and known graphs found again."""
+"""Stories that learn their graph: densities against closed forms, and known graphs recovered."""
 
 import math
 
@@ -32,7 +32,7 @@ DIAMOND = "a -> b -> d; a -> c -> d"
 
 
 def linear_equations():
-    """Equations x = xA + b + noise of the diamond, and the law of x."""
+    """Equations x = xA + b + noise of the diamond, and the distribution of x."""
     matrix = torch.zeros(4, 4, **DOUBLE)
     for (cause, effect), weight in WEIGHTS.items():
         matrix["abcd".index(cause), "abcd".index(effect)] = weight
@@ -41,31 +41,31 @@ def linear_equations():
         torch.tensor([1.0, 0.5, 2.0, 0.3], **DOUBLE),
     )
     total = torch.linalg.inv(torch.eye(4, **DOUBLE) - matrix)
-    law = dist.MultivariateNormal(offset @ total, total.T @ scale.square().diag() @ total)
-    return GaussianEquations(lambda x: x @ matrix + offset, scale), law
+    normal = dist.MultivariateNormal(offset @ total, total.T @ scale.square().diag() @ total)
+    return GaussianEquations(lambda x: x @ matrix + offset, scale), normal
 
 
 def test_the_density_of_linear_equations_is_that_of_the_normal():
-    equations, law = linear_equations()
+    equations, normal = linear_equations()
     x = 3 * torch.randn(2, 50, 4, **DOUBLE)
-    torch.testing.assert_close(equations.log_prob(x), law.log_prob(x))
+    torch.testing.assert_close(equations.log_prob(x), normal.log_prob(x))
 
 
 def test_draws_follow_the_equations():
-    equations, law = linear_equations()
+    equations, normal = linear_equations()
     draws = equations.sample((40_000,))
-    assert ((draws.mean(0) - law.mean).abs() < 4 * law.stddev / 200).all()
-    products = (draws - law.mean)[:, :, None] * (draws - law.mean)[:, None, :]
-    assert ((products.mean(0) - law.covariance_matrix).abs() < 4 * products.std(0) / 200).all()
+    assert ((draws.mean(0) - normal.mean).abs() < 4 * normal.stddev / 200).all()
+    products = (draws - normal.mean)[:, :, None] * (draws - normal.mean)[:, None, :]
+    assert ((products.mean(0) - normal.covariance_matrix).abs() < 4 * products.std(0) / 200).all()
 
 
 def test_equations_expand_to_a_batch_and_pass_gradients():
-    equations, law = linear_equations()
+    equations, normal = linear_equations()
     batch = equations.expand((5,))
     assert (batch.batch_shape, batch.event_shape) == ((5,), (4,))
     draw = batch.rsample((3,))
     assert draw.shape == (3, 5, 4)
-    torch.testing.assert_close(batch.log_prob(draw), law.log_prob(draw))
+    torch.testing.assert_close(batch.log_prob(draw), normal.log_prob(draw))
     slope = torch.ones((), **DOUBLE, requires_grad=True)
     GaussianEquations(
         lambda x: slope * x @ torch.ones(2, 2, **DOUBLE).triu(1), torch.ones(2, **DOUBLE)
@@ -189,7 +189,7 @@ def test_an_edge_that_is_known_decides_what_data_leave_open(direction):
 
 
 def seen(scm):
-    """What is seen of all units, and their labels."""
+    """Observations of all units, and their labels."""
     return scm.observations(torch.arange(len(scm))).float(), scm.values.float()
 
 
@@ -241,7 +241,7 @@ def test_the_bound_of_a_learned_graph_is_pyros_and_scores_labels_where_they_are(
 
 
 def test_the_graph_of_the_paper_is_learned_by_its_linear_layer_and_fixed():
-    # a -> c <- b. The two losses of the layers leave the scale of A open, hence are left out while A is learned.
+    # a -> c <- b. The losses of the two layers leave the scale of A open: both have weight 0.
     scm = LinearSCM(
         "a -> c; b -> c",
         num_data=2000,

@@ -1,4 +1,4 @@
-"""Stories about groups: of outputs, each read from few latents; of latents, independent of each other."""
+"""Stories with groups of outputs, each read from few latents, or with independent latents."""
 
 import math
 from functools import partial
@@ -88,7 +88,7 @@ def rings():
 
 
 def separated(x, circles, between_groups, within_groups, seed):
-    """The loss in the end, and how well each group of latents tells each ring, its own ring first."""
+    """The final loss, and how well each group predicts each ring, its matching ring first."""
     torch.manual_seed(seed)
     encoder = Grouped(network(16, 8), {"a": 2, "b": 2})
     decoder = GaussianLearnedScale(network(4, 16), scale=0.3)
@@ -112,7 +112,7 @@ def separated(x, circles, between_groups, within_groups, seed):
 
 @pytest.mark.slow
 def test_groups_of_latents_come_to_hold_a_ring_each_and_their_loss_tells_which_run_did():
-    """A ring needs two coordinates that depend on each other: no factorised code has one. Minutes."""
+    """A ring needs two dependent coordinates, which no factorised code has. Takes minutes."""
     x, circles = rings()
     circles = circles.transpose(1, 0, 2)
     _, best = min(

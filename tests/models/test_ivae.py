@@ -1,4 +1,4 @@
-"""iVAE beside linear independent components and beside itself without what u tells, on sources that vary by segment."""
+"""iVAE against linear ICA and against itself without u, on sources that vary by segment."""
 
 import warnings
 
@@ -20,7 +20,7 @@ NUM, SOURCES, SEGMENTS, FEATURES = 4000, 3, 20, 12
 
 
 def nonstationary(seed):
-    """Segments one-hot, standardised sources whose means and scales differ between them, and what is seen of these."""
+    """Segments one-hot, standardised sources that differ between segments, and observations."""
     generator = torch.Generator().manual_seed(seed)
     segment = torch.arange(NUM) % SEGMENTS
     means = 0.5 * torch.randn(SEGMENTS, SOURCES, generator=generator)

@@ -1,4 +1,4 @@
-"""Stories that are to find the kinds of which data come, and those that are to find groups of factors."""
+"""Stories that find the kinds of data, or groups of factors."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ KINDS, FEATURES = 4, 12
 
 
 def kinds(num):
-    """Four kinds, each around a centre of its own, with two coordinates that vary alike in all; seen through tanh."""
+    """Four kinds, each around a centre, with two shared coordinates; observed through tanh."""
     generator = torch.Generator().manual_seed(0)
     centres = torch.tensor([[3.0, 0.0], [0.0, 3.0], [-3.0, 0.0], [0.0, -3.0]])
     kind = torch.randint(KINDS, (num,), generator=generator)
@@ -37,7 +37,7 @@ def network(inputs, outputs):
 
 
 def purity(probabilities, kind):
-    """The share of data in a cluster's most frequent kind: 1 for a perfect code, about 1 / KINDS by chance."""
+    """Share of data in a cluster's most frequent kind: 1 if perfect, about 1 / KINDS by chance."""
     clusters = probabilities.argmax(-1)
     counts = torch.stack(
         [
@@ -134,7 +134,7 @@ def test_a_grouped_encoder_has_the_densities_of_its_parts():
 
 
 def kinds_of_several_things(num):
-    """Three things, each of four kinds without an order, and what is added up of them: ``(kinds, x)``."""
+    """Three objects, each of four unordered kinds, and their sum: ``(kinds, x)``."""
     generator = torch.Generator().manual_seed(0)
     kind = torch.randint(KINDS, (num, 3), generator=generator)
     parts = torch.randn(3, KINDS, 16, generator=torch.Generator().manual_seed(3))

@@ -22,7 +22,7 @@ CLASSES, FEATURES, NUM = 4, 12, 4000
 
 
 def prototypes():
-    """Four kinds around prototypes, under two coordinates of style that are as large: ``(kind, x)``."""
+    """Four kinds around prototypes, with two coordinates of style of equal size: ``(kind, x)``."""
     generator = torch.Generator().manual_seed(0)
     kind = torch.randint(CLASSES, (NUM,), generator=generator)
     centres = torch.randn(CLASSES, FEATURES, generator=torch.Generator().manual_seed(5))
@@ -31,7 +31,7 @@ def prototypes():
     return kind, x + 0.3 * torch.randn(NUM, FEATURES, generator=generator)
 
 
-def told_of_two(kind):
+def labels_of_two(kind):
     """The classes of two data of each kind, NaN for the others."""
     classes = torch.full((len(kind), 1), math.nan)
     for k in range(CLASSES):
@@ -49,7 +49,7 @@ def accuracy(logits, kind):
 
 def test_data_without_labels_teach_the_classes_that_eight_labels_do_not():
     kind, x = prototypes()
-    train, test, classes = slice(0, 2000), slice(2000, None), told_of_two(kind[:2000])
+    train, test, classes = slice(0, 2000), slice(2000, None), labels_of_two(kind[:2000])
     torch.manual_seed(0)
     heads = (
         Gaussian(nn.Linear(32 + CLASSES, 4), input_dims=1),
@@ -183,9 +183,9 @@ def test_gradients_that_would_be_lost_are_refused():
 def test_it_is_built_from_data_and_says_what_it_needs():
     data = digits()
     story = build("m2", data, options={"fraction": 0.2})
-    told = story.training_data(data).conditions(torch.arange(len(data)))["classes"]
-    assert told.shape == (len(data), 1)
-    assert (~told.isnan()).float().mean().item() == pytest.approx(0.2, abs=0.01)
+    classes = story.training_data(data).conditions(torch.arange(len(data)))["classes"]
+    assert classes.shape == (len(data), 1)
+    assert (~classes.isnan()).float().mean().item() == pytest.approx(0.2, abs=0.01)
     assert story.num_classes == 10
     with pytest.raises(ValueError, match="M2 needs the classes of a factor: arrays has"):
         build("m2", from_arrays(torch.rand(8, 6)))

@@ -1,4 +1,4 @@
-"""Sparse and quantised codes find what dense and continuous ones mix."""
+"""Sparse and quantised codes find factors that dense and continuous codes mix."""
 
 import math
 from functools import partial
@@ -22,7 +22,7 @@ DIM, DIRECTIONS = 16, 32
 
 
 def superposition(seed, num=20_000):
-    """More directions than dimensions, of which two are active on average, and what they add up to."""
+    """More directions than dimensions, two active on average, their amounts, and their sums."""
     generator = torch.Generator().manual_seed(seed)
     directions = nn.functional.normalize(torch.randn(DIRECTIONS, DIM, generator=generator), dim=-1)
     active = torch.rand(num, DIRECTIONS, generator=generator) < 2 / DIRECTIONS
@@ -129,17 +129,17 @@ def test_values_learn_by_one_distance_and_codes_by_the_other():
 
 
 def test_the_lattice_is_uniform_over_its_values():
-    law = Lattice(torch.tensor([[-1.0, 0.0, 1.0], [2.0, 3.0, 7.0]]))
+    lattice = Lattice(torch.tensor([[-1.0, 0.0, 1.0], [2.0, 3.0, 7.0]]))
     torch.manual_seed(0)
-    draws = law.sample((6000,))
-    for d, values in enumerate(law.values):
+    draws = lattice.sample((6000,))
+    for d, values in enumerate(lattice.values):
         counts = torch.stack([(draws[:, d] == v).sum() for v in values])
         assert counts.sum() == 6000
         assert ((counts - 2000).abs() < 4 * math.sqrt(6000 * 2 / 9)).all()
-    torch.testing.assert_close(law.mean, law.values.mean(-1))
-    torch.testing.assert_close(law.variance, law.values.var(-1, correction=0))
-    assert law.to_event(1).log_prob(draws).unique().item() == pytest.approx(-2 * math.log(3))
-    assert law.expand((4, 2)).sample().shape == (4, 2)
+    torch.testing.assert_close(lattice.mean, lattice.values.mean(-1))
+    torch.testing.assert_close(lattice.variance, lattice.values.var(-1, correction=0))
+    assert lattice.to_event(1).log_prob(draws).unique().item() == pytest.approx(-2 * math.log(3))
+    assert lattice.expand((4, 2)).sample().shape == (4, 2)
 
 
 BAD = {

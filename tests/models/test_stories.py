@@ -1,4 +1,4 @@
-"""What every story of the zoo promises: a catalogue of constructors, and each property once."""
+"""Properties of every story of the zoo: a catalogue of constructors, and each property once."""
 
 import copy
 import inspect
@@ -107,7 +107,7 @@ GRAPH = "a -> c; b -> c; c -> d"
 
 
 def networks(given=0):
-    """An encoder, and a decoder of the latents and of what else it is given."""
+    """An encoder, and a decoder of the latents and of ``given`` further inputs."""
     return Gaussian(nn.Linear(FEATURES, 2 * LATENT)), Bernoulli(nn.Linear(LATENT + given, FEATURES))
 
 
@@ -148,7 +148,7 @@ ISOTROPIC = {
     c.__module__.rpartition(".")[2]: lambda c=c: c(*networks(), LATENT)
     for c in (VAE, AnnealedVAE, ConstrainedVAE, ControlVAE, DIPVAE, FactorVAE, InfoVAE, BetaTCVAE)
 }
-"""The story of ``beta_vae``, each under an objective of its own."""
+"""Papers that share the story of ``beta_vae`` and differ in their objective."""
 WITH_CLASSES = {
     "joint_vae": lambda: JointVAE(*grouped({"z": 2}, {"kind": 3})),
     "categorical_vae": lambda: CategoricalVAE(*grouped({}, {"shape": 3, "colour": 2})),
@@ -177,7 +177,7 @@ OF_GROUPS_OR_LABELS = {
     "two_domain_vae": lambda: TwoDomainVAE(*grouped({"content": 2, "attribute": 1})),
     "supervised_vae": lambda: SupervisedVAE(*networks(), LATENT, list("abcd")),
 }
-"""Stories that are told of groups or labels, or of several levels, under their published objective alone."""
+"""Stories with groups, labels or several levels, under their published objective alone."""
 OF_POINTS = {
     "sparse_autoencoder": lambda: SparseAutoencoder((FEATURES,), LATENT),
     "fsq_vae": lambda: FSQVAE(
@@ -221,7 +221,7 @@ LEARNING_GRAPHS = {
     "linear_graph_story": lambda: LinearGraphStory(NAMES),
     "nonlinear_graph_story": lambda: NonlinearGraphStory(NAMES),
 }
-"""Stories that have no interventions, or no latents either, under the objective that learns their graph."""
+"""Stories without interventions, some without latents, under the objective of their graph."""
 GAMES = {
     "ali": lambda: ALI(
         Gaussian(nn.Linear(FEATURES, 2 * LATENT)),
@@ -249,7 +249,7 @@ OF_ONE_CODE = {
     name: STORIES[name] for name in ("beta_vae", "beta_tcvae", "ivae", "probabilistic_pca", "vade")
 }
 OF_IMAGES_ALONE = {name: make for name, make in STORIES.items() if name != "deep_scm"}
-"""Those that reconstruct an image without being told of its nodes."""
+"""Stories that reconstruct an image without the values of its nodes."""
 WITH_A_DECODER = {name: make for name, make in STORIES.items() if hasattr(make(), "decoder")}
 OBJECTIVES = {
     "published": lambda story: story.objective(),
@@ -297,8 +297,8 @@ def observations(num=64, story=None):
     return x.reshape(num, *getattr(story, "shape", (FEATURES,)))
 
 
-def told(story, num=64):
-    """What a story can be told of each datum."""
+def conditions_of(story, num=64):
+    """The conditions that a story takes with each datum."""
     labels = torch.randn(num, 4, generator=torch.Generator().manual_seed(2))
     classes = torch.where(labels[:, :1] > 0, torch.nan, 1.0)
     known = {
@@ -315,11 +315,11 @@ def told(story, num=64):
 
 
 def data_for(story):
-    return with_conditions(from_arrays(observations(story=story)), **told(story))
+    return with_conditions(from_arrays(observations(story=story)), **conditions_of(story))
 
 
 def inferred(story):
-    """The latents that the guide samples: those that do not follow from what is measured."""
+    """The latents that the guide samples, which do not follow from measured nodes."""
     return tuple(
         name
         for name in story.latents
@@ -350,8 +350,12 @@ def test_the_model_draws_a_batch(story):
 def test_model_and_guide_sample_the_declared_latents_in_one_plate(story):
     story.num_data = 100
     x = observations(3, story)
-    guide = prune_subsample_sites(poutine.trace(story.guide).get_trace(x, **told(story, 3)))
-    model = prune_subsample_sites(poutine.trace(story.model).get_trace(x, **told(story, 3)))
+    guide = prune_subsample_sites(
+        poutine.trace(story.guide).get_trace(x, **conditions_of(story, 3))
+    )
+    model = prune_subsample_sites(
+        poutine.trace(story.model).get_trace(x, **conditions_of(story, 3))
+    )
     assert tuple(guide.stochastic_nodes) == inferred(story)
     assert set(inferred(story)) <= set(model.stochastic_nodes)
     assert set(story.latents) <= set(poutine.trace(story.model).get_trace().stochastic_nodes)
@@ -381,7 +385,9 @@ def test_training_moves_every_parameter_and_keeps_every_term_finite(story, objec
 def test_the_loss_is_the_weighted_sum_of_the_terms(story, objective):
     objective = objective(story)
     story.num_data = 100
-    loss = objective.loss(story.model, story.guide, observations(story=story), **told(story))
+    loss = objective.loss(
+        story.model, story.guide, observations(story=story), **conditions_of(story)
+    )
     terms = {
         n: t.item() * float(objective.weight(n))
         for n, t in objective.last_terms.items()
@@ -392,7 +398,7 @@ def test_the_loss_is_the_weighted_sum_of_the_terms(story, objective):
 
 def test_a_story_in_double_precision_is_in_double_precision(story):
     story, x = story.double(), observations(8, story).double()
-    conditions = {name: value.to(torch.float64) for name, value in told(story, 8).items()}
+    conditions = {name: value.to(torch.float64) for name, value in conditions_of(story, 8).items()}
     objective = EnumeratedELBO() if isinstance(story, M2) else BetaELBO()
     objective(story.model, story.guide)(x, **conditions).backward()
     assert {term.dtype for term in objective.last_terms.values()} == {torch.float64}
@@ -405,7 +411,7 @@ def test_two_stories_in_one_process_train_apart_under_bare_svi(make):
     for story in (first, second, copy.deepcopy(second)):
         before = {k: p.detach().clone() for k, p in story.named_parameters()}
         svi = SVI(story.model, story.guide, PyroOptim(torch.optim.Adam, {"lr": 1e-2}), Trace_ELBO())
-        svi.step(x, **told(story))
+        svi.step(x, **conditions_of(story))
         still = {
             k for k, p in story.named_parameters() if p.requires_grad and torch.equal(p, before[k])
         }
@@ -491,13 +497,15 @@ def test_traversal_is_a_chain_of_interventions(make):
 
 
 def training_step(story, objective, x):
-    """One step as ``fit`` takes it, from stored observations on the device to the updated weights and the history."""
+    """One step as ``fit`` takes it, from observations on the device to weights and history."""
     story.num_data = 100
     bound = objective(story.model, story.guide)
     parameters = list(story.parameters())
     optimizer = torch.optim.Adam(parameters, lr=1e-3)
     history = History(1, x.device)
-    loss = bound(x, **{name: value.to(x.device) for name, value in told(story, len(x)).items()})
+    loss = bound(
+        x, **{name: value.to(x.device) for name, value in conditions_of(story, len(x)).items()}
+    )
     (loss / 100).backward()
     optimizer.step()
     history.record(0, loss.detach(), objective.last_terms, 0.01)
@@ -523,7 +531,7 @@ def test_training_steps_stay_on_an_accelerator():
 
 
 class Scene(GenerativeStory):
-    """A story of one's own: two scalar latents and a vector, no objective."""
+    """A story of a user: two scalar latents and a vector, no objective."""
 
     latents = ("sun", "shade", "w")
 
@@ -587,7 +595,7 @@ def plain_guide(x):
 
 
 class PlainPair:
-    """An object with a model and a guide that is no module: its parameters live in Pyro's store."""
+    """An object with a model and a guide whose parameters live in Pyro's store, not in a module."""
 
     model, guide = staticmethod(plain_model), staticmethod(plain_guide)
 
@@ -670,7 +678,7 @@ def test_bare_svi_trains_a_lifted_pair():
 
 
 class TutorialVAE(nn.Module):
-    """A pair after Pyro's tutorial: methods of a module that register its parts by ``pyro.module``."""
+    """A pair after Pyro's tutorial: a module's methods, which register parts by ``pyro.module``."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Stories of groups whose styles are kept clear of what groups share: by cycles, by a critic, by clamping."""
+"""Stories of groups that keep the content out of the styles: by cycles, a critic or clamping."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from ppl_disentangle.inference import BetaELBO, JointCritic, SwapELBO
 from ppl_disentangle.models import DCIGN, CycleConsistentVAE, MathieuVAE
 from ppl_disentangle.representation import encode
 from ppl_disentangle.zoo import build
-from tests.models.test_weak_supervision import codes_after, pair_of_networks, told_of
+from tests.models.test_weak_supervision import accuracies, codes_after, pair_of_networks
 from tests.toys import grid, network
 
 FEATURES, CONTENT, STYLE = 16, 2, 4
@@ -52,7 +52,10 @@ def test_styles_tell_nothing_of_what_groups_share_where_without_the_term_they_do
     for term in (weight, 0.0):
         torch.manual_seed(1)
         codes, factors = codes_after(make(term), toy, sharing(toy, toy.factor_names[:2]))
-        content, style = told_of(codes[:, :CONTENT], factors), told_of(codes[:, CONTENT:], factors)
+        content, style = (
+            accuracies(codes[:, :CONTENT], factors),
+            accuracies(codes[:, CONTENT:], factors),
+        )
         assert min(content[:2]) > 0.9
         assert max(content[2:]) < CHANCE + 0.1
         assert min(style[2:]) > 0.6

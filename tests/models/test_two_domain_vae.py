@@ -1,4 +1,4 @@
-"""Two domains: what they share is told from what is theirs, without knowing which data belong together."""
+"""Two domains: shared content is separated from attributes, without paired data."""
 
 import math
 
@@ -20,7 +20,7 @@ TRAIN, TEST = slice(0, 4000), slice(4000, NUM)
 
 
 def toy():
-    """Two shared factors, an attribute, the domain: ``(content, domain, x)``, and x in the second domain alone."""
+    """Two shared factors, an attribute, a domain: ``(content, domain, x)``; x in domain 1."""
     generator = torch.Generator().manual_seed(0)
     content = (
         torch.rand(NUM, 2, generator=generator).square() * 3 - 1
@@ -63,17 +63,17 @@ def test_data_are_carried_over_with_their_content_where_a_critic_keeps_the_domai
             new = first & (torch.arange(NUM) >= TEST.start)
             carried = story.translate(x[new], 1)
         probe = KNeighborsClassifier(20).fit(code[TRAIN], domain[TRAIN, 0])
-        told = probe.score(code[TEST], domain[TEST, 0])
+        accuracy = probe.score(code[TEST], domain[TEST, 0])
         read = KNeighborsRegressor(10).fit(code[TRAIN][first[TRAIN]], content[TRAIN][first[TRAIN]])
         there = read.score(code[TEST][~first[TEST]], content[TEST][~first[TEST]])
         error = (carried - truth[new]).square().mean() / truth[new].var(0).mean()
-        scores[weight] = told, there, error.item()
-    told, there, error = scores[3.0]
-    assert told < 0.65  # 0.5 by chance
+        scores[weight] = accuracy, there, error.item()
+    accuracy, there, error = scores[3.0]
+    assert accuracy < 0.65  # 0.5 by chance
     assert there > 0.97  # what reads contents in one domain reads them in the other
     assert error < 0.1
-    told, _, error = scores[0.0]
-    assert told > 0.9
+    accuracy, _, error = scores[0.0]
+    assert accuracy > 0.9
     assert error > 0.5
 
 
@@ -116,8 +116,8 @@ def test_the_cross_cycle_is_written_out():
 def test_attributes_are_of_their_domain_and_of_either_where_it_is_not_known():
     story = small()
     first, second = story.centres.detach()
-    told = story.attributes(torch.tensor([[0.0], [1.0]]))
-    torch.testing.assert_close(told.mean, torch.stack([first, second]))
+    attributes = story.attributes(torch.tensor([[0.0], [1.0]]))
+    torch.testing.assert_close(attributes.mean, torch.stack([first, second]))
     at = torch.linspace(-2, 2, 5)[:, None]
     either = torch.stack([story.attributes(torch.full((5, 1), d)).log_prob(at) for d in (0.0, 1.0)])
     torch.testing.assert_close(

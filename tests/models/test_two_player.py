@@ -1,4 +1,4 @@
-"""Generators against critics: codes that name the modes of the data, and an encoder that inverts a generator."""
+"""Generators against critics: codes that name modes of the data; encoders of generators."""
 
 import math
 from functools import partial
@@ -117,7 +117,7 @@ def structured_gan(alpha=10.0, **weights):
 
 
 def drawn_as_asked(story):
-    """The share of what is drawn with each class that is of the mode of that number, the least of the classes."""
+    """Share of samples of a class that are of the mode with its number; the smallest share."""
     classes = torch.eye(4)
     drawn = [do(story, {"y": classes[k]}).model(batch_size=300) for k in range(4)]
     return min(
@@ -133,8 +133,8 @@ def test_few_labels_make_the_class_of_a_structured_gan_draw_the_mode_that_is_ask
     for k in range(4):
         classes[(mode == k).nonzero()[:8, 0]] = k
     story = structured_gan()
-    told = with_conditions(from_arrays(x), classes=classes)
-    fit(story, told, steps=1500, batch_size=256, lr=2e-3, optimizer=ADAM, seed=seed, progress=False)
+    data = with_conditions(from_arrays(x), classes=classes)
+    fit(story, data, steps=1500, batch_size=256, lr=2e-3, optimizer=ADAM, seed=seed, progress=False)
     assert drawn_as_asked(story) > 0.95
     assert (story.representation(x)["y"].probs.argmax(-1) == mode).float().mean() > 0.99
     drawn = story.model(batch_size=4000).detach()

@@ -24,8 +24,10 @@ def test_noise_stands_out_at_the_node_that_was_set_and_at_none_before_it():
     prior = StructuralPrior(scm.dag)
     story = CausalVAE(prior, Gaussian(encoder), GaussianLearnedScale(decoder), label_scale=0.03)
     labels = scm.labels()
-    told = with_conditions(from_arrays(scm.observations(torch.arange(2000))), labels=labels.values)
-    fit(story, told, steps=800, batch_size=128, lr=5e-3, progress=False)
+    labelled = with_conditions(
+        from_arrays(scm.observations(torch.arange(2000))), labels=labels.values
+    )
+    fit(story, labelled, steps=800, batch_size=128, lr=5e-3, progress=False)
 
     def noise(values):
         standard = (values - labels.mean) / labels.scale

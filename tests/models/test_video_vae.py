@@ -22,7 +22,7 @@ CLIPS, FRAMES, KINDS, FEATURES = 3000, 8, 8, 16
 
 @pytest.fixture(scope="module")
 def clips():
-    """Frames of one of eight kinds that stays, and of a pose that moves smoothly; the kind of each frame."""
+    """Frames with one of eight kinds and a smoothly moving pose; the kind of each frame."""
     generator = torch.Generator().manual_seed(5)
     kind = torch.randint(KINDS, (CLIPS,), generator=generator)
     appearance = 1.2 * torch.randn(KINDS, 2, generator=generator)
@@ -36,7 +36,7 @@ def clips():
     return x, kind.repeat_interleave(FRAMES).numpy()
 
 
-def told_kind(codes, kind):
+def kind_accuracy(codes, kind):
     """How often the nearest frames of other clips are of the same kind, and the standard error."""
     first = np.arange(len(codes)) < 16_000
     accuracy = (
@@ -60,12 +60,15 @@ def test_identity_is_in_the_latent_of_the_clip_and_next_to_nothing_of_it_in_the_
     frames = from_arrays(x)
     story = trained(Tuples(frames, torch.arange(len(x)).reshape(CLIPS, FRAMES), name="clips"), 32)
     codes = encode(story, x)["mean"].values
-    (identity, _), (pose, error) = told_kind(codes[:, :2], kind), told_kind(codes[:, 2:], kind)
+    (identity, _), (pose, error) = (
+        kind_accuracy(codes[:, :2], kind),
+        kind_accuracy(codes[:, 2:], kind),
+    )
     assert identity > 0.95
     assert pose - 4 * error < 1 / KINDS  # chance
     assert pose < 0.25
-    of_frames = encode(trained(frames, 128), x)["mean"].values  # without clips there is no telling
-    assert told_kind(of_frames[:, 2:], kind)[0] > 0.5
+    of_frames = encode(trained(frames, 128), x)["mean"].values  # single frames do not separate them
+    assert kind_accuracy(of_frames[:, 2:], kind)[0] > 0.5
 
 
 def small(**options):

@@ -1,4 +1,4 @@
-"""Stories that are told what data share, or the labels of a few, and find factors that others mix."""
+"""Stories with shared factors or a few labels find factors that other stories mix."""
 
 import numpy as np
 import pyro.distributions as dist
@@ -38,8 +38,8 @@ def pair_of_networks():
     )
 
 
-def codes_after(story, data, told, *, steps=2000):
-    fit(story, told, steps=steps, batch_size=64, lr=2e-3, progress=False)
+def codes_after(story, data, train, *, steps=2000):
+    fit(story, train, steps=steps, batch_size=64, lr=2e-3, progress=False)
     index = torch.arange(len(data))
     return encode(story, data.observations(index))["mean"].values, data.factors(index).numpy()
 
@@ -102,8 +102,8 @@ def test_members_of_pairs_are_data_in_every_objective():
     np.testing.assert_allclose(single, story.encoder(x[:, 0]).mean.detach().numpy(), rtol=1e-6)
 
 
-def told_of(codes, factors):
-    """How well the nearest codes tell each factor; 1/6 by chance."""
+def accuracies(codes, factors):
+    """Accuracy of each factor predicted from the nearest codes; 1/6 by chance."""
     order = np.random.default_rng(0).permutation(len(codes))
     train, test = order[:900], order[900:]
     probes = (KNeighborsClassifier(10).fit(codes[train], column[train]) for column in factors.T)
@@ -117,13 +117,13 @@ def ml_vae():
 
 
 def test_the_content_holds_what_groups_share_and_the_style_the_rest(toy):
-    """The probe of a factor that is not there is at chance, but for what its neighbours on a grid of 6 tell."""
+    """A factor that is not in the code is predicted at chance, or a little above on a grid of 6."""
     codes, factors = codes_after(ml_vae(), toy, sharing(toy, toy.factor_names[:2], 4))
-    content, style = told_of(codes[:, :2], factors), told_of(codes[:, 2:], factors)
+    content, style = accuracies(codes[:, :2], factors), accuracies(codes[:, 2:], factors)
     assert min(content[:2] + style[2:]) > 0.7
     assert max(content[2:] + style[:2]) < 1 / 6 + 0.1
     alone, factors = codes_after(ml_vae(), toy, toy)
-    assert max(told_of(alone[:, :2], factors)[2:]) > 0.3
+    assert max(accuracies(alone[:, :2], factors)[2:]) > 0.3
 
 
 def test_the_posterior_of_a_group_is_the_product_of_its_members_and_counted_once():
@@ -167,10 +167,10 @@ def test_labels_of_few_data_anchor_their_coordinates(toy, fraction):
 
 def test_labels_of_which_a_fifth_is_wrong_still_name_the_coordinates(toy):
     labels = partial_labels(toy, wrong=0.2).values
-    told = with_conditions(toy, labels=(labels - labels.mean(0)) / labels.std(0))
+    train = with_conditions(toy, labels=(labels - labels.mean(0)) / labels.std(0))
     torch.manual_seed(0)
     story = SupervisedVAE(*pair_of_networks(), FACTORS, toy.factor_names, label_scale=0.2)
-    codes, factors = codes_after(story, toy, told)
+    codes, factors = codes_after(story, toy, train)
     assert min(np.corrcoef(codes[:, k], factors[:, k])[0, 1] for k in range(FACTORS)) > 0.9
 
 
@@ -221,19 +221,19 @@ def test_what_does_not_fit_is_told(build, message):
 
 
 def test_pairs_of_a_data_set_are_what_the_story_learns_from(toy):
-    told = ada().training_data(toy)
-    assert told.observation_shape == (2, FEATURES)
-    assert len(told) == len(pairs(toy, "random"))
+    train = ada().training_data(toy)
+    assert train.observation_shape == (2, FEATURES)
+    assert len(train) == len(pairs(toy, "random"))
 
 
 def test_stories_of_pairs_and_groups_are_judged_by_single_observations(toy):
-    told, held_out = sharing(toy, "factor0", num=64), toy.subset(torch.arange(50))
+    train, held_out = sharing(toy, "factor0", num=64), toy.subset(torch.arange(50))
     history = fit(
-        ml_vae(), told, steps=2, batch_size=16, held_out=held_out, evaluate_every=1, progress=False
+        ml_vae(), train, steps=2, batch_size=16, held_out=held_out, evaluate_every=1, progress=False
     )
     assert history.sizes["held_out_step"] == 2
     assert bool(history["held_out_elbo"].notnull().all())
     with pytest.raises(
         ValueError, match=r"held_out has observations of shape \(5,\), the data of \(2, 16\)"
     ):
-        fit(ml_vae(), told, steps=2, held_out=from_arrays(torch.rand(9, 5)), progress=False)
+        fit(ml_vae(), train, steps=2, held_out=from_arrays(torch.rand(9, 5)), progress=False)

@@ -19,7 +19,7 @@ from ppl_disentangle.inference.distributed.processes import (
     rank,
 )
 from ppl_disentangle.inference.elbo import decomposed
-from tests.models.test_stories import PAIRS, observations, refused, told
+from tests.models.test_stories import PAIRS, conditions_of, observations, refused
 
 BATCH = 29  # of 14 and 15, or of 9, 10 and 10 data, as no other dimension is
 
@@ -77,7 +77,9 @@ def gradients(make, objective, *, apart):
     story.num_data = 100
     first, last = (BATCH * (rank() + i) // num_processes() for i in range(2))
     x = observations(BATCH, story).double()[first:last]
-    conditions = {name: value.double()[first:last] for name, value in told(story, BATCH).items()}
+    conditions = {
+        name: value.double()[first:last] for name, value in conditions_of(story, BATCH).items()
+    }
     bound = objective(story.model, story.guide)
     loss_of = data_parallel(bound)
     with SameDraws(first, last):
