@@ -18,7 +18,7 @@ __all__ = ["ALI"]
 
 
 class ALI(IsotropicVAE):
-    r"""Learns codes of data without a likelihood, by a critic of pairs of data and codes.
+    r"""Learns codes of data whose likelihood is unknown, with a critic of data and codes.
 
     .. math:: z \sim \mathcal N(0, I), \quad x = G(z); \qquad p(x, z) = q(x)\, q(z \mid x)
 

@@ -29,7 +29,7 @@ __all__ = ["CausalVAEPaper"]
 
 
 class CausalVAEPaper(GenerativeStory):
-    r"""Learns labelled causal concepts, and their graph if it is not given, as published in [1].
+    r"""Learns labelled causal concepts, and their graph if it is not given, as the paper describes.
 
     .. math:: \varepsilon \sim \mathcal N(0, I), \quad \bar z = (I - A^\top)^{-1} \varepsilon, \quad
        z_i = g_i(A_i \circ z) + \varepsilon_i, \quad x \mid z \sim p(x \mid z), \quad

@@ -13,7 +13,7 @@ __all__ = ["DIPVAE"]
 
 
 class DIPVAE(IsotropicVAE):
-    r"""Learns decorrelated factors without labels, by pulling the covariance of the code to I.
+    r"""Learns decorrelated factors without labels, by penalising covariances in the code.
 
     .. math:: \text{ELBO} - \lambda_{od} \sum_{i \ne j} C_{ij}^2 - \lambda_d \sum_i (C_{ii} - 1)^2
 

@@ -13,7 +13,7 @@ __all__ = ["FactorVAE"]
 
 
 class FactorVAE(IsotropicVAE):
-    r"""Learns independent factors without labels; a critic estimates the total correlation.
+    r"""Learns independent factors without labels, by penalising a total correlation from a critic.
 
     .. math:: \mathbb E_{q(z \mid x)} \log p(x \mid z)
        - \operatorname{KL}(q(z \mid x) \,\|\, p(z))

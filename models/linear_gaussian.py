@@ -94,7 +94,7 @@ class LinearGaussian(GenerativeStory):
 
 
 class ProbabilisticPCA(LinearGaussian):
-    r"""Finds the principal axes of data as a story, whose best fit is known in closed form.
+    r"""Finds the principal axes of data; its best fit is known in closed form.
 
     .. math:: \Psi = \sigma^2 I \quad [1]
 
