@@ -11,9 +11,9 @@ from torch import nn
 from ppl_disentangle.conditionals import Grouped
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.models.bases.content_style import ContentStyleVAE
+from ppl_disentangle.models.bases.content_style import ContentStyleVAE, product_of_members
 
-__all__ = ["MLVAE", "product_of_members"]
+__all__ = ["MLVAE"]
 
 
 class MLVAE(ContentStyleVAE):
@@ -72,11 +72,3 @@ class MLVAE(ContentStyleVAE):
     def objective(self) -> BetaELBO:
         """The evidence lower bound of groups."""
         return BetaELBO(self.beta, warm_up=self.warm_up)
-
-
-def product_of_members(posteriors: dist.Normal) -> TorchDistribution:
-    """The normalised product over the first dimension of normals ``(members, batch, dim)``."""
-    precision = posteriors.scale.square().reciprocal()
-    total = precision.sum(0)
-    loc = (precision * posteriors.loc).sum(0) / total
-    return dist.Normal(loc, total.rsqrt()).to_event(1)

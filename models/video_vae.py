@@ -15,7 +15,7 @@ from ppl_disentangle.conditionals import Grouped
 from ppl_disentangle.data import FactorDataset, walks
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.models.ml_vae import product_of_members
+from ppl_disentangle.models.bases.content_style import normals_by_member, product_of_members
 from ppl_disentangle.networks import Networks
 from ppl_disentangle.story import GenerativeStory
 
@@ -177,8 +177,8 @@ class VideoVAE(GenerativeStory):
         """q(s | all frames), q(p | x) of each frame."""
         frames = x.shape[1]
         posterior = self.encoder(x.transpose(0, 1).flatten(0, 1))
-        identity_of_frames = _by_frame(posterior["identity"], frames)
-        pose = _by_frame(posterior["pose"], frames)
+        identity_of_frames = normals_by_member(posterior["identity"], frames)
+        pose = normals_by_member(posterior["pose"], frames)
         with self.data_plate(x):
             pyro.sample("identity", product_of_members(identity_of_frames))
             # (frames, batch, dim) to the shape of the prior, (batch, dim, frames)
@@ -209,10 +209,3 @@ class VideoVAE(GenerativeStory):
     def objective(self) -> BetaELBO:
         """The bound with its divergences weighted by beta."""
         return BetaELBO(self.beta, warm_up=self.warm_up)
-
-
-def _by_frame(posterior: TorchDistribution, frames: int) -> dist.Normal:
-    """Normals of shape ``(frames * batch, dim)`` as ``(frames, batch, dim)``."""
-    normal = posterior.base_dist
-    shape = (frames, -1)
-    return dist.Normal(normal.loc.unflatten(0, shape), normal.scale.unflatten(0, shape))

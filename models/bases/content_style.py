@@ -18,7 +18,7 @@ from ppl_disentangle.data import FactorDataset, sharing
 from ppl_disentangle.networks import Networks
 from ppl_disentangle.story import GenerativeStory
 
-__all__ = ["ContentStyleVAE"]
+__all__ = ["ContentStyleVAE", "normals_by_member", "product_of_members"]
 
 
 class ContentStyleVAE(GenerativeStory):
@@ -152,8 +152,8 @@ class ContentStyleVAE(GenerativeStory):
     def _guide_of_groups(self, x: Tensor) -> None:
         num_members = x.shape[1]
         posterior = self.encoder(x.transpose(0, 1).flatten(0, 1))
-        content_of_members = _by_member(posterior["content"], num_members)
-        style_of_members = _by_member(posterior["style"], num_members)
+        content_of_members = normals_by_member(posterior["content"], num_members)
+        style_of_members = normals_by_member(posterior["style"], num_members)
         with self.data_plate(x):
             content = pyro.sample("content", self.content_of_group(content_of_members))
             with pyro.plate("members", num_members, dim=-2):
@@ -185,8 +185,16 @@ class ContentStyleVAE(GenerativeStory):
         """The published objective with its published weights."""
 
 
-def _by_member(posterior: TorchDistribution, num_members: int) -> dist.Normal:
+def normals_by_member(posterior: TorchDistribution, num_members: int) -> dist.Normal:
     """Normals of shape ``(members * batch, dim)`` as ``(members, batch, dim)``."""
     normal = posterior.base_dist
     shape = (num_members, -1)
     return dist.Normal(normal.loc.unflatten(0, shape), normal.scale.unflatten(0, shape))
+
+
+def product_of_members(posteriors: dist.Normal) -> TorchDistribution:
+    """The normalised product over the first dimension of normals ``(members, batch, dim)``."""
+    precision = posteriors.scale.square().reciprocal()
+    total = precision.sum(0)
+    loc = (precision * posteriors.loc).sum(0) / total
+    return dist.Normal(loc, total.rsqrt()).to_event(1)
