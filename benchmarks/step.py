@@ -25,7 +25,7 @@ from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import Sprites, digits, from_arrays
 from ppl_disentangle.inference.training.batches import Batches
 from ppl_disentangle.inference.training.state import History
-from ppl_disentangle.inference.training.trainer import Trainer, fused_adam
+from ppl_disentangle.inference.training.trainer import Trainer
 from ppl_disentangle.models import BetaTCVAE, BetaVAE
 from ppl_disentangle.networks import study_decoder, study_encoder
 from ppl_disentangle.story import parameters_stay_local
@@ -35,11 +35,9 @@ CPU = torch.device("cpu")
 
 def library_step(story, data, batch_size, *, taken_by=None, precision="float32", device=CPU):
     """The step that ``fit`` takes, its history included: as it is, or by a ``"graph"``, or ``"compiled"``."""
-    trainer = Trainer(
-        story, story.objective(), Batches(data, batch_size, seed=0, device=device), precision
-    )
+    batches = Batches(data, batch_size, seed=0, device=device)
     with parameters_stay_local():
-        trainer.prepare(fused_adam, 1e-4)
+        trainer = Trainer(story, story.objective(), batches, precision=precision, lr=1e-4)
         if taken_by:
             state = trainer.state(2, {})
             with pyro.validation_enabled(False):

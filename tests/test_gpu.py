@@ -44,7 +44,7 @@ def test_every_story_trains_under_every_objective_on_a_gpu(make, objective):
 @on_gpu
 @pytest.mark.parametrize("name", ["beta_vae", "hfvae"])
 def test_a_graph_on_a_gpu_takes_the_eager_steps(name, monkeypatch):
-    monkeypatch.setattr("ppl_disentangle.inference.training.loop.WORTH_A_GRAPH", 0)
+    monkeypatch.setattr("ppl_disentangle.inference.training.loop.MIN_GRAPH_STEPS", 0)
     (eager, weights), (graph, others) = (
         fitted(STORIES[name], compile=how, device="cuda") for how in (False, "auto")
     )
@@ -55,7 +55,7 @@ def test_a_graph_on_a_gpu_takes_the_eager_steps(name, monkeypatch):
 @pytest.mark.gpu
 @on_gpu
 def test_a_graph_on_a_gpu_is_replayed_from_its_third_step_on(monkeypatch):
-    monkeypatch.setattr("ppl_disentangle.inference.training.loop.WORTH_A_GRAPH", 0)
+    monkeypatch.setattr("ppl_disentangle.inference.training.loop.MIN_GRAPH_STEPS", 0)
     replays, replay = [], torch.cuda.CUDAGraph.replay
     monkeypatch.setattr(
         torch.cuda.CUDAGraph, "replay", lambda graph: replays.append(1) or replay(graph)

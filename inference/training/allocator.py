@@ -1,4 +1,4 @@
-"""The C library's allocator, told to keep what a training step frees."""
+"""Set the C library's allocator to keep the memory that a training step frees."""
 
 from __future__ import annotations
 
@@ -7,14 +7,23 @@ import sys
 
 __all__ = ["keep_freed_memory"]
 
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+# Parameters of glibc's mallopt.
+M_TRIM_THRESHOLD = -1
+M_TOP_PAD = -2
+M_MMAP_MAX = -4
+
+TRIM_THRESHOLD_BYTES = 2**31 - 1
+TOP_PAD_BYTES = 64 * 2**20
 
 
 def keep_freed_memory() -> bool:
-    """Keep freed activations in this process rather than hand them back to the kernel at every step; true if it took.
+    """Keep freed activations in this process rather than return them to the kernel at every step.
 
-    For programs that train on the CPU with glibc; a setting of the whole process that costs some memory and saves
-    the page faults of large batches.
+    For programs that train on the CPU with glibc. The setting holds for the whole process; it
+    costs some memory, and saves the page faults of large batches.
+
+    Returns:
+        Whether the allocator took the setting; false on systems without glibc.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -23,5 +32,9 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     return all(
-        [mallopt(M_MMAP_MAX, 0), mallopt(M_TRIM_THRESHOLD, 2**31 - 1), mallopt(M_TOP_PAD, 64 << 20)]
+        [
+            mallopt(M_MMAP_MAX, 0),
+            mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD_BYTES),
+            mallopt(M_TOP_PAD, TOP_PAD_BYTES),
+        ]
     )

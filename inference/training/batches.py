@@ -1,4 +1,4 @@
-"""Minibatches as a function of the step: shuffled epochs of fixed batch size, indexed on the device."""
+"""Minibatches as a function of the step: shuffled epochs of fixed batch size."""
 
 from __future__ import annotations
 
@@ -15,11 +15,26 @@ __all__ = ["BatchStream", "Batches"]
 
 
 class Batches:
-    """``batches(step)`` is the float batch of that step, for whoever asks and whenever.
+    """The batch of any step, which follows from the step, the seed and the number of data alone.
 
-    Each epoch visits every datum at most once in an order that depends on ``seed`` and the epoch alone; data that
-    do not fill a last batch wait for another epoch, so that shapes are static. Data stay as they are stored (uint8)
-    until they are on the device. ``part``: the number of this process, and how many share each batch.
+    Each epoch visits every datum at most once, in an order that depends on ``seed`` and the epoch.
+    Data that do not fill a last batch are left out of that epoch, so that all batches have one
+    shape. Data keep the type in which they are stored (uint8) until they are on the device.
+
+    Args:
+        data: The data set, which is moved to ``device``.
+        batch_size: Number of data in a batch, over all processes.
+        seed: Seed of the order of the data.
+        device: Device of the batches.
+        part: Rank of this process, and the number of processes that share each batch.
+
+    Attributes:
+        sizes: Number of data of a batch in each process.
+        steps_per_epoch: Number of batches in an epoch.
+
+    Raises:
+        ValueError: ``batch_size`` is less than one, more than there are data, or less than two
+            data for each of several processes.
     """
 
     def __init__(
@@ -31,60 +46,73 @@ class Batches:
         device: torch.device,
         part: tuple[int, int] = (0, 1),
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"expected batch_size >= 1, got {batch_size}")
-        if batch_size > len(data):
-            raise ValueError(
-                f"batch_size={batch_size} is more than the {len(data)} data of {data.name!r}"
-            )
-        self.data, self.seed, self.device = data.to(device), seed, device
-        self.batch_size, (process, processes) = batch_size, part
-        if batch_size < 2 * processes and processes > 1:
-            raise ValueError(
-                f"batch_size={batch_size} is less than two data for each of {processes} processes"
-            )
-        ends = [batch_size * i // processes for i in range(processes + 1)]
+        rank, num_processes = part
+        _check_batch_size(batch_size, data, num_processes)
+        self.data = data.to(device)
+        self.seed = seed
+        self.device = device
+        self.batch_size = batch_size
+        self.steps_per_epoch = len(data) // batch_size
+        ends = [batch_size * i // num_processes for i in range(num_processes + 1)]
         self.sizes = tuple(end - start for start, end in itertools.pairwise(ends))
-        self._first, self._last = ends[process], ends[process + 1]
-        self.steps_per_epoch = len(data) // self.batch_size
-        self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)
+        self._first = ends[rank]
+        self._last = ends[rank + 1]
+        self._epoch = -1
+        self._order = torch.empty(0, dtype=torch.long)
 
     def __call__(self, step: int) -> Tensor:
-        """Float observations of shape ``(batch_size, *observation_shape)``, or this process's part of them."""
+        """Float observations of the batch, of shape ``(data of this process, *observation_shape)``."""
         return self.data.to_float(self.data.observations(self.index(step)))
 
     def conditions(self, step: int) -> dict[str, Tensor]:
-        """What else the story is told of each datum of the batch, by name."""
+        """The conditions of the batch's data by name, such as their labels."""
         return self.data.conditions(self.index(step))
 
     def at(self, index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Float observations of the given data, and what else the story is told of each."""
+        """Float observations of the data with these indices, and their conditions by name."""
         return self.data.to_float(self.data.observations(index)), self.data.conditions(index)
 
     def index(self, step: int) -> Tensor:
-        """Indices of the data of a batch, on the device."""
+        """Indices of the data of the batch that belong to this process, on the device."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
-            generator = torch.Generator().manual_seed((self.seed << 32) + epoch)
-            self._epoch, self._order = (
-                epoch,
-                torch.randperm(len(self.data), generator=generator).to(self.device),
-            )
+            self._shuffle(epoch)
         first = position * self.batch_size
         return self._order[first + self._first : first + self._last]
 
+    def _shuffle(self, epoch: int) -> None:
+        generator = torch.Generator().manual_seed((self.seed << 32) + epoch)
+        order = torch.randperm(len(self.data), generator=generator)
+        self._order = order.to(self.device)
+        self._epoch = epoch
+
+
+def _check_batch_size(batch_size: int, data: FactorDataset, num_processes: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"expected batch_size >= 1, got {batch_size}")
+    if batch_size > len(data):
+        raise ValueError(
+            f"batch_size={batch_size} is more than the {len(data)} data of {data.name!r}"
+        )
+    if num_processes > 1 and batch_size < 2 * num_processes:
+        raise ValueError(
+            f"batch_size={batch_size} is less than two data for each of {num_processes} processes"
+        )
+
 
 class BatchStream(IterableDataset[tuple[Tensor, dict[str, Tensor]]]):
-    """The batches of :func:`~ppl_disentangle.inference.fit` for a loop of your own, with or without a ``DataLoader``.
+    """The batches of :func:`~ppl_disentangle.inference.fit`, for a training loop that you write.
 
-    Step by step the float batch and the conditions that a story is told. Workers take steps in turn, so that
-    ``DataLoader(stream, batch_size=None, num_workers=n)`` gives the very same sequence for any n.
+    Iterating gives the float observations of each batch and their conditions by name. It works
+    with or without a ``DataLoader``. The workers of a ``DataLoader`` take steps in turn, so that
+    ``DataLoader(stream, batch_size=None, num_workers=n)`` gives the same sequence for any n.
 
     Args:
-        data: a data set.
-        batch_size: data per batch; data that do not fill a last batch wait for another epoch.
-        steps: number of batches; by default those of one epoch.
-        seed: of the order.
+        data: The data set.
+        batch_size: Number of data in a batch. Data that do not fill a last batch are left out of
+            that epoch.
+        steps: Number of batches; by default the batches of one epoch.
+        seed: Seed of the order of the data.
 
     Example:
         >>> from ppl_disentangle.data import digits, pairs

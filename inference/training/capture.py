@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
+import dataclasses
 import itertools
-import warnings
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import pyro
@@ -14,93 +14,124 @@ from pyro.infer.elbo import ELBOModule
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.optim import Optimizer
 
+from ppl_disentangle._torch_private import compile_graph, trace_operations
 from ppl_disentangle.inference.training.graph_passes import simplified
+from ppl_disentangle.inference.training.objectives import last_terms
 from ppl_disentangle.inference.training.replay import Replay
-from ppl_disentangle.inference.training.update import is_plain_adam
+from ppl_disentangle.inference.training.update import MOMENTS, adam_in_place, is_plain_adam
 from ppl_disentangle.story import fork_randomness
 
-__all__ = ["NotCapturedError", "StepGraph", "in_short"]
+__all__ = ["NotCapturedError", "StepGraph", "short_message"]
 
 Batch = Callable[[Tensor], tuple[Tensor, Mapping[str, Tensor]]]
 Layout = tuple[torch.Size, tuple[int, ...], torch.dtype]
 
-REPLAYED = ("cuda",)
-"""Devices on which graphs are replayed."""
-UNKNOWN = "it has parameters that it does not read from the story or the objective"
+REPLAYING_DEVICES = ("cuda",)
+"""Types of devices on which graphs are replayed."""
+UNKNOWN_PARAMETERS = "it has parameters that it does not read from the story or the objective"
 
 
 class NotCapturedError(Exception):
-    """A step that is not the same operations on the same shapes every time; the message says why."""
+    """The step is not the same operations on the same shapes every time; the message says why."""
 
 
-def compiled(graph: GraphModule, arguments: Sequence[Tensor]) -> Any:
-    """The graph as kernels, on the CPU called from C++: by inductor itself.
+@dataclasses.dataclass(frozen=True)
+class StepArguments:
+    """The tensors that a step reads or changes, by role; a graph takes them as one flat list.
 
-    ``torch.compile`` would look at all arguments at each call. The kernels look at none: :class:`StepGraph` does.
+    Attributes:
+        parameters: Parameters that have gradients, of the story and the objective.
+        buffers: Their other tensors: buffers, which the step may change, and frozen parameters.
+        means: Adam's running means of the gradients, one for each learned parameter; empty where
+            the optimiser itself takes the step.
+        squares: Adam's running means of the squared gradients, likewise.
+        counts: Adam's numbers of steps, likewise.
+        inputs: The indices of the batch, or its observations and then its conditions.
     """
-    for node in graph.graph.find_nodes(op="placeholder"):
-        node.meta.pop(
-            "val", None
-        )  # fakes of several modes, which the compiler would take for its inputs
-    options = {"fallback_random": True, "size_asserts": False, "alignment_asserts": False}
-    with warnings.catch_warnings(action="ignore"):  # of torch's own age
-        inductor, config = (
-            importlib.import_module(f"torch._inductor{part}") for part in ("", ".config")
+
+    parameters: Sequence[Tensor]
+    buffers: Sequence[Tensor]
+    means: Sequence[Tensor]
+    squares: Sequence[Tensor]
+    counts: Sequence[Tensor]
+    inputs: Sequence[Tensor] = ()
+
+    def _roles(self) -> list[Sequence[Tensor]]:
+        return [getattr(self, field.name) for field in dataclasses.fields(self)]
+
+    def flat(self) -> list[Tensor]:
+        """All tensors, role after role."""
+        return list(itertools.chain.from_iterable(self._roles()))
+
+    def with_tensors(self, flat: Sequence[Tensor]) -> StepArguments:
+        """Other tensors in the same roles, from a list as :meth:`flat` gives."""
+        tensors = iter(flat)
+        return StepArguments(
+            *(list(itertools.islice(tensors, len(role))) for role in self._roles())
         )
-        with (
-            torch.no_grad(),
-            config.patch(cpp_wrapper=arguments[0].device.type == "cpu", **options),
-        ):
-            return inductor.compile(graph, list(arguments))
 
 
-def _layout(tensor: Tensor) -> Layout:
-    return tensor.shape, tensor.stride(), tensor.dtype
+class ModuleTensors:
+    """The tensors of a module, each once, and the paths of attributes that lead to them.
 
+    Attributes:
+        parameters: Parameters that require gradients.
+        learned: The parameters that have a gradient at present.
+        buffers: Buffers and frozen parameters.
+    """
 
-def _laid_out_as(gradient: Tensor, parameter: Tensor) -> Tensor:
-    """The gradient as autograd would accumulate it: fused kernels go through it as through the parameter."""
-    return (
-        gradient
-        if gradient.stride() == parameter.stride()
-        else torch.empty_like(parameter).copy_(gradient)
-    )
+    def __init__(self, module: nn.Module) -> None:
+        self._by_path = _tensors_by_path(module)
+        distinct = {id(tensor): tensor for tensor in self._by_path.values()}.values()
+        self.parameters = [tensor for tensor in distinct if tensor.requires_grad]
+        self.buffers = [tensor for tensor in distinct if not tensor.requires_grad]
+        self.learned = [p for p in self.parameters if p.grad is not None]
 
+    def replaced(
+        self, parameters: Sequence[Tensor], buffers: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        """Other tensors in the place of the module's, by path."""
+        originals = map(id, (*self.parameters, *self.buffers))
+        replacements = dict(zip(originals, (*parameters, *buffers), strict=True))
+        return {path: replacements[id(tensor)] for path, tensor in self._by_path.items()}
 
-def in_short(error: Exception) -> str:
-    """The first lines of an error of torch's, which are long."""
-    first, *others = str(error).split("\n")
-    return f"{first} {others[0]}" if first.endswith(":") and others else first
+    def learned_among(self, parameters: Sequence[Tensor]) -> list[Tensor]:
+        """The replacements of :attr:`learned` among the replacements of :attr:`parameters`."""
+        replacements = dict(zip(map(id, self.parameters), parameters, strict=True))
+        return [replacements[id(parameter)] for parameter in self.learned]
 
 
 class StepGraph:
-    """From the indices of a batch to loss, terms and gradients, as a function of weights and buffers and nothing else.
+    """Loss, terms and gradients of a batch as a function of its indices, the weights and buffers.
 
-    The operations are those of the eager step in their order, drawing the same random numbers, so that both agree bit
-    for bit; buffers, such as the step that schedules read, are changed in place. All batches have the shape of the
-    first. With ``compiler`` the graph becomes kernels by inductor, within the rounding of float32, and plain Adam is
-    part of it. On CUDA either is replayed as a CUDA graph.
+    The graph has the operations of the eager step in their order, and draws the same random
+    numbers, so that both agree bit for bit. It changes buffers in place, such as the step that
+    schedules read. All batches have the shape of the first. With ``compiler`` inductor makes
+    kernels of the graph, which agree with the eager step up to the rounding of float32, and the
+    update of plain Adam becomes part of it. On CUDA the step is replayed as a CUDA graph.
 
     Args:
-        bound: what ``objective(story.model, story.guide)`` returned.
-        per_datum: what the loss is multiplied by.
-        batch: from indices of data, on their device, to observations and what else the story is told of them.
-        index: indices of one batch.
-        optimizer: has taken an eager step, whose gradients are there still.
-        batch_inside: whether the batch is made by the graph, too.
-        precision: ``"bfloat16"`` runs the graph under autocast.
-        compiler: as above.
+        bound: The loss as a module: the result of ``objective(story.model, story.guide)``.
+        per_datum: Factor that turns the loss into nats per datum.
+        batch: Function from indices of data, on their device, to observations and conditions.
+        index: Indices of one batch.
+        optimizer: An optimiser that has taken an eager step; the gradients of that step are still
+            there.
+        batch_inside: Whether the graph makes the batch from the indices, too. If not, the batch is
+            made before the graph runs.
+        precision: ``"float32"``, or ``"bfloat16"`` to run the graph under autocast.
+        compiler: Whether inductor compiles the graph.
 
     Attributes:
-        names: of the columns of what is recorded: ``"loss"`` and the terms.
-        updates: whether a call changes the parameters; otherwise it leaves gradients for the optimiser.
+        names: Names of the recorded values: ``"loss"``, then the terms.
+        updates: Whether a call changes the parameters. If not, it leaves gradients for the
+            optimiser.
 
     Raises:
-        NotCapturedError: the step reads a value on the host, branches on one, or has parameters that it does not read
-            from the story or the objective.
+        NotCapturedError: The step reads a value on the host, branches on one, or has parameters
+            that it does not read from the story or the objective; or torch lacks a tool.
     """
 
     def __init__(
@@ -115,150 +146,203 @@ class StepGraph:
         precision: str = "float32",
         compiler: bool = False,
     ) -> None:
-        self.bound, self.per_datum, self.precision = bound, per_datum, precision
-        self._batch, self._inside, self._told = batch, batch_inside, tuple(batch(index)[1])
-        self._places = _places(bound)
-        tensors = {id(t): t for t in self._places.values()}.values()
-        self._parameters = [t for t in tensors if t.requires_grad]
-        self._others = [t for t in tensors if not t.requires_grad]
-        self._learned = [p for p in self._parameters if p.grad is not None]
-        self._optimizer, self.updates = optimizer, compiler and is_plain_adam(optimizer)
+        self.bound = bound
+        self.per_datum = per_datum
+        self.precision = precision
+        self.updates = compiler and is_plain_adam(optimizer)
         self.names: list[str] = []
-        self._standing, self._moments_of = self._standing_arguments(), optimizer.state
-        arguments = [*self._standing, *self._inputs(index)]
-        self._layouts = [_layout(argument) for argument in arguments]
-        self._call: Any = self._traced(arguments)
-        if compiler:
-            self._call = compiled(self._call, arguments)
-        self._replay = Replay(self._call, self._standing) if index.device.type in REPLAYED else None
+        self._batch = batch
+        self._batch_inside = batch_inside
+        _, conditions = batch(index)
+        self._condition_names = tuple(conditions)
+        self._optimizer = optimizer
+        self._tensors = ModuleTensors(bound)
+        self._read_standing()
+        self._roles = self._arguments(self._inputs(index))
+        self._standing_layouts = list(map(_layout, self._standing))
+        self._input_layouts = list(map(_layout, self._roles.inputs))
+        self._call = self._captured(compiler)
+        self._replay = self._new_replay() if index.device.type in REPLAYING_DEVICES else None
 
     def __call__(self, index: Tensor) -> Tensor:
         """Loss and terms per datum, in the order of :attr:`names`."""
-        if (
-            self._moments_of is not self._optimizer.state
-        ):  # it went back to an earlier state, which is in new tensors
-            self._standing, self._moments_of = self._standing_arguments(), self._optimizer.state
-            self._expect(self._layouts[: len(self._standing)], self._standing)
-            self._replay = None if self._replay is None else Replay(self._call, self._standing)
+        if self._optimizer_state is not self._optimizer.state:
+            self._follow_optimizer()
         inputs = self._inputs(index)
-        self._expect(self._layouts[len(self._standing) :], inputs)
+        _check_layouts(self._input_layouts, inputs)
         with torch.no_grad():
-            outputs = (
-                self._call(*self._standing, *inputs)
-                if self._replay is None
-                else self._replay(inputs)
-            )
-        record, *gradients = outputs
+            record, *gradients = self._outputs(inputs)
         if not self.updates:
-            for parameter, gradient in zip(self._learned, gradients, strict=True):
+            for parameter, gradient in zip(self._tensors.learned, gradients, strict=True):
                 parameter.grad = gradient
         return record
 
-    def _standing_arguments(self) -> list[Tensor]:
-        """Those that every step reads or changes in place: parameters, buffers, and the moments of Adam."""
-        state = self._optimizer.state
-        moments = [
-            state[p][k]
-            for k in ("exp_avg", "exp_avg_sq", "step")
-            for p in self._learned
-            if self.updates
-        ]
-        return [*(p.detach() for p in self._parameters), *self._others, *moments]
+    def _outputs(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        if self._replay is not None:
+            return self._replay(inputs)
+        return self._call(*self._standing, *inputs)
 
-    @staticmethod
-    def _expect(layouts: Sequence[Layout], arguments: Sequence[Tensor]) -> None:
-        """Refuse what the kernels, which do not look, were not made for."""
-        for layout, argument in zip(layouts, arguments, strict=True):
-            if _layout(argument) != layout:
-                raise ValueError(
-                    f"the step was captured with a tensor of {layout}, got {_layout(argument)}"
-                )
+    def _arguments(self, inputs: Sequence[Tensor] = ()) -> StepArguments:
+        """The present arguments; all but ``inputs`` stay in their memory from step to step."""
+        parameters = [parameter.detach() for parameter in self._tensors.parameters]
+        means, squares, counts = self._adam_moments()
+        return StepArguments(parameters, self._tensors.buffers, means, squares, counts, inputs)
+
+    def _adam_moments(self) -> list[list[Tensor]]:
+        """Adam's means, squares and counts of steps, where the graph changes them."""
+        learned = self._tensors.learned if self.updates else []
+        states = [self._optimizer.state[parameter] for parameter in learned]
+        try:
+            return [list(map(itemgetter(moment), states)) for moment in MOMENTS]
+        except KeyError as error:
+            raise NotCapturedError(f"Adam has no {error} of a parameter") from error
+
+    def _read_standing(self) -> None:
+        self._standing = self._arguments().flat()
+        self._optimizer_state = self._optimizer.state
+
+    def _follow_optimizer(self) -> None:
+        """Read the tensors of the optimiser again, which has gone back to an earlier state.
+
+        The earlier state is in new tensors, hence in other memory than a CUDA graph has recorded.
+        """
+        self._read_standing()
+        _check_layouts(self._standing_layouts, self._standing)
+        if self._replay is not None:
+            self._replay = self._new_replay()
+
+    def _new_replay(self) -> Replay:
+        return Replay(self._call, self._standing)
 
     def _inputs(self, index: Tensor) -> list[Tensor]:
-        """What the graph makes its batch from."""
-        if self._inside:
+        """The tensors from which the graph has its batch."""
+        if self._batch_inside:
             return [index]
         x, conditions = self._batch(index)
         return [x, *conditions.values()]
 
+    def _batch_from(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Observations and conditions, from the tensors that :meth:`_inputs` gave."""
+        if self._batch_inside:
+            return self._batch(*inputs)
+        x, *conditions = inputs
+        return x, dict(zip(self._condition_names, conditions, strict=True))
+
+    def _captured(self, compiler: bool) -> Callable[..., Sequence[Tensor]]:
+        """The step as a graph, or as the kernels that a compiler makes of the graph."""
+        graph = self._traced(self._roles.flat())
+        if not compiler:
+            return graph
+        # The tracer's stand-ins for tensors belong to several modes. The compiler would take
+        # them for its inputs, and refuse to mix them.
+        for node in graph.graph.find_nodes(op="placeholder"):
+            node.meta.pop("val", None)
+        try:
+            return compile_graph(graph, self._roles.flat())
+        except Exception as error:  # the compiler's errors are of many types
+            raise NotCapturedError(short_message(error)) from error
+
     def _traced(self, arguments: Sequence[Tensor]) -> GraphModule:
-        copies = [a.detach().clone() for a in arguments]
+        # Tracing runs the step, hence on copies: buffers and moments are changed in place.
+        copies = [argument.detach().clone() for argument in arguments]
         with fork_randomness(), pyro.validation_enabled(False):
             try:
-                graph = make_fx(self._step)(*copies)
+                graph = trace_operations(self._step, copies)
             except NotCapturedError:
                 raise
-            except Exception as error:
-                raise NotCapturedError(in_short(error)) from error
+            except Exception as error:  # torch's, Pyro's and the story's, of many types
+                raise NotCapturedError(short_message(error)) from error
+        # A parameter that is no argument became a constant of the graph, which would not learn.
         if next(graph.parameters(), None) is not None:
-            raise NotCapturedError(UNKNOWN)
+            raise NotCapturedError(UNKNOWN_PARAMETERS)
         return simplified(graph)
 
-    def _step(self, *arguments: Tensor) -> list[Tensor]:
-        count = len(self._parameters), len(self._others), 3 * len(self._learned) * self.updates
-        ends = list(itertools.accumulate(count))
-        parameters, others, moments = (
-            arguments[end - n : end] for n, end in zip(count, ends, strict=True)
-        )
-        inputs = arguments[ends[-1] :]
-        x, conditions = (
-            self._batch(*inputs)
-            if self._inside
-            else (inputs[0], dict(zip(self._told, inputs[1:], strict=True)))
-        )
-        with (
-            torch.enable_grad(),
-            torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"),
-        ):
-            leaves = [p.detach().requires_grad_() for p in parameters]
-            stand_ins = dict(
-                zip(map(id, (*self._parameters, *self._others)), (*leaves, *others), strict=True)
-            )
-            placed = {place: stand_ins[id(tensor)] for place, tensor in self._places.items()}
-            loss = functional_call(self.bound, placed, (x,), dict(conditions), tie_weights=False)
-        learned = [stand_ins[id(p)] for p in self._learned]
-        gradients = torch.autograd.grad(loss * self.per_datum, learned, allow_unused=True)
-        if any(gradient is None for gradient in gradients):
-            raise NotCapturedError(UNKNOWN)
-        gradients = tuple(map(_laid_out_as, gradients, learned))
-        terms: Mapping[str, Tensor] = getattr(self.bound.elbo, "last_terms", {})
-        self.names = ["loss", *terms]
-        record = torch.stack([loss.detach(), *terms.values()]).float() * self.per_datum
+    def _step(self, *flat: Tensor) -> list[Tensor]:
+        """The step as a function of its arguments; this function is traced.
+
+        Returns the record (loss and terms per datum) and, unless the graph updates the parameters
+        itself, the gradients of the learned ones.
+        """
+        arguments = self._roles.with_tensors(flat)
+        x, conditions = self._batch_from(arguments.inputs)
+        # New leaves of the autograd graph, by which the module computes its loss.
+        leaves = [parameter.detach().requires_grad_() for parameter in arguments.parameters]
+        tensors = self._tensors.replaced(leaves, arguments.buffers)
+        in_bfloat16 = self.precision == "bfloat16"
+        with torch.enable_grad(), torch.autocast(x.device.type, torch.bfloat16, in_bfloat16):
+            loss = functional_call(self.bound, tensors, (x,), dict(conditions), tie_weights=False)
+        learned = self._tensors.learned_among(leaves)
+        gradients = self._gradients(loss, learned)
+        record = self._record(loss)
         if not self.updates:
             return [record, *gradients]
-        self._adam([p.detach() for p in learned], gradients, moments)
+        self._update(learned, gradients, arguments)
         return [record]
 
-    def _adam(
-        self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], moments: Sequence[Tensor]
+    def _gradients(self, loss: Tensor, learned: Sequence[Tensor]) -> list[Tensor]:
+        """Gradients of the loss per datum."""
+        gradients = torch.autograd.grad(loss * self.per_datum, learned, allow_unused=True)
+        if any(gradient is None for gradient in gradients):
+            raise NotCapturedError(UNKNOWN_PARAMETERS)
+        return list(map(_laid_out_as, gradients, learned))
+
+    def _record(self, loss: Tensor) -> Tensor:
+        """The loss and the objective's terms per datum, of shape ``(1 + terms,)``."""
+        terms = last_terms(self.bound.elbo)
+        self.names = ["loss", *terms]
+        return torch.stack([loss.detach(), *terms.values()]).float() * self.per_datum
+
+    def _update(
+        self, learned: Sequence[Tensor], gradients: Sequence[Tensor], arguments: StepArguments
     ) -> None:
-        """Adam's step, in place."""
-        count, groups = (
-            len(parameters),
-            {id(p): group for group in self._optimizer.param_groups for p in group["params"]},
-        )
-        columns = (
-            self._learned,
-            parameters,
-            gradients,
-            *(moments[i : i + count] for i in range(0, 3 * count, count)),
-        )
-        for own, parameter, gradient, mean, square, step in zip(*columns, strict=True):
-            lr, (b1, b2), eps = (groups[id(own)][name] for name in ("lr", "betas", "eps"))
-            step.add_(1)
-            mean.lerp_(gradient, 1 - b1)
-            square.mul_(b2).addcmul_(gradient, gradient, value=1 - b2)
-            scale = (square.sqrt() / (1 - b2**step).sqrt()).add_(eps)
-            parameter.sub_(lr / (1 - b1**step) * mean / scale)
+        """Adam's step, in place, under the options of each parameter's group."""
+        options: dict[int, dict[str, Any]] = {}
+        for group in self._optimizer.param_groups:
+            options |= dict.fromkeys(map(id, group["params"]), group)
+        moments = zip(arguments.means, arguments.squares, arguments.counts, strict=True)
+        for original, parameter, gradient, adam in zip(
+            self._tensors.learned, learned, gradients, moments, strict=True
+        ):
+            adam_in_place(parameter.detach(), gradient, *adam, options[id(original)])
 
 
-def _places(bound: nn.Module) -> dict[str, Tensor]:
-    """All parameters and buffers by path, each attribute of each module once, however many paths lead to it.
+def short_message(error: Exception) -> str:
+    """The first line of an error's message, and the second where the first announces it."""
+    first, *others = str(error).split("\n")
+    return f"{first} {others[0]}" if first.endswith(":") and others else first
 
-    ``functional_call`` leaves a tensor that two paths lead to replaced for good.
+
+def _layout(tensor: Tensor) -> Layout:
+    return tensor.shape, tensor.stride(), tensor.dtype
+
+
+def _check_layouts(layouts: Sequence[Layout], arguments: Sequence[Tensor]) -> None:
+    """Refuse arguments for which the kernels, which check nothing themselves, were not made."""
+    for layout, argument in zip(layouts, arguments, strict=True):
+        if _layout(argument) != layout:
+            raise ValueError(
+                f"the step was captured with a tensor of {layout}, got {_layout(argument)}"
+            )
+
+
+def _laid_out_as(gradient: Tensor, parameter: Tensor) -> Tensor:
+    """The gradient with the strides of its parameter, as autograd would accumulate it.
+
+    Fused kernels go through both by one index.
     """
-    places: dict[str, Tensor] = {}
-    for path, module in bound.named_modules():
-        for named in (module.named_parameters, module.named_buffers):
-            places |= dict(named(path, recurse=False, remove_duplicate=False))
-    return places
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
+
+
+def _tensors_by_path(module: nn.Module) -> dict[str, Tensor]:
+    """All parameters and buffers by path: each attribute of each module once.
+
+    Where several paths lead to one module, its attributes have one of them only:
+    ``functional_call`` does not put a tensor back that it has replaced by two paths.
+    """
+    tensors: dict[str, Tensor] = {}
+    for path, owner in module.named_modules():
+        tensors |= dict(owner.named_parameters(path, recurse=False, remove_duplicate=False))
+        tensors |= dict(owner.named_buffers(path, recurse=False, remove_duplicate=False))
+    return tensors

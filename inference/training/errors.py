@@ -1,4 +1,4 @@
-"""How training ends when it does not end well."""
+"""Errors by which training ends early."""
 
 from __future__ import annotations
 
@@ -11,30 +11,34 @@ class NonFiniteError(ArithmeticError):
     """A term became NaN or infinite. The story has the weights from before that step.
 
     Attributes:
-        step: the step at which it happened, from 0.
-        site: the first site whose value or log density is not finite; ``None`` if only the loss is not.
-        term: the first term that is not finite.
+        step: The step at which it happened, counted from 0.
+        site: The first site whose value or log density is not finite; ``None`` if all are finite
+            and only the loss is not.
+        term: The first term that is not finite.
     """
 
     def __init__(self, step: int, site: str | None, term: str) -> None:
         where = f"site {site!r}" if site else "no single site (the terms alone)"
         super().__init__(
-            f"step {step}: the term {term!r} is not finite, first at {where}; the story has its weights from before"
-            " that step. Lower the learning rate, check the data, or warm the weights up"
+            f"step {step}: the term {term!r} is not finite, first at {where}; the story has its"
+            " weights from before that step. Lower the learning rate, check the data, or warm the"
+            " weights up"
         )
-        self.step, self.site, self.term = step, site, term
+        self.step = step
+        self.site = site
+        self.term = term
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C, taken at the end of a step.
+    """Training was stopped by Ctrl-C, after the step that was being taken.
 
     Attributes:
-        step: number of steps taken.
-        checkpoint: the file that was written, if any.
+        step: Number of steps taken.
+        checkpoint: The checkpoint that was written; ``None`` if training had none.
     """
 
     def __init__(self, step: int, checkpoint: Path | None) -> None:
-        super().__init__(
-            f"stopped after {step} steps" + (f"; saved {checkpoint}" if checkpoint else "")
-        )
-        self.step, self.checkpoint = step, checkpoint
+        saved = f"; saved {checkpoint}" if checkpoint else ""
+        super().__init__(f"stopped after {step} steps{saved}")
+        self.step = step
+        self.checkpoint = checkpoint

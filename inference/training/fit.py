@@ -1,11 +1,11 @@
-"""Stochastic variational inference: one loop for every story, objective and optimiser."""
+"""Stochastic variational inference: one function for every story, objective and optimiser."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import xarray as xr
@@ -17,9 +17,11 @@ from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference.distributed.processes import num_processes, rank
 from ppl_disentangle.inference.objectives.beta_vae import BetaELBO
 from ppl_disentangle.inference.training.batches import Batches
-from ppl_disentangle.inference.training.loop import Compile, run
-from ppl_disentangle.inference.training.state import UNDECIDED
-from ppl_disentangle.inference.training.trainer import Judge, Trainer, forgets_num_data, fused_adam
+from ppl_disentangle.inference.training.held_out import HeldOutBound
+from ppl_disentangle.inference.training.loop import Compile, Schedule, train_loop
+from ppl_disentangle.inference.training.objectives import restored_sizes
+from ppl_disentangle.inference.training.state import Capture, TrainingState
+from ppl_disentangle.inference.training.trainer import Trainer, fused_adam
 from ppl_disentangle.story import (
     GenerativeStory,
     Pair,
@@ -55,115 +57,147 @@ def fit(
 ) -> xr.Dataset:
     """Fit ``story`` to ``data`` in place.
 
-    The same seed gives the same weights bit for bit on one kind of CPU and number of threads. Neither the caller's
-    random state nor Pyro's parameter store is touched.
+    The same seed gives the same weights, bit for bit, on one kind of CPU and with the same number
+    of threads. ``fit`` changes neither the caller's random state nor Pyro's parameter store.
 
-    Where ``torch.distributed`` is initialised, its processes share each batch, whose order does not depend on their
-    number, and the gradients are those of one process. All call it alike; the first writes checkpoints and judges the
-    held-out bound. What a guide does across the data of a batch, such as swapping styles, and batch normalisation are
-    within each process's part.
+    Where ``torch.distributed`` is initialised, all processes call ``fit`` alike and share each
+    batch. The order of the data does not depend on the number of processes, and the gradients
+    equal the gradients of a single process. The first process writes the checkpoints and evaluates
+    the held-out bound. Two things stay within each process's part of a batch: batch normalisation,
+    and whatever a guide does across the data of a batch, such as swapping styles.
 
     Args:
-        story: a story, or anything with a ``model`` and a ``guide``.
-        data: the observations.
-        steps: number of steps in all, those of a resumed run included.
-        objective: any Pyro ELBO; by default the story's own, else the evidence lower bound. One that was used before
-            goes on with its schedules, its critic and its multipliers as they are.
-        batch_size: data per step.
-        lr: learning rate.
-        optimizer: ``optimizer(parameters, lr=lr)``, such as ``torch.optim.SGD``; by default fused Adam.
-        seed: of the order of the data and of the draws.
-        device: ``"auto"`` is CUDA where there is one.
-        precision: ``"bfloat16"`` runs the networks in bfloat16 and channels-last; distributions, structural mechanisms
-            and small linear layers at the ends of networks, which write and read codes, stay in float32.
-        held_out: data for a held-out bound, all of them every ``evaluate_every`` steps; where ``data`` are pairs or
-            groups, such or single observations.
-        evaluate_every: steps between two held-out bounds.
-        patience: stop after so many held-out bounds without a better one, and keep the best weights.
-        checkpoint: a file to save to every ``checkpoint_every`` steps and at the end.
-        checkpoint_every: steps between two checkpoints.
-        resume: go on from ``checkpoint`` if it exists; the result is that of an uninterrupted run bit for bit.
-        progress: show a bar with the terms.
-        validate_steps: number of first steps under Pyro's validation.
-        compile: whether further steps run as one graph of tensor operations, without Pyro's interpreter. ``"auto"``:
-            in long runs, where the step allows it, with the same weights bit for bit. ``True``: as compiled kernels,
-            the update of Adam in them, which takes some 10 to 30 seconds before it starts; the weights are the same
-            but for rounding. A step that reads values on the host, or branches on them, runs as it is.
+        story: A story, or any object with a ``model`` and a ``guide``.
+        data: The observations.
+        steps: Number of steps in all, including the steps of a run that is resumed.
+        objective: Any Pyro ELBO. By default the story's own objective, or the evidence lower bound
+            if it has none. An objective that was used before keeps its schedules, its critic and
+            its multipliers as they are.
+        batch_size: Number of data in each step.
+        lr: Learning rate.
+        optimizer: Function that makes the optimiser as ``optimizer(parameters, lr=lr)``, such as
+            ``torch.optim.SGD``; by default fused Adam.
+        seed: Seed of the order of the data and of the random draws.
+        device: Device of the training. ``"auto"`` takes CUDA where there is one.
+        precision: ``"bfloat16"`` runs the networks in bfloat16 and channels-last. Distributions,
+            structural mechanisms, and the small linear layers at the ends of networks, which write
+            and read codes, stay in float32.
+        held_out: Data for the held-out bound, all of which are used at each evaluation. Where
+            ``data`` are pairs or groups, these may be pairs or groups, or single observations.
+        evaluate_every: Number of steps between two held-out bounds.
+        patience: Number of held-out bounds without a better one after which training stops; the
+            story then has its best weights. By default all steps are taken.
+        checkpoint: File to save to every ``checkpoint_every`` steps and at the end; by default
+            nothing is saved.
+        checkpoint_every: Number of steps between two checkpoints.
+        resume: Whether to continue from ``checkpoint`` if it exists. The result equals the result
+            of an uninterrupted run bit for bit.
+        progress: Whether to show a progress bar with the terms.
+        validate_steps: Number of first steps under Pyro's validation.
+        compile: Whether later steps run as one graph of tensor operations, without Pyro's
+            interpreter. ``"auto"`` does so in long runs, where the step allows it, and gives the
+            same weights bit for bit. ``True`` also compiles the graph, including Adam's update,
+            which takes 10 to 30 seconds at the start; the weights are the same up to rounding. A
+            step that reads values on the host, or branches on them, runs as it is.
 
     Returns:
-        ``loss`` and the objective's terms over ``step``, in nats per datum; with ``held_out`` also ``held_out_elbo``,
-        ``held_out_log_likelihood`` and ``held_out_kl`` over ``held_out_step``. Its attributes have the ``device``, the
-        ``settings``, and how steps were taken: ``captured`` is ``"graph"``, ``"compiled"`` or ``"no"``, after
-        ``capture_seconds``, and if not as asked for, ``not_captured`` says why.
+        ``loss`` and the objective's terms over ``step``, in nats per datum. With ``held_out`` also
+        ``held_out_elbo``, ``held_out_log_likelihood`` and ``held_out_kl`` over ``held_out_step``.
+        The attributes have the ``device``, the ``settings``, and how steps were taken:
+        ``captured`` is ``"graph"``, ``"compiled"`` or ``"no"``, ``capture_seconds`` is the time
+        that capturing took, and ``not_captured`` gives the reason if steps were not taken as asked
+        for.
 
     Raises:
-        NonFiniteError: a term became NaN or infinite.
-        TrainingInterrupted: Ctrl-C.
+        NonFiniteError: A term became NaN or infinite.
+        TrainingInterrupted: Ctrl-C was pressed.
         FileExistsError: ``checkpoint`` exists and ``resume`` is false.
-        ValueError: an argument, or a checkpoint of a run with other settings.
+        ValueError: An argument is wrong, or the checkpoint is of a run with other settings.
     """
-    if steps < 1:
-        raise ValueError(f"expected steps >= 1, got {steps}")
-    if patience is not None and held_out is None:
-        raise ValueError("patience needs held_out data to judge by")
-    shape = tuple(data.observation_shape)
-    if held_out is not None and tuple(held_out.observation_shape) not in (
-        shape,
-        shape[1:],
-    ):  # single ones of groups
-        shapes = f"{tuple(held_out.observation_shape)}, the data of {tuple(data.observation_shape)}"
-        raise ValueError(f"held_out has observations of shape {shapes}")
-    path = None if checkpoint is None else Path(checkpoint)
-    if path is not None and path.exists() and not resume:
-        raise FileExistsError(f"{path} exists; pass resume=True to go on from it, or another path")
-    device = resolve_device(device)
-    batches = Batches(data, batch_size, seed=seed, device=device, part=(rank(), num_processes()))
-    own = story_of(story)
+    _check_arguments(data, held_out, steps, patience)
+    path = _checkpoint_path(checkpoint, resume)
+    schedule = Schedule(steps, path, checkpoint_every, validate_steps, compile)
+    part = (rank(), num_processes())
+    batches = Batches(data, batch_size, seed=seed, device=resolve_device(device), part=part)
+    trained = story_of(story)
     with fork_randomness(), parameters_stay_local():
         torch.manual_seed(seed)
-        objective = objective or own.objective() or BetaELBO(1.0)
-        with forgets_num_data(objective):
-            trainer = Trainer(own, objective, batches, precision)
-            trainer.prepare(optimizer or fused_adam, lr)
-            state = trainer.state(
-                steps, {"seed": seed, "lr": lr, "data": data.name, "num_data": len(data)}
+        objective = objective or trained.objective() or BetaELBO(1.0)
+        with restored_sizes(objective):
+            trainer = Trainer(
+                trained,
+                objective,
+                batches,
+                precision=precision,
+                optimizer=optimizer or fused_adam,
+                lr=lr,
             )
-            if path is not None and path.exists():
-                state.load(path)
-            judge = (
-                None if held_out is None else Judge(own, held_out, evaluate_every, patience, seed)
-            )
-            with tqdm(
-                total=steps,
-                initial=state.step,
-                unit="step",
-                disable=not progress or rank() > 0,
-                dynamic_ncols=True,
-            ) as bar:
-                run(
-                    trainer,
-                    state,
-                    steps,
-                    judge,
-                    path,
-                    checkpoint_every,
-                    validate_steps,
-                    compile,
-                    bar,
-                )
-    if isinstance(own, Pair) and own is not story:
-        own.publish()
+            bound = None
+            if held_out is not None:
+                bound = HeldOutBound(trained, held_out, evaluate_every, patience, seed)
+            settings = {"seed": seed, "lr": lr, "data": data.name, "num_data": len(data)}
+            state = _first_state(trainer, schedule, settings)
+            with _progress_bar(state.step, steps, shown=progress) as bar:
+                train_loop(trainer, state, schedule, bound, bar)
+    if isinstance(trained, Pair) and trained is not story:
+        trained.publish()
+    return _with_attributes(state, batches.device)
+
+
+def _check_arguments(
+    data: FactorDataset, held_out: FactorDataset | None, steps: int, patience: int | None
+) -> None:
+    if steps < 1:
+        raise ValueError(f"expected steps >= 1, got {steps}")
+    if held_out is None:
+        if patience is not None:
+            raise ValueError("patience needs held_out data to judge by")
+        return
+    shape = tuple(data.observation_shape)
+    held_out_shape = tuple(held_out.observation_shape)
+    # Data that are pairs or groups, (members, *event), may be held out as single observations.
+    if held_out_shape not in (shape, shape[1:]):
+        raise ValueError(
+            f"held_out has observations of shape {held_out_shape}, the data of {shape}"
+        )
+
+
+def _checkpoint_path(checkpoint: str | Path | None, resume: bool) -> Path | None:
+    if checkpoint is None:
+        return None
+    path = Path(checkpoint)
+    if path.exists() and not resume:
+        raise FileExistsError(f"{path} exists; pass resume=True to go on from it, or another path")
+    return path
+
+
+def _first_state(trainer: Trainer, schedule: Schedule, settings: dict[str, Any]) -> TrainingState:
+    """The state of the checkpoint, if there is one, or else before the first step."""
+    state = trainer.state(schedule.steps, settings)
+    if schedule.checkpoint is not None and schedule.checkpoint.exists():
+        state.load(schedule.checkpoint)
+    return state
+
+
+def _progress_bar(step: int, steps: int, *, shown: bool) -> tqdm:
+    hidden = not shown or rank() > 0
+    return tqdm(total=steps, initial=step, unit="step", disable=hidden, dynamic_ncols=True)
+
+
+def _with_attributes(state: TrainingState, device: torch.device) -> xr.Dataset:
+    """The history, with the device, the settings, and how steps were taken as attributes."""
+    capture = state.capture or Capture()
     return state.dataset().assign_attrs(
         device=str(device),
         settings=json.dumps(state.settings),
-        captured="no" if state.captured == UNDECIDED else state.captured,
-        not_captured=state.not_captured,
-        capture_seconds=round(state.capture_seconds, 1),
+        captured=capture.how,
+        not_captured=capture.not_captured,
+        capture_seconds=round(capture.seconds, 1),
     )
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """``"auto"`` as the best device at hand, anything else as it is."""
+    """``"auto"`` as CUDA where there is one, else the CPU; anything else as it is."""
     if str(device) == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)

@@ -12,37 +12,43 @@ __all__ = ["Replay"]
 
 
 class Replay:
-    """A function that launches the same kernels on the same memory at each call, recorded and replayed.
+    """A function that is recorded as a CUDA graph: the same kernels on the same memory each time.
 
-    The first call runs as it is, so that libraries set themselves up; the second is recorded and replayed, as all later
-    ones are, with random numbers that go on from torch's generator. What it returns is overwritten by the next call. A
-    function that cannot be recorded runs as it is, with a warning.
+    The first call runs the function as it is, so that libraries set themselves up. The second call
+    records it. From then on calls replay the record, with random numbers that continue torch's
+    generator. A call overwrites the results of the one before it. A function that cannot be
+    recorded keeps running as it is, with a warning.
 
     Args:
-        call: the function, of tensors on one CUDA device, which changes those that it changes in place.
-        standing: its first arguments, which stay where they are in memory.
+        call: A function of tensors on one CUDA device, which may change them in place.
+        standing: Its first arguments, which stay where they are in memory.
     """
 
     def __init__(self, call: Callable[..., Sequence[Tensor]], standing: Sequence[Tensor]) -> None:
-        self._call, self._standing, self._calls = call, standing, 0
+        self._call = call
+        self._standing = standing
+        self._num_calls = 0
         self._inputs: Sequence[Tensor] = ()
         self._outputs: Sequence[Tensor] = ()
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        """The function of the standing arguments and ``inputs``, which are copied."""
-        self._calls += 1
-        if self._calls == 2:
+        """The function of the standing arguments and ``inputs``."""
+        self._num_calls += 1
+        if self._num_calls == 2:
             self._record(inputs)
         if self._graph is None:
             return self._call(*self._standing, *inputs)
-        for kept, value in zip(self._inputs, inputs, strict=True):
-            kept.copy_(value)
+        # A replay reads its inputs where the record read them.
+        for recorded, value in zip(self._inputs, inputs, strict=True):
+            recorded.copy_(value)
         self._graph.replay()
         return self._outputs
 
     def _record(self, inputs: Sequence[Tensor]) -> None:
-        graph, self._inputs = torch.cuda.CUDAGraph(), [value.clone() for value in inputs]
+        """Record a call, which runs no kernels yet; on failure, warn and keep no record."""
+        graph = torch.cuda.CUDAGraph()
+        self._inputs = [value.clone() for value in inputs]
         try:
             with torch.cuda.graph(graph):
                 self._outputs = self._call(*self._standing, *self._inputs)

@@ -1,11 +1,14 @@
-"""Everything that a run of training has at the end of a step, to be held, saved and restored exactly."""
+"""All that a training run has at the end of a step, to be kept, saved and restored bit for bit."""
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,56 +18,91 @@ from torch.optim import Optimizer
 
 from ppl_disentangle.storage import load_tensors, save_tensors
 
-__all__ = ["UNDECIDED", "History", "TrainingState"]
+__all__ = ["Capture", "History", "TrainingState"]
 
-UNDECIDED = "undecided"
-"""Whether steps are taken by a graph."""
+HELD_OUT_COLUMNS = ("held_out_elbo", "held_out_log_likelihood", "held_out_kl")
+JSON_TYPES = (type(None), bool, int, float, str, list, tuple)
 
 
 class History:
-    """Loss and terms of every step, in nats per datum, kept on the device until they are read."""
+    """Loss and terms of every step, in nats per datum, kept on the device until they are read.
+
+    Args:
+        steps: Number of steps that there is room for.
+        device: Device of the training.
+    """
 
     def __init__(self, steps: int, device: torch.device) -> None:
-        self.steps, self.device = steps, device
+        self.steps = steps
+        self.device = device
         self.names: list[str] = []
         self.values = torch.empty(steps, 0, device=device)
 
     def record(
         self, step: int, loss: Tensor, terms: Mapping[str, Tensor], per_datum: float
     ) -> None:
-        """Keep one step, without waiting for it."""
-        self.write(step, ["loss", *terms], torch.stack([loss, *terms.values()]).float() * per_datum)
+        """Keep the loss and the terms of one step, multiplied by ``per_datum``."""
+        row = torch.stack([loss, *terms.values()]).float() * per_datum
+        self.write(step, ["loss", *terms], row)
 
     def write(self, step: int, names: list[str], row: Tensor) -> None:
-        """Keep the loss and terms of one step, per datum."""
+        """Keep the loss and the terms of one step per datum, without waiting for the device."""
         if not self.names:
             self.names = names
-            self.values = torch.full((self.steps, len(names)), torch.nan, device=self.device)
+            self.values = self._no_values(self.steps)
         self.values[step] = row
 
     def restore(self, names: list[str], values: Tensor) -> None:
-        """Take over the steps of an earlier run."""
+        """Continue the history of an earlier run, with values of shape ``(steps, names)``."""
         self.names = names
-        self.values = torch.full(
-            (max(self.steps, len(values)), len(names)), torch.nan, device=self.device
-        )
+        self.values = self._no_values(max(self.steps, len(values)))
         self.values[: len(values)] = values.to(self.device)
+
+    def _no_values(self, steps: int) -> Tensor:
+        return torch.full((steps, len(self.names)), torch.nan, device=self.device)
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         """The steps from ``start`` to ``stop``, of shape ``(steps, names)``, on the host."""
         return self.values[start:stop].cpu().numpy()
 
     def dataset(self, steps: int) -> xr.Dataset:
-        """The first ``steps`` steps, a variable a term."""
-        columns = self.rows(0, steps).T
-        variables = {
-            name: ("step", column) for name, column in zip(self.names, columns, strict=True)
-        }
+        """The first ``steps`` steps, one variable for the loss and for each term."""
+        columns = zip(self.names, self.rows(0, steps).T, strict=True)
+        variables = {name: ("step", column) for name, column in columns}
         return xr.Dataset(variables, {"step": np.arange(1, steps + 1)}, {"units": "nats per datum"})
 
 
+@dataclass(frozen=True)
+class Capture:
+    """How steps are taken once they run without Pyro's interpreter, or why they do not.
+
+    Attributes:
+        how: ``"graph"``, ``"compiled"``, or ``"no"`` for eager steps.
+        not_captured: Reasons why steps are not taken as asked for; empty if they are.
+        seconds: Time that capturing took.
+    """
+
+    how: Literal["graph", "compiled", "no"] = "no"
+    not_captured: str = ""
+    seconds: float = 0.0
+
+
 class TrainingState:
-    """Weights, optimiser, objective, random state, history and the best weights so far, after :attr:`step` steps."""
+    """Weights, optimiser, objective, random numbers, history and best weights after a step.
+
+    Args:
+        story: The story that is trained.
+        objective: Its objective, which is part of the state if it is a module.
+        optimizer: The optimiser of both.
+        history: The history, which is empty at first.
+        settings: Settings of the run. A checkpoint of a run with other settings is refused.
+
+    Attributes:
+        step: Number of steps taken.
+        held_out: Rows ``[step, elbo, log_likelihood, kl]``, one for each held-out evaluation.
+        best: Weights with the best held-out bound; empty unless training has patience.
+        capture: How steps are taken; ``None`` until that is decided.
+    """
 
     def __init__(
         self,
@@ -77,134 +115,161 @@ class TrainingState:
         self.modules: dict[str, nn.Module] = {"story": story}
         if isinstance(objective, nn.Module):
             self.modules["objective"] = objective
-        self.optimizer, self.history, self.settings = optimizer, history, dict(settings)
+        self.optimizer = optimizer
+        self.history = history
+        self.settings = dict(settings)
         self.step = 0
-        self.held_out: list[
-            list[float]
-        ] = []  # [step, elbo, log_likelihood, kl] of each held-out evaluation
+        self.held_out: list[list[float]] = []
         self.best: dict[str, Tensor] = {}
-        self.captured, self.not_captured, self.capture_seconds = UNDECIDED, "", 0.0
+        self.capture: Capture | None = None
 
     def dataset(self) -> xr.Dataset:
         """The history so far, with the held-out bounds over ``held_out_step``."""
         dataset = self.history.dataset(self.step)
-        if self.held_out:
-            steps, *columns = np.array(self.held_out).T
-            names = ("held_out_elbo", "held_out_log_likelihood", "held_out_kl")
-            dataset = dataset.assign(
-                {n: ("held_out_step", c) for n, c in zip(names, columns, strict=True)}
-            )
-            dataset = dataset.assign_coords(held_out_step=steps.astype(int))
-        return dataset
+        if not self.held_out:
+            return dataset
+        steps, *columns = np.array(self.held_out).T
+        named_columns = zip(HELD_OUT_COLUMNS, columns, strict=True)
+        dataset = dataset.assign({name: ("held_out_step", c) for name, c in named_columns})
+        return dataset.assign_coords(held_out_step=steps.astype(int))
 
     def tensors(self) -> dict[str, Tensor]:
-        """All tensors by name; those of the optimiser by the number of their parameter."""
-        tensors = {
-            f"{part}.{k}": v for part, m in self.modules.items() for k, v in m.state_dict().items()
-        }
-        tensors |= {
-            f"optimizer.{i}.{k}": v for i, k, v in self._optimizer_items() if isinstance(v, Tensor)
-        }
-        tensors |= {f"best.{k}": v for k, v in self.best.items()}
+        """All tensors of the state by name.
+
+        Tensors of the optimiser are called by the position of their parameter, as in
+        ``"optimizer.0.exp_avg"``.
+        """
+        tensors: dict[str, Tensor] = {}
+        for part, module in self.modules.items():
+            tensors |= _prefixed(part, module.state_dict())
+        for position, name, value in self._optimizer_items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{position}.{name}"] = value
+        tensors |= _prefixed("best", self.best)
         tensors["random.cpu"] = torch.get_rng_state()
         if self.history.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.history.device)
         return tensors
 
     def numbers(self) -> dict[str, Any]:
-        """All that is no tensor, as JSON."""
-        state = [[i, k, v] for i, k, v in self._optimizer_items() if not isinstance(v, Tensor)]
-        groups = [
-            {k: v for k, v in g.items() if k != "params"} for g in self.optimizer.param_groups
+        """The rest of the state, as values that JSON can hold."""
+        optimizer_state = [
+            [position, name, value]
+            for position, name, value in self._optimizer_items()
+            if not isinstance(value, Tensor)
         ]
         return {
             "step": self.step,
             "settings": self.settings,
             "held_out": self.held_out,
-            "optimizer_state": state,
-            "optimizer_groups": [{k: v for k, v in g.items() if _is_json(v)} for g in groups],
+            "optimizer_state": optimizer_state,
+            "optimizer_groups": list(map(_group_options, self.optimizer.param_groups)),
         }
 
     def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """A copy to go back to with :meth:`restore`."""
-        return {k: v.detach().clone() for k, v in self.tensors().items()}, self.numbers()
+        """A copy of the state, which :meth:`restore` goes back to."""
+        copies = {name: tensor.detach().clone() for name, tensor in self.tensors().items()}
+        return copies, self.numbers()
 
     def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-        """Go back to what :meth:`snapshot` or :meth:`save` kept."""
+        """Go back to a state, given its :meth:`tensors` and :meth:`numbers`."""
         for part, module in self.modules.items():
-            module.load_state_dict(_below(tensors, part))
-        self._restore_optimizer(_below(tensors, "optimizer"), numbers)
+            module.load_state_dict(_without_prefix(part, tensors))
+        self._restore_optimizer(_without_prefix("optimizer", tensors), numbers)
         torch.set_rng_state(tensors["random.cpu"].cpu())
         if "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"].cpu(), self.history.device)
-        self.best, self.held_out, self.step = (
-            _below(tensors, "best"),
-            list(numbers["held_out"]),
-            numbers["step"],
-        )
+        self.best = _without_prefix("best", tensors)
+        self.held_out = list(numbers["held_out"])
+        self.step = numbers["step"]
 
     def save(self, path: Path) -> None:
-        """Write all of it to one file, atomically."""
+        """Write the state to one file, atomically."""
         tensors = self.tensors() | {"history": self.history.values[: self.step]}
         save_tensors(path, tensors, self.numbers() | {"history_names": self.history.names})
 
     def load(self, path: Path) -> None:
-        """Go on from a file that :meth:`save` wrote.
+        """Continue from a file that :meth:`save` wrote.
 
         Raises:
-            ValueError: the file is of a run with other settings.
+            ValueError: The file is of a run with other settings.
         """
         tensors, numbers = load_tensors(path)
-        saved, ours = numbers.get("settings", {}), json.loads(json.dumps(self.settings))
-        other = [
-            f"{k} was {saved.get(k)!r}, now {v!r}" for k, v in ours.items() if saved.get(k) != v
-        ]
-        if other:
-            raise ValueError(f"{path} is of another run: {'; '.join(other)}")
+        self._check_settings(path, numbers.get("settings", {}))
         self.restore(tensors, numbers)
         self.history.restore(numbers["history_names"], tensors["history"])
 
-    def _parameters(self) -> list[nn.Parameter]:
-        return [p for g in self.optimizer.param_groups for p in g["params"]]
-
-    def _optimizer_items(self) -> list[tuple[int, str, Any]]:
-        state = self.optimizer.state
-        return [
-            (i, k, v) for i, p in enumerate(self._parameters()) for k, v in state.get(p, {}).items()
+    def _check_settings(self, path: Path, saved: Mapping[str, Any]) -> None:
+        ours = json.loads(json.dumps(self.settings))  # tuples become lists, as in the file
+        differences = [
+            f"{name} was {saved.get(name)!r}, now {value!r}"
+            for name, value in ours.items()
+            if saved.get(name) != value
         ]
+        if differences:
+            raise ValueError(f"{path} is of another run: {'; '.join(differences)}")
+
+    def _optimizer_items(self) -> Iterator[tuple[int, str, Any]]:
+        """Position of a parameter, name and value for all that the optimiser keeps."""
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for position, parameter in enumerate(parameters):
+            for name, value in self.optimizer.state.get(parameter, {}).items():
+                yield position, name, value
 
     def _restore_optimizer(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-        state: dict[int, dict[str, Any]] = {}
-        for name, value in tensors.items():
-            number, key = name.split(".", 1)
-            state.setdefault(int(number), {})[key] = value
-        for number, key, value in numbers["optimizer_state"]:
-            state.setdefault(number, {})[key] = value
-        groups = [
-            group
-            | {k: tuple(v) if isinstance(group.get(k), tuple) else v for k, v in saved.items()}
-            for group, saved in zip(
-                self.optimizer.state_dict()["param_groups"],
-                numbers["optimizer_groups"],
-                strict=True,
-            )
-        ]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        for p, held in self.optimizer.state.items():
-            for key, value in held.items():
-                if (
-                    isinstance(value, Tensor)
-                    and value.shape == p.shape
-                    and value.stride() != p.stride()
-                ):
-                    held[key] = torch.empty_like(p).copy_(
-                        value
-                    )  # fused kernels expect the parameter's layout
+        state: defaultdict[int, dict[str, Any]] = defaultdict(dict)
+        for path, tensor in tensors.items():
+            position, name = path.split(".", 1)
+            state[int(position)][name] = tensor
+        for index, name, value in numbers["optimizer_state"]:
+            state[index][name] = value
+        present_groups = self.optimizer.state_dict()["param_groups"]
+        saved_groups = numbers["optimizer_groups"]
+        pairs = zip(present_groups, saved_groups, strict=True)
+        groups = list(itertools.starmap(_restored_group, pairs))
+        self.optimizer.load_state_dict({"state": dict(state), "param_groups": groups})
+        for parameter, values in self.optimizer.state.items():
+            _lay_out_as(parameter, values)
 
 
-def _below(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    return {k.removeprefix(f"{part}."): v for k, v in tensors.items() if k.startswith(f"{part}.")}
+def _prefixed(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{part}.{name}": tensor for name, tensor in tensors.items()}
 
 
-def _is_json(value: Any) -> bool:
-    return value is None or isinstance(value, (bool, int, float, str, list, tuple))
+def _without_prefix(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that :func:`_prefixed` named, under their own names."""
+    prefix = f"{part}."
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _group_options(group: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a group of parameters that JSON can hold, such as its learning rate."""
+    return {
+        name: value
+        for name, value in group.items()
+        if name != "params" and isinstance(value, JSON_TYPES)
+    }
+
+
+def _restored_group(group: Mapping[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
+    """A group of parameters with the saved options; JSON made lists of its tuples."""
+    options = {
+        name: tuple(value) if isinstance(group.get(name), tuple) else value
+        for name, value in saved.items()
+    }
+    return {**group, **options}
+
+
+def _lay_out_as(parameter: Tensor, values: dict[str, Any]) -> None:
+    """Give the optimiser's tensors of a parameter the strides of the parameter.
+
+    Fused kernels go through both by one index, and a file has lost the strides.
+    """
+    for name, value in values.items():
+        same_shape = isinstance(value, Tensor) and value.shape == parameter.shape
+        if same_shape and value.stride() != parameter.stride():
+            values[name] = torch.empty_like(parameter).copy_(value)

@@ -1,172 +1,226 @@
-"""One training step, and the bound by which training may stop."""
+"""One training step, taken eagerly or by a graph."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pyro
 import torch
 from pyro import poutine
 from pyro.infer import ELBO
+from pyro.infer.elbo import ELBOModule
 from pyro.poutine import Trace
 from torch import Tensor, nn
 from torch.amp import autocast
 from torch.optim import Optimizer
 
-from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.inference.bounds.per_datum import elbo_per_datum
 from ppl_disentangle.inference.distributed.processes import (
     all_reduce_mean,
-    broadcast_first,
     data_parallel,
     gathered,
     num_processes,
-    rank,
 )
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.training.batches import Batches
-from ppl_disentangle.inference.training.capture import NotCapturedError, StepGraph, in_short
+from ppl_disentangle.inference.training.capture import (
+    NotCapturedError,
+    StepGraph,
+    short_message,
+)
 from ppl_disentangle.inference.training.errors import NonFiniteError
+from ppl_disentangle.inference.training.objectives import last_terms, optimizer_options
 from ppl_disentangle.inference.training.state import History, TrainingState
 from ppl_disentangle.inference.training.update import Update
 from ppl_disentangle.sites import data_plate, first_non_finite, observed_sites, paired_traces
 from ppl_disentangle.story import GenerativeStory, fork_randomness
 
-__all__ = ["Judge", "Trainer", "forgets_num_data", "fused_adam"]
+__all__ = ["Trainer", "fused_adam"]
+
+COMPILED_TOLERANCE = 1e-4
+"""Relative error of compiled steps, and absolute error of their loss in nats per datum."""
+COMPILED_TOLERANCE_STEPS = 4
+"""Absolute error of a weight after two compiled steps, as a multiple of the learning rate."""
 
 
 def fused_adam(parameters: list[dict[str, Any]], lr: float) -> Optimizer:
-    """Adam, one kernel for all parameters."""
+    """Adam that updates all parameters by one kernel."""
     return torch.optim.Adam(parameters, lr=lr, fused=True)
 
 
-@contextmanager
-def forgets_num_data(objective: ELBO) -> Iterator[None]:
-    """Afterwards the objective knows of numbers of data what it knew before, not those of what it was trained on."""
-    before = getattr(objective, "num_data", None), getattr(objective, "part_sizes", None)
-    try:
-        yield
-    finally:
-        if isinstance(objective, DecomposedELBO):
-            objective.num_data, objective.part_sizes = before
-
-
 class Trainer:
-    """One training step, the same at every step: no value is read on the host, no shape changes."""
+    """Takes training steps; no step reads a value on the host or changes a shape.
+
+    The constructor moves the story to the device of the batches and runs it once, so that all of
+    its parameters exist. That draws no random numbers.
+
+    Args:
+        story: The story, which is trained in place.
+        objective: Its objective.
+        batches: The batches of all steps.
+        precision: ``"float32"`` or ``"bfloat16"``.
+        optimizer: Function ``optimizer(groups, lr=lr)`` that makes the optimiser.
+        lr: Learning rate.
+
+    Attributes:
+        bound: The loss of one batch as a module.
+        per_datum: Factor that turns the loss of a batch into nats per datum.
+        graph: The graph by which steps are taken; ``None`` for eager steps.
+
+    Raises:
+        NonFiniteError: The first batch has NaN or infinite observations.
+        ValueError: An argument is wrong, or the story does not take the observations.
+    """
 
     def __init__(
-        self, story: GenerativeStory, objective: ELBO, batches: Batches, precision: str
+        self,
+        story: GenerativeStory,
+        objective: ELBO,
+        batches: Batches,
+        *,
+        precision: str = "float32",
+        optimizer: Callable[..., Optimizer] = fused_adam,
+        lr: float = 1e-3,
     ) -> None:
         if precision not in ("float32", "bfloat16"):
             raise ValueError(f"expected precision 'float32' or 'bfloat16', got {precision!r}")
-        self.story, self.objective, self.batches, self.precision = (
-            story,
-            objective,
-            batches,
-            precision,
-        )
+        self.story = story
+        self.objective = objective
+        self.batches = batches
+        self.precision = precision
         self.device = batches.device
-        story.to(self.device)
-        story.num_data = len(batches.data)
-        if precision == "bfloat16":
-            story.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if isinstance(objective, DecomposedELBO):
-            objective.to(self.device)
-            if objective.num_data not in (None, len(batches.data)):
-                raise ValueError(
-                    f"the objective has num_data={objective.num_data}, the data are {len(batches.data)}"
-                )
-            objective.num_data = len(batches.data)
-            if num_processes() > 1:
-                objective.part_sizes = batches.sizes
+        self.graph: StepGraph | None = None
+        self._prepare_story()
+        self._prepare_objective()
+        self.bound, self.per_datum = self._first_bound()
+        groups = self._parameter_groups()
+        self.learned = [parameter for group in groups for parameter in group["params"]]
+        self.optimizer = optimizer(groups, lr=lr)
+        self._update = Update(self.optimizer)
+        self._loss = data_parallel(self.bound, self.story)
+        # Gradients are averaged over the processes. Our objectives compute the loss of the whole
+        # batch in each; the loss of a part of the batch counts by the size of that part.
+        self._of_whole_batch = isinstance(objective, DecomposedELBO)
+        share_of_part = num_processes() * len(batches.index(0)) / batches.batch_size
+        self._share = 1.0 if self._of_whole_batch else share_of_part
 
-    def prepare(self, optimizer: Callable[..., Optimizer], lr: float) -> None:
-        """Run the pair once, so that all of its parameters exist; draws no random numbers."""
-        x = self.batches(0)
+    def _prepare_story(self) -> None:
+        self.story.to(self.device)
+        self.story.num_data = len(self.batches.data)
+        if self.precision == "bfloat16":
+            self.story.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _prepare_objective(self) -> None:
+        objective = self.objective
+        num_data = len(self.batches.data)
+        if not isinstance(objective, DecomposedELBO):
+            return
+        if objective.num_data not in (None, num_data):
+            raise ValueError(
+                f"the objective has num_data={objective.num_data}, the data are {num_data}"
+            )
+        objective.to(self.device)
+        objective.num_data = num_data
+        if num_processes() > 1:
+            objective.part_sizes = self.batches.sizes
+
+    def _first_bound(self) -> tuple[ELBOModule, float]:
+        """The loss of a batch as a module, with all parameters, and one over the data it is of."""
+        x, conditions = self.batches.at(self.batches.index(0))
         if not torch.isfinite(x).all():
             raise NonFiniteError(0, "x", "observations")
         with fork_randomness(), torch.no_grad(), pyro.validation_enabled(True):
-            conditions = self.batches.conditions(0)
             plate = data_plate(observed_sites(self._first_trace(x, conditions)).values())
-            self.bound = self.objective(self.story.model, self.story.guide)
-            self.bound(x, **conditions)
-        self.per_datum = 1 / (len(x) if plate is None else plate.full_size)
-        learned = {
-            id(p): p for m in (self.story, self.bound) for p in m.parameters() if p.requires_grad
-        }
-        own = self.objective.parameters() if isinstance(self.objective, nn.Module) else ()
-        critics = [learned.pop(id(p)) for p in own if id(p) in learned]
-        groups: list[dict[str, Any]] = [{"params": list(learned.values())}]
-        if critics:
-            groups.append({"params": critics, **getattr(self.objective, "optimizer_options", {})})
-        self.optimizer = optimizer(groups, lr=lr)
-        self.learned, self.update = [*learned.values(), *critics], Update(self.optimizer)
-        self.graph: StepGraph | None = None
-        self.loss, self.whole = (
-            data_parallel(self.bound, self.story),
-            isinstance(self.objective, DecomposedELBO),
-        )
-        # what this process's loss counts in the mean over processes
-        self.share = 1.0 if self.whole else num_processes() * len(x) / self.batches.batch_size
+            bound = self.objective(self.story.model, self.story.guide)
+            bound(x, **conditions)  # guide and objective make parameters when they first run
+        return bound, 1 / (len(x) if plate is None else plate.full_size)
 
-    def _first_trace(self, x: Tensor, conditions: dict[str, Tensor]) -> Trace:
+    def _first_trace(self, x: Tensor, conditions: Mapping[str, Tensor]) -> Trace:
+        """A trace of the model, after the guide has run."""
         try:
             self.story.guide(x, **conditions)
             return poutine.trace(self.story.model).get_trace(x, **conditions)
         except (RuntimeError, TypeError) as error:
             shape = tuple(x.shape)
-            told = f" with {', '.join(conditions)}" if conditions else ""
+            with_conditions = f" with {', '.join(conditions)}" if conditions else ""
             raise ValueError(
-                f"the story does not take a batch of observations of shape {shape}{told}: {error}"
+                "the story does not take a batch of observations of shape"
+                f" {shape}{with_conditions}: {error}"
             ) from error
 
-    def state(self, steps: int, settings: dict[str, Any]) -> TrainingState:
-        """The state before the first step."""
-        settings |= {
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Groups of the pair's parameters and, if it has any, of the objective's, such as a critic."""
+        parameters = (*self.story.parameters(), *self.bound.parameters())
+        pair = {id(parameter): parameter for parameter in parameters if parameter.requires_grad}
+        of_objective = self.objective.parameters() if isinstance(self.objective, nn.Module) else ()
+        critics = [pair.pop(id(parameter)) for parameter in of_objective if id(parameter) in pair]
+        groups: list[dict[str, Any]] = [{"params": list(pair.values())}]
+        if critics:
+            groups.append({"params": critics, **optimizer_options(self.objective)})
+        return groups
+
+    def state(self, steps: int, settings: Mapping[str, Any]) -> TrainingState:
+        """The state before the first of ``steps`` steps, with further settings of the run."""
+        is_module = isinstance(self.objective, nn.Module)
+        all_settings = {
+            **settings,
             "story": type(self.story).__name__,
-            "objective": repr(self.objective)
-            if isinstance(self.objective, nn.Module)
-            else type(self.objective).__name__,
+            "objective": repr(self.objective) if is_module else type(self.objective).__name__,
             "optimizer": type(self.optimizer).__name__,
             "batch_size": self.batches.batch_size,
             "precision": self.precision,
         }
-        return TrainingState(
-            self.story, self.objective, self.optimizer, History(steps, self.device), settings
-        )
+        history = History(steps, self.device)
+        return TrainingState(self.story, self.objective, self.optimizer, history, all_settings)
 
     def step(self, step: int, history: History | None) -> None:
-        """Take one step; record it in ``history``."""
-        if self.graph is not None:
-            record = self.graph(self.batches.index(step))
-            if not self.graph.updates:
-                self.update()
-            if history is not None:
-                history.write(step, self.graph.names, record)
-            return
-        x, conditions = self.batches(step), self.batches.conditions(step)
+        """Take the step of that number, and record it in ``history`` if there is one."""
+        if self.graph is None:
+            self._eager_step(step, history)
+        else:
+            self._graph_step(self.graph, step, history)
+
+    def _eager_step(self, step: int, history: History | None) -> None:
+        x, conditions = self.batches.at(self.batches.index(step))
         for parameter in self.learned:
             parameter.grad = None
-        with (
-            autocast(self.device.type, torch.bfloat16)
-            if self.precision == "bfloat16"
-            else nullcontext()
-        ):
-            loss = self.loss(x, **conditions)
-        loss.backward(loss.new_full((), self.per_datum * self.share))
-        self.update()
+        with self._autocast():
+            loss = self._loss(x, **conditions)
+        # Scaling the gradient of the loss costs less than scaling the loss.
+        loss.backward(loss.new_full((), self.per_datum * self._share))
+        self._update()
         if history is not None:
-            loss = loss.detach() if self.whole else all_reduce_mean(loss.detach() * self.share)
-            history.record(step, loss, getattr(self.objective, "last_terms", {}), self.per_datum)
+            loss = self._loss_of_whole_batch(loss.detach())
+            history.record(step, loss, last_terms(self.objective), self.per_datum)
+
+    def _graph_step(self, graph: StepGraph, step: int, history: History | None) -> None:
+        record = graph(self.batches.index(step))
+        if not graph.updates:
+            self._update()
+        if history is not None:
+            history.write(step, graph.names, record)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.precision == "float32":
+            return nullcontext()
+        return autocast(self.device.type, torch.bfloat16)
+
+    def _loss_of_whole_batch(self, loss: Tensor) -> Tensor:
+        return loss if self._of_whole_batch else all_reduce_mean(loss * self._share)
 
     def capture(self, state: TrainingState, *, compiler: bool, batch_inside: bool) -> None:
-        """Take steps by a graph from now on, if two of them end as two eager steps do; ``state`` stays as it is.
+        """Take steps by a graph from now on, provided that it takes two of them as eager steps do.
+
+        Args:
+            state: The present state, which stays as it is.
+            compiler: Whether inductor compiles the graph.
+            batch_inside: Whether the graph makes the batch, too.
 
         Raises:
-            NotCapturedError: the step cannot be traced or compiled, or the graph gives something else.
+            NotCapturedError: The step cannot be traced or compiled, or the graph gives another
+                result.
         """
         graph = StepGraph(
             self.bound,
@@ -179,85 +233,50 @@ class Trainer:
             compiler=compiler,
         )
         try:
-            with warnings.catch_warnings(action="ignore"):  # the compiler's
-                eager, captured = (self._outcome(state, taken_by) for taken_by in (None, graph))
-        except Exception as error:  # the compiler's, of many types
-            raise NotCapturedError(in_short(error)) from error
-        # Where a gradient is zero but for rounding, Adam makes whole steps of the rounding.
-        step = max(float(group["lr"]) for group in self.optimizer.param_groups)
-        for name, value in eager.items():
-            rtol, atol = (1e-4, 1e-4 if name == "loss" else 4 * step) if compiler else (0.0, 0.0)
-            if not torch.allclose(
-                value.double(), captured[name].double(), rtol=rtol, atol=atol, equal_nan=True
-            ):
-                raise NotCapturedError(f"the graph gives another {name}")
+            with warnings.catch_warnings(action="ignore"):  # kernels warn at their first call
+                eager = self._after_two_steps(state, None)
+                captured = self._after_two_steps(state, graph)
+        except Exception as error:  # the kernels' errors are of many types
+            raise NotCapturedError(short_message(error)) from error
+        self._check_agreement(eager, captured, exactly=not compiler)
         self.optimizer.zero_grad(set_to_none=True)
         self.graph = graph
 
-    def _outcome(self, state: TrainingState, graph: StepGraph | None) -> dict[str, Tensor]:
-        """All tensors after two more steps, and what was recorded of them."""
-        start, history = state.snapshot(), History(state.step + 2, self.device)
+    def _after_two_steps(self, state: TrainingState, graph: StepGraph | None) -> dict[str, Tensor]:
+        """All tensors after two more steps, and their losses and terms as ``"loss"``."""
+        start = state.snapshot()
+        history = History(state.step + 2, self.device)
         self.graph = graph
         try:
             with pyro.validation_enabled(False):
                 for step in range(state.step, state.step + 2):
                     self.step(step, history)
-            return {"loss": history.values[state.step :]} | state.snapshot()[0]
+            tensors, _ = state.snapshot()
+            return {"loss": history.values[state.step :]} | tensors
         finally:
             self.graph = None
             state.restore(*start)
 
+    def _check_agreement(
+        self, eager: Mapping[str, Tensor], captured: Mapping[str, Tensor], *, exactly: bool
+    ) -> None:
+        """Refuse a graph that gives other tensors than eager steps."""
+        # Where a gradient is zero but for rounding, Adam makes whole steps of the rounding.
+        lr = max(float(group["lr"]) for group in self.optimizer.param_groups)
+        rtol = 0.0 if exactly else COMPILED_TOLERANCE
+        for name, expected in eager.items():
+            of_compiled = COMPILED_TOLERANCE if name == "loss" else COMPILED_TOLERANCE_STEPS * lr
+            atol = 0.0 if exactly else of_compiled
+            value = captured[name].double()
+            if not torch.allclose(expected.double(), value, rtol=rtol, atol=atol, equal_nan=True):
+                raise NotCapturedError(f"the graph gives another {name}")
+
     def diagnose(self, step: int) -> str | None:
-        """The site at which ``step`` ceases to be finite, from the state before it."""
+        """The first site that is not finite in ``step``, from the state before that step."""
         with torch.no_grad():
-            x, conditions = self.batches(step), self.batches.conditions(step)
+            x, conditions = self.batches.at(self.batches.index(step))
             traces = paired_traces(
                 self.story.model, self.story.guide, (x,), conditions, reparameterised=False
             )
-            return next(filter(None, gathered(first_non_finite(*traces))), None)
-
-
-class Judge:
-    """The held-out bound, and whether it still gets better."""
-
-    def __init__(
-        self,
-        story: GenerativeStory,
-        data: FactorDataset,
-        every: int,
-        patience: int | None,
-        seed: int,
-    ) -> None:
-        self.story, self.data, self.every, self.patience, self.seed = (
-            story,
-            data,
-            every,
-            patience,
-            seed,
-        )
-        if not len(data):
-            raise ValueError("expected at least one held-out datum, got none")
-        elbo_per_datum(
-            story, data.subset(torch.arange(1)), seed=seed
-        )  # says what is wrong before training
-
-    def evaluate(self, state: TrainingState) -> None:
-        """Note the held-out bound if it is time, and keep the best weights if patience is limited."""
-        if state.step % self.every:
-            return
-        before, row = [row[1] for row in state.held_out], [0.0] * 3
-        if rank() == 0:
-            means = elbo_per_datum(self.story, self.data, seed=self.seed).sum("code").mean()
-            row = [float(means[k]) for k in ("elbo", "log_likelihood", "kl")]
-        state.held_out.append([state.step, *broadcast_first(row)])
-        if self.patience is not None and state.held_out[-1][1] > max(before, default=-float("inf")):
-            state.best = {k: v.detach().clone() for k, v in self.story.state_dict().items()}
-
-    def is_out_of_patience(self, state: TrainingState) -> bool:
-        """Whether the bound has not got better for as many evaluations as patience allows."""
-        scores = [row[1] for row in state.held_out]
-        return (
-            self.patience is not None
-            and bool(scores)
-            and len(scores) - 1 - scores.index(max(scores)) >= self.patience
-        )
+            sites = gathered(first_non_finite(*traces))
+        return next(filter(None, sites), None)

@@ -49,7 +49,7 @@ ONE_STORY = [
 
 @pytest.fixture(autouse=True)
 def graphs_pay_at_once(monkeypatch):
-    monkeypatch.setattr(loop, "WORTH_A_GRAPH", 0)
+    monkeypatch.setattr(loop, "MIN_GRAPH_STEPS", 0)
 
 
 def fitted(make, *, objective=lambda _: None, data=None, compile="auto", **options):
@@ -221,7 +221,7 @@ def test_data_that_read_values_when_they_are_drawn_are_drawn_before_the_graph_ru
 
 
 def test_short_runs_are_not_captured(monkeypatch):
-    monkeypatch.setattr(loop, "WORTH_A_GRAPH", 31)
+    monkeypatch.setattr(loop, "MIN_GRAPH_STEPS", 31)
     assert fitted(STORIES["beta_vae"])[0].attrs["captured"] == "no"
 
 

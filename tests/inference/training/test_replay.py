@@ -104,8 +104,8 @@ def test_what_cannot_be_recorded_runs_as_it_is_and_says_so_once(graphs):
 
 @pytest.mark.parametrize("name", ["beta_tcvae", "control_vae"])
 def test_training_by_replayed_steps_ends_with_the_eager_weights(name, graphs, monkeypatch):
-    monkeypatch.setattr(loop, "WORTH_A_GRAPH", 0)
-    monkeypatch.setattr(capture, "REPLAYED", ("cpu",))
+    monkeypatch.setattr(loop, "MIN_GRAPH_STEPS", 0)
+    monkeypatch.setattr(capture, "REPLAYING_DEVICES", ("cpu",))
     found = []
     for how in (False, "auto"):
         torch.manual_seed(0)
