@@ -58,7 +58,7 @@ def trained(objective):
         history = fit(
             story, data_for(story), steps=6, objective=objective, validate_steps=2, **options
         )
-    assert getattr(objective, "parts", None) is None  # another batch may be of another size
+    assert getattr(objective, "part_sizes", None) is None  # another batch may be of another size
     weights = story.state_dict()
     others = gathered({name: value.clone() for name, value in weights.items()})
     assert all(torch.equal(other[name], weights[name]) for other in others for name in weights)
