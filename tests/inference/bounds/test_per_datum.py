@@ -243,7 +243,7 @@ def test_a_plain_pair_of_functions_has_a_log_marginal_and_a_decomposition():
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_parts_are_those_of_quadrature(name):
+def test_the_parts_of_the_bound_equal_quadrature(name):
     story, x, exact = case(name)
     aggregate = REFERENCE[name]["aggregate"]
     with pyro.validation_enabled(False):
@@ -371,7 +371,7 @@ def test_the_data_are_never_compared_all_with_all_at_once():
     assert largest.elements <= max(40 * 40 * 2, x.numel())
 
 
-def test_one_datum_tells_nothing_of_itself():
+def test_a_single_datum_has_no_mutual_information():
     parts = decompose(TwoSites(), observations(1), num_samples=3)
     for name in ("mutual_information", "between_groups"):
         assert parts[name].item() == pytest.approx(0.0, abs=1e-12)
@@ -480,7 +480,7 @@ class Told(GenerativeStory):
             pyro.sample("z", dist.Normal((x + u) / 2, 0.5**0.5).to_event(1))
 
 
-def test_bounds_are_of_what_the_story_is_told_of_each_datum():
+def test_bounds_use_the_conditions_of_each_datum():
     generator = torch.Generator().manual_seed(0)
     x, u = torch.randn(40, 1, generator=generator), 3 * torch.randn(40, 1, generator=generator)
     data, exact = with_conditions(from_arrays(x), u=u), dist.Normal(u, 2**0.5).log_prob(x)[:, 0]

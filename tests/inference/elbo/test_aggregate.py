@@ -79,7 +79,7 @@ class LargestTensor(TorchDispatchMode):
         return result
 
 
-def test_blocks_bound_what_is_computed_at_once_and_what_waits_for_the_backward_pass(monkeypatch):
+def test_blocks_limit_memory_in_the_forward_and_in_the_backward_pass(monkeypatch):
     batch, dim, limit = 64, 32, 3 * 64 * 64
     site, leaves = normal_site(batch, dim)
     weights = minibatch_log_weights(batch, NUM_DATA, "symmetric", like=DOUBLE)

@@ -1,19 +1,16 @@
-"""Schedules, weights of single latents, and objectives with capacities, against formulas, loops and Pyro's bounds."""
+"""Objectives with capacities against loops over their definitions and Pyro's bounds."""
 
-import functools
 import math
 
-import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import TraceMeanField_ELBO
-from torch import nn
 
-from ppl_disentangle.inference.elbo.schedules import Cyclical, Linear, Piecewise
+from ppl_disentangle.inference.elbo.schedules import Linear
 from ppl_disentangle.inference.objectives.annealed_vae import CapacityELBO
-from ppl_disentangle.inference.objectives.beta_vae import BetaELBO, beta_from_mean_reduction
+from ppl_disentangle.inference.objectives.beta_vae import BetaELBO
 from ppl_disentangle.inference.objectives.joint_vae import JointELBO
 from tests.inference.pairs import (
     BATCH,
@@ -26,72 +23,6 @@ from tests.inference.pairs import (
 )
 
 
-def steps(count):
-    return torch.arange(count, dtype=torch.float32)
-
-
-@pytest.mark.parametrize("cycles", [None, 1, 3])
-@pytest.mark.parametrize("ratio", [0.3, 0.5, 1.0])
-def test_a_cyclical_weight_is_the_formula_of_its_paper(ratio, cycles):
-    def formula(step):
-        phase = (step % 20) / 20
-        done = cycles is not None and step >= 20 * cycles
-        return 3.0 if done or phase > ratio else 0.5 + (3.0 - 0.5) * phase / ratio
-
-    ours = Cyclical(0.5, 3.0, 20, ratio=ratio, cycles=cycles)(steps(100))
-    torch.testing.assert_close(ours, torch.tensor([formula(t) for t in range(100)]))
-
-
-def test_a_piecewise_weight_interpolates_between_its_points():
-    points = [(5, 1.0), (6, 4.0), (20, 4.0), (50, -0.5)]
-    expected = np.interp(np.arange(70), *zip(*points, strict=True))
-    torch.testing.assert_close(
-        Piecewise(*points)(steps(70)), torch.tensor(expected, dtype=torch.float32)
-    )
-
-
-@pytest.mark.parametrize(
-    "schedule", [Cyclical(0.0, 4.0, 4, cycles=2), Piecewise((1, 0.0), (3, 4.0))], ids=repr
-)
-def test_schedules_are_weights_that_follow_the_steps_of_training(schedule):
-    elbo, pair, seen = BetaELBO(schedule), Pair(), []
-    module = elbo(pair.model, pair.guide)
-    for _ in range(10):
-        seen.append(float(elbo.weight("kl")))
-        module().backward()
-    assert seen == pytest.approx([float(schedule(torch.tensor(float(t)))) for t in range(10)])
-    assert repr(schedule) in repr(elbo)
-    assert eval(repr(schedule)) == schedule
-
-
-def test_a_schedule_is_spelled_alike_in_every_process():
-    halved = functools.partial(torch.mul, other=0.5)
-    assert repr(BetaELBO(halved)) == repr(BetaELBO(functools.partial(torch.mul, other=0.5)))
-    assert " at 0x" not in repr(BetaELBO(halved)) + repr(BetaELBO(Rising()))
-
-
-class Rising:
-    """A schedule with the representation that Python gives it."""
-
-    def __call__(self, step):
-        return step / 100
-
-
-def test_senseless_schedules_are_refused():
-    with pytest.raises(ValueError, match="period >= 1, got 0"):
-        Cyclical(0.0, 1.0, 0)
-    with pytest.raises(ValueError, match="ratio above 0 and up to 1, got 1.5"):
-        Cyclical(0.0, 1.0, 10, ratio=1.5)
-    with pytest.raises(ValueError, match="cycles >= 1 or None, got 0"):
-        Cyclical(0.0, 1.0, 10, cycles=0)
-    with pytest.raises(
-        ValueError, match=r"two or more points \(step, weight\), got \(\(0, 1.0\),\)"
-    ):
-        Piecewise((0, 1.0))
-    with pytest.raises(ValueError, match=r"increasing steps, got steps \[0, 5, 5\]"):
-        Piecewise((0, 1.0), (5, 2.0), (5, 3.0))
-
-
 def kl_by_datum(pair):
     """The divergence of each datum that is not masked, and how many data all of them stand for, by hand."""
     loc, log_scale = pair.loc.tolist(), pair.log_scale.tolist()
@@ -101,84 +32,6 @@ def kl_by_datum(pair):
         sum(normal(m, s) for m, s in zip(loc[n], log_scale[n], strict=True)) for n in kept
     ]
     return divergences, pair.scale * NUM_DATA / BATCH * len(kept)
-
-
-def test_beta_of_one_latent_weighs_its_divergence_alone():
-    pair, elbo = Pair((2, 1), dtype=torch.float64), BetaELBO({"z1": Linear(8.0, 0.0, 2)})
-    parts = terms(elbo, pair)
-    assert list(parts) == ["log_likelihood", "kl[z0]", "kl[z1]"]
-    for name, columns in (("z0", slice(0, 2)), ("z1", slice(2, 3))):
-        q = dist.Normal(pair.loc[:, columns], pair.log_scale[:, columns].exp())
-        expected = (
-            torch.distributions.kl_divergence(q, dist.Normal(0.0, 1.0)).sum() * NUM_DATA / BATCH
-        )
-        torch.testing.assert_close(parts[f"kl[{name}]"], -expected.detach())
-    for weight in (8.0, 4.0, 0.0):
-        expected = parts["log_likelihood"] + parts["kl[z0]"] + weight * parts["kl[z1]"]
-        torch.testing.assert_close(loss_and_gradients(elbo, pair)[0], -expected)
-
-
-@pytest.mark.parametrize("particles", PARTICLES.values(), ids=list(PARTICLES))
-@pytest.mark.parametrize("setting", SETTINGS.values(), ids=list(SETTINGS))
-def test_the_same_beta_for_every_latent_is_one_beta(setting, particles):
-    pair = Pair(**setting)
-    by_name = BetaELBO({f"z{i}": 3.0 for i in range(len(pair.split))}, **particles)
-    reference = loss_and_gradients(BetaELBO(3.0, **particles), pair)
-    for value, expected in zip(loss_and_gradients(by_name, pair), reference, strict=True):
-        torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-3)
-
-
-def test_beta_of_what_is_no_latent_is_refused():
-    with pytest.raises(
-        ValueError,
-        match=r"a weight for 'shape', but no latent has that name; .* has \['z0', 'z1'\]",
-    ):
-        BetaELBO({"z0": 1.0, "shape": 2.0}).loss(Pair((2, 1)).model, Pair((2, 1)).guide)
-    with pytest.raises(ValueError, match=r"expected weights of latents by name, got \{\}"):
-        BetaELBO({})
-    with pytest.raises(ValueError, match=r"weight of 'kl\[z0\]' that is not negative, got -1"):
-        BetaELBO({"z0": -1.0})
-
-
-@pytest.mark.parametrize("latent_dim", [None, 2])
-def test_a_beta_for_mean_reduction_becomes_ours_by_the_same_direction_of_the_gradient(latent_dim):
-    generator = torch.Generator().manual_seed(0)
-    x, loc, scale = (
-        torch.rand(*shape, generator=generator, dtype=torch.float64)
-        for shape in ((4, 2, 3), (4, 2), (2,))
-    )
-    decoder = nn.Linear(2, 6, dtype=torch.float64)
-    learned = [loc.requires_grad_(), scale.requires_grad_(), *decoder.parameters()]
-
-    def model():
-        with pyro.plate("data", 4):
-            z = pyro.sample("z", dist.Normal(torch.zeros_like(scale), 1.0).to_event(1))
-            pyro.sample("x", dist.Normal(decoder(z).reshape(4, 2, 3), 1.0).to_event(2), obs=x)
-
-    def guide():
-        with pyro.plate("data", 4):
-            return pyro.sample("z", dist.Normal(loc, scale).to_event(1))
-
-    pyro.set_rng_seed(0)
-    ours = BetaELBO(beta_from_mean_reduction(0.3, (2, 3), latent_dim=latent_dim))(model, guide)()
-    pyro.set_rng_seed(0)
-    z = guide()
-    divergence = torch.distributions.kl_divergence(dist.Normal(loc, scale), dist.Normal(0.0, 1.0))
-    divergence = divergence.sum(-1).mean() if latent_dim is None else divergence.mean()
-    theirs = 0.5 * (x - decoder(z).reshape(4, 2, 3)).square().mean() + 0.3 * divergence
-    for value, expected in zip(
-        torch.autograd.grad(ours, learned), torch.autograd.grad(theirs, learned), strict=True
-    ):
-        torch.testing.assert_close(value, 6 * 4 * expected)
-
-
-def test_a_beta_for_mean_reduction_needs_sizes():
-    with pytest.raises(ValueError, match="a beta that is not negative, got -1"):
-        beta_from_mean_reduction(-1.0, (3, 64, 64))
-    with pytest.raises(ValueError, match=r"observation_shape of sizes >= 1, got \(3, 0\)"):
-        beta_from_mean_reduction(1.0, (3, 0))
-    with pytest.raises(ValueError, match="latent_dim >= 1 or None, got 0"):
-        beta_from_mean_reduction(1.0, (3,), latent_dim=0)
 
 
 @pytest.mark.parametrize("per_sample", [False, True])

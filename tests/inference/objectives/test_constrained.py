@@ -93,7 +93,7 @@ def test_a_bound_on_the_log_likelihood_is_met_with_its_lagrange_multiplier(beta)
     assert reached == pytest.approx((1 / beta, kl, log_likelihood), rel=0.02)
 
 
-def test_the_controller_settles_at_its_target_with_the_beta_of_that_target():
+def test_the_controller_converges_to_its_target_and_the_beta_of_that_target():
     toy = Toy()
     kl, log_likelihood = toy.optimum(3.0)
     reached = toy.train(ControlELBO(kl, integral=0.05))
@@ -103,7 +103,7 @@ def test_the_controller_settles_at_its_target_with_the_beta_of_that_target():
 @pytest.mark.parametrize("particles", PARTICLES.values(), ids=list(PARTICLES))
 @pytest.mark.parametrize("setting", SETTINGS.values(), ids=list(SETTINGS))
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=list(OBJECTIVES))
-def test_before_it_adapts_the_bound_is_pyros_whatever_the_setting(objective, setting, particles):
+def test_the_bound_equals_pyros_before_the_weight_adapts(objective, setting, particles):
     pair = Pair(**setting)
     reference = loss_and_gradients(TraceMeanField_ELBO(**particles), pair)
     for value, expected in zip(
@@ -115,7 +115,7 @@ def test_before_it_adapts_the_bound_is_pyros_whatever_the_setting(objective, set
 @pytest.mark.parametrize("particles", PARTICLES.values(), ids=list(PARTICLES))
 @pytest.mark.parametrize("setting", SETTINGS.values(), ids=list(SETTINGS))
 @pytest.mark.parametrize("term", ["kl", "log_likelihood"])
-def test_what_is_constrained_is_nats_per_datum_whatever_the_setting(term, setting, particles):
+def test_constraints_are_in_nats_per_datum_in_all_settings(term, setting, particles):
     pair = Pair(**setting)
     elbo = ConstrainedELBO(**{term: 2.0}, rate=0.1, **particles)
     loss_and_gradients(elbo, pair)

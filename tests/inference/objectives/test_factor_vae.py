@@ -202,7 +202,7 @@ def test_a_one_hot_latent_is_permuted_as_one():
     assert set(map(tuple, z.tolist())) != set(map(tuple, permuted.tolist()))
 
 
-def test_halves_permutes_what_the_critic_does_not_see_as_it_is():
+def test_halves_permutes_the_draws_that_the_critic_does_not_see_unpermuted():
     pair, elbo = Pair(), factor(permute="halves")
     seen = seen_by(elbo.critic)
     elbo.loss(pair.model, pair.guide)
@@ -275,7 +275,7 @@ def test_svi_and_fit_give_the_critic_its_own_options():
     assert FactorELBO(small_critic()).optimizer_options == {"lr": 1e-4, "betas": (0.5, 0.9)}
 
 
-def test_a_copy_of_an_objective_trains_a_critic_of_its_own_under_bare_svi():
+def test_a_copied_objective_trains_a_separate_critic_under_bare_svi():
     story, x = story_and_data()
     elbo = FactorELBO(small_critic(LATENT))
     for one in (elbo, copy.deepcopy(elbo)):

@@ -49,7 +49,7 @@ def distance_loops(z, i, j, data):
 @pytest.mark.parametrize(
     "setting", [{}, {"split": (2, 1)}, {"split": (1, 1, 1)}, SETTINGS["masked"], {"scale": 0.3}]
 )
-def test_the_penalty_is_its_definition_whatever_the_split_and_the_particles(setting, particles):
+def test_the_penalty_matches_loops_for_all_splits_and_particles(setting, particles):
     pair = Pair(**setting, **DOUBLE)
     data = [n for n in range(BATCH) if pair.mask is None or pair.mask[n]]
     distances = [
@@ -97,7 +97,7 @@ def test_data_on_a_line_are_farther_from_a_product_the_longer_it_is():
     assert support_distance(with_corners, ONE_PAIR) < base
 
 
-def test_the_order_of_the_data_and_of_the_pair_is_of_no_matter():
+def test_the_distance_does_not_depend_on_the_order_of_data_and_pair():
     z, pairs = torch.randn(12, 4, **DOUBLE), torch.triu_indices(4, 4, 1)
     expected = support_distance(z, pairs)
     torch.testing.assert_close(support_distance(z[torch.randperm(12)], pairs), expected)
@@ -171,7 +171,7 @@ def test_a_batch_of_one_has_no_penalty_and_finite_gradients():
     assert support_distance(torch.randn(1, 2), ONE_PAIR) == 0
 
 
-def test_hausdorff_says_what_it_expects():
+def test_invalid_arguments_of_hausdorff_are_refused():
     with pytest.raises(ValueError, match="num_pairs >= 1, got 0"):
         HausdorffELBO(num_pairs=0)
     with pytest.raises(

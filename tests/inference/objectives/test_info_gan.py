@@ -71,7 +71,7 @@ OPTIMA = {  # the logit that minimises p * loss(real) + (1 - p) * loss(not)
 
 @pytest.mark.parametrize("p", [0.2, 0.7])
 @pytest.mark.parametrize("game", list(OPTIMA))
-def test_the_best_verdict_tells_how_probable_real_is(game, p):
+def test_the_optimal_logit_gives_the_probability_of_real(game, p):
     logits = torch.linspace(-3, 3, 60_001, dtype=torch.float64)
     expected = p * verdict_loss(game, logits, real=True) + (1 - p) * verdict_loss(
         game, logits, real=False
@@ -352,7 +352,7 @@ def test_fit_trains_all_players_and_resumes_bit_for_bit(tmp_path):
 
 
 @pytest.mark.parametrize("game", ["logistic", "wasserstein"])
-def test_a_critic_that_runs_in_bfloat16_is_heard_in_float32(game):
+def test_logits_of_a_bfloat16_critic_are_float32(game):
     story, elbo, x = make(loss=game, gradient_penalty=1.0)
     history = fit(
         story, from_arrays(x), steps=2, objective=elbo, precision="bfloat16", progress=False

@@ -59,7 +59,7 @@ def test_beta_is_the_bound_with_its_latents_scaled(split):
         torch.testing.assert_close(value, reference)
 
 
-def test_weights_multiply_their_terms_alone():
+def test_each_weight_multiplies_only_its_term():
     pair, elbo = Pair(), TCELBO(0.5, 3.0, 2.0)
     parts = terms(elbo, pair)
     pyro.set_rng_seed(0)
@@ -173,7 +173,7 @@ def test_the_stratified_estimator_is_unbiased_over_all_minibatches(batch_size):
     assert estimate == pytest.approx(truth, rel=1e-12)
 
 
-def test_enumeration_tells_a_wrong_estimator_from_a_right_one():
+def test_enumeration_distinguishes_a_wrong_estimator_from_a_right_one():
     def columns_for_diagonal(
         num_data, batch_size
     ):  # the widespread mistake: the own weight in column 0 of every row
@@ -267,7 +267,7 @@ def test_bare_svi_and_the_elbo_module_give_the_same_gradients(make):
 
 @pytest.mark.parametrize("make", OBJECTIVES_OF_STORIES.values(), ids=list(OBJECTIVES_OF_STORIES))
 @pytest.mark.parametrize("size", [1, 5])
-def test_the_bound_does_not_know_in_what_batches_it_comes(make, size):
+def test_the_bound_does_not_depend_on_the_batch_size(make, size):
     """A batch of one and a short last batch give finite terms whose bound is that of Pyro at the same draw."""
     story, x = story_and_data()
     story.num_data = None
@@ -312,7 +312,7 @@ def test_schedules_follow_the_steps_of_training_and_not_those_of_evaluation():
     assert elbo.step.item() == 7
 
 
-def test_the_number_of_data_comes_from_the_plate_or_by_name():
+def test_the_number_of_data_comes_from_the_plate_or_the_argument():
     by_plate, by_name = (
         terms(TCELBO(), Pair()),
         terms(TCELBO(num_data=NUM_DATA), Pair(num_data=None)),
@@ -408,7 +408,7 @@ def test_pairs_that_do_not_match_are_refused():
         TCELBO(num_data=10).loss(apart, apart)
 
 
-def test_what_a_guide_states_is_subtracted_as_pyro_does_and_weighed_by_its_name():
+def test_factor_statements_of_a_guide_are_subtracted_with_their_weights():
     x = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
 
     def model(x):

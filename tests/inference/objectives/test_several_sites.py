@@ -334,7 +334,7 @@ def test_latents_in_an_inner_plate_are_the_coordinates_of_a_vector():
 @pytest.mark.parametrize(
     "make", [lambda: BetaELBO(), lambda: TCELBO(num_data=100)], ids=["beta", "tc"]
 )
-def test_what_would_have_to_be_enumerated_is_refused(make):
+def test_a_latent_that_needs_enumeration_is_refused(make):
     loc = torch.zeros(4, requires_grad=True)
 
     def model():
@@ -377,7 +377,7 @@ def test_a_pair_without_latents_has_its_likelihood(elbo):
     "elbo",
     [AdversarialMI(critic_network(5, hidden=4)), BidirectionalELBO(JointCritic(5, 2, hidden=4))],
 )
-def test_a_model_that_cannot_be_asked_for_data_is_told_so(elbo):
+def test_a_model_that_cannot_generate_data_is_refused(elbo):
     with pytest.raises(ValueError, match="takes no batch_size; as_story"):
         elbo.loss(lambda x: None, lambda x: None, torch.zeros(3, 5))
 
@@ -420,7 +420,7 @@ def of_each_datum(*, mask=True, parts=None, outside=()):
     return as_story(model, guide)
 
 
-def test_the_bound_of_each_datum_knows_masks():
+def test_the_bound_of_each_datum_respects_masks():
     x, mask = torch.randn(6, 40), (torch.arange(6) % 2 > 0)[:, None]
     masked, whole = (elbo_per_datum(of_each_datum(mask=m), x, num_samples=3) for m in (mask, True))
     for name in ("elbo", "log_likelihood"):
@@ -440,7 +440,7 @@ def test_the_bound_of_each_datum_counts_pixels_for_those_that_are_not_shown():
 
 
 @pytest.mark.parametrize("measure", [elbo_per_datum, log_marginal])
-def test_what_is_of_all_data_has_no_bound_of_each(measure):
+def test_a_latent_shared_by_all_data_has_no_bound_per_datum(measure):
     x = torch.randn(6, 40)
     with pytest.raises(
         ValueError, match="latent 'width' is outside of the plate 'data' over the data"

@@ -109,7 +109,7 @@ def test_gradients_equal_finite_differences_in_float64():
     assert torch.autograd.gradcheck(loss, (columns, *pair.parameters))
 
 
-def test_sparsity_says_what_it_expects():
+def test_invalid_arguments_of_sparsity_are_refused():
     with pytest.raises(ValueError, match="group_lasso needs columns="):
         SparsityELBO(group_lasso=1.0)
     with pytest.raises(
