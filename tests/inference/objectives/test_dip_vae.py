@@ -13,7 +13,6 @@ from pyro import poutine
 
 from ppl_disentangle.inference import Linear
 from ppl_disentangle.inference.objectives.dip_vae import DIPELBO
-from tests.inference.objectives.test_info_vae import DOUBLE
 from tests.inference.pairs import (
     BATCH,
     DIM,
