@@ -1,4 +1,4 @@
-"""Smooth functions of the weights of edges that are zero where these have no cycle."""
+"""Smooth functions of the weights of edges that are zero if and only if the edges have no cycle."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ __all__ = ["log_determinant", "trace_exponential", "trace_polynomial"]
 
 
 def trace_exponential(weights: Tensor) -> Tensor:
-    r"""NOTEARS [1]: the weight of all closed walks, those of k steps divided by k factorial.
+    r"""NOTEARS [1]: the weight of all closed walks, where walks of k steps are divided by k factorial.
 
     .. math:: h(A) = \operatorname{tr} e^{A \circ A} - d = \sum_{k \ge 1} \frac{1}{k!} \operatorname{tr}\,(A \circ A)^k,
        \quad \nabla h = 2 A \circ (e^{A \circ A})^\top
 
-    Zero exactly where no weight is on a cycle, else positive. It is computed as
-    :math:`\operatorname{tr} B\,\varphi(B)` with :math:`B = A \circ A`, :math:`\varphi(B) = B^{-1}(e^B - I)`, hence is
-    accurate however near to zero; the trace less d is not.
+    for a weight matrix A of d nodes. It is zero if no edge is on a cycle, else positive. It is computed as
+    :math:`\operatorname{tr} B\,\varphi(B)` with :math:`B = A \circ A`, :math:`\varphi(B) = B^{-1}(e^B - I)`, and so
+    is accurate arbitrarily close to zero, where subtracting d from the trace would cancel.
 
     Args:
-        weights: A of shape ``(…, d, d)``; entry (i, j) is the weight of the edge from i to j.
+        weights: The matrix A, of shape ``(…, d, d)``; entry (i, j) is the weight of the edge from i to j.
 
     Returns:
-        h, of shape ``(…)``.
+        The value h, of shape ``(…)``.
 
     References:
         [1] Zheng et al., 2018. https://arxiv.org/abs/1803.01422
@@ -33,30 +33,32 @@ def trace_exponential(weights: Tensor) -> Tensor:
         >>> trace_exponential(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))  # 2 cosh(1) - 2
         tensor(1.0862)
     """
-    squares, dim = _squares(weights)
+    squares = _squares(weights)
+    dim = squares.shape[-1]
     with torch.autocast(weights.device.type, enabled=False):
+        # exp([[B, I], [0, 0]]) = [[exp(B), phi(B)], [0, I]]
         identity = torch.eye(dim, dtype=squares.dtype, device=squares.device).expand_as(squares)
-        above = torch.cat([squares, identity], -1)
-        phi = torch.linalg.matrix_exp(torch.cat([above, torch.zeros_like(above)], -2))[
-            ..., :dim, dim:
-        ]
+        upper_rows = torch.cat([squares, identity], -1)
+        block = torch.cat([upper_rows, torch.zeros_like(upper_rows)], -2)  # (…, 2 d, 2 d)
+        phi = torch.linalg.matrix_exp(block)[..., :dim, dim:]
     return (squares * phi.mT).sum((-2, -1))
 
 
 def trace_polynomial(weights: Tensor) -> Tensor:
-    r"""The polynomial in place of the exponential [1]: closed walks of up to d steps, for a few products of matrices.
+    r"""DAG-GNN [1]: a polynomial in place of the exponential, the weight of closed walks of up to d steps.
 
     .. math:: h(A) = \operatorname{tr}\,(I + \tfrac1d A \circ A)^d - d, \quad
        \nabla h = 2 A \circ \bigl((I + \tfrac1d A \circ A)^{d - 1}\bigr)^\top
 
-    Zero exactly where no weight is on a cycle, else positive, and accurate however near to zero: the identity is never
-    added. Unlike :func:`trace_exponential` it waits for no value of an accelerator.
+    for a weight matrix A of d nodes. It is zero if no edge is on a cycle, else positive. It takes a few products of
+    matrices and is accurate arbitrarily close to zero, because the identity is never added. Unlike
+    :func:`trace_exponential` it never waits for an accelerator.
 
     Args:
-        weights: A of shape ``(…, d, d)``; entry (i, j) is the weight of the edge from i to j.
+        weights: The matrix A, of shape ``(…, d, d)``; entry (i, j) is the weight of the edge from i to j.
 
     Returns:
-        h, of shape ``(…)``.
+        The value h, of shape ``(…)``.
 
     References:
         [1] Yu et al., 2019. https://arxiv.org/abs/1904.10098
@@ -65,9 +67,10 @@ def trace_polynomial(weights: Tensor) -> Tensor:
         >>> trace_polynomial(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
         tensor(0.5000)
     """
-    squares, dim = _squares(weights)
+    squares = _squares(weights)
+    dim = squares.shape[-1]
     step = squares / dim
-    power = step  # (I + step)^k - I, for k from the leading bits of d
+    power = step  # (I + step)^k - I, with k = 1, the leading bit of d
     for bit in f"{dim:b}"[1:]:
         power = _product(power, power) + 2 * power
         if bit == "1":
@@ -76,22 +79,23 @@ def trace_polynomial(weights: Tensor) -> Tensor:
 
 
 def log_determinant(weights: Tensor, *, s: float = 1.0) -> Tensor:
-    r"""DAGMA [1]: a barrier against cycles, on the weights among which s exceeds every eigenvalue of their squares.
+    r"""DAGMA [1]: a log-determinant that keeps the weights in the domain where s bounds their squared eigenvalues.
 
     .. math:: h_s(A) = d \log s - \log\det(s I - A \circ A), \quad \nabla h_s = 2 A \circ (s I - A \circ A)^{-\top}
 
-    Zero exactly where no weight is on a cycle, else positive. It has no values outside of its domain, which is what a
-    determinant alone does not tell: there, it is infinite. From weights of zero, small steps stay inside.
+    for a weight matrix A of d nodes. It is zero if no edge is on a cycle, else positive. Outside its domain, where s is
+    at most the spectral radius of :math:`A \circ A`, it is infinite; the sign of the determinant does not detect this.
+    Small steps from zero weights stay inside.
 
     Args:
-        weights: A of shape ``(…, d, d)``; entry (i, j) is the weight of the edge from i to j.
-        s: above the spectral radius of :math:`A \circ A`.
+        weights: The matrix A, of shape ``(…, d, d)``; entry (i, j) is the weight of the edge from i to j.
+        s: Bound s on the spectral radius of :math:`A \circ A`.
 
     Returns:
-        :math:`h_s`, of shape ``(…)``.
+        The value :math:`h_s`, of shape ``(…)``.
 
     Raises:
-        ValueError: ``s`` is not positive.
+        ValueError: ``s`` is not positive, or the weights are not square matrices.
 
     References:
         [1] Bello et al., 2022. https://arxiv.org/abs/2209.08037
@@ -102,10 +106,11 @@ def log_determinant(weights: Tensor, *, s: float = 1.0) -> Tensor:
     """
     if s <= 0:
         raise ValueError(f"expected s > 0, got {s}")
-    squares, dim = _squares(weights)
+    squares = _squares(weights)
+    dim = squares.shape[-1]
     matrix = s * torch.eye(dim, dtype=squares.dtype, device=squares.device) - squares
     h = dim * math.log(s) - torch.linalg.slogdet(matrix).logabsdet
-    # Inside, and only there, no entry of the inverse is negative, up to rounding.
+    # s I - B is an M-matrix: its inverse has no negative entry inside the domain, and only there, up to rounding.
     inverse, singular = torch.linalg.inv_ex(matrix.detach())
     rounding = dim * torch.finfo(inverse.dtype).eps * inverse.abs().amax((-2, -1))
     inside = (inverse.amin((-2, -1)) >= -rounding) & (singular == 0)
@@ -113,11 +118,11 @@ def log_determinant(weights: Tensor, *, s: float = 1.0) -> Tensor:
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """The product of matrices as sums of products, since autocast would take a matrix product to bfloat16."""
-    return (a.unsqueeze(-1) * b.unsqueeze(-3)).sum(-2)
+    """The product of matrices as a sum of products: autocast would compute a matrix product in bfloat16."""
+    return (a.unsqueeze(-1) * b.unsqueeze(-3)).sum(-2)  # (…, i, j, 1) * (…, 1, j, k) -> (…, i, k)
 
 
-def _squares(weights: Tensor) -> tuple[Tensor, int]:
+def _squares(weights: Tensor) -> Tensor:
     if weights.dim() < 2 or weights.shape[-1] != weights.shape[-2] or not weights.shape[-1]:
         raise ValueError(f"expected weights of shape (…, d, d), got {tuple(weights.shape)}")
-    return weights.square(), weights.shape[-1]
+    return weights.square()

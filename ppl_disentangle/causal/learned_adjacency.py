@@ -1,4 +1,4 @@
-"""The weights of a graph that is learned, of observed nodes or latents, and the graph that they become."""
+"""The weights of a learned graph, and the graph that they are turned into."""
 
 from __future__ import annotations
 
@@ -20,27 +20,29 @@ Edges: TypeAlias = Iterable[tuple[str, str]]
 
 
 class LearnedAdjacency(nn.Module):
-    """Weights of the edges among named nodes, for observed nodes or latents alike.
+    """Weights of the edges among named nodes, which may be observed nodes or latents.
 
-    Edges that are required count as present whatever their weight, so that nothing may close a cycle with them; edges
-    that are forbidden, those against a required one and those from a node to itself have weight zero.
+    Required edges count as present whatever their weight is, so that no other edge can close a cycle with them. The
+    weight is zero for forbidden edges, for the reverse of required edges, and for edges from a node to itself.
 
     Args:
-        nodes: names of the nodes, in the order of rows and columns.
-        required: edges ``(cause, effect)`` that are known to be there.
-        forbidden: edges that are known not to be.
-        width: how many weights an edge has, such as one for each hidden unit that reads the cause; ``None``: one.
+        nodes: Names of the nodes, in the order of rows and columns.
+        required: Edges ``(cause, effect)`` that are known to exist.
+        forbidden: Edges that are known not to exist.
+        width: Number of weights of each edge, such as one for each hidden unit that reads the cause. By default,
+            ``None``, an edge has one weight.
 
     Raises:
-        ValueError: a node twice, an edge with another node, a cycle of required edges, or an edge both required and
-            forbidden.
+        ValueError: A node is named twice, an edge has an unknown node, the required edges have a cycle, or an edge is
+            both required and forbidden.
 
     Attributes:
-        names: names of the nodes.
-        candidates: edges that there may be.
-        weight: the parameter, of shape ``(d, d)`` or ``(width, d, d)``: zeros, or small random numbers.
-        allowed: 1 where there may be an edge, else 0, of shape ``(d, d)``.
-        required: whether an edge is required, of shape ``(d, d)``.
+        names: Names of the nodes.
+        candidates: Edges that may exist.
+        weight: The parameter, of shape ``(d, d)``, initially zero, or ``(width, d, d)``, initially small random
+            numbers.
+        allowed: 1 where an edge may exist, else 0, of shape ``(d, d)``.
+        required: Whether an edge is required, of shape ``(d, d)``.
 
     Example:
         >>> adjacency = LearnedAdjacency(["age", "dose", "health"], required=[("dose", "health")])
@@ -63,55 +65,59 @@ class LearnedAdjacency(nn.Module):
     ) -> None:
         super().__init__()
         self.names = tuple(nodes)
-        known = as_dag(nx.DiGraph(list(required)), nodes=self.names)
-        against = self._among_nodes(forbidden)
-        for cause, effect in known.edges:
-            if (cause, effect) in against:
-                raise ValueError(f"the edge {cause} -> {effect} is both required and forbidden")
-        pairs = itertools.permutations(self.names, 2)
-        self.candidates = tuple(p for p in pairs if p not in against and p[::-1] not in known.edges)
-        self.register_buffer("required", self._indicator(known.edges) > 0)
+        required_edges = as_dag(nx.DiGraph(list(required)), nodes=self.names).edges
+        self.candidates = self._candidates(required_edges, forbidden)
+        self.register_buffer("required", self._indicator(required_edges) > 0)
         self.register_buffer("allowed", self._indicator(self.candidates))
-        shape = self.allowed.shape if width is None else (width, *self.allowed.shape)
-        self.weight = nn.Parameter(
-            torch.zeros(shape) if width is None else 0.1 * torch.randn(shape) / width**0.5
-        )
+        self.weight = nn.Parameter(self._initial_weight(width))
 
-    def _among_nodes(self, edges: Edges) -> set[tuple[str, str]]:
-        edges = set(edges)
-        for name in sorted(itertools.chain(*edges)):
+    def _candidates(self, required: Edges, forbidden: Edges) -> tuple[tuple[str, str], ...]:
+        required = set(required)
+        forbidden = set(forbidden)
+        for name in sorted(itertools.chain(*forbidden)):
             if name not in self.names:
                 raise ValueError(f"no node named {name!r}; the nodes are {list(self.names)}")
-        return edges
+        for cause, effect in sorted(required & forbidden):
+            raise ValueError(f"the edge {cause} -> {effect} is both required and forbidden")
+        reverse_of_required = {(effect, cause) for cause, effect in required}
+        excluded = forbidden | reverse_of_required
+        return tuple(e for e in itertools.permutations(self.names, 2) if e not in excluded)
 
-    def _indicator(self, edges: Iterable[tuple[str, str]]) -> Tensor:
-        present = set(edges)
-        return torch.tensor(
-            [[float((cause, effect) in present) for effect in self.names] for cause in self.names]
-        )
+    def _initial_weight(self, width: int | None) -> Tensor:
+        num_nodes = len(self.names)
+        if width is None:
+            return torch.zeros(num_nodes, num_nodes)
+        return 0.1 * torch.randn(width, num_nodes, num_nodes) / width**0.5
+
+    def _indicator(self, edges: Edges) -> Tensor:
+        """1 at ``[cause, effect]`` for each of the edges, else 0, of shape ``(d, d)``."""
+        indicator = torch.zeros(len(self.names), len(self.names))
+        for cause, effect in edges:
+            indicator[self.names.index(cause), self.names.index(effect)] = 1.0
+        return indicator
 
     def weights(self) -> Tensor:
-        """The weights, zero where there may be no edge, of the shape of :attr:`weight`."""
+        """The weights, zero where no edge may exist, of the shape of :attr:`weight`."""
         return self.weight * self.allowed
 
     def matrix(self) -> Tensor:
-        """One weight an edge, of shape ``(d, d)``: as it is, or the Euclidean norm of the edge's ``width`` weights."""
+        """One number for each edge, ``(d, d)``: its weight, or the Euclidean norm of its ``width`` weights."""
         weights = self.weights()
         return weights if weights.dim() == 2 else torch.linalg.vector_norm(weights, dim=0)
 
-    def cycles(self, measure: Callable[[Tensor], Tensor]) -> Tensor:
-        """The acyclicity ``measure`` of the weights; required edges count as 1."""
-        return measure(torch.where(self.required, 1.0, self.matrix()))
+    def cycles(self, acyclicity: Callable[[Tensor], Tensor]) -> Tensor:
+        """The value of an acyclicity function, such as :func:`trace_exponential`; required edges count as 1."""
+        return acyclicity(torch.where(self.required, 1.0, self.matrix()))
 
     def size(self) -> Tensor:
-        """The sum of the absolute weights of edges that are not required."""
+        """The sum of the absolute weights of the edges that are not required."""
         return self.matrix().abs().masked_fill(self.required, 0.0).sum()
 
     def restrict(self, dag: nx.DiGraph) -> None:
-        """From now on allow and require the edges of ``dag`` alone, whose nodes are these; their weights stay.
+        """Allow only the edges of ``dag`` from now on, and require them; their weights stay.
 
         Raises:
-            ValueError: other nodes, or an edge that was not allowed.
+            ValueError: ``dag`` has other nodes, or an edge that was not allowed.
         """
         edges = as_dag(dag, nodes=self.names).edges
         for cause, effect in edges:
@@ -123,21 +129,23 @@ class LearnedAdjacency(nn.Module):
 
 
 def learned_dag(story: nn.Module, threshold: float = 0.3) -> nx.DiGraph:
-    """The graph of the weights above a threshold.
+    """Turn learned weights into a graph: the edges whose absolute weight exceeds a threshold.
 
-    Where it has a cycle, the threshold is raised until it has none, with a warning. Required edges are there whatever
-    their weight. What takes a ``graph`` elsewhere takes the result.
+    If this graph has a cycle, the threshold is raised until it has none, with a warning. Required edges are always
+    included. The result can be passed to every argument called ``graph``.
 
     Args:
-        story: a story with an ``adjacency``, or a :class:`LearnedAdjacency` itself.
-        threshold: in units of the effect per unit of the cause. 0.3 in [1], whose columns have noise of scale 1.
+        story: A story with a :class:`LearnedAdjacency` as its ``adjacency``, or a :class:`LearnedAdjacency` itself.
+        threshold: Smallest absolute weight, in units of the effect per unit of the cause. The default of 0.3 comes from
+            [1], whose noise has scale 1.
 
     Returns:
-        An acyclic graph over all nodes. Its edges have the attribute ``weight``, itself ``threshold``, the one used.
+        An acyclic graph over all nodes. Its edges have the attribute ``weight``; the graph has the attribute
+        ``threshold``, which was used.
 
     Raises:
-        TypeError: nothing here has a learned adjacency.
-        ValueError: a negative threshold, or weights that are not finite.
+        TypeError: ``story`` has no learned adjacency.
+        ValueError: The threshold is negative, or a weight is not finite.
 
     References:
         [1] Zheng et al., 2018. https://arxiv.org/abs/1803.01422
@@ -156,26 +164,36 @@ def learned_dag(story: nn.Module, threshold: float = 0.3) -> nx.DiGraph:
         )
     if threshold < 0:
         raise ValueError(f"expected threshold >= 0, got {threshold}")
-    weights, names = adjacency.matrix().detach().cpu(), adjacency.names
+    names = adjacency.names
+    weights = adjacency.matrix().detach().cpu()
     if not torch.isfinite(weights).all():
         raise ValueError("the weights of the edges are not finite")
+    # A required edge is larger than any threshold.
     sizes = weights.abs().masked_fill(adjacency.required.cpu(), torch.inf)
-
-    def above(size: float) -> nx.DiGraph:
-        return nx.DiGraph([(names[i], names[j]) for i, j in (sizes > size).nonzero().tolist()])
-
-    candidates = [threshold, *sizes[(sizes > threshold) & sizes.isfinite()].unique().tolist()]
-    first = bisect.bisect_left(
-        candidates, True, key=lambda size: nx.is_directed_acyclic_graph(above(size))
-    )
-    used = candidates[first]
-    if first:
+    used = _smallest_acyclic_threshold(names, sizes, threshold)
+    if used > threshold:
         warnings.warn(
             f"the edges above {threshold} have a cycle: the threshold was raised to {used:.3g}",
             stacklevel=2,
         )
-    dag = as_dag(above(used), nodes=names)
+    dag = as_dag(_edges_above(names, sizes, used), nodes=names)
     for cause, effect in dag.edges:
         dag.edges[cause, effect]["weight"] = weights[names.index(cause), names.index(effect)].item()
     dag.graph["threshold"] = used
     return dag
+
+
+def _smallest_acyclic_threshold(names: Sequence[str], sizes: Tensor, threshold: float) -> float:
+    """``threshold``, or the smallest larger weight above which the edges have no cycle."""
+    larger_sizes = sizes[(sizes > threshold) & sizes.isfinite()].unique().tolist()  # sorted
+    thresholds = [threshold, *larger_sizes]
+
+    def is_acyclic(size: float) -> bool:
+        return nx.is_directed_acyclic_graph(_edges_above(names, sizes, size))
+
+    # Edges only go away as the threshold grows, so that bisection finds the first acyclic graph.
+    return thresholds[bisect.bisect_left(thresholds, True, key=is_acyclic)]
+
+
+def _edges_above(names: Sequence[str], sizes: Tensor, threshold: float) -> nx.DiGraph:
+    return nx.DiGraph((names[i], names[j]) for i, j in (sizes > threshold).nonzero().tolist())
