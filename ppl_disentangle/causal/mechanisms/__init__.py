@@ -1,4 +1,4 @@
-"""Structural equations for the nodes of a causal graph, peers of one abstract class."""
+"""Mechanisms: structural equations for the nodes of a causal graph."""
 
 from ppl_disentangle.causal.mechanisms.affine import (
     AdditiveNoise,

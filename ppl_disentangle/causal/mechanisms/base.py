@@ -1,4 +1,4 @@
-"""What a structural mechanism is: how a node follows from its parents and from noise of its own."""
+"""The abstract mechanism: a node as a function of its parents and its noise."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ __all__ = ["InvertibleMechanism", "Mechanism"]
 
 
 class Mechanism(nn.Module, abc.ABC):
-    r"""One structural equation :math:`z = f(\varepsilon; \text{parents})`.
+    r"""A structural equation :math:`z = f(\varepsilon; \text{parents})` for a node z with noise :math:`\varepsilon`.
 
-    Values and noise have event shape ``(dim,)`` and ``(noise_dim,)``, parents are side by side in the last dimension,
-    ``(…, parent_dim)``; the batch dimensions of noise and parents broadcast.
+    Values have event shape ``(dim,)``, noise has event shape ``(noise_dim,)``. The values of all parents are side by
+    side in the last dimension, ``(…, parent_dim)``. The batch dimensions of noise and parents broadcast.
 
-    Implementing a mechanism: define :meth:`forward`, :meth:`abduct` and :meth:`conditional`, with the laws
-    ``forward(abduct(z, parents), parents) == z``, and ``z`` distributed as ``conditional(parents)`` where the noise is
-    as :meth:`base`. Where a guide is to state the posterior of the node rather than that of its noise, define
-    :meth:`pull_back`; where not every number is a value of the node, :meth:`check`.
+    Implementing a mechanism: define :meth:`forward`, :meth:`abduct` and :meth:`conditional`, such that
+    ``forward(abduct(z, parents), parents) == z``, and such that ``z`` is distributed as ``conditional(parents)`` if the
+    noise is distributed as :meth:`base`. Define :meth:`pull_back` if guides may state the posterior of the node instead
+    of the posterior of its noise, and :meth:`check` if the node cannot take every number.
 
     Args:
-        dim: number of coordinates of the node.
-        parent_dim: number of coordinates of its parents together; 0 for a root.
-        noise_dim: number of coordinates of its noise; ``dim`` by default.
+        dim: Number of coordinates of the node.
+        parent_dim: Number of coordinates of all its parents; 0 for a root.
+        noise_dim: Number of coordinates of its noise; by default the same as ``dim``.
     """
 
     zeros: Tensor
@@ -36,7 +36,9 @@ class Mechanism(nn.Module, abc.ABC):
         super().__init__()
         if dim < 1 or parent_dim < 0:
             raise ValueError(f"expected dim >= 1 and parent_dim >= 0, got {dim} and {parent_dim}")
-        self.dim, self.parent_dim, self.noise_dim = dim, parent_dim, noise_dim or dim
+        self.dim = dim
+        self.parent_dim = parent_dim
+        self.noise_dim = noise_dim or dim
         self.register_buffer("zeros", torch.zeros(self.noise_dim), persistent=False)
 
     def base(self) -> TorchDistribution:
@@ -49,31 +51,31 @@ class Mechanism(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def abduct(self, value: Tensor, parents: Tensor) -> Tensor:
-        """The noise that gives ``value``, of shape ``(…, noise_dim)``; a draw of it where several do."""
+        """The noise that gives ``value``, of shape ``(…, noise_dim)``; a random draw if it is not unique."""
 
     @abc.abstractmethod
     def conditional(self, parents: Tensor) -> TorchDistribution:
         """p(value | parents)."""
 
     def pull_back(self, posterior: TorchDistribution, parents: Tensor) -> TorchDistribution:
-        """The distribution of the noise where the value is distributed as ``posterior``, of event shape ``(dim,)``."""
+        """The distribution of the noise if the value is distributed as ``posterior``, of event shape ``(dim,)``."""
         raise NotImplementedError(
             f"{type(self).__name__} has no posterior of its noise in closed form"
         )
 
     def check(self, name: str, value: Tensor) -> None:
-        """Raise a ValueError where ``value`` is none that the node ``name`` can take."""
+        """Raise a ValueError if the node ``name`` cannot take ``value``."""
 
 
 class InvertibleMechanism(Mechanism):
-    """A mechanism that is one-to-one between noise and value.
+    """A mechanism that maps noise to values one-to-one.
 
-    Implementing one: define :meth:`transform`.
+    Implementing an invertible mechanism: define :meth:`transform`.
     """
 
     @abc.abstractmethod
     def transform(self, parents: Tensor) -> Transform:
-        """From noise to value, with ``event_dim`` 1."""
+        """The transform from noise to value, with ``event_dim`` 1."""
 
     def forward(self, noise: Tensor, parents: Tensor) -> Tensor:
         """The value of the node, of shape ``(…, dim)``."""
@@ -88,5 +90,5 @@ class InvertibleMechanism(Mechanism):
         return dist.TransformedDistribution(self.base(), [self.transform(parents)])
 
     def pull_back(self, posterior: TorchDistribution, parents: Tensor) -> TorchDistribution:
-        """The distribution of the noise where the value is distributed as ``posterior``."""
+        """The distribution of the noise if the value is distributed as ``posterior``."""
         return dist.TransformedDistribution(posterior, [self.transform(parents).inv])

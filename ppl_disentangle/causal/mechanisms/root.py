@@ -1,4 +1,4 @@
-"""A node without parents whose distribution is given."""
+"""A mechanism for a node without parents that has a given distribution."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["GivenRoot"]
 
 
 class GivenRoot(Mechanism):
-    r"""A root that is its own noise, of a given distribution: :math:`z = \varepsilon`.
+    r"""A root with a given distribution: it equals its noise, :math:`z = \varepsilon`.
 
-    A root whose normal is learned is ``LinearGaussian(dim)``. The distribution moves with the module from device to
-    device and to other precisions; it is not part of the state dict.
+    For a root with a learned normal distribution, use ``LinearGaussian(dim)``. The distribution moves with the module
+    to other devices and precisions; it is not part of the state dict.
 
     Args:
-        distribution: of event shape ``()`` or ``(dim,)``, without batch dimensions.
+        distribution: Distribution of event shape ``()`` or ``(dim,)``, without batch dimensions.
 
     Raises:
-        ValueError: another event shape, or batch dimensions.
+        ValueError: The distribution has another event shape, or batch dimensions.
 
     Example:
         >>> root = GivenRoot(dist.Uniform(-1.0, 1.0))
@@ -67,7 +67,7 @@ class GivenRoot(Mechanism):
         return posterior
 
     def check(self, name: str, value: Tensor) -> None:
-        """Raise a ValueError where the distribution is discrete and has no such value."""
+        """Raise a ValueError if the distribution is discrete and ``value`` is impossible."""
         support = self.distribution.support
         columns = value.expand(torch.broadcast_shapes(value.shape, (self.dim,)))
         if support.is_discrete and not support.check(columns).all():
@@ -79,16 +79,18 @@ class GivenRoot(Mechanism):
 
 
 def _moved(distribution: TorchDistribution, fn: Callable[[Tensor], Tensor]) -> TorchDistribution:
-    """A copy with ``fn`` applied to all tensors that the distribution consists of."""
+    """A copy of the distribution with ``fn`` applied to all its tensors, nested ones included."""
     moved = copy.deepcopy(distribution)
-    parts: list[Any] = [moved]
-    for part in parts:  # which grows
-        for name, value in vars(part).items():
+    visited: list[Any] = []
+    remaining: list[Any] = [moved]
+    while remaining:
+        owner = remaining.pop()
+        if any(owner is other for other in visited):
+            continue  # a transform and its cached inverse refer to each other
+        visited.append(owner)
+        for name, value in vars(owner).items():
             if isinstance(value, Tensor):
-                vars(part)[name] = fn(value)
-            for inner in value if isinstance(value, list | tuple) else [value]:
-                if isinstance(inner, Distribution | Transform) and not any(
-                    inner is known for known in parts
-                ):
-                    parts.append(inner)
+                vars(owner)[name] = fn(value)
+            members = value if isinstance(value, list | tuple) else [value]
+            remaining += [m for m in members if isinstance(m, Distribution | Transform)]
     return moved

@@ -1,4 +1,4 @@
-"""A mechanism that bends its noise: skewed, peaked, flat or two-humped, as the parents have it."""
+"""A mechanism with a monotone spline of its noise: skewed, peaked, flat or bimodal, depending on the parents."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ __all__ = ["LinearRationalSpline", "MonotoneSpline"]
 
 
 class MonotoneSpline(InvertibleMechanism):
-    r"""Shifts and scales a monotone function of its noise, all three by the parents.
+    r"""A shifted and scaled monotone function of the noise; location, scale and function depend on the parents.
 
     .. math:: z = \mu(\text{parents}) + \sigma(\text{parents})\, S(\varepsilon; \text{parents})
 
-    S acts on each coordinate alone; it is a :class:`LinearRationalSpline` on :math:`[-b, b]` with slopes in
-    :math:`[1/m, m]`, and the identity but for a shift outside, so that :math:`\sigma` is the scale of the tails. With
-    slopes that are bounded, inverses are exact to rounding in single precision. At zero parameters S is the identity.
+    The function S acts on each coordinate separately. On :math:`[-b, b]` it is a :class:`LinearRationalSpline` with
+    slopes in :math:`[1/m, m]`; outside it is the identity up to a shift, so that :math:`\sigma` is the scale of the
+    tails. Because the slopes are bounded, inverses are exact up to rounding in single precision. With zero parameters,
+    S is the identity.
 
     Args:
-        dim: as in :class:`Mechanism`.
-        parent_dim: as in :class:`Mechanism`.
-        hidden: width of the two tanh layers of the MLP that all parameters come from.
-        bins: number of pieces of S.
-        bound: b, in standard deviations of the noise.
-        max_slope: m.
+        dim: Number of coordinates of the node.
+        parent_dim: Number of coordinates of all its parents; 0 for a root.
+        hidden: Width of the two tanh layers of the MLP that computes all parameters.
+        bins: Number of pieces of S.
+        bound: The bound b, in standard deviations of the noise.
+        max_slope: The largest slope m.
 
     Raises:
         ValueError: ``bins`` < 2, ``bound`` <= 0 or ``max_slope`` <= 1.
@@ -58,43 +59,45 @@ class MonotoneSpline(InvertibleMechanism):
             raise ValueError(
                 f"expected bins >= 2, bound > 0 and max_slope > 1, got {bins}, {bound} and {max_slope}"
             )
-        self.bins, self.bound, self.max_slope = bins, bound, max_slope
+        self.bins = bins
+        self.bound = bound
+        self.max_slope = max_slope
         self.bias = nn.Parameter(torch.zeros(dim, 2 * bins + 1))
         self.net = mlp(parent_dim, hidden, self.bias.numel()) if parent_dim else None
 
     def transform(self, parents: Tensor) -> Transform:
-        """From noise to value."""
-        raw = (
-            self.bias
-            if self.net is None
-            else self.bias
-            + unrounded(self.net, parents.to(self.bias.dtype)).unflatten(-1, self.bias.shape)
-        )
-        loc, log_scale, widths, slopes = raw.split([1, 1, self.bins, self.bins - 1], -1)
-        shares = 0.1 / self.bins + 0.9 * widths.softmax(
-            -1
-        )  # no bin is so narrow that rounding shows
-        spline = LinearRationalSpline(
-            2 * self.bound * shares, (math.log(self.max_slope) * slopes.tanh()).exp()
-        )
+        """The transform from noise to value."""
+        parameters = self._parameters_of(parents)
+        loc, log_scale, widths, slopes = parameters.split([1, 1, self.bins, self.bins - 1], -1)
+        # A tenth of the interval is shared equally: no bin is so narrow that rounding matters.
+        shares = 0.1 / self.bins + 0.9 * widths.softmax(-1)
+        log_slopes = math.log(self.max_slope) * slopes.tanh()
+        spline = LinearRationalSpline(2 * self.bound * shares, log_slopes.exp())
         affine = AffineTransform(loc.squeeze(-1), log_scale.squeeze(-1).exp(), event_dim=1)
         return ComposeTransform([IndependentTransform(spline, 1), affine])
 
+    def _parameters_of(self, parents: Tensor) -> Tensor:
+        """The parameters of each coordinate, ``(…, dim, 2 * bins + 1)``."""
+        if self.net is None:
+            return self.bias
+        output = unrounded(self.net, parents.to(self.bias.dtype))
+        return self.bias + output.unflatten(-1, self.bias.shape)
+
 
 class LinearRationalSpline(Transform):
-    r"""A monotone function of one variable, in each bin a quotient of linear functions.
+    r"""A monotone function of one variable that is a quotient of linear functions in each bin.
 
     .. math:: S(x) = y_k + \frac{d_k t}{1 + c_k t}, \quad t = x - x_k, \quad c_k = (\sqrt{d_k / d_{k+1}} - 1) / w_k
 
-    for x in bin k, of width :math:`w_k`, which begins at the knot :math:`x_k` and has slopes :math:`d_k` and
-    :math:`d_{k+1}` at its ends. The slope is continuous and, within a bin, between those at its ends. Outside all bins
-    it is 1; the knots are centred on zero. This is the rational-quadratic spline [1, 2] whose bins have heights
-    :math:`w_k \sqrt{d_k d_{k+1}}`. With other heights, as in [3] too, slopes within a bin are not bounded by those at
-    its ends.
+    for x in bin k, which has width :math:`w_k`, begins at the knot :math:`x_k` with value :math:`y_k`, and has slopes
+    :math:`d_k` and :math:`d_{k+1}` at its ends. The slope is continuous; within a bin it lies between the slopes at the
+    ends of the bin. Outside all bins the slope is 1. The knots are centred on zero. This is the rational-quadratic
+    spline [1, 2] with bins of height :math:`w_k \sqrt{d_k d_{k+1}}`. With other heights, also in [3], the slopes at the
+    ends of a bin do not bound the slopes within it.
 
     Args:
-        widths: positive widths of the bins, ``(…, bins)``.
-        slopes: positive slopes at the inner knots, ``(…, bins - 1)``.
+        widths: Positive widths of the bins, ``(…, bins)``.
+        slopes: Positive slopes at the inner knots, ``(…, bins - 1)``.
 
     References:
         [1] Gregory & Delbourgo, 1982. Piecewise rational quadratic interpolation to monotonic data.
@@ -116,13 +119,16 @@ class LinearRationalSpline(Transform):
 
     def __init__(self, widths: Tensor, slopes: Tensor) -> None:
         super().__init__()
-        slopes = nn.functional.pad(slopes, (1, 1), value=1.0)
-        here, there = slopes[..., :-1], slopes[..., 1:]
-        self.slope, self.bend = here, ((here / there).sqrt() - 1) / widths
-        self.x, self.y = _knots(widths), _knots(widths * (here * there).sqrt())
+        slopes = nn.functional.pad(slopes, (1, 1), value=1.0)  # the slope outside all bins is 1
+        start = slopes[..., :-1]
+        end = slopes[..., 1:]
+        self.slope = start
+        self.bend = ((start / end).sqrt() - 1) / widths
+        self.x = _knots(widths)
+        self.y = _knots(widths * (start * end).sqrt())
 
     def forward_shape(self, shape: tuple[int, ...]) -> torch.Size:
-        """The shape of the values of inputs of this shape."""
+        """The shape of the values for inputs of the given shape."""
         return torch.broadcast_shapes(shape, self.slope.shape[:-1])
 
     inverse_shape = forward_shape
@@ -143,15 +149,16 @@ class LinearRationalSpline(Transform):
         return slope.log() - 2 * (bend * (inside - x_k)).log1p()
 
     def _at(self, value: Tensor, knots: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """``value`` moved to the nearest knot if it is outside all, and what describes its bin."""
+        """``value`` clamped to the bins, and the knot, value, slope and bend of its bin."""
         inside = value.clamp(knots[..., 0], knots[..., -1])
+        # (…, 1): the index of the bin is the number of inner knots that the value has passed
         index = (inside[..., None] >= knots[..., 1:-1]).sum(-1, keepdim=True)
-        of_bins = (self.x, self.y, self.slope, self.bend)
-        expanded = [a.expand(*index.shape[:-1], a.shape[-1]) for a in of_bins]
+        parameters = (self.x, self.y, self.slope, self.bend)  # (…, bins + 1) or (…, bins)
+        expanded = [a.expand(*index.shape[:-1], a.shape[-1]) for a in parameters]
         return inside, [a.gather(-1, index).squeeze(-1) for a in expanded]
 
 
 def _knots(steps: Tensor) -> Tensor:
-    """Ends of the steps, one after the other, centred on zero."""
+    """Positions of the knots between consecutive steps, centred on zero."""
     ends = nn.functional.pad(steps.cumsum(-1), (1, 0))
     return ends - ends[..., -1:] / 2

@@ -489,7 +489,8 @@ def test_classes_say_what_they_cannot_do():
     with pytest.raises(ValueError, match=r"dim >= 2, the number of classes, got 1: pass dims="):
         Categorical(1, 2)
     with pytest.raises(
-        NotImplementedError, match="one of 3 classes does not say .* pass the node as observed"
+        NotImplementedError,
+        match="posterior over 3 classes does not determine .* pass the node as observed",
     ):
         Categorical(3).pull_back(dist.Normal(torch.zeros(3), 1.0).to_event(1), ROOT)
 
