@@ -17,7 +17,13 @@ __all__ = ["Factor", "FactorDataset", "FactorGrid", "DeviceCopies", "Subset"]
 
 @dataclasses.dataclass(frozen=True)
 class Factor:
-    """A ground-truth factor: its name, its values in the order of their classes, and its kind."""
+    """A ground-truth factor of the observations.
+
+    Attributes:
+        name: Name of the factor.
+        values: Values of the factor. The class of a value is its position in this tuple.
+        kind: Whether the values have no order, have an order, or go round a circle.
+    """
 
     name: str
     values: tuple[float | str, ...]
@@ -33,13 +39,14 @@ class FactorDataset(abc.ABC):
     """Observations, each with the class of every ground-truth factor.
 
     Implementing a data set: set the four attributes in ``__init__`` and define :meth:`__len__`,
-    :meth:`observations` and :meth:`factors`. Both methods take a vector of indices and answer on its device.
+    :meth:`observations` and :meth:`factors`. Both methods take a vector of indices and return
+    tensors on its device.
 
     Attributes:
-        name: a short name for tables and run folders.
-        space: the factors; empty where none are known.
-        observation_shape: shape of one observation, ``(channels, height, width)`` for images.
-        maximum: the stored value that means 1, such as 255; :meth:`to_float` divides by it.
+        name: Short name for tables and run folders.
+        space: The factors; empty if no factors are known.
+        observation_shape: Shape of one observation, ``(channels, height, width)`` for images.
+        maximum: Stored value that stands for 1, such as 255; :meth:`to_float` divides by it.
     """
 
     name: str
@@ -59,7 +66,7 @@ class FactorDataset(abc.ABC):
         """Factor classes, int64 of shape ``(len(index), len(space))``."""
 
     def conditions(self, index: Tensor) -> dict[str, Tensor]:
-        """What else a story is told of each datum, by the name of an argument of its model and guide; nothing here."""
+        """Further arguments of model and guide for each datum, by name; empty by default."""
         return {}
 
     @property
@@ -74,16 +81,16 @@ class FactorDataset(abc.ABC):
 
     @property
     def varying(self) -> dict[str, int]:
-        """Number of values of each factor that has several, by name."""
+        """Number of values of each factor that has at least two, by name."""
         return {f.name: f.size for f in self.space if f.size > 1}
 
     @property
     def factor_values(self) -> tuple[tuple[float | str, ...], ...]:
-        """Values of each factor, in the order of its classes."""
+        """Values of each factor, in the order of the classes."""
         return tuple(f.values for f in self.space)
 
     def to(self, device: torch.device | str) -> Self:
-        """The same data with all of its tensors on ``device``."""
+        """The same data with all tensors on ``device``."""
         moved = copy.copy(self)
         for name, value in vars(self).items():
             if isinstance(value, (Tensor, FactorDataset)):
@@ -91,46 +98,49 @@ class FactorDataset(abc.ABC):
         return moved
 
     def to_float(self, observations: Tensor) -> Tensor:
-        """Stored observations as float32 in units of ``maximum``, on the device where they are."""
+        """Stored observations divided by ``maximum``, as float32 on the same device."""
         x = observations.float()
         return x if self.maximum == 1 else x * (1 / self.maximum)
 
     def sample(self, num: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """``num`` factor vectors and their stored observations, drawn uniformly with replacement."""
+        """Factor classes and stored observations of ``num`` data, drawn with replacement."""
         index = torch.randint(len(self), (num,), generator=generator)
         return self.factors(index), self.observations(index)
 
     def subset(self, index: Tensor) -> FactorDataset:
-        """The data at ``index``, in that order."""
+        """The data at ``index``, in the order of ``index``."""
         return Subset(self, index)
 
     def split(self, num_held_out: int, *, seed: int = 0) -> tuple[FactorDataset, FactorDataset]:
-        """A random split in a training set and ``num_held_out`` others; the same for the same seed."""
+        """Split the data at random into a training set and ``num_held_out`` held-out data.
+
+        The same seed gives the same split.
+        """
         if not 0 < num_held_out < len(self):
             raise ValueError(f"expected 0 < num_held_out < {len(self)}, got {num_held_out}")
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         return self.subset(order[num_held_out:]), self.subset(order[:num_held_out])
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
-        """Float observation and factor classes of one datum, as a torch ``DataLoader`` asks for them."""
+        """Float observation and factor classes of one datum, for a torch ``DataLoader``."""
         if not -len(self) <= i < len(self):
             raise IndexError(f"index {i} is out of range for {len(self)} data")
         index = torch.tensor([i % len(self)])
         return self.to_float(self.observations(index))[0], self.factors(index)[0]
 
     def __getitems__(self, index: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        """The same for several, drawn or read at once; a torch ``DataLoader`` prefers it."""
-        wanted = torch.tensor(index)
-        return list(
-            zip(self.to_float(self.observations(wanted)), self.factors(wanted), strict=True)
-        )
+        """Float observations and factor classes of a batch, which a ``DataLoader`` reads at once."""
+        batch = torch.tensor(index)
+        observations = self.to_float(self.observations(batch))
+        return list(zip(observations, self.factors(batch), strict=True))
 
 
 class FactorGrid(FactorDataset):
-    """Every combination of the factors' values, each observation drawn or read at any index.
+    """A data set with every combination of factor values exactly once.
 
-    Implementing a grid: set the attributes of :class:`FactorDataset` and define :meth:`render`. The last
-    factor varies fastest: :meth:`index` and :meth:`factors` are row-major and inverse to each other.
+    Implementing a grid: set the attributes of :class:`FactorDataset` and define :meth:`render`. The
+    last factor varies fastest: :meth:`index` and :meth:`factors` are row-major and inverse to each
+    other.
     """
 
     @abc.abstractmethod
@@ -146,7 +156,7 @@ class FactorGrid(FactorDataset):
 
     def factors(self, index: Tensor) -> Tensor:
         """Factor classes, int64 of shape ``(len(index), len(space))``."""
-        columns = []
+        columns = []  # from the last factor to the second; the remaining quotient is the first
         for size in self.factor_sizes[:0:-1]:
             columns.append(index % size)
             index = index.div(size, rounding_mode="floor")
@@ -162,7 +172,13 @@ class FactorGrid(FactorDataset):
     def sample_factors(
         self, num: int, generator: torch.Generator, *, fixed: Sequence[int] = ()
     ) -> Tensor:
-        """``num`` uniform factor vectors; the factors numbered in ``fixed`` share one random value."""
+        """Factor classes ``(num, len(space))``, drawn uniformly.
+
+        Args:
+            num: Number of draws.
+            generator: Generator of the random draws.
+            fixed: Positions of factors that have one common random class in all draws.
+        """
         columns = [torch.randint(size, (num,), generator=generator) for size in self.factor_sizes]
         for k in fixed:
             columns[k] = columns[k][:1].expand(num)
@@ -170,13 +186,13 @@ class FactorGrid(FactorDataset):
 
 
 class DeviceCopies:
-    """A constant tensor with one copy on each device that has asked for it."""
+    """A constant tensor, copied once to each device on which it is used."""
 
     def __init__(self, tensor: Tensor) -> None:
         self._copies = {tensor.device: tensor}
 
     def on(self, device: torch.device) -> Tensor:
-        """The tensor on ``device``; copied there once, then kept."""
+        """The tensor on ``device``; the first call for a device makes the copy."""
         if device not in self._copies:
             self._copies[device] = next(iter(self._copies.values())).to(device)
         return self._copies[device]
@@ -186,9 +202,13 @@ class Subset(FactorDataset):
     """The data of ``dataset`` at ``index``."""
 
     def __init__(self, dataset: FactorDataset, index: Tensor) -> None:
-        self.dataset, self._index, self._len = dataset, DeviceCopies(index), len(index)
-        self.name, self.space = dataset.name, dataset.space
-        self.observation_shape, self.maximum = dataset.observation_shape, dataset.maximum
+        self.dataset = dataset
+        self.name = dataset.name
+        self.space = dataset.space
+        self.observation_shape = dataset.observation_shape
+        self.maximum = dataset.maximum
+        self._index = DeviceCopies(index)
+        self._len = len(index)
 
     def __len__(self) -> int:
         return self._len
@@ -202,5 +222,5 @@ class Subset(FactorDataset):
         return self.dataset.factors(self._index.on(index.device)[index])
 
     def conditions(self, index: Tensor) -> dict[str, Tensor]:
-        """What else a story is told of each datum."""
+        """Further arguments of model and guide for each datum, by name."""
         return self.dataset.conditions(self._index.on(index.device)[index])

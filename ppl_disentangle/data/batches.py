@@ -13,7 +13,7 @@ from ppl_disentangle.data.base import FactorDataset
 def float_batches(
     data: FactorDataset | Tensor, batch_size: int, device: torch.device
 ) -> Iterator[Tensor]:
-    """Float observations in order, in batches on ``device``."""
+    """Yield the float observations in order, in batches on ``device``."""
     for x, _ in conditioned_batches(data, batch_size, device):
         yield x
 
@@ -21,11 +21,15 @@ def float_batches(
 def conditioned_batches(
     data: FactorDataset | Tensor, batch_size: int, device: torch.device
 ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-    """Float observations in order, in batches on ``device``, each with what else a story is told of its data."""
+    """Yield the float observations in order, in batches on ``device``, with their conditions.
+
+    The conditions are further arguments of model and guide; a tensor of observations has none.
+    """
     if isinstance(data, Tensor):
         for x in data.split(batch_size):
             yield x.to(device), {}
         return
     for index in torch.arange(len(data)).split(batch_size):
-        told = {name: value.to(device) for name, value in data.conditions(index).items()}
-        yield data.to_float(data.observations(index).to(device)), told
+        conditions = {name: value.to(device) for name, value in data.conditions(index).items()}
+        observations = data.observations(index).to(device)
+        yield data.to_float(observations), conditions

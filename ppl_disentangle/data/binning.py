@@ -1,4 +1,4 @@
-"""Classes of numbers, for measures that need them."""
+"""Classes of numerical factors, for metrics that compare classes."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from torch import Tensor
 
 __all__ = ["classes_of"]
 
-_MOST_LEVELS, _BINS = 100, 20
+_MAX_LEVELS = 100
+_NUM_BINS = 20
 
 
 def classes_of(column: Tensor) -> tuple[tuple[float, ...], Tensor]:
-    """The value that stands for each class of a column of numbers, and the classes ``(num_data,)``.
+    """Representative values of the classes, and the class of each datum ``(num_data,)``.
 
-    The classes are the distinct values where there are at most 100, otherwise 20 intervals that hold about as many
-    data each, for which the medians stand.
+    A column with at most 100 distinct values has a class for each of them. Otherwise the classes are
+    20 intervals with about as many data each, represented by the median of the data in them.
     """
     levels, classes = column.unique(return_inverse=True)
-    if len(levels) <= _MOST_LEVELS:
+    if len(levels) <= _MAX_LEVELS:
         return tuple(levels.tolist()), classes
-    edges = np.quantile(column.numpy(), np.linspace(0, 1, _BINS + 1)[1:-1])
-    filled, classes = torch.from_numpy(np.searchsorted(edges, column.numpy())).unique(
-        return_inverse=True
-    )
-    return tuple(column[classes == k].median().item() for k in range(len(filled))), classes
+    numbers = column.numpy()
+    edges = np.quantile(numbers, np.linspace(0, 1, _NUM_BINS + 1)[1:-1])
+    intervals = torch.from_numpy(np.searchsorted(edges, numbers))
+    filled, classes = intervals.unique(return_inverse=True)  # ties leave some intervals empty
+    medians = tuple(column[classes == k].median().item() for k in range(len(filled)))
+    return medians, classes

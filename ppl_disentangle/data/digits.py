@@ -11,7 +11,7 @@ __all__ = ["digits"]
 
 
 def digits() -> ArrayDataset:
-    """Handwritten digits, with the digit as the only factor: real data without a download.
+    """Real handwritten digits without a download; the only factor is the digit.
 
     Observations have shape ``(1, 8, 8)`` and 17 shades of grey, stored as 0 to 16.
 
@@ -22,8 +22,9 @@ def digits() -> ArrayDataset:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
+    images = torch.from_numpy(bunch.images).to(torch.uint8)
     return ArrayDataset(
-        torch.from_numpy(bunch.images).to(torch.uint8)[:, None],
+        images[:, None],
         torch.from_numpy(bunch.target).long()[:, None],
         space=[Factor("digit", tuple(range(10)), "categorical")],
         maximum=16,

@@ -12,22 +12,25 @@ __all__ = ["function_of", "is_function"]
 
 
 def is_function(source: str) -> bool:
-    """Whether a source is written as a function of a file is."""
+    """Whether ``source`` has the form ``path/to/file.py:function``."""
     return ".py:" in source
 
 
 def function_of(source: str) -> Callable[..., Any]:
-    """The function; the file is run, as by ``import``.
+    """Import the file and return its function.
+
+    Args:
+        source: File and function, as ``path/to/file.py:function``.
 
     Raises:
-        ValueError: no such file, or no such name in it.
+        ValueError: The file does not exist or has no such name.
     """
     path, _, name = source.rpartition(":")
     if not Path(path).is_file():
         raise ValueError(f"no file {path!r} to take {name!r} from")
     spec = importlib.util.spec_from_file_location(Path(path).stem, path)
     if spec is None or spec.loader is None:
-        raise ValueError(f"{path!r} is no Python file")
+        raise ValueError(f"{path!r} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     known = [n for n in vars(module) if not n.startswith("_")]

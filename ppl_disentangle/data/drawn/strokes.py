@@ -1,4 +1,4 @@
-"""Anti-aliased discs, lines and curves in batches of colour images, drawn by their distances."""
+"""Anti-aliased discs, lines and curves in batches of colour images, drawn by distances."""
 
 from __future__ import annotations
 
@@ -12,22 +12,27 @@ FIREBRICK = (178 / 255, 34 / 255, 34 / 255)
 ORANGE = (1.0, 165 / 255, 0.0)
 SKY_BLUE = (135 / 255, 206 / 255, 250 / 255)
 
-_LEFT, _RIGHT, _BOTTOM, _TOP = 0.125, 0.9, 0.11, 0.88
-_NEWTON_STEPS = 6
+# Edges of matplotlib's default axes, as shares of the image.
+_LEFT_SHARE = 0.125
+_RIGHT_SHARE = 0.9
+_BOTTOM_SHARE = 0.11
+_TOP_SHARE = 0.88
+_POINTS_PER_INCH = 72
+_NUM_NEWTON_STEPS = 6
 
 
 class Canvas:
-    """White square images of one inch, with a box of data coordinates inside, as matplotlib lays out a figure.
+    """White square images of one inch with a box of data coordinates, as matplotlib lays out a figure.
 
-    A shape is painted over what is there already, by the :func:`cover` of each pixel, and inside the box only.
-    Coordinates are numbers or vectors with one for each image, x to the right and y up; line widths are in points, of
-    which the image has 72.
+    A shape is painted over earlier shapes by the :func:`cover` of each pixel, and only inside the box.
+    Coordinates are numbers or vectors with one entry for each image, x to the right and y up. Line
+    widths are in points; the image is 72 points wide.
 
     Args:
-        like: a vector with one entry for each image; gives device and dtype.
-        size: pixels along each side.
-        x_limits: data coordinates at the left and the right of the box.
-        y_limits: data coordinates at its bottom and its top.
+        like: Vector with one entry for each image; it gives the device and the dtype.
+        size: Pixels along each side.
+        x_limits: Data coordinates of the left and the right edge of the box.
+        y_limits: Data coordinates of the bottom and the top edge of the box.
     """
 
     def __init__(
@@ -38,23 +43,24 @@ class Canvas:
         x_limits: tuple[float, float],
         y_limits: tuple[float, float],
     ) -> None:
-        self.size, self._like, self._point = size, like, size / 72
-        self._x_scale = size * (_RIGHT - _LEFT) / (x_limits[1] - x_limits[0])
-        self._y_scale = size * (_TOP - _BOTTOM) / (y_limits[1] - y_limits[0])
-        self._x_first = size * _LEFT - self._x_scale * x_limits[0]
-        self._y_first = size * (1 - _BOTTOM) + self._y_scale * y_limits[0]
+        self.size = size
+        self._like = like
+        self._pixels_per_point = size / _POINTS_PER_INCH
+        # Pixel coordinates are x_zero + x_scale * x to the right and y_zero - y_scale * y down.
+        self._x_scale = size * (_RIGHT_SHARE - _LEFT_SHARE) / (x_limits[1] - x_limits[0])
+        self._y_scale = size * (_TOP_SHARE - _BOTTOM_SHARE) / (y_limits[1] - y_limits[0])
+        self._x_zero = size * _LEFT_SHARE - self._x_scale * x_limits[0]
+        self._y_zero = size * (1 - _BOTTOM_SHARE) + self._y_scale * y_limits[0]
         centres = torch.arange(size, dtype=like.dtype, device=like.device) + 0.5
-        self._right, self._down = centres[None, None, :], centres[None, :, None]
-        across = (size * _LEFT <= centres) & (centres <= size * _RIGHT)
-        along = (size * (1 - _TOP) <= centres) & (centres <= size * (1 - _BOTTOM))
-        self._box = across & along[:, None]
+        self._right = centres[None, None, :]
+        self._down = centres[None, :, None]
+        self._box = _box(centres, size)
         self._channels = [like.new_ones(len(like), size, size) for _ in range(3)]
 
     def images(self) -> Tensor:
-        """What has been painted: uint8 of shape ``(batch, 3, size, size)``."""
-        return torch.stack(
-            [(255 * channel).round_().to(torch.uint8) for channel in self._channels], 1
-        )
+        """The painted images: uint8 of shape ``(batch, 3, size, size)``."""
+        channels = [(255 * channel).round_().to(torch.uint8) for channel in self._channels]
+        return torch.stack(channels, 1)
 
     def disc(
         self,
@@ -63,15 +69,16 @@ class Canvas:
         radius: float | Tensor,
         colour: tuple[float, ...],
     ) -> None:
-        """A disc with an edge of one point; an ellipse where the units of the axes differ."""
+        """Paint a disc with an edge of one point; an ellipse if the scales of the axes differ."""
         radius = self._column(radius)
-        half_width, half_height = (
-            radius * s + self._point / 2 for s in (self._x_scale, self._y_scale)
-        )
-        u, v = (self._right - self._x(x)) / half_width, (self._down - self._y(y)) / half_height
-        q = (u * u + v * v).sqrt() + 1e-6  # at the very centre too, the distance is negative
+        half_width = radius * self._x_scale + self._pixels_per_point / 2
+        half_height = radius * self._y_scale + self._pixels_per_point / 2
+        u = (self._right - self._x(x)) / half_width
+        v = (self._down - self._y(y)) / half_height
+        norm = (u * u + v * v).sqrt() + 1e-6  # positive, so the distance at the centre is negative
         slope = ((u / half_width).square() + (v / half_height).square()).sqrt()
-        self._paint(cover((q - 1) * q / slope.clamp(min=1e-6)), colour)
+        # First-order distance to the outline: the level function over the norm of its gradient.
+        self._paint(cover((norm - 1) * norm / slope.clamp(min=1e-6)), colour)
 
     def line(
         self,
@@ -80,15 +87,18 @@ class Canvas:
         width: float,
         colour: tuple[float, ...],
     ) -> None:
-        """A straight line that ends at its ends."""
-        x, y = self._x(start[0]), self._y(start[1])
-        right, down = self._x(end[0]) - x, self._y(end[1]) - y
+        """Paint a straight line with butt caps: it does not reach beyond its end points."""
+        x = self._x(start[0])
+        y = self._y(start[1])
+        right = self._x(end[0]) - x
+        down = self._y(end[1]) - y
         length = torch.hypot(right, down)
-        right, down = right / length.clamp(min=1e-6), down / length.clamp(min=1e-6)
+        right = right / length.clamp(min=1e-6)  # (right, down) is a unit vector from here on
+        down = down / length.clamp(min=1e-6)
         along = (self._right - x) * right + (self._down - y) * down
         beside = (self._right - x) * down - (self._down - y) * right
-        inside = cover((along - length / 2).abs() - length / 2).minimum(length)
-        self._paint(self._stroke(beside.abs(), width) * inside, colour)
+        between_ends = cover((along - length / 2).abs() - length / 2).minimum(length)
+        self._paint(self._stroke(beside.abs(), width) * between_ends, colour)
 
     def rectangle(
         self,
@@ -98,8 +108,8 @@ class Canvas:
         height: float | Tensor,
         colour: tuple[float, ...],
     ) -> None:
-        """A rectangle with an edge of one point."""
-        edge = self._point / 2
+        """Paint a rectangle with an edge of one point."""
+        edge = self._pixels_per_point / 2
         across = _overlap(self._right, self._x(left) - edge, self._x(left + width) + edge)
         along = _overlap(self._down, self._y(height + bottom) - edge, self._y(bottom) + edge)
         self._paint(across * along, colour)
@@ -111,23 +121,23 @@ class Canvas:
         width: float,
         colour: tuple[float, ...],
     ) -> None:
-        """The right half of a parabola from its top to ``end``, longer by half a width at both ends.
+        """Paint the right half of a parabola from its top to ``end``.
 
-        The nearest point of the curve ``(reach * s, fall * s ** 2)`` is the largest root s of a cubic, which Newton's
-        method approaches from the right.
+        The curve is longer by half a line width at both ends.
         """
-        x, y = self._x(top[0]), self._y(top[1])
-        reach, fall = (self._x(end[0]) - x).clamp(min=1e-3), (self._y(end[1]) - y).clamp(min=1e-3)
-        right, down = self._right - x, self._down - y
-        linear = (reach * reach - 2 * fall * down) / (2 * fall * fall)
-        constant = reach * right / (2 * fall * fall)
-        s = constant.abs().pow(1 / 3) + (-linear).clamp(min=0).sqrt()
-        for _ in range(_NEWTON_STEPS):
-            s = ((2 * s.pow(3) + constant) / (3 * s * s + linear).clamp(min=1e-9)).clamp(min=0)
+        x = self._x(top[0])
+        y = self._y(top[1])
+        reach = (self._x(end[0]) - x).clamp(min=1e-3)
+        fall = (self._y(end[1]) - y).clamp(min=1e-3)
+        right = self._right - x
+        down = self._down - y
+        s = _nearest_on_parabola(right, down, reach, fall)
         distance = torch.hypot(right - reach * s, down - fall * s * s)
-        cap = width * self._point / 2
-        beyond = ((right - reach) * reach + (down - fall) * 2 * fall) / torch.hypot(reach, 2 * fall)
-        self._paint(self._stroke(distance, width) * cover(beyond - cap), colour)
+        # Distance beyond the end point along the tangent (reach, 2 * fall) there.
+        tangent_length = torch.hypot(reach, 2 * fall)
+        beyond_end = ((right - reach) * reach + (down - fall) * 2 * fall) / tangent_length
+        cap = width * self._pixels_per_point / 2
+        self._paint(self._stroke(distance, width) * cover(beyond_end - cap), colour)
 
     def _paint(self, share: Tensor, colour: tuple[float, ...]) -> None:
         share = share * self._box
@@ -135,20 +145,22 @@ class Canvas:
             channel.mul_(1 - share).add_(share, alpha=shade)
 
     def _stroke(self, distance: Tensor, width: float) -> Tensor:
-        """Cover of a line at a distance from its middle."""
-        pixels = width * self._point
+        """Cover of pixels at a distance from the middle of a line."""
+        pixels = width * self._pixels_per_point
         return cover(distance - pixels / 2).clamp(max=pixels)
 
     def _column(self, value: float | Tensor) -> Tensor:
-        return (value if isinstance(value, Tensor) else torch.full_like(self._like, value))[
-            :, None, None
-        ]
+        """Numbers as a tensor ``(batch, 1, 1)``."""
+        vector = value if isinstance(value, Tensor) else torch.full_like(self._like, value)
+        return vector[:, None, None]
 
     def _x(self, value: float | Tensor) -> Tensor:
-        return self._x_first + self._x_scale * self._column(value)
+        """Pixel coordinate to the right of a data coordinate."""
+        return self._x_zero + self._x_scale * self._column(value)
 
     def _y(self, value: float | Tensor) -> Tensor:
-        return self._y_first - self._y_scale * self._column(value)
+        """Pixel coordinate down of a data coordinate."""
+        return self._y_zero - self._y_scale * self._column(value)
 
 
 def cover(distance: Tensor) -> Tensor:
@@ -162,3 +174,25 @@ def cover(distance: Tensor) -> Tensor:
 def _overlap(centre: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """The length that a pixel shares with an interval."""
     return (torch.minimum(high, centre + 0.5) - torch.maximum(low, centre - 0.5)).clamp(0, 1)
+
+
+def _box(centres: Tensor, size: int) -> Tensor:
+    """Pixels inside the axes, bool of shape ``(size, size)``."""
+    columns = (size * _LEFT_SHARE <= centres) & (centres <= size * _RIGHT_SHARE)
+    rows = (size * (1 - _TOP_SHARE) <= centres) & (centres <= size * (1 - _BOTTOM_SHARE))
+    return columns & rows[:, None]
+
+
+def _nearest_on_parabola(right: Tensor, down: Tensor, reach: Tensor, fall: Tensor) -> Tensor:
+    """Parameter s of the point ``(reach * s, fall * s ** 2)`` that is nearest to ``(right, down)``.
+
+    It is the largest root of a cubic equation without a quadratic term, to which Newton's method
+    descends from a larger value.
+    """
+    linear = (reach * reach - 2 * fall * down) / (2 * fall * fall)
+    constant = reach * right / (2 * fall * fall)
+    s = constant.abs().pow(1 / 3) + (-linear).clamp(min=0).sqrt()
+    for _ in range(_NUM_NEWTON_STEPS):
+        slope = (3 * s * s + linear).clamp(min=1e-9)
+        s = ((2 * s.pow(3) + constant) / slope).clamp(min=0)
+    return s

@@ -11,18 +11,18 @@ __all__ = ["XYSquares"]
 
 
 class XYSquares(FactorGrid):
-    r"""All 262,144 images of XYSquares [1], in its order: 64 x 64 pixels in RGB.
+    r"""All 262,144 images of XYSquares [1], in the order of the paper: 64 x 64 pixels in RGB.
 
     .. math:: x_{c,i,j} = 255 \cdot [\lfloor i / 8 \rfloor = y_c] \, [\lfloor j / 8 \rfloor = x_c],
        \qquad c \in \{R, G, B\}
 
-    with row i and column j. A square that moves by one step no longer covers any of its pixels, hence the distance in
-    pixels between two images says how many squares moved and not how far: a reconstruction loss cannot order the
-    factors, which is what makes these data hard.
+    with row i and column j. A square that moves by one step no longer covers any of its former pixels.
+    The distance in pixels between two images therefore counts the squares that moved and ignores how
+    far they moved: a reconstruction loss cannot order the factor values, which makes these data hard.
 
     References:
-        [1] Michlo, James and Klein, 2022. Overlooked implications of the reconstruction loss for VAE disentanglement.
-        https://arxiv.org/abs/2202.13341
+        [1] Michlo, James and Klein, 2022. Overlooked implications of the reconstruction loss for VAE
+        disentanglement. https://arxiv.org/abs/2202.13341
 
     Example:
         >>> squares = XYSquares()
@@ -31,15 +31,17 @@ class XYSquares(FactorGrid):
     """
 
     def __init__(self) -> None:
-        self.name, self.observation_shape, self.maximum = "xy_squares", (3, 64, 64), 255
+        self.name = "xy_squares"
+        self.observation_shape = (3, 64, 64)
+        self.maximum = 255
         self.space = tuple(
             Factor(f"{axis}_{colour}", tuple(range(8))) for colour in "RGB" for axis in "xy"
         )
 
     def render(self, factors: Tensor) -> Tensor:
         """Images of the factor classes ``(batch, 6)``: uint8 in {0, 255}, ``(batch, 3, 64, 64)``."""
+        # Row k of this (8, 64) table is 1 at the 8 pixels of step k.
         steps = torch.eye(8, dtype=torch.uint8, device=factors.device).repeat_interleave(8, 1)
-        across, down = (
-            steps.index_select(0, factors.flatten()).view(-1, 3, 2, 64).unbind(2)
-        )  # (batch, 3, 64)
+        intervals = steps.index_select(0, factors.flatten()).view(-1, 3, 2, 64)
+        across, down = intervals.unbind(2)  # (batch, 3, 64) each
         return down[..., None] * across[..., None, :] * 255

@@ -109,15 +109,15 @@ def surface(shape, scale):
     )
     ball = np.column_stack([ball, np.sin(math.pi / 2 * v)])
     if SHAPES[shape] == "cube":
-        half = constants._HALF_CUBE
+        half = constants._CUBE_HALF_EDGE
         sides = [
             np.insert(np.stack([u, v], -1), axis, side, 1) for axis in range(3) for side in (-1, 1)
         ]
         points = half * np.concatenate(sides)
     elif SHAPES[shape] == "sphere":
-        half, points = constants._SPHERE, constants._SPHERE * ball
+        half, points = constants._SPHERE_RADIUS, constants._SPHERE_RADIUS * ball
     elif SHAPES[shape] == "cylinder":
-        half, radius = constants._HALF_CYLINDER, constants._CYLINDER
+        half, radius = constants._CYLINDER_HALF_HEIGHT, constants._CYLINDER_RADIUS
         mantle = np.stack([radius * np.cos(turn), radius * np.sin(turn), half * v], -1)
         lids = [
             np.stack([radius * v * np.cos(turn), radius * v * np.sin(turn), flat + s * half], -1)
@@ -125,7 +125,7 @@ def surface(shape, scale):
         ]
         points = np.concatenate([mantle, *lids])
     else:
-        radius, straight = constants._CAPSULE, constants._HALF_CAPSULE
+        radius, straight = constants._CAPSULE_RADIUS, constants._CAPSULE_HALF_HEIGHT
         half = radius + straight
         mantle = np.stack([radius * np.cos(turn), radius * np.sin(turn), straight * v], -1)
         ends = [radius * ball + [0, 0, s * straight] for s in (-1, 1)]
@@ -137,13 +137,13 @@ def pixels(points, degrees):
     """Where a pinhole camera sees points: right and down, in pixels of 64."""
     azimuth = math.radians(degrees)
     eye = np.array([math.sin(azimuth), -math.cos(azimuth), constants._CAMERA_HEIGHT])
-    ahead = np.array([0, 0, constants._LOOK_HEIGHT]) - eye
+    ahead = np.array([0, 0, constants._TARGET_HEIGHT]) - eye
     ahead = ahead / np.linalg.norm(ahead)
     right = np.cross(ahead, [0, 0, 1])
     right = right / np.linalg.norm(right)
     up = np.cross(right, ahead)
     x, y, depth = ((points - eye) @ np.stack([right, up, ahead], -1)).T
-    focal = 32 / math.tan(constants._FIELD / 2)
+    focal = 32 / math.tan(constants._FIELD_OF_VIEW_RADIANS / 2)
     return 32 + focal * x / depth, 32 - focal * y / depth
 
 
@@ -166,16 +166,19 @@ def test_the_shadow_is_where_the_sun_does_not_come_past_a_sphere():
     scene = shares(2, torch.tensor([1.0]), torch.tensor([0.0]), size=128, samples=1)[0]
     right, down = np.meshgrid(np.linspace(-0.2, 0.2, 61), np.linspace(-0.2, 0.2, 61))
     ground = np.stack([right.ravel(), down.ravel(), np.zeros(61 * 61)], -1)
-    sun = np.array(constants._SUN) / np.linalg.norm(constants._SUN)
-    from_centre = ground - [0, 0, constants._SPHERE]
+    sun = np.array(constants._SUN_DIRECTION) / np.linalg.norm(constants._SUN_DIRECTION)
+    from_centre = ground - [0, 0, constants._SPHERE_RADIUS]
     distance = np.linalg.norm(np.cross(from_centre, sun), axis=1)
     x, y = (np.floor(2 * p).astype(int) for p in pixels(ground, 0.0))
     floor = scene[FLOOR].numpy()[y, x]
     clear = floor > 0  # the floor is seen there, and not the sphere
-    inside, outside = distance < constants._SPHERE - 0.02, distance > constants._SPHERE + 0.02
+    inside, outside = (
+        distance < constants._SPHERE_RADIUS - 0.02,
+        distance > constants._SPHERE_RADIUS + 0.02,
+    )
     assert (clear & inside).sum() > 20
-    np.testing.assert_allclose(floor[clear & inside], constants._SHADOW, atol=1e-6)
-    assert floor[clear & outside].min() > constants._SHADOW + 0.1
+    np.testing.assert_allclose(floor[clear & inside], constants._SHADOW_BRIGHTNESS, atol=1e-6)
+    assert floor[clear & outside].min() > constants._SHADOW_BRIGHTNESS + 0.1
 
 
 @pytest.mark.parametrize(

@@ -155,8 +155,8 @@ def test_the_window_cuts_nothing_off(monkeypatch, antialias):
         *[torch.tensor([0, 0.48, 0.51, 1])] * 2,
     )
     windowed = SPRITES.draw(largest, antialias=antialias)
-    monkeypatch.setattr("ppl_disentangle.data.drawn.sprites._ROWS", 64)
-    monkeypatch.setattr("ppl_disentangle.data.drawn.sprites._WORDS", 16)
+    monkeypatch.setattr("ppl_disentangle.data.drawn.sprites._WINDOW_ROWS", 64)
+    monkeypatch.setattr("ppl_disentangle.data.drawn.sprites._WINDOW_WORDS", 16)
     assert torch.equal(windowed, SPRITES.draw(largest, antialias=antialias))
 
 
