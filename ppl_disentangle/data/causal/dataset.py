@@ -1,13 +1,14 @@
-"""Data whose causes are known: a graph, the units' noise, and what each unit would have been."""
+"""The interface of causal data sets: a graph, the noise of each unit, and true counterfactuals."""
 
 from __future__ import annotations
 
 import abc
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, NamedTuple, Self, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias
 
 import networkx as nx
 import numpy as np
@@ -18,15 +19,29 @@ from ppl_disentangle.data.base import DeviceCopies, Factor, FactorDataset
 from ppl_disentangle.data.binning import classes_of
 from ppl_disentangle.graphs import as_dag, parents, topological_order
 
-__all__ = ["CausalDataset", "Labels"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["CausalDataset", "Graph", "Labels"]
+
+Graph: TypeAlias = "nx.DiGraph | str | Path | np.ndarray | pd.DataFrame"
+"""A graph in any form that :func:`~ppl_disentangle.graphs.as_dag` accepts."""
 
 Intervention: TypeAlias = "Mapping[str, float | Tensor | np.ndarray]"
 
 _CPU = torch.device("cpu")
+_EVERYTHING = (-math.inf, math.inf)
 
 
 class Labels(NamedTuple):
-    """Standardised values of the nodes: ``values`` is NaN for the units that are not ``known``."""
+    """Labels of some of the data.
+
+    Attributes:
+        values: Label of each datum and node or factor, NaN for data whose labels are not known.
+        known: Whether the labels of a datum are known, bool ``(len,)``.
+        mean: Mean that was subtracted from each column.
+        scale: Scale by which each column was divided.
+    """
 
     values: Tensor
     known: Tensor
@@ -35,36 +50,38 @@ class Labels(NamedTuple):
 
 
 class CausalDataset(FactorDataset):
-    r"""Units of a structural causal model, each observed through a function of its nodes alone.
+    r"""Units of a structural causal model, each observed through a function of the node values alone.
 
     .. math:: z_i = f_i(\varepsilon_i; z_{\text{parents}(i)}), \qquad x = g(z)
 
-    The noise :math:`\varepsilon` of every unit is kept. Hence what a unit would have been, had some nodes been set, is
-    known: the same noise goes through the same mechanisms f, and the result through the same g. Over all units, these
-    are draws from the interventional distribution.
+    The noise :math:`\varepsilon` of every unit is stored, so the counterfactuals of a unit are known:
+    its noise goes through the same mechanisms f with some nodes set, and the result through the same g.
+    Over all units, these are draws from the interventional distribution.
 
-    The factors are the nodes. Their classes, for metrics, are the distinct values of a node where there are at most
-    100, otherwise 20 intervals that hold about as many units each; the numbers themselves are :attr:`values`.
+    The factors are the nodes. For metrics, the classes of a node are its distinct values if there are at
+    most 100, and otherwise 20 intervals with about as many units each. The node values themselves are
+    :attr:`values`.
 
-    Implementing a causal data set: set what the mechanisms need, hand graph and noise to ``__init__``, and define
-    :meth:`mechanism` and :meth:`render_values`.
+    Implementing a causal data set: set the attributes that the mechanisms need, pass graph and noise to
+    ``__init__``, and define :meth:`mechanism` and :meth:`render_values`.
 
     Args:
-        graph: what :func:`~ppl_disentangle.graphs.as_dag` takes.
-        noise: for each node a vector with the noise of each unit.
-        name: a short name for tables and run folders.
-        observation_shape: shape of one observation.
-        maximum: the stored value that means 1.
-        ranges: for a node, the lowest and the highest value that it may be set to; any finite value otherwise.
+        graph: Causal graph, in any form that :func:`~ppl_disentangle.graphs.as_dag` accepts.
+        noise: Vector with the noise of each unit, for each node.
+        name: Short name for tables and run folders.
+        observation_shape: Shape of one observation.
+        maximum: Stored value that stands for 1.
+        ranges: Lowest and highest value to which a node can be set. A node that is not listed can be set
+            to any finite value.
 
     Attributes:
-        dag: the causal graph.
-        names: the nodes, parents first, as in the columns of all tensors here; the same as :attr:`factor_names`.
+        dag: Causal graph.
+        names: Nodes, parents first, as in the columns of all tensors here; equal to :attr:`factor_names`.
     """
 
     def __init__(
         self,
-        graph: Any,
+        graph: Graph,
         noise: Mapping[str, Tensor],
         *,
         name: str,
@@ -76,39 +93,43 @@ class CausalDataset(FactorDataset):
         self.names = tuple(topological_order(self.dag))
         if set(noise) != set(self.names):
             raise ValueError(
-                f"expected noise of the nodes {list(self.names)}, got that of {sorted(noise)}"
+                f"expected noise of the nodes {list(self.names)}, got noise of {sorted(noise)}"
             )
-        self.name, self.observation_shape, self.maximum = name, observation_shape, maximum
+        self.name = name
+        self.observation_shape = observation_shape
+        self.maximum = maximum
         self.ranges = dict(ranges or {})
-        stacked = torch.stack([noise[node].float() for node in self.names], -1)
-        values = self.mechanisms(stacked)
-        levels, classes = zip(
-            *(classes_of(column.contiguous()) for column in values.unbind(-1)), strict=True
-        )
-        self.space = tuple(
-            Factor(node, column) for node, column in zip(self.names, levels, strict=True)
-        )
-        self._noise, self._values, self._classes = (
-            DeviceCopies(stacked),
-            DeviceCopies(values),
-            DeviceCopies(torch.stack(classes, -1)),
-        )
+        columns = torch.stack([noise[node].float() for node in self.names], -1)  # (units, nodes)
+        values = self.mechanisms(columns)
+        self.space, classes = _factors(self.names, values)
+        self._noise = DeviceCopies(columns)
+        self._values = DeviceCopies(values)
+        self._classes = DeviceCopies(classes)
         self._len = len(values)
 
     @abc.abstractmethod
     def mechanism(self, node: str, noise: Tensor, parent_values: Mapping[str, Tensor]) -> Tensor:
-        """The values of ``node``, from its noise ``(batch,)`` and its parents' values ``(batch,)``."""
+        """Values of a node ``(batch,)``.
+
+        Args:
+            node: Name of the node.
+            noise: Noise of the node, ``(batch,)``.
+            parent_values: Values of each parent, ``(batch,)``, in the order of the parents.
+        """
 
     @abc.abstractmethod
     def render_values(self, values: Tensor) -> Tensor:
-        """Stored observations of any values ``(batch, nodes)``, whether or not the mechanisms would lead to them."""
+        """Stored observations of node values ``(batch, nodes)``.
+
+        The values need not follow from each other by the mechanisms.
+        """
 
     def __len__(self) -> int:
         return self._len
 
     @property
     def values(self) -> Tensor:
-        """Values of all units, float32 of shape ``(len, nodes)``, on the CPU."""
+        """Node values of all units, float32 of shape ``(len, nodes)``, on the CPU."""
         return self._values.on(_CPU)
 
     @property
@@ -121,44 +142,38 @@ class CausalDataset(FactorDataset):
         return self.render_values(self._values.on(index.device).index_select(0, index))
 
     def factors(self, index: Tensor) -> Tensor:
-        """Classes of the nodes' values, int64 of shape ``(len(index), nodes)``."""
+        """Classes of the node values, int64 of shape ``(len(index), nodes)``."""
         return self._classes.on(index.device).index_select(0, index)
 
     def mechanisms(self, noise: Tensor, do: Intervention | None = None) -> Tensor:
-        """Values ``(batch, nodes)`` that follow from noise ``(batch, nodes)`` under do(node := value).
+        """Node values ``(batch, nodes)`` that follow from the noise under do(node := value).
 
         Args:
-            noise: noise of each node.
-            do: a number, or a value for each unit, by node; NaN where a unit is left alone.
+            noise: Noise of each node, ``(batch, nodes)``.
+            do: Number, or a value for each unit, by node. A unit with NaN is not intervened on. By
+                default there is no intervention.
 
         Raises:
-            KeyError: no such node.
-            ValueError: a value that does not fit the batch, or out of the node's range.
+            KeyError: A name is not a node.
+            ValueError: A value does not fit the batch or is out of the node's range.
         """
         settings = {node: self._setting(node, value, noise) for node, value in (do or {}).items()}
         values: dict[str, Tensor] = {}
         for node, column in zip(self.names, noise.unbind(-1), strict=True):
-            # In doubles, since a vector of floats and its parts need not agree in the last bit.
+            # In doubles: in single precision, a batch and its units may differ in the last bit.
             parent_values = {p: values[p].double() for p in parents(self.dag, node)}
             natural = self.mechanism(node, column.double(), parent_values).to(noise.dtype)
-            setting = settings.get(node)
-            values[node] = (
-                natural if setting is None else torch.where(setting.isnan(), natural, setting)
-            )
+            values[node] = _set_where_known(natural, settings.get(node))
         return torch.stack(list(values.values()), -1)
 
     def _setting(self, node: str, value: float | Tensor | np.ndarray, noise: Tensor) -> Tensor:
+        """The value to which each unit's node is set, ``(batch,)``, after checking it."""
         if node not in self.names:
             close = get_close_matches(node, self.names, 1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise KeyError(f"no node named {node!r}; the graph has {list(self.names)}{hint}")
         setting = torch.as_tensor(value, dtype=noise.dtype, device=noise.device)
-        low, high = self.ranges.get(node, (-math.inf, math.inf))
-        outside = setting[setting.isinf() | (setting < low) | (setting > high)]
-        if len(outside):
-            raise ValueError(
-                f"do({node!r}): expected finite values in [{low:g}, {high:g}], got {outside[0].item():g}"
-            )
+        self._check_range(node, setting)
         try:
             return setting.expand(len(noise))
         except RuntimeError:
@@ -167,31 +182,38 @@ class CausalDataset(FactorDataset):
                 f"do({node!r}): expected a number or {len(noise)} values, got shape {shape}"
             ) from None
 
-    def intervene(self, index: Tensor, do: Intervention) -> Tensor:
-        """Values ``(len(index), nodes)`` that the units at ``index`` would have had under do(node := value).
+    def _check_range(self, node: str, setting: Tensor) -> None:
+        low, high = self.ranges.get(node, _EVERYTHING)
+        outside = setting[setting.isinf() | (setting < low) | (setting > high)]
+        if len(outside):
+            expected = f"finite values in [{low:g}, {high:g}]"
+            raise ValueError(f"do({node!r}): expected {expected}, got {outside[0].item():g}")
 
-        Noise and mechanisms are those of the units; what does not descend from a node that is set stays as it is. See
-        :meth:`mechanisms` for the arguments.
+    def intervene(self, index: Tensor, do: Intervention) -> Tensor:
+        """Node values ``(len(index), nodes)`` of the units at ``index`` under do(node := value).
+
+        The units keep their noise and mechanisms; nodes that do not descend from a set node keep their
+        values. See :meth:`mechanisms` for the form of interventions and the errors.
         """
         return self.mechanisms(self._noise.on(index.device).index_select(0, index), do)
 
     def counterfactual(self, index: Tensor, do: Intervention) -> tuple[Tensor, Tensor]:
-        """Values and stored observations that the units at ``index`` would have had under do(node := value)."""
+        """Node values and stored observations of the units at ``index`` under do(node := value)."""
         values = self.intervene(index, do)
         return values, self.render_values(values)
 
     def units(self, index: Tensor) -> Self:
-        """The units at ``index`` as a causal data set of their own, with the classes of all."""
+        """The units at ``index`` as a causal data set, with the factor classes of the whole data."""
+        # A copy, since subclasses have other arguments; it has the mechanisms of this data set.
         chosen = copy.copy(self)
-        chosen._noise, chosen._values = (
-            DeviceCopies(self.noise[index]),
-            DeviceCopies(self.values[index]),
-        )
-        chosen._classes, chosen._len = DeviceCopies(self.factors(index)), len(index)
+        chosen._noise = DeviceCopies(self.noise[index])
+        chosen._values = DeviceCopies(self.values[index])
+        chosen._classes = DeviceCopies(self.factors(index))
+        chosen._len = len(index)
         return chosen
 
     def subset(self, index: Tensor) -> Self:
-        """The same as :meth:`units`: what they would have been stays known."""
+        """The units at ``index``, with their counterfactuals; the same as :meth:`units`."""
         return self.units(index)
 
     def labels(
@@ -202,32 +224,64 @@ class CausalDataset(FactorDataset):
         seed: int = 0,
         scales: Mapping[str, tuple[float, float]] | None = None,
     ) -> Labels:
-        """Labels to learn from: ``(values - mean) / scale`` of every node, for some of the units, measured with noise.
+        """Standardised node values of some of the units, as labels to learn from.
 
         Args:
-            fraction: share of the units whose labels are known. For one seed, a larger share contains a smaller one.
-            noise: standard deviation of normal noise, in units of ``scale``.
-            seed: of the choice of the units and of the noise.
-            scales: mean and scale to use for each node; by default its own over all units.
+            fraction: Share of the units whose labels are known. For one seed, a larger share contains a
+                smaller one.
+            noise: Standard deviation of normal noise that is added to the standardised values.
+            seed: Seed of the choice of the units and of the noise.
+            scales: Mean and scale with which each node is standardised; by default mean and standard
+                deviation over all units.
 
         Raises:
-            ValueError: a fraction out of [0, 1], or scales of other nodes.
+            ValueError: ``fraction`` is out of [0, 1], or ``scales`` does not list exactly the nodes.
         """
         if not 0 <= fraction <= 1:
             raise ValueError(f"expected 0 <= fraction <= 1, got {fraction}")
-        if scales is not None and set(scales) != set(self.names):
-            raise ValueError(
-                f"expected scales of the nodes {list(self.names)}, got those of {sorted(scales)}"
-            )
-        mean, scale = self.values.mean(0), self.values.std(0, correction=0)
-        if scales is not None:
-            mean, scale = self.values.new_tensor([scales[node] for node in self.names]).unbind(-1)
-        scale = torch.where(scale > 0, scale, 1)
+        mean, scale = self._mean_and_scale(scales)
         generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(len(self), generator=generator)
-        known = torch.zeros(len(self), dtype=torch.bool)
-        known[order[: round(fraction * len(self))]] = True
-        values = (self.values - mean) / scale + noise * torch.randn(
-            self.values.shape, generator=generator
-        )
+        known = random_subset(len(self), fraction, generator)
+        errors = noise * torch.randn(self.values.shape, generator=generator)
+        values = (self.values - mean) / scale + errors
         return Labels(values.masked_fill(~known[:, None], math.nan), known, mean, scale)
+
+    def _mean_and_scale(
+        self, scales: Mapping[str, tuple[float, float]] | None
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and scale of each node, ``(nodes,)``; the scale of a constant node is 1."""
+        if scales is None:
+            mean = self.values.mean(0)
+            scale = self.values.std(0, correction=0)
+        elif set(scales) == set(self.names):
+            columns = self.values.new_tensor([scales[node] for node in self.names])
+            mean, scale = columns.unbind(-1)
+        else:
+            raise ValueError(
+                f"expected scales of the nodes {list(self.names)}, got scales of {sorted(scales)}"
+            )
+        return mean, torch.where(scale > 0, scale, 1)
+
+
+def _set_where_known(natural: Tensor, setting: Tensor | None) -> Tensor:
+    """The setting of each unit, or its natural value if the setting is NaN or missing."""
+    return natural if setting is None else torch.where(setting.isnan(), natural, setting)
+
+
+def random_subset(num: int, fraction: float, generator: torch.Generator) -> Tensor:
+    """A random subset of ``num`` data, bool ``(num,)``; a larger share contains a smaller one."""
+    order = torch.randperm(num, generator=generator)
+    chosen = torch.zeros(num, dtype=torch.bool)
+    chosen[order[: round(fraction * num)]] = True
+    return chosen
+
+
+def _factors(names: Sequence[str], values: Tensor) -> tuple[tuple[Factor, ...], Tensor]:
+    """A factor for each column of ``values``, and the classes ``(units, nodes)``."""
+    factors = []
+    classes = []
+    for name, column in zip(names, values.unbind(-1), strict=True):
+        levels, classes_of_column = classes_of(column.contiguous())
+        factors.append(Factor(name, levels))
+        classes.append(classes_of_column)
+    return tuple(factors), torch.stack(classes, -1)

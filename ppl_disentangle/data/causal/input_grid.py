@@ -1,4 +1,4 @@
-"""Causal data as a grid of what was free."""
+"""Causal data as a grid over the noise of the nodes that vary freely."""
 
 from __future__ import annotations
 
@@ -16,38 +16,46 @@ __all__ = ["InputGrid", "flow_grid", "pendulum_grid"]
 
 
 class InputGrid(FactorGrid):
-    """The units of a causal data set as a grid over the noise of some nodes, in the order in which they are.
+    """The units of a causal data set as a grid over the noise of some nodes, in the same order.
 
-    The factors are independent then, and are all that there is to an image; what follows from them, such as a shadow,
-    is no factor. Measures that draw combinations of factors, such as the FactorVAE score, need such a grid.
+    The factors of this grid are independent and determine the image. Nodes that follow from them, such
+    as a shadow, are not factors. Metrics that draw combinations of factors, such as the FactorVAE score,
+    need such a grid.
 
     Args:
-        scene: units with every combination of the nodes' noise once, the last varying fastest.
-        inputs: name of the factor for each node whose noise is free.
+        scene: Causal data set with every combination of the nodes' noise exactly once, the last node
+            varying fastest.
+        inputs: Name of the factor, for each node whose noise varies freely.
 
     Raises:
-        ValueError: the units are no such grid.
+        ValueError: The units do not form such a grid.
     """
 
     def __init__(self, scene: CausalDataset, inputs: Mapping[str, str]) -> None:
         if unknown := [node for node in inputs if node not in scene.names]:
             raise ValueError(f"expected nodes among {list(scene.names)}, got {unknown}")
-        self.scene, self.name = scene, f"{scene.name}_grid"
-        self.observation_shape, self.maximum = scene.observation_shape, scene.maximum
-        columns = scene.noise[:, [scene.names.index(node) for node in inputs]]
-        levels, classes = zip(
-            *(column.unique(return_inverse=True) for column in columns.unbind(-1)), strict=True
-        )
-        self.space = tuple(
-            Factor(name, tuple(level.tolist()))
-            for name, level in zip(inputs.values(), levels, strict=True)
-        )
-        if len(self) != len(scene) or not torch.equal(
-            self.factors(torch.arange(len(self))), torch.stack(classes, -1)
-        ):
-            sizes = dict(zip(inputs.values(), self.factor_sizes, strict=True))
+        self.scene = scene
+        self.name = f"{scene.name}_grid"
+        self.observation_shape = scene.observation_shape
+        self.maximum = scene.maximum
+        factors = []
+        classes = []
+        for node, name in inputs.items():
+            noise = scene.noise[:, scene.names.index(node)]
+            levels, node_classes = noise.unique(return_inverse=True)
+            factors.append(Factor(name, tuple(levels.tolist())))
+            classes.append(node_classes)
+        self.space = tuple(factors)
+        self._check_order(torch.stack(classes, -1))
+
+    def _check_order(self, classes: Tensor) -> None:
+        """Raise an error unless the units list every combination once, in row-major order."""
+        num_units = len(self.scene)
+        in_order = self.factors(torch.arange(len(self)))
+        if len(self) != num_units or not torch.equal(in_order, classes):
+            sizes = dict(zip(self.factor_names, self.factor_sizes, strict=True))
             raise ValueError(
-                f"expected every combination of {sizes} once and in order, got {len(scene)} other units"
+                f"expected every combination of {sizes} once and in order, got {num_units} other units"
             )
 
     def render(self, factors: Tensor) -> Tensor:
@@ -56,11 +64,11 @@ class InputGrid(FactorGrid):
 
 
 def pendulum_grid(*, size: int = 64, clamp: bool = True) -> InputGrid:
-    """The 7308 published images of :class:`~ppl_disentangle.data.Pendulum`, as a grid of its two angles.
+    """The 7308 published images of :class:`~ppl_disentangle.data.Pendulum` as a grid of both angles.
 
     Args:
-        size: pixels along each side.
-        clamp: whether a shadow is at least 3 long, as published.
+        size: Pixels along each side.
+        clamp: Whether a shadow has at least length 3, as published.
 
     Example:
         >>> pendulum_grid().factor_sizes
@@ -70,7 +78,10 @@ def pendulum_grid(*, size: int = 64, clamp: bool = True) -> InputGrid:
 
 
 def flow_grid(*, size: int = 64) -> InputGrid:
-    """The 8100 published units of :class:`~ppl_disentangle.data.Flow`, as a grid of ball, water and hole.
+    """The 8100 published units of :class:`~ppl_disentangle.data.Flow` as a grid of ball, water and hole.
+
+    Args:
+        size: Pixels along each side.
 
     Example:
         >>> flow_grid().factor_sizes

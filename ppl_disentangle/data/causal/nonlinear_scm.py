@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ppl_disentangle.data.base import DeviceCopies
+from ppl_disentangle.data.causal.dataset import Graph
 from ppl_disentangle.data.causal.scm import NoiseDistribution, SyntheticSCM
 from ppl_disentangle.graphs import as_dag, parents
 
@@ -17,21 +17,21 @@ __all__ = ["NonlinearSCM"]
 
 
 class NonlinearSCM(SyntheticSCM):
-    r"""Nodes that are random functions of their parents, with additive noise; roots are their noise.
+    r"""A structural causal model whose nodes are random functions of their parents plus noise.
 
     .. math:: z_i = \frac{2}{\sqrt h}\, v_i^\top \tanh(W_i z_{\text{parents}(i)} + b_i) + s \varepsilon_i
 
-    with h hidden units and independent standard normal v, W and b.
+    with h hidden units and independent standard normal v, W and b. A root equals its noise.
 
     Args:
-        graph: what :func:`~ppl_disentangle.graphs.as_dag` takes.
-        num_data: number of units.
-        hidden: number h of hidden units.
-        scale: the scale s of the noise of nodes with parents.
-        noise: as in :class:`~ppl_disentangle.data.SyntheticSCM`.
-        seed: of networks, units and mixing.
-        observation_shape: as in :class:`~ppl_disentangle.data.SyntheticSCM`.
-        name: as in :class:`~ppl_disentangle.data.SyntheticSCM`.
+        graph: Causal graph, in any form that :func:`~ppl_disentangle.graphs.as_dag` accepts.
+        num_data: Number of units.
+        hidden: Number h of hidden units.
+        scale: Scale s of the noise of nodes with parents.
+        noise: Distribution of the noise; see :class:`~ppl_disentangle.data.SyntheticSCM`.
+        seed: Seed of networks, units and random map.
+        observation_shape: Shape of an observation; see :class:`~ppl_disentangle.data.SyntheticSCM`.
+        name: Short name for tables and run folders.
 
     Example:
         >>> scm = NonlinearSCM("a -> b -> c; a -> c", num_data=100, observation_shape=(24,))
@@ -42,7 +42,7 @@ class NonlinearSCM(SyntheticSCM):
 
     def __init__(
         self,
-        graph: Any,
+        graph: Graph,
         *,
         num_data: int,
         hidden: int = 16,
@@ -52,15 +52,14 @@ class NonlinearSCM(SyntheticSCM):
         observation_shape: tuple[int, ...] | None = None,
         name: str = "nonlinear_scm",
     ) -> None:
-        dag, generator = as_dag(graph), torch.Generator().manual_seed(seed)
+        dag = as_dag(graph)
+        generator = torch.Generator().manual_seed(seed)
         self.scale = scale
-        # Each network in one matrix: weights of the parents, bias, weight of the output.
-        self._networks = {
-            node: DeviceCopies(
-                torch.randn(len(parents(dag, node)) + 2, hidden, generator=generator)
-            )
-            for node in dag
-        }
+        # The rows of a network's matrix: weights of each parent, bias, weights of the output.
+        self._networks = {}
+        for node in dag:
+            num_rows = len(parents(dag, node)) + 2
+            self._networks[node] = DeviceCopies(torch.randn(num_rows, hidden, generator=generator))
         super().__init__(
             dag,
             num_data=num_data,
@@ -75,8 +74,7 @@ class NonlinearSCM(SyntheticSCM):
         if not parent_values:
             return noise
         *weights, bias, output = self._networks[node].on(noise.device)
-        hidden = bias + sum(
-            column[:, None] * weight
-            for column, weight in zip(parent_values.values(), weights, strict=True)
-        )
-        return (2 / math.sqrt(len(bias))) * (hidden.tanh() * output).sum(-1) + self.scale * noise
+        inputs = zip(parent_values.values(), weights, strict=True)
+        hidden = bias + sum(column[:, None] * weight for column, weight in inputs)
+        signal = (2 / math.sqrt(len(bias))) * (hidden.tanh() * output).sum(-1)
+        return signal + self.scale * noise

@@ -1,4 +1,4 @@
-"""Small structural causal models of the literature, with their equations."""
+"""Small structural causal models of the literature and their equations."""
 
 from __future__ import annotations
 
@@ -17,23 +17,28 @@ __all__ = ["PUBLISHED_SCMS", "published_scm"]
 
 
 class _Linear(NamedTuple):
+    """Weights by edge, and offsets and noise scales by node, of a linear model."""
+
     weights: Mapping[tuple[str, str], float]
     offsets: Mapping[str, float]
     scales: Mapping[str, float]
 
 
 class _Equations(NamedTuple):
+    """Graph, equations by node, and noise distribution of a nonlinear model."""
+
     graph: str
     equations: Mapping[str, Callable[..., Tensor]]
     noise: NoiseDistribution = "normal"
 
 
 def _backdoor(noise: Tensor, parent: Tensor) -> Tensor:
+    """The equation that most nodes of ``"large_backdoor"`` have in common."""
     return softplus(parent + 1) + softplus(0.5 + noise) - 3
 
 
 def _laplace(loc: Tensor, uniform: Tensor) -> Tensor:
-    """A Laplace variable of scale 0.6 from a uniform one."""
+    """A draw from Laplace(loc, 0.6), by its quantile function at ``uniform``."""
     return loc - 0.6 * (uniform - 0.5).sign() * torch.log1p(-2 * (uniform - 0.5).abs())
 
 
@@ -105,11 +110,11 @@ _NONLINEAR = {
     ),
 }
 
-#: Names and kinds of all of them.
 PUBLISHED_SCMS = (
     *((name, "linear") for name in _LINEAR),
     *((name, "nonlinear") for name in _NONLINEAR),
 )
+"""Name and kind of each published model."""
 
 
 def published_scm(
@@ -120,25 +125,29 @@ def published_scm(
     seed: int = 0,
     observation_shape: tuple[int, ...] | None = None,
 ) -> SyntheticSCM:
-    r"""A model on which causal normalizing flows and others have been compared, with its published equations [1].
+    r"""A small model of the literature, with the equations as published in [1].
 
-    The noise is N(0, 1) at every node, but uniform in ``"large_backdoor"``. ``"simpson"``, ``"sym_prod"`` and
-    ``"large_backdoor"`` go back to CSuite [2], which has other noise in the first two and, in ``"simpson"``, the last
-    node :math:`x_4 = 5 \tanh((x_3 - 4) / 5) + 3 + \varepsilon_4 / \sqrt{10}`; [1] leaves its tanh out, and so do we.
+    Causal normalizing flows and other methods have been compared on these models. The noise is N(0, 1)
+    at every node, except in ``"large_backdoor"``, where it is uniform. ``"simpson"``, ``"sym_prod"`` and
+    ``"large_backdoor"`` were introduced in CSuite [2], with other noise in the first two and, in
+    ``"simpson"``, with the last node
+    :math:`x_4 = 5 \tanh((x_3 - 4) / 5) + 3 + \varepsilon_4 / \sqrt{10}`. Like [1], this function leaves
+    the tanh out.
 
     Args:
-        name: one of the names in ``PUBLISHED_SCMS``.
-        kind: ``"linear"``, which returns a :class:`~ppl_disentangle.data.LinearSCM`, or ``"nonlinear"``.
-        num_data: number of units; [1] has 25,000, of which 80 % to train.
-        seed: of units and mixing.
-        observation_shape: as in :class:`~ppl_disentangle.data.SyntheticSCM`.
+        name: Name of a model in ``PUBLISHED_SCMS``.
+        kind: ``"linear"``, which returns a :class:`~ppl_disentangle.data.LinearSCM`, or ``"nonlinear"``,
+            which returns an :class:`~ppl_disentangle.data.EquationSCM`.
+        num_data: Number of units; [1] uses 25,000, 80 % of them for training.
+        seed: Seed of units and random map.
+        observation_shape: Shape of an observation; see :class:`~ppl_disentangle.data.SyntheticSCM`.
 
     Raises:
-        KeyError: no such model has been published.
+        KeyError: There is no such published model.
 
     References:
-        [1] Javaloy et al., 2023. Causal normalizing flows: from theory to practice. https://arxiv.org/abs/2306.05415,
-        equations in https://github.com/psanch21/causal-flows
+        [1] Javaloy et al., 2023. Causal normalizing flows: from theory to practice.
+        https://arxiv.org/abs/2306.05415, equations in https://github.com/psanch21/causal-flows
         [2] Geffner et al., 2022. Deep end-to-end causal inference. https://arxiv.org/abs/2202.02195
 
     Example:
@@ -149,23 +158,23 @@ def published_scm(
         raise KeyError(f"no published model {(name, kind)}; there are {list(PUBLISHED_SCMS)}")
     full_name = f"{name}_{kind}"
     if kind == "linear":
-        weights, offsets, scales = _LINEAR[name]
+        linear = _LINEAR[name]
         return LinearSCM(
-            "; ".join(f"{parent} -> {child}" for parent, child in weights),
+            "; ".join(f"{parent} -> {child}" for parent, child in linear.weights),
             num_data=num_data,
-            weights=weights,
-            offsets=offsets,
-            scales=scales,
+            weights=linear.weights,
+            offsets=linear.offsets,
+            scales=linear.scales,
             seed=seed,
             observation_shape=observation_shape,
             name=full_name,
         )
-    graph, equations, noise = _NONLINEAR[name]
+    model = _NONLINEAR[name]
     return EquationSCM(
-        graph,
-        equations,
+        model.graph,
+        model.equations,
         num_data=num_data,
-        noise=noise,
+        noise=model.noise,
         seed=seed,
         observation_shape=observation_shape,
         name=full_name,

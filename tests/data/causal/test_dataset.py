@@ -253,7 +253,7 @@ def test_two_methods_make_a_causal_data_set():
     assert pair.values.tolist() == [[10, 11], [20, 22], [30, 33]]
     assert pair.intervene(torch.tensor([1]), {"a": 0}).tolist() == [[0, 2]]
     with pytest.raises(
-        ValueError, match=r"expected noise of the nodes \['a', 'b'\], got that of \['a'\]"
+        ValueError, match=r"expected noise of the nodes \['a', 'b'\], got noise of \['a'\]"
     ):
         Pair(a=torch.zeros(3))
 
@@ -299,7 +299,7 @@ def test_labels_take_centre_and_half_range_of_each_node():
     expected = [(ball - 20) / 15, (height - 2) / 2, (hole - 10.5) / 4.5, (10 * jet - 59.5) / 26.5]
     torch.testing.assert_close(flow.labels(scales=flow_scales).values, torch.stack(expected, 1))
     with pytest.raises(
-        ValueError, match=r"expected scales of the nodes \['ball', .*, got those of \['ball'\]"
+        ValueError, match=r"expected scales of the nodes \['ball', .*, got scales of \['ball'\]"
     ):
         Flow().labels(scales={"ball": (0, 1)})
     with pytest.raises(ValueError, match="expected 0 <= fraction <= 1, got 2"):

@@ -362,7 +362,7 @@ def test_values_can_be_read_back_from_mixed_observations(shape):
         assert 0 < x.min() < x.max() < 1
         x = x.logit()
     cpu = torch.device("cpu")
-    second, first = scm.mixing._second.on(cpu).double(), scm.mixing._first.on(cpu).double()
+    second, first = scm.random_map._second.on(cpu).double(), scm.random_map._first.on(cpu).double()
     hidden = x @ second.T / (second @ second.T)[0, 0]
     standard = hidden.atanh() @ torch.linalg.pinv(first) + scm.values.mean(0)
     # A float keeps seven digits of tanh, which are few where it is flat.
@@ -381,7 +381,7 @@ def test_mixing_varies_with_the_seed_and_keeps_every_observation_of_order_one():
         NonlinearSCM("a -> b", num_data=500, seed=s, observation_shape=(24,)) for s in (0, 1)
     )
     x = first.observations(torch.arange(500))
-    assert not torch.equal(first.mixing(first.values), second.mixing(first.values))
+    assert not torch.equal(first.random_map(first.values), second.random_map(first.values))
     assert 0.1 < x.std(0).min() < x.std(0).max() < 3
 
 
