@@ -1,4 +1,4 @@
-"""Observations with the factors that generated them, at any index."""
+"""The interface of data sets: observations, and the ground-truth factors that generated them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Float observations of a data set in batches, with the conditions of each datum."""
+"""Batches of float observations in order, with or without the conditions of each datum."""
 
 from __future__ import annotations
 

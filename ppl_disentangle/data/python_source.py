@@ -1,4 +1,4 @@
-"""A function that ``path/to/file.py:function`` names."""
+"""Load a function of a Python file, given as ``path/to/file.py:function``."""
 
 from __future__ import annotations
 

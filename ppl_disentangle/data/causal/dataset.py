@@ -150,14 +150,15 @@ class CausalDataset(FactorDataset):
 
         Args:
             noise: Noise of each node, ``(batch, nodes)``.
-            do: Number, or a value for each unit, by node. A unit with NaN is not intervened on. By
-                default there is no intervention.
+            do: Number, or a value for each unit, by node. A unit with NaN is not intervened on. The
+                default intervenes on nothing.
 
         Raises:
             KeyError: A name is not a node.
             ValueError: A value does not fit the batch or is out of the node's range.
         """
-        settings = {node: self._setting(node, value, noise) for node, value in (do or {}).items()}
+        do = do or {}
+        settings = {node: self._setting(node, value, noise) for node, value in do.items()}
         values: dict[str, Tensor] = {}
         for node, column in zip(self.names, noise.unbind(-1), strict=True):
             # In doubles: in single precision, a batch and its units may differ in the last bit.

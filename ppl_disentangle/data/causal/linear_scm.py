@@ -96,7 +96,7 @@ class LinearSCM(SyntheticSCM):
         of the nodes is the normal distribution with these moments.
 
         Args:
-            do: Value of each set node; by default there is no intervention.
+            do: Value of each set node; the default intervenes on nothing.
 
         Raises:
             KeyError: A name is not a node.

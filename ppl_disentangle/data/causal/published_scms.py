@@ -143,7 +143,7 @@ def published_scm(
         observation_shape: Shape of an observation; see :class:`~ppl_disentangle.data.SyntheticSCM`.
 
     Raises:
-        KeyError: There is no such published model.
+        KeyError: ``PUBLISHED_SCMS`` does not list the model.
 
     References:
         [1] Javaloy et al., 2023. Causal normalizing flows: from theory to practice.

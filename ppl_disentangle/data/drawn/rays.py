@@ -63,11 +63,10 @@ def shares(shape: int, scale: Tensor, degrees: Tensor, *, size: int, samples: in
     origin, rays = _camera(degrees, size * samples)
     to_object, normal = _object(shape, scale, origin, rays)
     sky, wall, floor = _room(origin, rays, shape, scale)
-    point = origin + to_object.nan_to_num(posinf=0.0)[..., None] * rays
     is_object = to_object.isfinite().to(rays.dtype)
-    sun_cosine = (normal * _sun(rays)).sum(-1)
-    highlight = (sun_cosine / _HIGHLIGHT_COSINE).clamp(0, 1) * _HIGHLIGHT_SHARE * is_object
+    point = origin + to_object.nan_to_num(posinf=0.0)[..., None] * rays
     brightness = _brightness(point, normal, rays) * is_object
+    highlight = _highlight(normal, rays) * is_object
     background = torch.stack([sky, wall, floor], 1) * (1 - is_object[:, None])
     foreground = torch.stack([brightness - highlight, highlight], 1)
     return avg_pool2d(torch.cat([background, foreground], 1), samples)

@@ -117,17 +117,26 @@ def _paint(values: Tensor, antialias: int) -> Tensor:
         uint8 of shape ``(batch, 1, 64, 64)``.
     """
     shape, scale, orientation, x, y = values.unbind(-1)
-    # The centre of a sprite is at 16 + 32 x and 16 + 32 y pixels.
-    first_word = ((16 + 32 * x - _REACH_PIXELS) / 4).floor().clamp(0, _IMAGE_WORDS - _WINDOW_WORDS)
-    first_row = (16 + 32 * y - _REACH_PIXELS).floor().clamp(0, 64 - _WINDOW_ROWS)
-    # Points of the window relative to the centre, (batch, width) and (batch, height).
-    right = _points(4 * _WINDOW_WORDS, antialias, values) + (4 * first_word - 16 - 32 * x)[:, None]
-    down = _points(_WINDOW_ROWS, antialias, values) + (first_row - 16 - 32 * y)[:, None]
+    first_row, first_word = _window_corner(x, y)
+    # Points of the window relative to the sprite's centre, at 16 + 32 x and 16 + 32 y pixels.
+    columns = _points(4 * _WINDOW_WORDS, antialias, values)
+    rows = _points(_WINDOW_ROWS, antialias, values)
+    right = columns + (4 * first_word - 16 - 32 * x)[:, None]  # (batch, width)
+    down = rows + (first_row - 16 - 32 * y)[:, None]  # (batch, height)
     inside = _inside(shape.long(), orientation, right / scale[:, None], down / scale[:, None])
     if antialias > 1:
         points = inside.view(len(values), _WINDOW_ROWS, antialias, 4 * _WINDOW_WORDS, antialias)
         inside = points.sum((2, 4), dtype=torch.uint8)
     return _placed(inside.view(torch.uint8), first_row, first_word)
+
+
+def _window_corner(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """First row and first word of the window around a sprite, as floats ``(batch,)``."""
+    left = (16 + 32 * x - _REACH_PIXELS) / 4
+    top = 16 + 32 * y - _REACH_PIXELS
+    first_row = top.floor().clamp(0, 64 - _WINDOW_ROWS)
+    first_word = left.floor().clamp(0, _IMAGE_WORDS - _WINDOW_WORDS)
+    return first_row, first_word
 
 
 def _points(num_pixels: int, antialias: int, like: Tensor) -> Tensor:

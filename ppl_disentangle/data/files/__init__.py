@@ -1,1 +1,1 @@
-"""Data sets that are read from files in their published formats, and readers of your own files."""
+"""Data sets that are read from files in their published formats, and readers of user files."""

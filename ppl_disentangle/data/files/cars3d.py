@@ -1,4 +1,4 @@
-"""The MATLAB files of Cars3D."""
+"""Cars3D, read from its MATLAB files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from ppl_disentangle.data.base import Factor
@@ -19,16 +20,17 @@ __all__ = ["Cars3D"]
 class Cars3D(StoredGrid):
     """183 cars, each seen from 24 sides and 4 heights [1]: 17,568 images in RGB.
 
-    The folder, ``data/cars`` of the published archive, has ``list.txt`` with the names of the cars and a MATLAB file
-    ``<name>.mat`` for each. The cars are in the order of the list; elsewhere they come in the order in which the
-    system lists the folder, which is none.
+    The folder, ``data/cars`` of the published archive, has ``list.txt`` with the names of the cars and a
+    MATLAB file ``<name>.mat`` for each. The cars are in the order of the list. Other implementations take
+    them in the order in which the operating system lists the folder, which is arbitrary.
 
     Args:
-        path: the folder.
-        size: pixels along each side; 128 as published, 64 as in most of the literature.
+        path: Path of the folder.
+        size: Pixels along each side; 128 as published, 64 as in most of the literature.
 
     Raises:
-        ValueError: the folder lacks a file, or one is damaged or unlike the others.
+        ValueError: A file is damaged or differs in shape from the others, or the list is empty.
+        FileNotFoundError: The folder lacks a file.
 
     References:
         [1] Reed et al., 2015. Deep visual analogy-making.
@@ -36,48 +38,59 @@ class Cars3D(StoredGrid):
     """
 
     def __init__(self, path: str | Path, *, size: int = 64) -> None:
-        self.name, self.maximum, folder = "cars3d", 255, Path(path)
-        names = [name for name in (folder / "list.txt").read_text().split() if name]
+        folder = Path(path)
+        list_file = folder / "list.txt"
+        names = list_file.read_text().split()
         if not names or size < 1:
             raise ValueError(
-                f"{folder / 'list.txt'}: expected names of cars and size > 0, got {len(names)}, {size=}"
+                f"{list_file}: expected names of cars and size > 0, got {len(names)}, {size=}"
             )
-        first = _read(folder / f"{names[0]}.mat")
-        azimuths, elevations = first.shape[3:]
-        images = np.empty((elevations, azimuths, len(names), size, size, 3), dtype=np.uint8)
-        for k, name in enumerate(tqdm(names, desc="reading cars", disable=None)):
-            car = _read(folder / f"{name}.mat")
-            if car.shape != first.shape:
-                raise ValueError(
-                    f"{folder / name}.mat: expected im of shape {first.shape}, got {car.shape}"
-                )
-            views = car.transpose(4, 3, 0, 1, 2).reshape(-1, *car.shape[:3])
-            images[:, :, k] = resized(np.ascontiguousarray(views), size).reshape(
-                elevations, azimuths, size, size, 3
-            )
+        images = _read_cars(folder, names, size)
+        elevations, azimuths, *_ = images.shape
+        self.name = "cars3d"
+        self.maximum = 255
+        self.observation_shape = (3, size, size)
         self.space = (
             Factor("elevation", tuple(range(elevations))),
             Factor("azimuth", tuple(360 / azimuths * k for k in range(azimuths)), "cyclic"),
             Factor("car", tuple(names), "categorical"),
         )
-        self.observation_shape = (3, size, size)
         self.images = torch.from_numpy(images).view(-1, size, size, 3)
 
+    def rows(self, index: Tensor) -> Tensor:
+        """Positions in ``images``: the images are in the order of the grid."""
+        return index
 
-def _read(path: Path) -> npt.NDArray[np.uint8]:
+
+def _read_cars(folder: Path, names: list[str], size: int) -> npt.NDArray[np.uint8]:
+    """Images of all cars: uint8 of shape ``(elevations, azimuths, cars, size, size, 3)``."""
+    shape = _read_car(folder / f"{names[0]}.mat").shape
+    side, _, channels, azimuths, elevations = shape
+    images = np.empty((elevations, azimuths, len(names), size, size, 3), dtype=np.uint8)
+    for k, name in enumerate(tqdm(names, desc="reading cars", disable=None)):
+        path = folder / f"{name}.mat"
+        car = _read_car(path)
+        if car.shape != shape:
+            raise ValueError(f"{path}: expected im of shape {shape}, got {car.shape}")
+        views = car.transpose(4, 3, 0, 1, 2).reshape(-1, side, side, channels)
+        small = resized(np.ascontiguousarray(views), size)
+        images[:, :, k] = small.reshape(elevations, azimuths, size, size, channels)
+    return images
+
+
+def _read_car(path: Path) -> npt.NDArray[np.uint8]:
     """The views of one car: uint8 of shape ``(side, side, 3, azimuths, elevations)``."""
     from scipy.io import loadmat
 
     with path.open("rb") as file:
         try:
-            found = loadmat(file, variable_names=["im"])
-        except Exception as error:  # scipy raises whatever the damage leads to
+            variables = loadmat(file, variable_names=["im"])
+        except Exception as error:  # scipy raises errors of any type for a damaged file
             raise ValueError(f"{path} is not a MATLAB file of version 5 to 7.2: {error}") from error
-    im = found.get("im")
+    im = variables.get("im")
     if im is None:
         raise ValueError(f"{path}: expected a variable 'im', got none")
     if im.dtype != np.uint8 or im.ndim != 5 or im.shape[0] != im.shape[1] or im.shape[2] != 3:
-        raise ValueError(
-            f"{path}: expected im of uint8 (side, side, 3, azimuths, elevations), got {im.dtype} {im.shape}"
-        )
+        expected = "im of uint8 (side, side, 3, azimuths, elevations)"
+        raise ValueError(f"{path}: expected {expected}, got {im.dtype} {im.shape}")
     return im

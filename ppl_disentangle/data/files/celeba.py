@@ -1,4 +1,4 @@
-"""CelebA from its folder: faces that are decoded when they are asked for."""
+"""CelebA, read from its folder: faces that are decoded batch by batch."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from ppl_disentangle.data.files.own_files import read_image
 
 __all__ = ["CelebA"]
 
-_PARTS = {"training": 0, "validation": 1, "testing": 2}
+_PART_NUMBERS = {"training": 0, "validation": 1, "testing": 2}
 
 
 class CelebA(FactorDataset):
-    """Photographs of faces with 40 attributes that are there or are not [1].
+    """Photographs of faces with 40 binary attributes [1].
 
-    The folder has ``img_align_celeba`` with the images, ``list_attr_celeba.txt``, and for a part of them
-    ``list_eval_partition.txt``. Images are decoded when they are asked for, cut to a centred square and resized, and
-    none is kept: a torch ``DataLoader`` with workers does so beside the training.
+    The folder has ``img_align_celeba`` with the images, ``list_attr_celeba.txt``, and, if ``part`` is
+    given, ``list_eval_partition.txt``. Images are decoded on demand, cut to a centred square and resized,
+    and not cached. A torch ``DataLoader`` with workers decodes them in parallel with training.
 
-    The attributes are no independent factors, and no cause is known: scores that need either do not apply.
+    The attributes are not independent factors, and their causal graph is unknown: scores that need either
+    do not apply.
 
     Args:
-        path: the folder.
-        part: ``"training"``, ``"validation"``, ``"testing"``, or all.
-        size: pixels along each side.
+        path: Path of the folder.
+        part: ``"training"``, ``"validation"`` or ``"testing"``; by default all images.
+        size: Pixels along each side.
 
     Raises:
-        ValueError: a list is not as published, or an image of it is missing.
+        ValueError: A list differs from the published format, or an image of it is missing.
 
     References:
         [1] Liu et al., 2015. Deep learning face attributes in the wild. https://arxiv.org/abs/1411.7766
@@ -46,28 +47,23 @@ class CelebA(FactorDataset):
         part: Literal["training", "validation", "testing"] | None = None,
         size: int = 64,
     ) -> None:
-        if (part is not None and part not in _PARTS) or size < 1:
-            raise ValueError(
-                f"expected part among {list(_PARTS)} or None, and size > 0, got {part=}, {size=}"
-            )
+        if (part is not None and part not in _PART_NUMBERS) or size < 1:
+            expected = f"part among {list(_PART_NUMBERS)} or None, and size > 0"
+            raise ValueError(f"expected {expected}, got {part=}, {size=}")
         folder = Path(path)
-        names, attributes, table = _read_attributes(folder / "list_attr_celeba.txt")
+        names, attributes, classes = _read_attributes(folder / "list_attr_celeba.txt")
         if part is not None:
-            parts = _read_parts(folder / "list_eval_partition.txt", names)
-            names, table = (
-                [n for n, p in zip(names, parts, strict=True) if p == _PARTS[part]],
-                table[parts == _PARTS[part]],
-            )
-        images = folder / "img_align_celeba"
-        present = {file.name for file in images.iterdir()}
-        if absent := next((name for name in names if name not in present), None):
-            raise ValueError(
-                f"{images}: expected an image {absent}, which is in the list, got none"
-            )
-        self._files, self._size = [images / name for name in names], size
-        self.name, self.observation_shape, self.maximum = "celeba", (3, size, size), 255
+            part_numbers = _read_part_numbers(folder / "list_eval_partition.txt", names)
+            chosen = part_numbers == _PART_NUMBERS[part]
+            names = [name for name, is_chosen in zip(names, chosen, strict=True) if is_chosen]
+            classes = classes[chosen]
+        self._files = _present_files(folder / "img_align_celeba", names)
+        self._size = size
+        self.name = "celeba"
+        self.observation_shape = (3, size, size)
+        self.maximum = 255
         self.space = tuple(Factor(name, (-1, 1), "categorical") for name in attributes)
-        self._classes = DeviceCopies(torch.from_numpy(table))
+        self._classes = DeviceCopies(torch.from_numpy(classes))
 
     def __len__(self) -> int:
         return len(self._files)
@@ -84,43 +80,51 @@ class CelebA(FactorDataset):
         return torch.from_numpy(images).to(index.device)
 
     def factors(self, index: Tensor) -> Tensor:
-        """Whether each attribute is there, int64 in {0, 1} of shape ``(len(index), 40)``."""
+        """Class 1 for each attribute of the face, else 0: int64 of shape ``(len(index), 40)``."""
         return self._classes.on(index.device).index_select(0, index)
+
+
+def _present_files(folder: Path, names: list[str]) -> list[Path]:
+    """Paths of the images, after checking that all exist."""
+    present = {file.name for file in folder.iterdir()}
+    for name in names:
+        if name not in present:
+            raise ValueError(f"{folder}: expected an image {name}, which is in the list, got none")
+    return [folder / name for name in names]
 
 
 def _read_attributes(path: Path) -> tuple[list[str], list[str], npt.NDArray[np.int64]]:
     """Names of images and of attributes, and classes ``(images, attributes)``."""
-    count, attributes, *rows = [
-        line.split() for line in path.read_text().splitlines() if line.strip()
-    ] or [[], []]
-    names = [row[0] for row in rows]
+    count, attributes, *rows = _words_of_lines(path) or [[], []]
     if count != [str(len(rows))] or not rows:
-        raise ValueError(
-            f"{path}: expected the number of rows in the first line, got {' '.join(count)} for {len(rows)}"
-        )
-    for row in rows:
-        if len(row) != len(attributes) + 1 or not set(row[1:]) <= {"-1", "1"}:
-            raise ValueError(
-                f"{path}: expected {len(attributes)} of -1 and 1 for each image, got {' '.join(row)}"
-            )
+        got = f"{' '.join(count)} for {len(rows)}"
+        raise ValueError(f"{path}: expected the number of rows in the first line, got {got}")
+    for name, *values in rows:
+        if len(values) != len(attributes) or not set(values) <= {"-1", "1"}:
+            expected = f"{len(attributes)} of -1 and 1 for each image"
+            raise ValueError(f"{path}: expected {expected}, got {' '.join([name, *values])}")
+    names = [row[0] for row in rows]
     if len(set(names)) != len(names) or len(set(attributes)) != len(attributes):
         raise ValueError(f"{path}: expected each image and each attribute once, got one twice")
-    return (
-        names,
-        attributes,
-        np.array([[value == "1" for value in row[1:]] for row in rows], dtype=np.int64),
-    )
+    table = np.array([row[1:] for row in rows])
+    return names, attributes, (table == "1").astype(np.int64)
 
 
-def _read_parts(path: Path, names: list[str]) -> npt.NDArray[np.int64]:
-    """The number of the part of each image."""
-    rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
+def _read_part_numbers(path: Path, names: list[str]) -> npt.NDArray[np.int64]:
+    """Number of the part to which each image belongs."""
+    rows = _words_of_lines(path)
     for row in rows:
         if len(row) != 2 or row[1] not in ("0", "1", "2"):
-            raise ValueError(
-                f"{path}: expected an image and 0, 1 or 2 in each row, got {' '.join(row)}"
-            )
-    part = {name: int(number) for name, number in rows}
-    if absent := next((name for name in names if name not in part), None):
-        raise ValueError(f"{path}: expected a row for {absent}, got none")
-    return np.array([part[name] for name in names])
+            got = " ".join(row)
+            raise ValueError(f"{path}: expected an image and 0, 1 or 2 in each row, got {got}")
+    numbers = {name: int(number) for name, number in rows}
+    for name in names:
+        if name not in numbers:
+            raise ValueError(f"{path}: expected a row for {name}, got none")
+    return np.array([numbers[name] for name in names])
+
+
+def _words_of_lines(path: Path) -> list[list[str]]:
+    """Words of each line of a text file that is not blank."""
+    lines = [line.split() for line in path.read_text().splitlines()]
+    return [words for words in lines if words]

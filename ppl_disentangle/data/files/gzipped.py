@@ -1,4 +1,4 @@
-"""Files that may be gzipped or not."""
+"""Open files that may be gzipped."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import IO, cast
 
 __all__ = ["opened"]
 
+_GZIP_MAGIC = b"\x1f\x8b"
+
 
 def opened(path: Path) -> IO[bytes]:
-    """The content of a file, unzipped if its first bytes are gzip's, whatever it is called."""
+    """Open a file for reading, and unzip it if it starts like a gzip file, whatever its name."""
     with path.open("rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
-    return cast(IO[bytes], gzip.open(path)) if zipped else path.open("rb")
+        is_zipped = file.read(2) == _GZIP_MAGIC
+    return cast(IO[bytes], gzip.open(path)) if is_zipped else path.open("rb")

@@ -11,20 +11,20 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["array", "arrays", "blocks", "opened"]
+__all__ = ["array", "arrays", "blocks", "opened", "small_array"]
 
-_BLOCK = 4096
+_BLOCK_ROWS = 4096
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file for reading.
+    """Open an HDF5 file for reading.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is another file, or ends too early.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file has another format or ends too early.
     """
-    path.open("rb").close()
+    path.open("rb").close()  # h5py reports a missing file as a damaged one
     try:
         file = h5py.File(path)
     except OSError as error:
@@ -34,46 +34,56 @@ def opened(path: Path) -> Iterator[h5py.File]:
 
 
 def array(file: h5py.File, key: str, dtype: npt.DTypeLike, tail: tuple[int, ...]) -> h5py.Dataset:
-    """The array at ``key``, not yet read.
+    """The array at ``key``, checked and not yet read.
 
     Args:
-        file: an open file.
-        key: path of the array in the file.
-        dtype: what its values are to be.
-        tail: its shape behind the first axis.
+        file: Open file.
+        key: Path of the array in the file.
+        dtype: Expected type of the values.
+        tail: Expected shape without the first axis.
 
     Raises:
-        ValueError: there is none, or it is another.
+        ValueError: The array is missing, is empty, or has another type or shape.
     """
-    found = file.get(key)
-    if not isinstance(found, h5py.Dataset):
+    dataset = file.get(key)
+    if not isinstance(dataset, h5py.Dataset):
         raise ValueError(f"expected an array {key!r}, got {list(file)}")
-    if found.dtype != np.dtype(dtype) or found.shape[1:] != tail or not found.shape[0]:
-        expected = f"{key} of {np.dtype(dtype)} (rows, {str(tail)[1:].removesuffix(',)').removesuffix(')')})"
-        raise ValueError(f"expected {expected}, got {found.dtype} {found.shape}")
-    return found
+    if dataset.dtype != np.dtype(dtype) or dataset.shape[1:] != tail or not dataset.shape[0]:
+        shape = ", ".join(["rows", *map(str, tail)])
+        expected = f"{key} of {np.dtype(dtype)} ({shape})"
+        raise ValueError(f"expected {expected}, got {dataset.dtype} {dataset.shape}")
+    return dataset
 
 
-def blocks(found: h5py.Dataset) -> Iterator[npt.NDArray[Any]]:
-    """The array in parts that hold whole chunks of the file, in order: reading it row by row would take ages.
+def small_array(
+    file: h5py.File, key: str, dtype: npt.DTypeLike, tail: tuple[int, ...]
+) -> npt.NDArray[Any]:
+    """The array at ``key``, read into memory; see :func:`array` for arguments and errors."""
+    return np.concatenate(list(blocks(array(file, key, dtype, tail))))
+
+
+def blocks(dataset: h5py.Dataset) -> Iterator[npt.NDArray[Any]]:
+    """Yield the array in parts, in order.
+
+    A part consists of whole chunks of the file: reading row by row would decompress a chunk for each row.
 
     Raises:
-        ValueError: a part is damaged.
+        ValueError: A part is damaged.
     """
-    rows = found.chunks[0] if found.chunks else 1
-    rows *= max(1, _BLOCK // rows)
-    for start in range(0, found.shape[0], rows):
+    rows = dataset.chunks[0] if dataset.chunks else 1
+    rows *= max(1, _BLOCK_ROWS // rows)
+    for start in range(0, dataset.shape[0], rows):
         try:
-            yield found[start : start + rows]
+            yield dataset[start : start + rows]
         except OSError as error:
-            raise ValueError(f"{found.name} cannot be read from row {start}: {error}") from error
+            raise ValueError(f"{dataset.name} cannot be read from row {start}: {error}") from error
 
 
 def arrays(path: Path) -> Sequence[str]:
-    """Names at the top of an HDF5 file; none if it is another file.
+    """Names at the top level of an HDF5 file; empty if the file has another format.
 
     Raises:
-        ValueError: the file ends too early.
+        ValueError: The file ends too early.
     """
     if not h5py.is_hdf5(path):
         return []

@@ -1,4 +1,4 @@
-"""IDX files, in which MNIST and its like are published."""
+"""IDX files, the format of MNIST and similar data sets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import re
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,78 +19,93 @@ from ppl_disentangle.data.files.gzipped import opened
 
 __all__ = ["from_idx", "labels_beside", "read_idx", "starts_like_idx"]
 
-_TYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+_DTYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+_MAX_AXES = 8  # of a file that load_data recognises
 
 
 def from_idx(images: str | Path, labels: str | Path | None = None) -> ArrayDataset:
     """Grey images in an IDX file, gzipped or not, with their labels as the only factor.
 
     Args:
-        images: such as ``train-images-idx3-ubyte.gz``.
-        labels: the file of the labels; by default the one beside, whose name has ``labels`` for ``images`` and
-            ``idx1`` for ``idx3``, if there is one. Without labels there are no factors.
+        images: Path of the images, such as ``train-images-idx3-ubyte.gz``.
+        labels: Path of the labels; by default the file in the same folder whose name has ``labels`` for
+            ``images`` and ``idx1`` for ``idx3``. If that file does not exist, the data have no factors.
 
     Raises:
-        ValueError: a file is no IDX file of bytes, is damaged or ends too early, or there are more or fewer labels.
+        ValueError: A file is not an IDX file of bytes, is damaged or ends too early, or the numbers of
+            images and labels differ.
 
     References:
-        [1] LeCun, Cortes and Burges, 1998. The MNIST database of handwritten digits. http://yann.lecun.com/exdb/mnist/
+        [1] LeCun, Cortes and Burges, 1998. The MNIST database of handwritten digits.
+        http://yann.lecun.com/exdb/mnist/
     """
     path = Path(images)
-    x = _bytes(path, 3)
-    table = labels_beside(path) if labels is None else Path(labels)
-    stem = path.name.partition(".")[0]
-    if table is None:
-        return ArrayDataset(torch.from_numpy(x)[:, None], maximum=255, name=stem)
-    y = _bytes(table, 1)
+    x = torch.from_numpy(_read_bytes(path, 3))[:, None]
+    name = path.name.partition(".")[0]
+    labels_path = labels_beside(path) if labels is None else Path(labels)
+    if labels_path is None:
+        return ArrayDataset(x, maximum=255, name=name)
+    y = _read_bytes(labels_path, 1)
     if len(y) != len(x):
-        raise ValueError(
-            f"{table}: expected {len(x)} labels, one for each image of {path}, got {len(y)}"
-        )
+        expected = f"{len(x)} labels, one for each image of {path}"
+        raise ValueError(f"{labels_path}: expected {expected}, got {len(y)}")
     levels, classes = np.unique(y, return_inverse=True)
     space = [Factor("label", tuple(levels.tolist()), "categorical")]
     columns = torch.from_numpy(classes)[:, None]
-    return ArrayDataset(torch.from_numpy(x)[:, None], columns, space=space, maximum=255, name=stem)
+    return ArrayDataset(x, columns, space=space, maximum=255, name=name)
 
 
 def read_idx(path: Path) -> npt.NDArray[Any]:
     """The array of an IDX file, gzipped or not, in the byte order of this machine.
 
-    Two zero bytes are followed by one that names the type, one with the number of axes, the sizes as big-endian int32,
-    and the values, the last index fastest.
+    The format: two zero bytes, a byte for the type, a byte with the number of axes, the sizes as
+    big-endian int32, and the values, the last index varying fastest.
 
     Raises:
-        ValueError: it is no IDX file, is damaged, ends too early or too late.
+        ValueError: The file is not an IDX file, is damaged, or has too few or too many bytes.
     """
     try:
         with opened(path) as stream:
-            head = stream.read(4)
-            if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _TYPES or not head[3]:
-                raise ValueError(
-                    f"expected the bytes 0, 0, a type among {list(_TYPES)} and axes, got {list(head)}"
-                )
-            content = stream.read(4 * head[3])
-            sizes = np.frombuffer(content[: len(content) // 4 * 4], ">i4").tolist()
-            dtype = np.dtype(_TYPES[head[2]])
-            if len(sizes) != head[3] or min(sizes) < 0:
-                raise ValueError(f"expected {head[3]} sizes, got {sizes}")
+            dtype, sizes = _read_header(stream)
             content = stream.read()
     except (ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path} is not an IDX file: {error}") from error
-    if len(content) != (needed := math.prod(sizes) * dtype.itemsize):
-        raise ValueError(
-            f"{path} is not an IDX file: expected {needed} bytes for the sizes {sizes}, got {len(content)}"
-        )
+    num_bytes = math.prod(sizes) * dtype.itemsize
+    if len(content) != num_bytes:
+        expected = f"{num_bytes} bytes for the sizes {sizes}"
+        raise ValueError(f"{path} is not an IDX file: expected {expected}, got {len(content)}")
     return np.frombuffer(content, dtype).reshape(sizes).astype(dtype.newbyteorder("="))
 
 
+def _read_header(stream: IO[bytes]) -> tuple[np.dtype[Any], list[int]]:
+    """Type and sizes of the array."""
+    head = stream.read(4)
+    if not _is_idx(head):
+        raise ValueError(
+            f"expected the bytes 0, 0, a type among {list(_DTYPES)} and axes, got {list(head)}"
+        )
+    dtype = np.dtype(_DTYPES[head[2]])
+    num_axes = head[3]
+    content = stream.read(4 * num_axes)
+    whole_sizes = content[: len(content) // 4 * 4]  # frombuffer does not accept a partial int32
+    sizes = np.frombuffer(whole_sizes, ">i4").tolist()
+    if len(sizes) != num_axes or min(sizes) < 0:
+        raise ValueError(f"expected {num_axes} sizes, got {sizes}")
+    return dtype, sizes
+
+
+def _is_idx(head: bytes) -> bool:
+    """Whether four bytes are the beginning of an IDX file with at least one axis."""
+    return len(head) == 4 and head[:2] == b"\0\0" and head[2] in _DTYPES and head[3] > 0
+
+
 def labels_beside(images: Path) -> Path | None:
-    """The file of labels that belongs to a file of images by its name, gzipped or not; nothing if there is none."""
+    """Path of the labels that belong to a file of images by name, gzipped or not; ``None`` if missing."""
     name = re.sub(r"idx\d", "idx1", images.name.replace("images", "labels")).removesuffix(".gz")
     if name in (images.name, images.name.removesuffix(".gz")):
         return None
-    both = (images.with_name(name), images.with_name(f"{name}.gz"))
-    return next((path for path in both if path.is_file()), None)
+    candidates = (images.with_name(name), images.with_name(f"{name}.gz"))
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def starts_like_idx(path: Path) -> bool:
@@ -100,14 +115,14 @@ def starts_like_idx(path: Path) -> bool:
             head = stream.read(4)
     except (EOFError, OSError, zlib.error):
         return False
-    return len(head) == 4 and head[:2] == b"\0\0" and head[2] in _TYPES and 0 < head[3] < 9
+    return _is_idx(head) and head[3] <= _MAX_AXES
 
 
-def _bytes(path: Path, axes: int) -> npt.NDArray[np.uint8]:
-    """An array of bytes with a number of axes and at least one row."""
+def _read_bytes(path: Path, num_axes: int) -> npt.NDArray[np.uint8]:
+    """An array of bytes with the given number of axes and at least one row."""
     array = read_idx(path)
-    if array.dtype != np.uint8 or array.ndim != axes or not array.size:
+    if array.dtype != np.uint8 or array.ndim != num_axes or not array.size:
         raise ValueError(
-            f"{path}: expected bytes with {axes} axes, got {array.dtype} {array.shape}"
+            f"{path}: expected bytes with {num_axes} axes, got {array.dtype} {array.shape}"
         )
     return array

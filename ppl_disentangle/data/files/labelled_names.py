@@ -1,4 +1,4 @@
-"""Folders of images whose file names are their labels, as CausalVAE's data are published."""
+"""Folders of images with labels in the file names, the format of CausalVAE's published data."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
+import numpy.typing as npt
 
 from ppl_disentangle.data.arrays import ArrayDataset, from_arrays
-from ppl_disentangle.data.files.own_files import MODES, read_image
+from ppl_disentangle.data.files.own_files import check_size_and_channels, read_images
 
 __all__ = ["from_labelled_names", "has_labelled_names"]
 
 _NAME = re.compile(r"a_(-?\d+)_(-?\d+)_(-?\d+)_(-?\d+)\.png")
+_NAME_FORMAT = "a_<label>_<label>_<label>_<label>.png"
 _PENDULUM = ("angle", "light", "shadow_length", "shadow_position")
 _FLOW = ("ball", "height", "flow", "hole")
 
@@ -24,63 +25,62 @@ def from_labelled_names(
 ) -> ArrayDataset:
     """The images ``a_<label>_<label>_<label>_<label>.png`` of one folder, ordered by their labels.
 
-    These are the pendulum and the flow of CausalVAE [1], 96 x 96 pixels. The labels are whole numbers: of shadow and
-    water, the decimals are cut off in the names, and the flow is ten times what it is in
-    :class:`~ppl_disentangle.data.Flow`. Training and testing are folders of their own; of the flow, some names are in
-    both.
+    The pendulum and the flow of CausalVAE [1] are published in this format, with 96 x 96 pixels. The
+    labels are whole numbers: the file names lack the decimals of shadow and water, and their flow is ten
+    times the flow of :class:`~ppl_disentangle.data.Flow`. Training and testing data are separate folders;
+    some names of the flow are in both.
 
     Args:
-        path: the folder with the images.
-        names: what the four labels are called; by default told from the second of them, which is the light of a
+        path: Path of the folder with the images.
+        names: Names of the four labels. By default they follow from the second label, the light of a
             pendulum (60 to 147) or the height of water (below 10).
-        size: pixels along each side.
-        channels: 3, or 4 as published, where the last is 255 everywhere.
+        size: Pixels along each side.
+        channels: 3, or 4 as published, where the last channel is 255 everywhere.
 
     Raises:
-        ValueError: no such images, a name or an image that cannot be read, or labels of neither scene.
+        ValueError: The folder has no such images, a name or an image cannot be read, or the labels fit
+            neither pendulum nor flow.
 
     References:
-        [1] Yang et al., 2021. CausalVAE: disentangled representation learning via neural structural causal models.
-        https://arxiv.org/abs/2004.08697
+        [1] Yang et al., 2021. CausalVAE: disentangled representation learning via neural structural
+        causal models. https://arxiv.org/abs/2004.08697
     """
     folder = Path(path)
-    if channels not in MODES or size < 1:
-        raise ValueError(
-            f"expected size > 0 and channels among {list(MODES)}, got {size=}, {channels=}"
-        )
+    check_size_and_channels(size, channels)
+    labelled = _labelled_files(folder)
+    labels = np.array([numbers for numbers, _ in labelled])
+    factor_names = _scene(folder, labels[:, 1]) if names is None else names
+    images = read_images([file for _, file in labelled], size, channels, progress=True)
+    name = folder.resolve().name
+    return from_arrays(images, labels, factor_names=factor_names, maximum=255, name=name)
+
+
+def has_labelled_names(folder: Path) -> bool:
+    """Whether a folder has images with labels in their names."""
+    return any(_NAME.fullmatch(file.name) for file in folder.iterdir())
+
+
+def _labelled_files(folder: Path) -> list[tuple[tuple[int, ...], Path]]:
+    """Labels and path of each image, sorted."""
     labelled = []
     for file in folder.iterdir():
         if file.suffix == ".png" and not file.name.startswith("."):
             match = _NAME.fullmatch(file.name)
             if match is None:
-                raise ValueError(f"{file}: expected a name a_<label>_<label>_<label>_<label>.png")
-            labelled.append((tuple(int(label) for label in match.groups()), file))
+                raise ValueError(f"{file}: expected a name {_NAME_FORMAT}")
+            labelled.append((tuple(map(int, match.groups())), file))
     if not labelled:
-        raise ValueError(
-            f"{folder}: expected images a_<label>_<label>_<label>_<label>.png, got none"
-        )
-    labelled.sort()
-    labels = np.array([numbers for numbers, _ in labelled])
-    names = _scene(folder, labels[:, 1]) if names is None else names
-    images = np.empty((len(labelled), channels, size, size), dtype=np.uint8)
-    for image, (_, file) in zip(
-        images, tqdm(labelled, desc="reading images", disable=None), strict=True
-    ):
-        image[:] = read_image(file, size, MODES[channels])
-    return from_arrays(images, labels, factor_names=names, maximum=255, name=folder.resolve().name)
+        raise ValueError(f"{folder}: expected images {_NAME_FORMAT}, got none")
+    return sorted(labelled)
 
 
-def has_labelled_names(folder: Path) -> bool:
-    """Whether there are images with such names."""
-    return any(_NAME.fullmatch(file.name) for file in folder.iterdir())
-
-
-def _scene(folder: Path, second: np.ndarray) -> tuple[str, ...]:
-    if 60 <= second.min() and second.max() <= 147:
+def _scene(folder: Path, second: npt.NDArray[np.int64]) -> tuple[str, ...]:
+    """Names of the labels of pendulum or flow, from the range of the second label."""
+    low = second.min()
+    high = second.max()
+    if 60 <= low and high <= 147:
         return _PENDULUM
-    if 0 <= second.min() and second.max() < 10:
+    if 0 <= low and high < 10:
         return _FLOW
-    found = f"{second.min()} to {second.max()}"
-    raise ValueError(
-        f"{folder}: expected second labels of 60 to 147 or of 0 to 9, or names=…, got {found}"
-    )
+    expected = "second labels of 60 to 147 or of 0 to 9, or names=…"
+    raise ValueError(f"{folder}: expected {expected}, got {low} to {high}")

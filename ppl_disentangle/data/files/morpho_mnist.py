@@ -1,10 +1,10 @@
-"""Morpho-MNIST: handwritten digits with the measures of their strokes."""
+"""Morpho-MNIST: handwritten digits with measured shapes."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from ppl_disentangle.data.files.idx import read_idx
 __all__ = ["MorphoMNIST"]
 
 _MEASURES = ("area", "length", "thickness", "slant", "width", "height")
+_DIGITS = tuple(range(10))
 _PERTURBATIONS = ("plain", "thin", "thick", "swell", "fracture")
 _STEMS = {"training": "train", "testing": "t10k"}
 
@@ -25,26 +26,28 @@ _STEMS = {"training": "train", "testing": "t10k"}
 class MorphoMNIST(FactorDataset):
     """Digits of 28 x 28 pixels with area, length, thickness, slant, width and height [1].
 
-    The folder has, for ``train`` or ``t10k``, ``…-images-idx3-ubyte``, ``…-labels-idx1-ubyte``, gzipped or not,
-    ``…-morpho.csv``, and in the sets with perturbed digits ``…-pert-idx1-ubyte``.
+    With ``train`` or ``t10k`` for …, the folder has ``…-images-idx3-ubyte`` and
+    ``…-labels-idx1-ubyte``, gzipped or not, ``…-morpho.csv``, and in data sets with perturbed digits
+    ``…-pert-idx1-ubyte``.
 
-    The factors are the digit, the perturbation if there is one, and the six measures. Their classes, for metrics, are
-    20 intervals that hold about as many digits each; the numbers themselves are :attr:`values`.
+    The factors are the digit, the perturbation if the file exists, and the six measures. For metrics, the
+    classes of a measure are 20 intervals with about as many digits each; the numbers themselves are
+    :attr:`values`.
 
     Args:
-        path: the folder.
-        part: which of the files to read: ``"training"`` or ``"testing"``.
+        path: Path of the folder.
+        part: Files to read: ``"training"`` or ``"testing"``.
 
     Attributes:
-        measures: names of the measures.
-        values: the measures, float32 of shape ``(len, 6)``: pixels, and radians of slant.
+        measures: Names of the measures.
+        values: Measures, float32 of shape ``(len, 6)``, in pixels, and the slant in radians.
 
     Raises:
-        ValueError: a file is missing, damaged or does not fit the others.
+        ValueError: A file is missing, is damaged, or does not fit the others.
 
     References:
-        [1] Castro et al., 2019. Morpho-MNIST: quantitative assessment and diagnostics for representation learning.
-        https://arxiv.org/abs/1809.10780
+        [1] Castro et al., 2019. Morpho-MNIST: quantitative assessment and diagnostics for representation
+        learning. https://arxiv.org/abs/1809.10780
     """
 
     measures = _MEASURES
@@ -54,32 +57,17 @@ class MorphoMNIST(FactorDataset):
     ) -> None:
         if part not in _STEMS:
             raise ValueError(f"expected part among {list(_STEMS)}, got {part!r}")
-        folder, stem = Path(path), _STEMS[part]
-        self.name, self.maximum = "morpho_mnist", 255
-        images = read_idx(_find(folder, f"{stem}-images-idx3-ubyte"))
-        table = _read_table(folder / f"{stem}-morpho.csv")
-        if images.dtype != np.uint8 or images.ndim != 3 or len(images) != len(table):
-            got = f"{images.dtype} {images.shape} and {len(table)} rows"
-            raise ValueError(
-                f"{folder}: expected images of uint8 (num, height, width) and as many rows, got {got}"
-            )
-        columns: list[tuple[str, tuple[float | str, ...], Path]]
-        columns = [("digit", tuple(range(10)), _find(folder, f"{stem}-labels-idx1-ubyte"))]
-        perturbed = f"{stem}-pert-idx1-ubyte"
-        if any(file.is_file() for file in _both(folder, perturbed)):
-            columns.append(("perturbation", _PERTURBATIONS, _find(folder, perturbed)))
-        classes = [_read_classes(file, len(words), len(images)) for _, words, file in columns]
-        self.values = torch.from_numpy(table)
-        medians, intervals = zip(
-            *(classes_of(measure.contiguous()) for measure in self.values.unbind(-1)), strict=True
-        )
-        self.space = (
-            *(Factor(name, words, "categorical") for name, words, _ in columns),
-            *(Factor(name, values) for name, values in zip(_MEASURES, medians, strict=True)),
-        )
+        folder = Path(path)
+        stem = _STEMS[part]
+        images, table = _read_digits(folder, stem)
+        columns = [*_label_columns(folder, stem, len(images)), *_measure_columns(table)]
+        self.name = "morpho_mnist"
+        self.maximum = 255
         self.observation_shape = (1, *images.shape[1:])
+        self.space = tuple(column.factor for column in columns)
+        self.values = table
         self._images = DeviceCopies(torch.from_numpy(images)[:, None])
-        self._classes = DeviceCopies(torch.stack([*classes, *intervals], -1))
+        self._classes = DeviceCopies(torch.stack([column.classes for column in columns], -1))
 
     def __len__(self) -> int:
         return len(self.values)
@@ -93,46 +81,86 @@ class MorphoMNIST(FactorDataset):
         return self._classes.on(index.device).index_select(0, index)
 
 
-def _both(folder: Path, name: str) -> tuple[Path, Path]:
-    """The file and its gzipped form."""
+class _Column(NamedTuple):
+    """A factor and the class of each digit, ``(num,)``."""
+
+    factor: Factor
+    classes: Tensor
+
+
+def _read_digits(folder: Path, stem: str) -> tuple[npt.NDArray[np.uint8], Tensor]:
+    """Images ``(num, height, width)`` and measures ``(num, 6)``."""
+    images = read_idx(_find(folder, f"{stem}-images-idx3-ubyte"))
+    table = _read_table(folder / f"{stem}-morpho.csv")
+    if images.dtype != np.uint8 or images.ndim != 3 or len(images) != len(table):
+        expected = "images of uint8 (num, height, width) and as many rows"
+        got = f"{images.dtype} {images.shape} and {len(table)} rows"
+        raise ValueError(f"{folder}: expected {expected}, got {got}")
+    return images, torch.from_numpy(table)
+
+
+def _label_columns(folder: Path, stem: str, num: int) -> list[_Column]:
+    """The digit, and the perturbation if the folder has its file."""
+    digit_file = _find(folder, f"{stem}-labels-idx1-ubyte")
+    columns = [_label_column("digit", _DIGITS, digit_file, num)]
+    perturbation = f"{stem}-pert-idx1-ubyte"
+    if any(file.is_file() for file in _candidates(folder, perturbation)):
+        file = _find(folder, perturbation)
+        columns.append(_label_column("perturbation", _PERTURBATIONS, file, num))
+    return columns
+
+
+def _label_column(name: str, values: tuple[float | str, ...], file: Path, num: int) -> _Column:
+    """A categorical factor whose classes are in an IDX file."""
+    return _Column(Factor(name, values, "categorical"), _read_classes(file, len(values), num))
+
+
+def _measure_columns(table: Tensor) -> list[_Column]:
+    """The six measures, with intervals as classes."""
+    columns = []
+    for name, measure in zip(_MEASURES, table.unbind(-1), strict=True):
+        medians, classes = classes_of(measure.contiguous())
+        columns.append(_Column(Factor(name, medians), classes))
+    return columns
+
+
+def _candidates(folder: Path, name: str) -> tuple[Path, Path]:
+    """Paths of a file and of its gzipped form."""
     return folder / name, folder / f"{name}.gz"
 
 
 def _find(folder: Path, name: str) -> Path:
-    found = [file for file in _both(folder, name) if file.is_file()]
-    if not found:
-        raise ValueError(f"{folder}: expected a file {name} or {name}.gz, got none")
-    return found[0]
+    """Path of a file that may be gzipped."""
+    for file in _candidates(folder, name):
+        if file.is_file():
+            return file
+    raise ValueError(f"{folder}: expected a file {name} or {name}.gz, got none")
 
 
-def _read_classes(path: Path, size: int, num: int) -> Tensor:
-    """Numbers below ``size`` of ``num`` images, int64."""
+def _read_classes(path: Path, num_classes: int, num: int) -> Tensor:
+    """Classes of ``num`` images, int64."""
     classes = read_idx(path)
     if classes.shape != (num,) or classes.dtype != np.uint8:
-        raise ValueError(
-            f"{path}: expected {num} bytes, one for each image, got {classes.dtype} {classes.shape}"
-        )
-    if classes.max() >= size:
-        raise ValueError(f"{path}: expected numbers 0 to {size - 1}, got {classes.max()}")
+        got = f"{classes.dtype} {classes.shape}"
+        raise ValueError(f"{path}: expected {num} bytes, one for each image, got {got}")
+    if classes.max() >= num_classes:
+        raise ValueError(f"{path}: expected numbers 0 to {num_classes - 1}, got {classes.max()}")
     return torch.from_numpy(classes).long()
 
 
 def _read_table(path: Path) -> npt.NDArray[np.float32]:
     """The measures, ``(rows, 6)``, in the order of the images."""
+    expected_header = ["index", *_MEASURES]
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = [row for row in csv.reader(file) if row] or [[]]
-    if header != ["index", *_MEASURES]:
-        raise ValueError(
-            f"{path}: expected the header index,{','.join(_MEASURES)}, got {','.join(header)}"
-        )
+    if header != expected_header:
+        expected = f"the header {','.join(expected_header)}"
+        raise ValueError(f"{path}: expected {expected}, got {','.join(header)}")
     try:
-        table = np.array(rows, dtype=np.float64).reshape(-1, 7)
+        table = np.array(rows, dtype=np.float64).reshape(-1, len(expected_header))
     except ValueError as error:
         raise ValueError(f"{path}: expected 7 numbers in each row: {error}") from error
-    if (
-        not rows
-        or not np.array_equal(table[:, 0], np.arange(len(table)))
-        or not np.isfinite(table).all()
-    ):
+    in_order = np.array_equal(table[:, 0], np.arange(len(table)))
+    if not rows or not in_order or not np.isfinite(table).all():
         raise ValueError(f"{path}: expected finite numbers, and 0, 1, 2, … as index, got others")
     return table[:, 1:].astype(np.float32)

@@ -1,4 +1,4 @@
-"""The binary matrices in which NORB is published, which are called ``.mat`` and are not MATLAB's."""
+"""The binary matrix format of NORB. Its files are called ``.mat`` but are not MATLAB files."""
 
 from __future__ import annotations
 
@@ -15,58 +15,74 @@ from ppl_disentangle.data.files.gzipped import opened
 
 __all__ = ["read_blocks", "read_matrix"]
 
-_TYPES = {
+_DTYPES = {
     0x1E3D4C51: "<f4",
     0x1E3D4C53: "<f8",
     0x1E3D4C54: "<i4",
     0x1E3D4C55: "|u1",
     0x1E3D4C56: "<i2",
 }
+_MANY_ROWS = 1 << 20
+_MIN_SIZES = 3  # in the header, whatever the number of axes
 
 
 def read_matrix(path: Path) -> npt.NDArray[np.generic]:
-    """A matrix as a whole, gzipped or not.
+    """Read a whole matrix, gzipped or not.
 
-    A header of little-endian int32 has a number that names the type, the number of axes, and three or more sizes,
-    padded with 1; the values follow, the last index fastest.
+    The header consists of little-endian int32: a number for the type, the number of axes, and three or
+    more sizes, padded with 1. The values follow, the last index varying fastest.
 
     Raises:
-        ValueError: it is no such matrix, is damaged or ends too early.
+        ValueError: The file has another format, is damaged, or has too few or too many bytes.
     """
-    return np.concatenate(list(read_blocks(path, 1 << 20)))
+    return np.concatenate(list(read_blocks(path, _MANY_ROWS)))
 
 
 def read_blocks(path: Path, rows: int) -> Iterator[npt.NDArray[np.generic]]:
-    """The same in parts of ``rows`` rows, in order; there is at least one part.
+    """Yield a matrix in parts of ``rows`` rows, in order; at least one part.
 
     Raises:
-        ValueError: as :func:`read_matrix`.
+        ValueError: As for :func:`read_matrix`.
     """
     try:
         with opened(path) as stream:
-            dtype, shape = _header(stream)
-            row = dtype.itemsize * int(np.prod(shape[1:]))
+            dtype, shape = _read_header(stream)
             for start in range(0, max(1, shape[0]), rows):
-                num = min(rows, shape[0] - start)
-                content = stream.read(num * row)
-                if len(content) != num * row:
-                    raise ValueError(f"it ends in row {start + len(content) // row} of {shape[0]}")
-                yield np.frombuffer(content, dtype).reshape(num, *shape[1:])
+                num_rows = min(rows, shape[0] - start)
+                yield _read_rows(stream, dtype, shape, start, num_rows)
             if stream.read(1):
                 raise ValueError(f"there is more behind the {shape[0]} rows")
     except (ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path} is not a matrix of NORB: {error}") from error
 
 
-def _header(stream: IO[bytes]) -> tuple[np.dtype[np.generic], tuple[int, ...]]:
-    """Type and shape."""
-    magic, axes = (int.from_bytes(stream.read(4), "little") for _ in range(2))
-    if magic not in _TYPES or not 1 <= axes <= 8:
-        raise ValueError(
-            f"expected one of the numbers {[hex(m) for m in _TYPES]} and 1 to 8 axes, got {magic:#x}, {axes}"
-        )
-    content = stream.read(4 * max(3, axes))
-    sizes = np.frombuffer(content[: len(content) // 4 * 4], "<i4").tolist()
-    if len(sizes) != max(3, axes) or min(sizes) < 0:
-        raise ValueError(f"expected {max(3, axes)} sizes, got {sizes}")
-    return np.dtype(_TYPES[magic]), tuple(sizes[:axes])
+def _read_rows(
+    stream: IO[bytes],
+    dtype: np.dtype[np.generic],
+    shape: tuple[int, ...],
+    start: int,
+    num_rows: int,
+) -> npt.NDArray[np.generic]:
+    """The next ``num_rows`` rows of a matrix, beginning with row ``start``."""
+    row_bytes = dtype.itemsize * int(np.prod(shape[1:]))
+    content = stream.read(num_rows * row_bytes)
+    if len(content) != num_rows * row_bytes:
+        last = start + len(content) // row_bytes
+        raise ValueError(f"it ends in row {last} of {shape[0]}")
+    return np.frombuffer(content, dtype).reshape(num_rows, *shape[1:])
+
+
+def _read_header(stream: IO[bytes]) -> tuple[np.dtype[np.generic], tuple[int, ...]]:
+    """Type and shape of the matrix."""
+    magic = int.from_bytes(stream.read(4), "little")
+    num_axes = int.from_bytes(stream.read(4), "little")
+    if magic not in _DTYPES or not 1 <= num_axes <= 8:
+        expected = f"one of the numbers {[hex(number) for number in _DTYPES]} and 1 to 8 axes"
+        raise ValueError(f"expected {expected}, got {magic:#x}, {num_axes}")
+    num_sizes = max(_MIN_SIZES, num_axes)
+    content = stream.read(4 * num_sizes)
+    whole_sizes = content[: len(content) // 4 * 4]  # frombuffer does not accept a partial int32
+    sizes = np.frombuffer(whole_sizes, "<i4").tolist()
+    if len(sizes) != num_sizes or min(sizes) < 0:
+        raise ValueError(f"expected {num_sizes} sizes, got {sizes}")
+    return np.dtype(_DTYPES[magic]), tuple(sizes[:num_axes])

@@ -1,4 +1,4 @@
-"""Arrays of npz files that are too large for memory: streamed, or mapped where they are not compressed."""
+"""Arrays of npz files that exceed the memory: streamed, or mapped if they are not compressed."""
 
 from __future__ import annotations
 
@@ -16,87 +16,97 @@ from torch import Tensor
 
 __all__ = ["Member", "arrays", "opened", "small_array"]
 
-_LOCAL_HEADER = 30  # bytes of a zip file's local header before the name
+_LOCAL_HEADER_BYTES = 30  # of a zip file's local header, before the name
 
 
 class Member:
-    """An array of uint8 in an npz file, of which the header has been read.
+    """An array of uint8 in an npz file, of which only the header has been read.
 
     Args:
-        archive: the file.
-        key: name of the array.
+        archive: Open npz file.
+        key: Name of the array.
 
     Raises:
-        ValueError: there is none, or it is no uint8 array in C order in npy format 1.0.
+        ValueError: The array is missing, or is not a uint8 array in C order in npy format 1.0.
     """
 
     def __init__(self, archive: zipfile.ZipFile, key: str) -> None:
-        self.archive, self.key = archive, key
+        self.archive = archive
+        self.key = key
         with opened(archive, key) as stream:
-            if (version := npy.read_magic(stream)) != (1, 0):
+            version = npy.read_magic(stream)
+            if version != (1, 0):
                 raise ValueError(f"expected {key} in npy format (1, 0), got {version}")
             self.shape, fortran, dtype = npy.read_array_header_1_0(stream)
-            self._header = stream.tell()
+            self._header_bytes = stream.tell()
         if dtype != np.uint8 or fortran:
-            raise ValueError(
-                f"expected {key} of uint8 in C order, got {dtype} {self.shape}, {fortran=}"
-            )
+            got = f"{dtype} {self.shape}, {fortran=}"
+            raise ValueError(f"expected {key} of uint8 in C order, got {got}")
 
     def blocks(self, rows: int) -> Iterator[npt.NDArray[np.uint8]]:
-        """The array in parts of ``rows`` rows, in order.
+        """Yield the array in parts of ``rows`` rows, in order.
 
         Raises:
-            ValueError: the array ends too early.
+            ValueError: The array ends too early.
         """
-        row = int(np.prod(self.shape[1:]))
+        num_rows = self.shape[0]
+        row_bytes = int(np.prod(self.shape[1:]))
         with opened(self.archive, self.key) as stream:
-            stream.read(self._header)
-            for start in range(0, self.shape[0], rows):
-                num = min(rows, self.shape[0] - start)
-                block = np.frombuffer(stream.read(num * row), dtype=np.uint8)
-                if block.size != num * row:
-                    raise ValueError(
-                        f"{self.key} ends in row {start + block.size // row} of {self.shape[0]}"
-                    )
-                yield block.reshape(num, *self.shape[1:])
+            stream.read(self._header_bytes)
+            for start in range(0, num_rows, rows):
+                length = min(rows, num_rows - start)
+                block = np.frombuffer(stream.read(length * row_bytes), dtype=np.uint8)
+                if block.size != length * row_bytes:
+                    last = start + block.size // row_bytes
+                    raise ValueError(f"{self.key} ends in row {last} of {num_rows}")
+                yield block.reshape(length, *self.shape[1:])
 
     def mapped(self) -> Tensor | None:
-        """The array mapped into memory, or nothing if it is compressed.
+        """The array mapped into memory, or ``None`` if it is compressed.
 
         Raises:
-            ValueError: the array ends too early.
+            ValueError: The array ends too early.
         """
         info = self.archive.getinfo(f"{self.key}.npy")
         if info.compress_type != zipfile.ZIP_STORED:
             return None
-        size, path = int(np.prod(self.shape)), Path(str(self.archive.filename))
-        if info.file_size != self._header + size:
-            raise ValueError(
-                f"expected {size} bytes of {self.key}, got {info.file_size - self._header}"
-            )
-        with path.open("rb") as file:
-            file.seek(info.header_offset)
-            name, extra = struct.unpack("<26xHH", file.read(_LOCAL_HEADER))
-        offset = info.header_offset + _LOCAL_HEADER + name + extra + self._header
-        # Copy-on-write: nothing is ever written, but torch wants memory that could be.
+        expected = int(np.prod(self.shape))
+        present = info.file_size - self._header_bytes
+        if present != expected:
+            raise ValueError(f"expected {expected} bytes of {self.key}, got {present}")
+        path = Path(str(self.archive.filename))
+        offset = _content_offset(path, info) + self._header_bytes
+        # Copy-on-write: nothing is ever written, but torch requires writable memory.
         return torch.from_numpy(np.memmap(path, np.uint8, "c", offset, self.shape))
 
 
+def _content_offset(path: Path, info: zipfile.ZipInfo) -> int:
+    """Position in the file at which the content of a member begins, after its local header."""
+    with path.open("rb") as file:
+        file.seek(info.header_offset)
+        name_bytes, extra_bytes = struct.unpack("<26xHH", file.read(_LOCAL_HEADER_BYTES))
+    return info.header_offset + _LOCAL_HEADER_BYTES + name_bytes + extra_bytes
+
+
 def small_array(archive: zipfile.ZipFile, key: str) -> npt.NDArray[np.generic]:
-    """An array as a whole; nothing is unpickled."""
+    """A whole array; nothing is unpickled."""
     with opened(archive, key) as stream:
         return npy.read_array(stream, allow_pickle=False)
 
 
 def opened(archive: zipfile.ZipFile, key: str) -> IO[bytes]:
-    """The bytes of an array, header first."""
+    """The bytes of an array, beginning with its header.
+
+    Raises:
+        ValueError: The file has no such array.
+    """
     if f"{key}.npy" not in archive.namelist():
         raise ValueError(f"expected an array {key!r}, got {archive.namelist()}")
     return archive.open(f"{key}.npy")
 
 
 def arrays(path: Path) -> Sequence[str]:
-    """Names of the arrays in an npz file; none if it is another file."""
+    """Names of the arrays in an npz file; empty if the file has another format."""
     if not zipfile.is_zipfile(path):
         return []
     with zipfile.ZipFile(path) as archive:

@@ -1,4 +1,4 @@
-"""Images made smaller."""
+"""Reduce the size of images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["resized"]
 
 
 def resized(images: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
-    """Square images ``(num, side, side, channels)`` at ``size`` pixels, by a triangle over the pixels that merge.
+    """Resize square images ``(num, side, side, channels)`` to ``size`` pixels, bilinear with antialiasing.
 
     This is equivalent to Pillow's ``BILINEAR``, up to rounding.
     """

@@ -1,4 +1,4 @@
-"""The file of 3D Shapes, unpacked once and mapped."""
+"""3D Shapes, read from its file, which is unpacked once and mapped."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from ppl_disentangle.data.base import Factor
 from ppl_disentangle.data.drawn.rays import SHAPES
@@ -17,50 +18,62 @@ from ppl_disentangle.data.files.unpacked import unpacked
 
 __all__ = ["Shapes3D"]
 
+_SHAPE_COLUMN = 4
+
 
 class Shapes3D(StoredGrid):
     """The images of ``3dshapes.h5`` [1], or of a sub-grid in the same format.
 
-    The file is compressed in chunks that make single images slow to read. It is unpacked once, into an npy file of
-    5.9 GB for the whole grid, and mapped from there; it takes no memory but what the system keeps of it.
-    :class:`~ppl_disentangle.data.Room` has the same grid and needs no file.
+    The compressed chunks of the file make single images slow to read. The file is therefore unpacked
+    once, into an npy file of 5.9 GB for the whole grid, and mapped from there: it uses no memory except
+    the cache of the operating system. :class:`~ppl_disentangle.data.Room` has the same grid and needs no
+    file.
 
-    The values of the factors are those of the file's labels: hues, scales, shapes 0 to 3, and degrees.
+    The values of the factors are the labels of the file: hues, scales, shapes 0 to 3, and degrees.
 
     Args:
-        path: where the file is.
-        unpacked_to: where the npy file is or shall be; by default beside the file, ``3dshapes.h5.unpacked.npy``.
+        path: Path of the file.
+        unpacked_to: Path of the npy file; by default beside the file, ``3dshapes.h5.unpacked.npy``.
 
     Raises:
-        ValueError: it is no such file, is damaged, or its labels are no grid in order.
-        OSError: the npy file cannot be written.
+        ValueError: The file has another format or is damaged, or its labels do not form a row-major grid.
+        OSError: The npy file cannot be written.
 
     References:
         [1] Burgess and Kim, 2018. 3D Shapes dataset. https://github.com/google-deepmind/3d-shapes
     """
 
     def __init__(self, path: str | Path, *, unpacked_to: str | Path | None = None) -> None:
-        self.name, self.maximum, path = "shapes3d", 255, Path(path)
+        self.name = "shapes3d"
+        self.observation_shape = (3, 64, 64)
+        self.maximum = 255
+        path = Path(path)
         target = None if unpacked_to is None else Path(unpacked_to)
         try:
             with hdf5.opened(path) as file:
                 images = hdf5.array(file, "images", "u1", (64, 64, 3))
-                labels = np.concatenate(list(hdf5.blocks(hdf5.array(file, "labels", "f8", (6,)))))
+                labels = hdf5.small_array(file, "labels", "f8", (6,))
                 if len(labels) != len(images):
                     raise ValueError(f"images has {len(images)} rows, labels {len(labels)}")
                 self.space = _space(labels)
                 self.images = unpacked(path, target, images.shape, lambda: hdf5.blocks(images))
         except ValueError as error:
             raise ValueError(f"{path} is not a file of 3D Shapes: {error}") from error
-        self.observation_shape = (3, 64, 64)
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Positions in ``images``: the images are in the order of the grid."""
+        return index
 
 
 def _space(labels: npt.NDArray[np.generic]) -> tuple[Factor, ...]:
-    """The factors, from the labels of the file; an error unless they form a grid in row-major order."""
+    """The factors with the values of the file, after checking that they form a row-major grid."""
     levels = [level.tolist() for level in row_major(labels, "labels", "orientation")]
-    if not set(levels[4]) <= set(range(len(SHAPES))):
-        raise ValueError(f"expected shapes among {list(range(len(SHAPES)))}, got {levels[4]}")
-    levels[4] = [SHAPES[int(shape)] for shape in levels[4]]
+    shapes = levels[_SHAPE_COLUMN]
+    known = list(range(len(SHAPES)))
+    if not set(shapes) <= set(known):
+        raise ValueError(f"expected shapes among {known}, got {shapes}")
+    levels[_SHAPE_COLUMN] = [SHAPES[int(shape)] for shape in shapes]
     return tuple(
-        dataclasses.replace(f, values=tuple(v)) for f, v in zip(Room().space, levels, strict=True)
+        dataclasses.replace(factor, values=tuple(values))
+        for factor, values in zip(Room().space, levels, strict=True)
     )

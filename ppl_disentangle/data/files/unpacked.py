@@ -1,4 +1,4 @@
-"""Images of a compressed file, unpacked once and mapped into memory ever after."""
+"""Images of a compressed file, unpacked once into an npy file and mapped into memory."""
 
 from __future__ import annotations
 
@@ -24,60 +24,67 @@ def unpacked(
     shape: tuple[int, ...],
     blocks: Callable[[], Iterable[npt.NDArray[np.uint8]]],
 ) -> Tensor:
-    """Images of a compressed file, from an npy file beside it, which is written if it is not there.
+    """Images of a compressed file, mapped from an npy file that is written if necessary.
 
-    The npy file bears the date of its source, by which it is known to be of this source; one of another date or shape
-    is written anew.
+    The npy file has the modification time of its source, which identifies the source: an npy file with
+    another time or shape is overwritten.
 
     Args:
-        source: the compressed file.
-        target: where the npy file is; by default ``<source>.unpacked.npy``.
-        shape: shape of the images.
-        blocks: gives the images in parts, in order.
+        source: Path of the compressed file.
+        target: Path of the npy file; by default ``<source>.unpacked.npy``.
+        shape: Shape of the images.
+        blocks: Function that returns the images in parts, in order.
 
     Returns:
-        uint8 of ``shape``, mapped.
+        uint8 of shape ``shape``, mapped.
 
     Raises:
-        OSError: there is no room, or it may not be written; ``target`` is the way out.
+        OSError: The disk is full or ``target`` cannot be written; choose another ``target``.
     """
     target = source.with_name(f"{source.name}.unpacked.npy") if target is None else target
-    if not _is_of(source, target, shape):
-        _write(source, target, shape, blocks())
+    if not _is_unpacked(source, target, shape):
+        try:
+            _check_space(target, shape)
+            _write(source, target, shape, blocks())
+        except OSError as error:
+            hint = "unpacked_to says where else"
+            raise OSError(f"could not unpack {source} to {target}: {error}; {hint}") from error
     return torch.from_numpy(np.lib.format.open_memmap(target, "c"))
 
 
-def _is_of(source: Path, target: Path, shape: tuple[int, ...]) -> bool:
+def _is_unpacked(source: Path, target: Path, shape: tuple[int, ...]) -> bool:
+    """Whether ``target`` has the images of ``source``."""
     if not target.is_file() or target.stat().st_mtime_ns != source.stat().st_mtime_ns:
         return False
     try:
-        found = np.lib.format.open_memmap(target, "r")
+        images = np.lib.format.open_memmap(target, "r")
     except ValueError:
         return False
-    return found.shape == shape and found.dtype == np.uint8
+    return images.shape == shape and images.dtype == np.uint8
+
+
+def _check_space(target: Path, shape: tuple[int, ...]) -> None:
+    """Raise an error if the disk is too full for the images."""
+    needed = int(np.prod(shape))
+    free = shutil.disk_usage(target.absolute().parent).free
+    if free < needed:
+        raise OSError(f"{needed:,} bytes are needed, {free:,} are free")
 
 
 def _write(
     source: Path, target: Path, shape: tuple[int, ...], blocks: Iterable[npt.NDArray[np.uint8]]
 ) -> None:
-    needed, place = int(np.prod(shape)), target.absolute().parent
-    try:
-        if (free := shutil.disk_usage(place).free) < needed:
-            raise OSError(f"{needed:,} bytes are needed, {free:,} are free")
-        with atomic_path(target) as temporary:
-            images = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
-            done = 0
-            with tqdm(
-                total=shape[0], desc=f"unpacking {source.name}", unit="image", disable=None
-            ) as bar:
-                for block in blocks:
-                    images[done : done + len(block)] = block
-                    done += len(block)
-                    bar.update(len(block))
-            images.flush()
-            date = source.stat().st_mtime_ns
-            os.utime(temporary, ns=(date, date))
-    except OSError as error:
-        raise OSError(
-            f"could not unpack {source} to {target}: {error}; unpacked_to says where else"
-        ) from error
+    """Write the images to ``target`` and give it the modification time of ``source``."""
+    with atomic_path(target) as temporary:
+        images = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+        start = 0
+        description = f"unpacking {source.name}"
+        with tqdm(total=shape[0], desc=description, unit="image", disable=None) as bar:
+            for block in blocks:
+                end = start + len(block)
+                images[start:end] = block
+                start = end
+                bar.update(len(block))
+        images.flush()
+        time = source.stat().st_mtime_ns
+        os.utime(temporary, ns=(time, time))
