@@ -1,10 +1,9 @@
-"""A data set of which a story is told more than the observations: labels, interventions, auxiliary variables."""
+"""Data sets with conditions: labels, interventions or auxiliary variables of each datum."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_disentangle.data.base import DeviceCopies, FactorDataset
@@ -12,16 +11,16 @@ from ppl_disentangle.data.base import DeviceCopies, FactorDataset
 __all__ = ["ConditionedDataset", "with_conditions"]
 
 
-def with_conditions(data: FactorDataset, **conditions: Any) -> ConditionedDataset:
-    """The same data, each with values that ``fit`` passes to model and guide as ``model(x, name=…)``.
+def with_conditions(data: FactorDataset, **conditions: Tensor | ArrayLike) -> ConditionedDataset:
+    """The same data, with values that ``fit`` passes to model and guide as ``model(x, name=…)``.
 
     Args:
-        data: a data set.
-        **conditions: for each argument a tensor or an array whose first dimension is the data; NaN stands for what is
-            not known of a datum.
+        data: Data set.
+        **conditions: Tensor or array for each argument of model and guide, with one row for each datum;
+            NaN stands for unknown values.
 
     Raises:
-        ValueError: not one row a datum.
+        ValueError: A condition has another number of rows than the data.
 
     Example:
         >>> from ppl_disentangle.data import from_arrays
@@ -30,23 +29,28 @@ def with_conditions(data: FactorDataset, **conditions: Any) -> ConditionedDatase
         tensor([[4.],
                 [5.]])
     """
-    return ConditionedDataset(
-        data, {name: torch.as_tensor(value) for name, value in conditions.items()}
-    )
+    values = {name: torch.as_tensor(value) for name, value in conditions.items()}
+    return ConditionedDataset(data, values)
 
 
 class ConditionedDataset(FactorDataset):
-    """``data``, with ``values`` beside; see :func:`with_conditions`."""
+    """A data set with further arguments of model and guide for each datum.
+
+    Args:
+        data: Data set.
+        values: Tensor for each argument, with one row for each datum.
+    """
 
     def __init__(self, data: FactorDataset, values: dict[str, Tensor]) -> None:
         for name, value in values.items():
             if value.dim() == 0 or len(value) != len(data):
-                raise ValueError(
-                    f"expected {name} for each of {len(data)} data, got shape {tuple(value.shape)}"
-                )
+                shape = tuple(value.shape)
+                raise ValueError(f"expected {name} for each of {len(data)} data, got shape {shape}")
         self.data = data
-        self.name, self.space = data.name, data.space
-        self.observation_shape, self.maximum = data.observation_shape, data.maximum
+        self.name = data.name
+        self.space = data.space
+        self.observation_shape = data.observation_shape
+        self.maximum = data.maximum
         self._values = {
             name: DeviceCopies(value.float() if value.is_floating_point() else value)
             for name, value in values.items()
@@ -64,7 +68,6 @@ class ConditionedDataset(FactorDataset):
         return self.data.factors(index)
 
     def conditions(self, index: Tensor) -> dict[str, Tensor]:
-        """Values of each datum, by name."""
-        return self.data.conditions(index) | {
-            n: value.on(index.device)[index] for n, value in self._values.items()
-        }
+        """Further arguments of model and guide for each datum, by name."""
+        values = {name: value.on(index.device)[index] for name, value in self._values.items()}
+        return self.data.conditions(index) | values

@@ -1,10 +1,11 @@
-"""Groups that vary one factor only, groups that share some factors, and triplets."""
+"""Groups in which one factor varies, groups that share factors, and triplets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from ppl_disentangle.data.base import FactorDataset
 from ppl_disentangle.data.randomness import as_generator, uniform_index
@@ -25,26 +26,29 @@ def groups(
     seed: int | torch.Generator = 0,
     conditions: bool = False,
 ) -> FactorDataset:
-    """Groups within which exactly one factor varies, the mini-batches of DC-IGN [1]: ``(size, *event)`` each.
+    """Groups in which exactly one factor varies, the mini-batches of DC-IGN [1].
 
-    The first two members are a pair of :func:`~ppl_disentangle.data.pairs` with ``k=1``, hence differ; the others are
-    drawn, with replacement, uniformly from the data that agree with them in all factors but that one.
+    Observations have shape ``(size, *event)``. The first two members are a pair of
+    :func:`~ppl_disentangle.data.pairs` with ``k=1``, so they differ. The other members are drawn with
+    replacement from the data that agree with them in all other factors.
 
     Args:
-        data: a grid or any data with factors.
-        size: members of a group, at least 2.
-        factors: names of those that may vary, each in as many groups; by default all with two values or more.
-        num: number of groups; by default as many as there are data.
-        seed: of the draws, or a generator.
-        conditions: Whether the groups come with the position of the factor that varies, which ``fit`` passes to model
-            and guide as ``varied``, int64 ``(batch,)``. By default they come without.
+        data: Grid, or other data with factors.
+        size: Number of members of a group, at least 2.
+        factors: Names of the factors that may vary; each varies in about as many groups. By default all
+            factors with at least two values.
+        num: Number of groups; by default the number of data.
+        seed: Seed of the random draws, or a generator.
+        conditions: Whether the groups come with the position of the factor that varies, which ``fit``
+            passes to model and guide as ``varied``, int64 ``(batch,)``. By default they come without.
 
     Raises:
-        KeyError: no such factor.
-        ValueError: fewer than two members, or hardly any such groups.
+        KeyError: A name is not a factor.
+        ValueError: ``size`` is below 2, or the data have hardly any such groups.
 
     References:
-        [1] Kulkarni et al., 2015. Deep convolutional inverse graphics network. https://arxiv.org/abs/1503.03167
+        [1] Kulkarni et al., 2015. Deep convolutional inverse graphics network.
+        https://arxiv.org/abs/1503.03167
 
     Example:
         >>> from ppl_disentangle.data import Sprites
@@ -53,16 +57,27 @@ def groups(
         (torch.Size([8, 4, 1, 64, 64]), torch.Size([3]))
     """
     _check_size(size)
-    num, generator = checked_num(data, num), as_generator(seed)
-    members, changed = draw_pairs(data, positions(data, factors, varying=True), 1, num, generator)
-    varied, table = changed.int().argmax(-1), lookup(data)
-    others = members[:, :1].repeat(1, size - 2)
+    num = checked_num(data, num)
+    generator = as_generator(seed)
+    allowed = positions(data, factors, varying=True)
+    pairs, changed = draw_pairs(data, allowed, 1, num, generator)
+    varied = changed.int().argmax(-1)
+    others = _others(data, pairs[:, 0], varied, size - 2, generator)
+    drawn = Tuples(data, torch.cat([pairs, others], -1), name=f"{data.name}_groups")
+    return with_conditions(drawn, varied=varied) if conditions else drawn
+
+
+def _others(
+    data: FactorDataset, first: Tensor, varied: Tensor, num: int, generator: torch.Generator
+) -> Tensor:
+    """Data that agree with the first member in all factors but the varied one, ``(len(first), num)``."""
+    table = lookup(data)
+    others = first[:, None].repeat(1, num)
     for k in varied.unique().tolist():
         rows = (varied == k).nonzero()[:, 0]
-        kept = [i for i in range(len(data.space)) if i != k]
-        others[rows] = table.alike(members[rows, 0], kept, size - 2, generator)
-    drawn = Tuples(data, torch.cat([members, others], -1), name=f"{data.name}_groups")
-    return with_conditions(drawn, varied=varied) if conditions else drawn
+        shared = [i for i in range(len(data.space)) if i != k]
+        others[rows] = table.alike(first[rows], shared, num, generator)
+    return others
 
 
 def sharing(
@@ -73,24 +88,26 @@ def sharing(
     num: int | None = None,
     seed: int | torch.Generator = 0,
 ) -> Tuples:
-    """Groups that share the classes of the named factors, all else being free: ``(size, *event)`` each.
+    """Groups that share the classes of the named factors, while all other factors are free.
 
-    The first member is drawn uniformly from the data, the others, with replacement, from those of the same classes.
-    These are the groups of ML-VAE [1], and the pairs of one class that cycle-consistent and adversarial models take.
+    Observations have shape ``(size, *event)``. The first member is drawn uniformly from the data, the
+    others with replacement from the data of the same classes. These are the groups of ML-VAE [1], and the
+    pairs of one class of cycle-consistent and adversarial models.
 
     Args:
-        data: a grid or any data with factors.
-        factors: names of those that are shared.
-        size: members of a group, at least 2.
-        num: number of groups; by default as many as there are data.
-        seed: of the draws, or a generator.
+        data: Grid, or other data with factors.
+        factors: Names of the shared factors, or one name.
+        size: Number of members of a group, at least 2.
+        num: Number of groups; by default the number of data.
+        seed: Seed of the random draws, or a generator.
 
     Raises:
-        KeyError: no such factor.
-        ValueError: fewer than two members.
+        KeyError: A name is not a factor.
+        ValueError: ``size`` is below 2.
 
     References:
-        [1] Bouchacourt et al., 2018. Multi-level variational autoencoder. https://arxiv.org/abs/1705.08841
+        [1] Bouchacourt et al., 2018. Multi-level variational autoencoder.
+        https://arxiv.org/abs/1705.08841
 
     Example:
         >>> from ppl_disentangle.data import digits
@@ -113,43 +130,50 @@ def triplets(
     num: int | None = None,
     seed: int | torch.Generator = 0,
 ) -> Tuples:
-    """Anchor, positive and negative: ``(3, *event)`` each.
+    """Triplets of anchor, positive and negative, by the class of one factor.
 
-    The anchor is drawn uniformly from the data, the positive from those with the anchor's class of ``factor``, the
-    negative from those with another. All other factors are free.
+    Observations have shape ``(3, *event)``. The anchor is drawn uniformly from the data, the positive
+    from the data with the anchor's class of ``factor``, the negative from the data with another class.
+    All other factors are free.
 
     Args:
-        data: a grid or any data with factors.
-        factor: name of the factor that the positive shares.
-        num: number of triplets; by default as many as there are data.
-        seed: of the draws, or a generator.
+        data: Grid, or other data with factors.
+        factor: Name of the factor that anchor and positive share.
+        num: Number of triplets; by default the number of data.
+        seed: Seed of the random draws, or a generator.
 
     Raises:
-        KeyError: no such factor.
-        ValueError: all data have one class of it.
+        KeyError: The name is not a factor.
+        ValueError: All data have the same class of the factor.
 
     Example:
         >>> from ppl_disentangle.data import digits
         >>> triplets(digits(), "digit").observation_shape
         (3, 1, 8, 8)
     """
-    [k], generator, table = (
-        positions(data, [factor], varying=True),
-        as_generator(seed),
-        lookup(data),
-    )
-    column = table.classes(torch.arange(len(data)))[:, k]
-    if bool((column == column[0]).all()):
+    [k] = positions(data, [factor], varying=True)
+    generator = as_generator(seed)
+    table = lookup(data)
+    classes = table.classes(torch.arange(len(data)))[:, k]
+    if bool((classes == classes[0]).all()):
         raise ValueError(
             f"expected two classes of {factor!r} or more, all of {data.name!r} have one"
         )
     anchor = uniform_index(len(data), checked_num(data, num), generator)
     positive = table.alike(anchor, [k], 1, generator)[:, 0]
-    negative, left = anchor.clone(), torch.arange(len(anchor))
-    while len(left):
-        negative[left] = uniform_index(len(data), len(left), generator)
-        left = left[column[negative[left]] == column[anchor[left]]]
+    negative = _of_another_class(classes, anchor, generator)
     return Tuples(data, torch.stack([anchor, positive, negative], -1), name=f"{data.name}_triplets")
+
+
+def _of_another_class(classes: Tensor, anchor: Tensor, generator: torch.Generator) -> Tensor:
+    """Data of another class than each anchor, ``(len(anchor),)``, drawn by rejection."""
+    negative = anchor.clone()
+    rejected = torch.arange(len(anchor))
+    while len(rejected):
+        negative[rejected] = uniform_index(len(classes), len(rejected), generator)
+        is_same = classes[negative[rejected]] == classes[anchor[rejected]]
+        rejected = rejected[is_same]
+    return negative
 
 
 def _check_size(size: int) -> None:

@@ -1,10 +1,10 @@
-"""Interventional regimes: data as they are once some of their ground-truth factors are set."""
+"""Draws under interventions on the ground-truth factors."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -18,40 +18,45 @@ from ppl_disentangle.data.sampled.tuples import checked_num
 
 __all__ = ["interventional"]
 
+Value: TypeAlias = "float | str"
+Regime: TypeAlias = "Mapping[str, Value | list[Value] | None]"
+
 
 def interventional(
     data: FactorDataset,
-    do: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    do: Regime | Sequence[Regime],
     *,
     among: FactorDataset | None = None,
     num: int | None = None,
     seed: int | torch.Generator = 0,
     conditions: bool = False,
 ) -> FactorDataset:
-    r"""Draws from ``data`` after some of their ground-truth factors have been set.
+    r"""Draws from ``data`` after an intervention on some of the ground-truth factors.
 
     .. math:: i \sim U(\text{data}), \quad r \sim U(\text{regimes}), \quad c = c_i \text{ with } c_k := d_{rk}
        \text{ for the factors } k \text{ set in } r
 
-    Where factors do not cause each other, this is :math:`p(x \mid do(c_k := d_{rk}))`: the other factors keep their
-    distribution, whatever it is, correlated or not. Of a :class:`CausalDataset`, what follows from a node that is set
-    follows, with the units' own noise and mechanisms.
+    If factors do not cause each other, this is :math:`p(x \mid do(c_k := d_{rk}))`: the other factors
+    keep their joint distribution, correlated or not. In a :class:`CausalDataset`, the descendants of a
+    set node change by the mechanisms, with the noise of the unit.
 
     Args:
-        data: a grid, a causal data set, or any data with factors.
-        do: for each factor that is set its value, or a list of values or ``None`` for all values, one of which is drawn
-            uniformly for each datum. Of several regimes, one is drawn uniformly for each datum; ``{}`` observes.
-        among: where the changed datum is looked up, such as the grid of which ``data`` are a correlated part; by
-            default in ``data``. Not for a causal data set, which draws what it needs.
-        num: number of draws; by default as many as there are data.
-        seed: of the draws, or a generator.
-        conditions: Whether the data come with the interventions, which ``fit`` passes to model and guide as
-            ``interventions``, of shape ``(batch, len(data.space))``: the class to which a factor was set, or the value
-            of a node of a causal data set; NaN where nothing was set. By default they come without.
+        data: Grid, causal data set, or other data with factors.
+        do: Value of each set factor, a list of values, or ``None`` for all values; from several values,
+            one is drawn uniformly for each datum. A list of such mappings gives several regimes, one of
+            which is drawn uniformly for each datum; ``{}`` is the regime without intervention.
+        among: Data set that contains the changed data, such as the full grid if ``data`` is a correlated
+            subset; by default ``data``. A causal data set computes the changed data instead.
+        num: Number of draws; by default the number of data.
+        seed: Seed of the random draws, or a generator.
+        conditions: Whether the data come with the interventions, which ``fit`` passes to model and guide
+            as ``interventions``, of shape ``(batch, len(data.space))``: the class to which a factor was
+            set, or the value of a node of a causal data set; NaN where nothing was set. By default they
+            come without.
 
     Raises:
-        KeyError: no such factor.
-        ValueError: no such value, no regime, or a combination without a datum.
+        KeyError: A name is not a factor.
+        ValueError: A value does not exist, ``do`` has no regimes, or no datum has the changed factors.
 
     Example:
         >>> from ppl_disentangle.data import Sprites
@@ -63,65 +68,93 @@ def interventional(
     regimes = [do] if isinstance(do, Mapping) else list(do)
     if not regimes:
         raise ValueError("expected at least one regime, got none")
-    generator, num = as_generator(seed), checked_num(data, num)
-    index, regime = (
-        uniform_index(len(data), num, generator),
-        uniform_index(len(regimes), num, generator),
-    )
-    values = torch.full((num, len(data.space)), math.nan)
-    for r, setting in enumerate(regimes):
-        rows = (regime == r).nonzero()[:, 0]
-        for k, (_, wanted) in zip(
-            positions(data, list(setting)) if setting else (), setting.items(), strict=True
-        ):
-            levels = _levels(data, k, wanted)
-            values[rows, k] = levels[uniform_index(len(levels), len(rows), generator)]
+    generator = as_generator(seed)
+    index = uniform_index(len(data), checked_num(data, num), generator)
+    settings = _draw_settings(data, regimes, len(index), generator)
+    changed: FactorDataset
     if isinstance(data, CausalDataset):
-        changed: FactorDataset = _Intervened(data, index, values)
+        changed = _IntervenedUnits(data, index, settings)
     else:
-        source = data if among is None else among
-        if source.space != data.space:
-            raise ValueError(
-                f"expected among with the factors of data, got those of {source.name!r}"
-            )
-        classes = torch.where(values.isnan(), data.factors(index), values.nan_to_num().long())
-        changed = source.subset(lookup(source).find(range(len(data.space)), classes, generator))
-    return with_conditions(changed, interventions=values) if conditions else changed
+        changed = _find_changed(data, index, settings, data if among is None else among, generator)
+    return with_conditions(changed, interventions=settings) if conditions else changed
 
 
-def _levels(data: FactorDataset, k: int, wanted: Any) -> Tensor:
-    """What factor k may be set to: classes, or the values of a node."""
+def _draw_settings(
+    data: FactorDataset, regimes: Sequence[Regime], num: int, generator: torch.Generator
+) -> Tensor:
+    """Value to which each factor of each datum is set, NaN if it is not set: ``(num, factors)``."""
+    regime = uniform_index(len(regimes), num, generator)
+    settings = torch.full((num, len(data.space)), math.nan)
+    for r, values in enumerate(regimes):
+        rows = (regime == r).nonzero()[:, 0]
+        factors = positions(data, list(values)) if values else []
+        for k, wanted in zip(factors, values.values(), strict=True):
+            levels = _levels(data, k, wanted)
+            settings[rows, k] = levels[uniform_index(len(levels), len(rows), generator)]
+    return settings
+
+
+def _find_changed(
+    data: FactorDataset,
+    index: Tensor,
+    settings: Tensor,
+    source: FactorDataset,
+    generator: torch.Generator,
+) -> FactorDataset:
+    """Data of ``source`` with the factor classes of the data at ``index`` after the intervention."""
+    if source.space != data.space:
+        raise ValueError(
+            f"expected among with the factors of data, got the factors of {source.name!r}"
+        )
+    set_classes = settings.nan_to_num().long()
+    classes = torch.where(settings.isnan(), data.factors(index), set_classes)
+    return source.subset(lookup(source).find(range(len(data.space)), classes, generator))
+
+
+def _levels(data: FactorDataset, k: int, wanted: Value | list[Value] | None) -> Tensor:
+    """Classes, or values of a node, to which factor k may be set."""
     factor = data.space[k]
     if isinstance(data, CausalDataset):
-        values = (
-            factor.values if wanted is None else wanted if isinstance(wanted, list) else [wanted]
-        )
-        if not values or not all(isinstance(value, int | float) for value in values):
-            raise ValueError(
-                f"expected a number, numbers in a list, or None for node {factor.name!r}, got {wanted!r}"
-            )
-        return torch.tensor(values, dtype=torch.float32)
+        return _node_values(factor, wanted)
     if wanted is None:
         return torch.arange(factor.size).float()
     return allowed_classes(factor, wanted).nonzero()[:, 0].float()
 
 
-class _Intervened(FactorDataset):
-    """Units of a causal data set, as they would have been."""
+def _node_values(node: Factor, wanted: Value | list[Value] | None) -> Tensor:
+    """Values to which a node of a causal data set may be set."""
+    if wanted is None:
+        values = list(node.values)
+    else:
+        values = wanted if isinstance(wanted, list) else [wanted]
+    if not values or not all(isinstance(value, int | float) for value in values):
+        expected = f"a number, numbers in a list, or None for node {node.name!r}"
+        raise ValueError(f"expected {expected}, got {wanted!r}")
+    return torch.tensor(values, dtype=torch.float32)
 
-    def __init__(self, data: CausalDataset, index: Tensor, values: Tensor) -> None:
-        self.data, self._len = data, len(index)
-        self.name, self.space = data.name, data.space
-        self.observation_shape, self.maximum = data.observation_shape, data.maximum
-        changed = data.intervene(index, dict(zip(data.names, values.unbind(-1), strict=True)))
-        nearest = [
-            _nearest(factor, column)
-            for factor, column in zip(self.space, changed.unbind(-1), strict=True)
-        ]
-        classes = torch.where(
-            changed == data.values[index], data.factors(index), torch.stack(nearest, -1)
-        )
-        self._values, self._classes = DeviceCopies(changed), DeviceCopies(classes)
+
+class _IntervenedUnits(FactorDataset):
+    """Units of a causal data set after an intervention.
+
+    Args:
+        data: Causal data set.
+        index: Indices of the units in ``data``, ``(num,)``.
+        settings: Value to which each node is set, NaN if it is not set: ``(num, nodes)``.
+    """
+
+    def __init__(self, data: CausalDataset, index: Tensor, settings: Tensor) -> None:
+        self.data = data
+        self.name = data.name
+        self.space = data.space
+        self.observation_shape = data.observation_shape
+        self.maximum = data.maximum
+        values = data.intervene(index, dict(zip(data.names, settings.unbind(-1), strict=True)))
+        columns = zip(self.space, values.unbind(-1), strict=True)
+        nearest = torch.stack([_nearest_class(factor, column) for factor, column in columns], -1)
+        is_unchanged = values == data.values[index]
+        self._values = DeviceCopies(values)
+        self._classes = DeviceCopies(torch.where(is_unchanged, data.factors(index), nearest))
+        self._len = len(index)
 
     def __len__(self) -> int:
         return self._len
@@ -131,11 +164,15 @@ class _Intervened(FactorDataset):
         return self.data.render_values(self._values.on(index.device)[index])
 
     def factors(self, index: Tensor) -> Tensor:
-        """A unit's own classes where its values stay, else those of the nearest value; ``(len(index), nodes)``."""
+        """Class of each node value ``(len(index), nodes)``.
+
+        A value that did not change keeps its class; a new value has the class of the nearest value.
+        """
         return self._classes.on(index.device)[index]
 
 
-def _nearest(factor: Factor, column: Tensor) -> Tensor:
-    """The class of the nearest value, ``(num,)``."""
-    levels = torch.tensor([float(v) for v in factor.values])
-    return torch.bucketize(column.contiguous(), (levels[1:] + levels[:-1]) / 2)
+def _nearest_class(factor: Factor, column: Tensor) -> Tensor:
+    """Class of the nearest value of the factor, ``(num,)``."""
+    levels = torch.tensor([float(value) for value in factor.values])
+    midpoints = (levels[1:] + levels[:-1]) / 2
+    return torch.bucketize(column.contiguous(), midpoints)

@@ -1,4 +1,4 @@
-"""Which data have which factor classes: by arithmetic on a grid, by sorting elsewhere."""
+"""Find data by their factor classes: by arithmetic on a grid, by sorting in other data."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import functools
 import math
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,99 +15,127 @@ from torch import Tensor
 from ppl_disentangle.data.base import Factor, FactorDataset, FactorGrid
 from ppl_disentangle.data.randomness import uniform_index
 
-__all__ = ["Lookup", "allowed_classes", "codes", "lookup", "positions"]
+__all__ = ["Condition", "Lookup", "allowed_classes", "codes", "lookup", "positions"]
 
-_ROUNDS = 64  # of rejection, before those that are left are gone through one by one
+Value: TypeAlias = "float | str"
+Condition: TypeAlias = "Value | list[Value] | tuple[Value, ...]"
+"""A value, a list of values, or a range as a tuple ``(low, high)``."""
+
+_NUM_REJECTION_ROUNDS = 64  # before the remaining data are searched one by one
+_MAX_CODE = 1 << 62
 
 
 def positions(
     data: FactorDataset, names: Sequence[str] | None, *, varying: bool = False
 ) -> list[int]:
-    """Where the named factors stand among all; all of them by default, all with two values or more if ``varying``.
+    """Positions of the named factors in ``data.space``.
+
+    Args:
+        data: Data set.
+        names: Names of the factors; by default all factors, or all with at least two values if
+            ``varying``.
+        varying: Whether factors with only one value are an error.
 
     Raises:
-        KeyError: no such factor.
-        ValueError: none at all, a name twice, or, if ``varying``, a named factor with one value.
+        KeyError: A name is not a factor.
+        ValueError: There are no factors, a name is repeated, or, if ``varying``, a factor has one value.
     """
     if isinstance(names, str):
         names = [names]
     if names is None:
-        names = [f.name for f in data.space if not varying or f.size > 1]
+        names = [factor.name for factor in data.space if not varying or factor.size > 1]
     for name in names:
-        if name not in data.factor_names:
-            close = get_close_matches(name, data.factor_names, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise KeyError(
-                f"no factor named {name!r}; {data.name!r} has {list(data.factor_names)}{hint}"
-            )
-    found = [data.factor_names.index(name) for name in names]
-    if not found:
-        raise ValueError(
-            f"expected factors, {data.name!r} has none{' that varies' if varying else ''}"
-        )
-    if len(set(found)) < len(found):
+        _check_name(data, name)
+    if not names:
+        suffix = " that varies" if varying else ""
+        raise ValueError(f"expected factors, {data.name!r} has none{suffix}")
+    if len(set(names)) < len(names):
         raise ValueError(f"expected different factors, got {list(names)}")
-    if varying and (
-        fixed := [name for name, k in zip(names, found, strict=True) if data.space[k].size < 2]
-    ):
-        raise ValueError(f"expected factors that vary, {fixed[0]!r} has one value")
-    return found
+    factors = [data.factor_names.index(name) for name in names]
+    for k in factors:
+        if varying and data.space[k].size < 2:
+            raise ValueError(f"expected factors that vary, {data.space[k].name!r} has one value")
+    return factors
 
 
-def allowed_classes(factor: Factor, condition: Any) -> Tensor:
-    """Which classes of a factor meet a condition, bool of shape ``(classes,)``.
+def _check_name(data: FactorDataset, name: str) -> None:
+    if name not in data.factor_names:
+        close = get_close_matches(name, data.factor_names, 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        known = list(data.factor_names)
+        raise KeyError(f"no factor named {name!r}; {data.name!r} has {known}{hint}")
+
+
+def allowed_classes(factor: Factor, condition: Condition) -> Tensor:
+    """Whether each class of a factor meets a condition, bool of shape ``(classes,)``.
 
     Args:
-        factor: a factor.
-        condition: a value, a list of values, or a range as a tuple ``(low, high)``, both included.
+        factor: Factor.
+        condition: Value, list of values, or range as a tuple ``(low, high)`` that includes both ends.
 
     Raises:
-        ValueError: no such value, or a range of a factor without order.
+        ValueError: A value does not exist, or a range is given for a factor without order.
     """
     if isinstance(condition, tuple):
-        words = any(isinstance(v, str) for v in (*condition, *factor.values))
-        if factor.kind == "categorical" or len(condition) != 2 or words:
-            raise ValueError(
-                f"expected a range (low, high) of an ordered factor, got {factor.name}={condition!r}"
-            )
-        low, high = condition
-        return torch.tensor([low <= value <= high for value in factor.values])
-    wanted = condition if isinstance(condition, list) else [condition]
+        return _classes_in_range(factor, condition)
+    values = condition if isinstance(condition, list) else [condition]
     meets = torch.zeros(factor.size, dtype=torch.bool)
-    for value in wanted:
-        same = torch.tensor([_equal(value, v) for v in factor.values])
-        if not same.any():
+    for value in values:
+        equal = torch.tensor([_equal(value, known) for known in factor.values])
+        if not equal.any():
+            known = list(factor.values)
             raise ValueError(
-                f"no value {value!r} of factor {factor.name!r}; expected among {list(factor.values)}"
+                f"no value {value!r} of factor {factor.name!r}; expected among {known}"
             )
-        meets |= same
+        meets |= equal
     return meets
 
 
-def _equal(a: Any, b: float | str) -> bool:
+def _classes_in_range(factor: Factor, condition: tuple[Value, ...]) -> Tensor:
+    has_strings = any(isinstance(value, str) for value in (*condition, *factor.values))
+    if factor.kind == "categorical" or len(condition) != 2 or has_strings:
+        expected = "a range (low, high) of an ordered factor"
+        raise ValueError(f"expected {expected}, got {factor.name}={condition!r}")
+    low, high = condition
+    return torch.tensor([low <= value <= high for value in factor.values])  # type: ignore[operator]
+
+
+def _equal(a: Value, b: Value) -> bool:
+    """Whether two values are equal, up to rounding if they are numbers."""
     if isinstance(a, str) or isinstance(b, str):
         return a == b
     return math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9)
 
 
 def codes(rows: Tensor, sizes: Sequence[int]) -> Tensor:
-    """A number for each row of classes ``(num, len(sizes))``, the same for equal rows alone, in lexicographic order."""
-    code, most = rows.new_zeros(len(rows)), 1
+    """One integer for each row of classes, in lexicographic order; only equal rows have the same one.
+
+    Args:
+        rows: Classes of shape ``(num, len(sizes))``.
+        sizes: Number of classes of each column.
+    """
+    code = rows.new_zeros(len(rows))
+    num_codes = 1
     for column, size in zip(rows.unbind(-1), sizes, strict=True):
-        if most * size >= 1 << 62:
-            code = code.unique(return_inverse=True)[1]
-            most = len(rows)
-        code, most = code * size + column, most * size
+        if num_codes * size >= _MAX_CODE:
+            # Renumber the codes that occur, so that the next code does not overflow.
+            _, code = code.unique(return_inverse=True)
+            num_codes = len(rows)
+        code = code * size + column
+        num_codes *= size
     return code
 
 
 def lookup(data: FactorDataset) -> Lookup:
-    """A lookup into ``data``."""
-    return _Grid(data) if isinstance(data, FactorGrid) else _Table(data)
+    """A lookup of data by factor classes, suited to the kind of ``data``."""
+    return _GridLookup(data) if isinstance(data, FactorGrid) else _TableLookup(data)
 
 
 class Lookup(abc.ABC):
-    """Data found by their factor classes, on the CPU."""
+    """Data found by their factor classes, on the CPU.
+
+    Implementing one: define :meth:`classes`, :meth:`find` and :meth:`differing`.
+    """
 
     data: FactorDataset
 
@@ -117,44 +145,46 @@ class Lookup(abc.ABC):
 
     @abc.abstractmethod
     def find(self, factors: Sequence[int], classes: Tensor, generator: torch.Generator) -> Tensor:
-        """For each row of ``classes``, a datum drawn uniformly from those that have them, whatever else they have.
+        """For each row of ``classes``, a datum with these classes, drawn uniformly.
 
         Args:
-            factors: positions of the factors that are asked for.
-            classes: their classes, of shape ``(num, len(factors))``.
-            generator: of the draws.
+            factors: Positions of the factors.
+            classes: Wanted classes of these factors, ``(num, len(factors))``; other factors are free.
+            generator: Generator of the random draws.
 
         Raises:
-            ValueError: no datum has such classes.
+            ValueError: No datum has the classes of a row.
         """
 
     @abc.abstractmethod
     def differing(
         self, index: Tensor, changed: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """For each datum, one drawn uniformly from those that differ from it in the ``changed`` factors and no other.
+        """For each datum, one that differs from it in exactly the ``changed`` factors, drawn uniformly.
 
         Args:
-            index: data, of shape ``(num,)``.
-            changed: of shape ``(num, len(space))``, bool.
-            generator: of the draws.
+            index: Indices of the data, ``(num,)``.
+            changed: Whether each factor must differ, bool of shape ``(num, len(space))``.
+            generator: Generator of the random draws.
 
         Returns:
-            Indices and whether there is one, both of shape ``(num,)``.
+            Indices of the partners, and whether a partner exists, both of shape ``(num,)``.
         """
 
     def alike(
         self, index: Tensor, factors: Sequence[int], num: int, generator: torch.Generator
     ) -> Tensor:
-        """For each datum, ``num`` drawn uniformly from those that agree with it in ``factors``: ``(len(index), num)``.
+        """For each datum, ``num`` data that agree with it in ``factors``: ``(len(index), num)``.
 
-        They are drawn with replacement, and may be the datum itself.
+        They are drawn uniformly with replacement, and may be the datum itself.
         """
         wanted = self.classes(index)[:, list(factors)].repeat_interleave(num, 0)
         return self.find(factors, wanted, generator).view(len(index), num)
 
 
-class _Grid(Lookup):
+class _GridLookup(Lookup):
+    """Every combination of classes exists and has a known index."""
+
     def __init__(self, data: FactorGrid) -> None:
         self.data: FactorGrid = data
 
@@ -170,16 +200,19 @@ class _Grid(Lookup):
     def differing(
         self, index: Tensor, changed: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
+        # A uniform step of 1 to size - 1 classes, modulo size, leads to a uniform other class.
+        steps = []
+        for size in self.data.factor_sizes:
+            num_others = torch.tensor(size - 1).expand(len(index))
+            steps.append(1 + uniform_index(num_others, len(index), generator))
         sizes = torch.tensor(self.data.factor_sizes)
-        steps = [
-            1 + uniform_index((sizes[k] - 1).expand(len(index)), len(index), generator)
-            for k in range(len(sizes))
-        ]
         classes = (self.data.factors(index) + torch.stack(steps, -1) * changed) % sizes
         return self.data.index(classes), torch.ones(len(index), dtype=torch.bool)
 
 
-class _Table(Lookup):
+class _TableLookup(Lookup):
+    """Data with equal classes are neighbours after sorting by their codes."""
+
     def __init__(self, data: FactorDataset) -> None:
         self.data = data
 
@@ -191,57 +224,92 @@ class _Table(Lookup):
         return self._classes[index]
 
     def find(self, factors: Sequence[int], classes: Tensor, generator: torch.Generator) -> Tensor:
-        code = codes(
-            torch.cat([self._classes[:, list(factors)], classes]),
-            [self.data.factor_sizes[k] for k in factors],
-        )
-        order, first, count = _groups(code[: len(self.data)], code[len(self.data) :])
+        sizes = [self.data.factor_sizes[k] for k in factors]
+        present = self._classes[:, list(factors)]
+        code = codes(torch.cat([present, classes]), sizes)  # data first, then the wanted rows
+        num_data = len(self.data)
+        order, first, count = _equal_ranges(code[:num_data], code[num_data:])
         if not count.all():
-            missing = classes[count.argmin()].tolist()
-            space = self.data.space
-            named = [
-                f"{space[k].name}={space[k].values[c]!r}"
-                for k, c in zip(factors, missing, strict=True)
-            ]
-            raise ValueError(f"no datum of {self.data.name!r} has {', '.join(named)}")
+            self._raise_missing(factors, classes[count.argmin()].tolist())
         return order[first + uniform_index(count, len(count), generator)]
+
+    def _raise_missing(self, factors: Sequence[int], classes: list[int]) -> None:
+        named = []
+        for k, class_ in zip(factors, classes, strict=True):
+            factor = self.data.space[k]
+            named.append(f"{factor.name}={factor.values[class_]!r}")
+        raise ValueError(f"no datum of {self.data.name!r} has {', '.join(named)}")
 
     def differing(
         self, index: Tensor, changed: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        partner, found = index.clone(), torch.zeros(len(index), dtype=torch.bool)
+        partner = index.clone()
+        exists = torch.zeros(len(index), dtype=torch.bool)
         subsets, which = changed.unique(dim=0, return_inverse=True)
         for s, subset in enumerate(subsets):
             rows = (which == s).nonzero()[:, 0]
-            partner[rows], found[rows] = self._differing_in(subset, index[rows], generator)
-        return partner, found
+            partner[rows], exists[rows] = self._differing_in(subset, index[rows], generator)
+        return partner, exists
 
     def _differing_in(
         self, subset: Tensor, index: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        sizes = [
-            n for n, out in zip(self.data.factor_sizes, subset.tolist(), strict=True) if not out
-        ]
-        code, varied = codes(self._classes[:, ~subset], sizes), self._classes[:, subset]
-        order, first, count = _groups(code, code[index])
-        partner, left = index.clone(), torch.arange(len(index))
-        for _ in range(_ROUNDS):
-            drawn = order[first[left] + uniform_index(count[left], len(left), generator)]
-            accepted = (varied[drawn] != varied[index[left]]).all(-1)
-            partner[left[accepted]] = drawn[accepted]
-            left = left[~accepted]
-        found = torch.ones(len(index), dtype=torch.bool)
-        for i in left.tolist():
-            group = order[first[i] : first[i] + count[i]]
-            group = group[(varied[group] != varied[index[i]]).all(-1)]
-            found[i] = len(group) > 0
-            if len(group):
-                partner[i] = group[uniform_index(len(group), 1, generator)]
-        return partner, found
+        """The same as :meth:`differing` if the factors of one ``subset`` change in all data."""
+        sizes = torch.tensor(self.data.factor_sizes)[~subset].tolist()
+        code = codes(self._classes[:, ~subset], sizes)
+        candidates = _Candidates(*_equal_ranges(code, code[index]), self._classes[:, subset])
+        partner, remaining = candidates.by_rejection(index, generator)
+        exists = torch.ones(len(index), dtype=torch.bool)
+        for i in remaining.tolist():
+            differing = candidates.differing(i, index[i])
+            exists[i] = len(differing) > 0
+            if len(differing):
+                partner[i] = differing[uniform_index(len(differing), 1, generator)]
+        return partner, exists
 
 
-def _groups(code: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Data in an order in which equal codes stand together; where those wanted begin in it; how many they are."""
+class _Candidates:
+    """Candidates for the partner of each datum: the data with the same classes of the other factors.
+
+    Args:
+        order: Indices of the data, sorted so that candidates of the same datum are neighbours.
+        first: Position in ``order`` of the first candidate for each datum.
+        count: Number of candidates for each datum.
+        varied: Classes of the factors that must differ, for all data.
+    """
+
+    def __init__(self, order: Tensor, first: Tensor, count: Tensor, varied: Tensor) -> None:
+        self.order = order
+        self.first = first
+        self.count = count
+        self.varied = varied
+
+    def by_rejection(self, index: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw partners until all differ; also the rows for which no draw was accepted."""
+        partner = index.clone()
+        remaining = torch.arange(len(index))
+        for _ in range(_NUM_REJECTION_ROUNDS):
+            step = uniform_index(self.count[remaining], len(remaining), generator)
+            drawn = self.order[self.first[remaining] + step]
+            accepted = (self.varied[drawn] != self.varied[index[remaining]]).all(-1)
+            partner[remaining[accepted]] = drawn[accepted]
+            remaining = remaining[~accepted]
+        return partner, remaining
+
+    def differing(self, row: int, datum: Tensor) -> Tensor:
+        """All candidates of a row that differ from the datum in every varied factor."""
+        first = self.first[row]
+        group = self.order[first : first + self.count[row]]
+        return group[(self.varied[group] != self.varied[datum]).all(-1)]
+
+
+def _equal_ranges(code: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sort data by code, and find the range of each wanted code.
+
+    Returns:
+        Order of the data in which equal codes are neighbours; position in this order of the first datum
+        with each wanted code; number of data with each wanted code.
+    """
     order = code.argsort(stable=True)
     ranked = code[order]
     first = torch.searchsorted(ranked, wanted)

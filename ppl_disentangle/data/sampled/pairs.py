@@ -1,4 +1,4 @@
-"""Pairs that share all factors but a few: weak supervision by what stays the same."""
+"""Pairs that share all factors but a few: weak supervision by the factors that stay the same."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from ppl_disentangle.data.sampled.tuples import Tuples, checked_num
 
 __all__ = ["draw_pairs", "pairs"]
 
-_DRAWS, _LEAST_SHARE = 1000, 0.01  # after so many draws, fewer that find a partner are hardly any
+# After this many draws, an error is raised if a smaller share of them has a partner.
+_MIN_DRAWS = 1000
+_MIN_PARTNER_SHARE = 0.01
 
 
 def pairs(
@@ -28,33 +30,37 @@ def pairs(
     seed: int | torch.Generator = 0,
     conditions: bool = False,
 ) -> FactorDataset:
-    r"""Pairs of data that differ in exactly k factors and agree in all others, ``(2, *event)`` each.
+    r"""Pairs of data that differ in exactly k factors and agree in all others.
+
+    Observations have shape ``(2, *event)``.
 
     .. math:: i \sim U(\text{data}), \qquad S \sim U\{S : |S| = k\}, \qquad
        j \sim U\{j : c_j \ne c_i \text{ in each factor of } S, \; c_j = c_i \text{ in all others}\}
 
-    with the classes :math:`c_i` of datum i. Where no such j exists, both i and S are drawn again; on a grid, it always
-    does, and every factor changes equally often. Pairs of [1] redraw the factors in S, so that some keep their value by
-    chance; here, as in [2], exactly those in S change.
+    with the classes :math:`c_i` of datum i. If no such j exists, both i and S are drawn again. On a grid
+    it always exists, and every factor changes equally often. The pairs of [1] redraw the factors in S, so
+    some keep their value by chance; here, as in [2], all factors in S change.
 
     Args:
-        data: a grid or any data with factors; both members come from it, hence a training set has pairs of its own.
-        k: number of factors that change, or ``"random"``: uniform over 1, …, K - 1 of K factors.
-        factors: names of those that may change; by default all that have two values or more.
-        num: number of pairs; by default as many as there are data.
-        seed: of the draws, or a generator.
-        conditions: Whether the pairs come with the factors that changed, which ``fit`` passes to model and guide as
-            ``changed``, bool of shape ``(batch, len(data.space))``. By default they come without.
+        data: Grid, or other data with factors. Both members come from it, so make the pairs of a training
+            set from the training set.
+        k: Number of factors that change, or ``"random"``: uniform over 1, …, K - 1 of K factors.
+        factors: Names of the factors that may change; by default all with at least two values.
+        num: Number of pairs; by default the number of data.
+        seed: Seed of the random draws, or a generator.
+        conditions: Whether the pairs come with the factors that changed, which ``fit`` passes to model
+            and guide as ``changed``, bool of shape ``(batch, len(data.space))``. By default they come
+            without.
 
     Raises:
-        KeyError: no such factor.
-        ValueError: k out of range, or hardly any such pairs.
+        KeyError: A name is not a factor.
+        ValueError: k is out of range, or the data have hardly any such pairs.
 
     References:
         [1] Locatello et al., 2020. Weakly-supervised disentanglement without compromises.
         https://arxiv.org/abs/2002.02886
-        [2] Klindt et al., 2021. Towards nonlinear disentanglement in natural data with temporal sparse coding.
-        https://arxiv.org/abs/2007.10930
+        [2] Klindt et al., 2021. Towards nonlinear disentanglement in natural data with temporal sparse
+        coding. https://arxiv.org/abs/2007.10930
 
     Example:
         >>> from ppl_disentangle.data import Sprites
@@ -81,36 +87,46 @@ def draw_pairs(
     num: int,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Members ``(num, 2)`` of the pairs of :func:`pairs`, and which factors changed, bool ``(num, len(space))``.
+    """Members ``(num, 2)`` of the pairs of :func:`pairs`, and the factors that changed.
 
     Args:
-        data: the data.
-        allowed: positions of the factors that may change.
-        k: as in :func:`pairs`.
-        num: number of pairs.
-        generator: of the draws.
+        data: Data set of the members.
+        allowed: Positions of the factors that may change.
+        k: Number of factors that change, or ``"random"``; see :func:`pairs`.
+        num: Number of pairs.
+        generator: Generator of the random draws.
+
+    Returns:
+        Members, int64 ``(num, 2)``, and whether each factor changed, bool ``(num, len(space))``.
     """
     table = lookup(data)
     members = torch.zeros(num, 2, dtype=torch.int64)
     changed = torch.zeros(num, len(data.space), dtype=torch.bool)
-    left, tried, hits = torch.arange(num), 0, 0
-    while len(left):
-        first, subset = (
-            uniform_index(len(data), len(left), generator),
-            _subsets(data, allowed, k, len(left), generator),
-        )
-        second, found = table.differing(first, subset, generator)
-        tried, hits = tried + len(left), hits + int(found.sum())
-        if tried >= _DRAWS and hits < _LEAST_SHARE * tried:
-            names = [data.factor_names[i] for i in allowed]
-            raise ValueError(
-                f"hardly any data of {data.name!r} differ in exactly k={k} of {names} and in nothing else: "
-                f"{hits} of {tried} draws found a partner"
-            )
-        members[left[found]] = torch.stack([first, second], -1)[found]
-        changed[left[found]] = subset[found]
-        left = left[~found]
+    remaining = torch.arange(num)
+    num_draws = 0
+    num_partners = 0
+    while len(remaining):
+        first = uniform_index(len(data), len(remaining), generator)
+        subset = _subsets(data, allowed, k, len(remaining), generator)
+        second, exists = table.differing(first, subset, generator)
+        num_draws += len(remaining)
+        num_partners += int(exists.sum())
+        if num_draws >= _MIN_DRAWS and num_partners < _MIN_PARTNER_SHARE * num_draws:
+            _raise_hardly_any(data, allowed, k, f"{num_partners} of {num_draws}")
+        members[remaining[exists]] = torch.stack([first, second], -1)[exists]
+        changed[remaining[exists]] = subset[exists]
+        remaining = remaining[~exists]
     return members, changed
+
+
+def _raise_hardly_any(
+    data: FactorDataset, allowed: Sequence[int], k: int | Literal["random"], share: str
+) -> None:
+    names = [data.factor_names[i] for i in allowed]
+    raise ValueError(
+        f"hardly any data of {data.name!r} differ in exactly k={k} of {names} and in nothing else: "
+        f"{share} draws found a partner"
+    )
 
 
 def _subsets(

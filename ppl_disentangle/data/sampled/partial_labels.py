@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from ppl_disentangle.data.base import FactorDataset
-from ppl_disentangle.data.causal.dataset import Labels
+from ppl_disentangle.data.causal.dataset import Labels, random_subset
 from ppl_disentangle.data.randomness import uniform_index
 from ppl_disentangle.data.sampled.lookup import lookup, positions
 
@@ -23,26 +24,28 @@ def partial_labels(
     wrong: float = 0.0,
     seed: int = 0,
 ) -> Labels:
-    """Classes of the named factors as labels to learn from, of some of the data, some of them wrong.
+    """Classes of the named factors as labels for some of the data, some of them wrong.
 
-    What :meth:`~ppl_disentangle.data.CausalDataset.labels` is for the numbers of a causal data set, for the classes of
-    any: give them to a story by ``with_conditions(data, labels=partial_labels(data, …).values)``. With noise as in [1],
-    a wrong label is another class, uniformly.
+    Give them to a story by ``with_conditions(data, labels=partial_labels(data, …).values)``. For the node
+    values of a causal data set, use :meth:`~ppl_disentangle.data.CausalDataset.labels` instead. As in
+    [1], a wrong label is a uniform other class.
 
     Args:
-        data: a grid or any data with factors.
-        factors: names of the labelled factors, in the order of the columns; by default all.
-        fraction: share of the data whose labels are known. For one seed, a larger share contains a smaller one.
-        wrong: probability that a label is wrong, independently for each datum and factor.
-        seed: of the choice of the data and of the noise.
+        data: Grid, or other data with factors.
+        factors: Names of the labelled factors, in the order of the columns; by default all.
+        fraction: Share of the data whose labels are known. For one seed, a larger share contains a
+            smaller one.
+        wrong: Probability that a label is wrong, independently for each datum and factor.
+        seed: Seed of the choice of the data and of the wrong labels.
 
     Returns:
-        ``values``, float32 of shape ``(len(data), len(factors))``: classes, NaN where not known; ``known``, bool
-        ``(len(data),)``; ``mean`` 0 and ``scale`` 1, since classes are not standardised.
+        ``values``, float32 of shape ``(len(data), len(factors))``: classes, NaN if not known; ``known``,
+        bool ``(len(data),)``; ``mean`` 0 and ``scale`` 1, since classes are not standardised.
 
     Raises:
-        KeyError: no such factor.
-        ValueError: a share or a probability out of [0, 1], or wrong labels of a factor that has one class.
+        KeyError: A name is not a factor.
+        ValueError: ``fraction`` or ``wrong`` is out of [0, 1], or a factor with only one class is to have
+            wrong labels.
 
     References:
         [1] Locatello et al., 2020. Disentangling factors of variation using few labels.
@@ -58,14 +61,19 @@ def partial_labels(
         raise ValueError(f"expected fraction and wrong in [0, 1], got {fraction} and {wrong}")
     chosen = positions(data, factors, varying=wrong > 0 and factors is not None)
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(data), generator=generator)
-    known = torch.zeros(len(data), dtype=torch.bool)
-    known[order[: round(fraction * len(data))]] = True
+    known = random_subset(len(data), fraction, generator)
     classes = lookup(data).classes(torch.arange(len(data)))[:, chosen]
     for column, k in enumerate(chosen):
-        size = data.space[k].size
-        flipped = torch.rand(len(data), generator=generator) < wrong
-        step = 1 + uniform_index(max(1, size - 1), len(data), generator)
-        classes[:, column] = (classes[:, column] + step * flipped) % size
+        num_classes = data.space[k].size
+        classes[:, column] = _some_wrong(classes[:, column], num_classes, wrong, generator)
     values = classes.float().masked_fill(~known[:, None], math.nan)
     return Labels(values, known, torch.zeros(len(chosen)), torch.ones(len(chosen)))
+
+
+def _some_wrong(
+    classes: Tensor, num_classes: int, probability: float, generator: torch.Generator
+) -> Tensor:
+    """The classes, each replaced by a uniform other class with a given probability."""
+    is_wrong = torch.rand(len(classes), generator=generator) < probability
+    step = 1 + uniform_index(max(1, num_classes - 1), len(classes), generator)
+    return (classes + step * is_wrong) % num_classes

@@ -1,4 +1,4 @@
-"""Data drawn again with replacement: independently, or so that factors are correlated."""
+"""Draws from a data set with replacement: independent and uniform, or with correlated factors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ __all__ = ["correlated", "correlated_density", "iid"]
 def iid(
     data: FactorDataset, num: int | None = None, *, seed: int | torch.Generator = 0
 ) -> FactorDataset:
-    """``num`` independent uniform draws from ``data``, with replacement; by default as many as there are data.
+    """Independent uniform draws from ``data``, with replacement.
+
+    Args:
+        data: Data set.
+        num: Number of draws; by default the number of data.
+        seed: Seed of the random draws, or a generator.
 
     Example:
         >>> from ppl_disentangle.data import Sprites
@@ -37,26 +42,27 @@ def correlated(
     num: int | None = None,
     seed: int | torch.Generator = 0,
 ) -> FactorDataset:
-    r"""Independent draws from ``data`` under which pairs of factors are correlated.
+    r"""Independent draws from ``data`` with correlated pairs of factors.
 
     .. math:: p(c) \propto \prod_{(a, b)} w_{ab}(c_a, c_b)
 
-    over the named factors; the datum is uniform among those with their classes c, so that the other factors of a grid
-    stay uniform and independent of them. A number stands for :func:`correlated_density`; a factor may be in several
-    pairs, as a confounder is. With one pair the joint is its table, normalised, and marginals are the sums of its rows
-    and columns, which are not uniform in general.
+    over the classes c of the named factors. The datum is uniform among the data with these classes, so
+    the other factors of a grid remain uniform and independent. A number as weight w stands for
+    :func:`correlated_density`. A factor may be in several pairs, like a confounder. For a single pair,
+    the joint distribution is the normalised table; its marginals are the sums of rows and columns, which
+    are not uniform in general.
 
     Args:
-        data: a grid or any data with factors.
-        joint: for each pair of names the width of :func:`correlated_density`, or a table of weights of shape
+        data: Grid, or other data with factors.
+        joint: Width of :func:`correlated_density` for each pair of names, or table of weights of shape
             ``(classes of the first, classes of the second)``.
-        num: number of draws; by default as many as there are data.
-        seed: of the draws, or a generator.
+        num: Number of draws; by default the number of data.
+        seed: Seed of the random draws, or a generator.
 
     Raises:
-        KeyError: no such factor.
-        ValueError: a width for a categorical factor, weights of another shape or not finite and positive, or a
-            combination of positive weight without a datum.
+        KeyError: A name is not a factor.
+        ValueError: A width is given for a categorical factor, weights have another shape or are not
+            finite and positive, or a combination with positive weight has no datum.
 
     Example:
         >>> from ppl_disentangle.data import Sprites
@@ -68,22 +74,35 @@ def correlated(
     if not joint:
         raise ValueError("expected at least one pair of factors, got none")
     names = list(dict.fromkeys(name for pair in joint for name in pair))
-    factors, generator = positions(data, names), as_generator(seed)
-    sizes = [data.space[k].size for k in factors]
+    factors = positions(data, names)
+    weights = _joint_weights(data, names, joint)
+    cumulative = weights.flatten().cumsum(0)
+    if not cumulative[-1] > 0:
+        raise ValueError(f"no combination of {names} has a positive weight")
+    generator = as_generator(seed)
+    uniform = torch.rand(checked_num(data, num), generator=generator, dtype=torch.float64)
+    cell = torch.searchsorted(cumulative, uniform * cumulative[-1], right=True)
+    cell = cell.clamp(max=len(cumulative) - 1)
+    classes = torch.stack(torch.unravel_index(cell, weights.shape), -1)  # (num, named factors)
+    return data.subset(lookup(data).find(factors, classes, generator))
+
+
+def _joint_weights(
+    data: FactorDataset, names: list[str], joint: Mapping[tuple[str, str], ArrayLike]
+) -> Tensor:
+    """Product of the weights of all pairs, with an axis for each named factor, in float64."""
+    sizes = [data.space[k].size for k in positions(data, names)]
     weights = torch.ones(sizes, dtype=torch.float64)
     for (first, second), given in joint.items():
-        a, b = names.index(first), names.index(second)
-        positions(data, [first, second])
+        positions(data, [first, second])  # a factor with itself is an error
         table = _table(data, first, second, given)
-        table, (a, b) = (table, (a, b)) if a < b else (table.T, (b, a))
-        weights *= table.reshape([n if k in (a, b) else 1 for k, n in enumerate(sizes)])
-    ladder = weights.flatten().cumsum(0)
-    if not ladder[-1] > 0:
-        raise ValueError(f"no combination of {names} has a positive weight")
-    uniform = torch.rand(checked_num(data, num), generator=generator, dtype=torch.float64)
-    cell = torch.searchsorted(ladder, uniform * ladder[-1], right=True).clamp(max=len(ladder) - 1)
-    classes = torch.stack(torch.unravel_index(cell, sizes), -1)
-    return data.subset(lookup(data).find(factors, classes, generator))
+        axes = [names.index(first), names.index(second)]
+        if axes[0] > axes[1]:
+            table = table.T
+        # The table with axes of size 1 for the other factors, to broadcast over them.
+        shape = [size if axis in axes else 1 for axis, size in enumerate(sizes)]
+        weights *= table.reshape(shape)
+    return weights
 
 
 def correlated_density(first: int, second: int, width: float) -> Tensor:
@@ -91,18 +110,19 @@ def correlated_density(first: int, second: int, width: float) -> Tensor:
 
     .. math:: p(c_1, c_2) \propto \exp\left(-\frac{(u_1 - u_2)^2}{2 \sigma^2}\right), \qquad u_i = \frac{c_i}{n_i - 1}
 
-    with :math:`n_i` classes and width :math:`\sigma`. It is the density of [1],
-    :math:`\exp(-(c_1 - \alpha c_2)^2 / 2 \sigma^2)` with :math:`\alpha = c_1^\text{max} / c_2^\text{max}`, where
-    :math:`\sigma` is measured in units of the first factor's range. A width of infinity leaves the factors independent
-    and uniform; flip the table along one axis for a negative correlation.
+    with :math:`n_i` classes and width :math:`\sigma`. This is the density of [1],
+    :math:`\exp(-(c_1 - \alpha c_2)^2 / 2 \sigma^2)` with
+    :math:`\alpha = c_1^\text{max} / c_2^\text{max}` and :math:`\sigma` relative to the range of the first
+    factor. With infinite width the factors are independent and uniform. Flip the table along one axis for
+    a negative correlation.
 
     Args:
-        first: number of classes of the first factor, at least 2.
-        second: of the second.
-        width: the smaller, the stronger the correlation; more than 0.
+        first: Number of classes of the first factor, at least 2.
+        second: Number of classes of the second factor, at least 2.
+        width: Width, positive; a smaller width gives a stronger correlation.
 
     Raises:
-        ValueError: fewer than two classes, or a width that is not positive.
+        ValueError: A factor has fewer than two classes, or the width is not positive.
 
     References:
         [1] Träuble et al., 2021. On disentangled representations learned from correlated data.
@@ -117,26 +137,26 @@ def correlated_density(first: int, second: int, width: float) -> Tensor:
         raise ValueError(f"expected at least two classes of each factor, got {first} and {second}")
     if not width > 0:
         raise ValueError(f"expected width > 0, got {width}")
-    u, v = (torch.linspace(0, 1, n, dtype=torch.float64) for n in (first, second))
+    u = torch.linspace(0, 1, first, dtype=torch.float64)
+    v = torch.linspace(0, 1, second, dtype=torch.float64)
     logits = -0.5 * ((u[:, None] - v) / width).square()
     return logits.flatten().softmax(0).view(first, second)
 
 
 def _table(data: FactorDataset, first: str, second: str, given: ArrayLike) -> Tensor:
-    """Weights of the classes of two factors, ``(first, second)``."""
-    space = dict(zip(data.factor_names, data.space, strict=True))
-    shape = (space[first].size, space[second].size)
+    """Weights of the classes of two factors, ``(first, second)``, in float64."""
+    rows, columns = (data.space[k] for k in positions(data, [first, second]))
+    shape = (rows.size, columns.size)
     weights = torch.as_tensor(given, dtype=torch.float64)
     if weights.dim() == 0:
-        if "categorical" in (space[first].kind, space[second].kind):
-            raise ValueError(
-                f"expected a table of weights {shape} for {(first, second)}: one of them has no order"
-            )
+        if "categorical" in (rows.kind, columns.kind):
+            expected = f"a table of weights {shape} for {(first, second)}"
+            raise ValueError(f"expected {expected}: one of them has no order")
         return correlated_density(*shape, weights.item())
-    low, high = weights.min().item(), weights.max().item()
+    low = weights.min().item()
+    high = weights.max().item()
     if weights.shape != shape or not 0 <= low <= high < math.inf:
+        expected = f"finite weights >= 0 of shape {shape} for {(first, second)}"
         got = f"shape {tuple(weights.shape)} with values in [{low:g}, {high:g}]"
-        raise ValueError(
-            f"expected finite weights >= 0 of shape {shape} for {(first, second)}, got {got}"
-        )
+        raise ValueError(f"expected {expected}, got {got}")
     return weights

@@ -1,16 +1,21 @@
-"""Splits by combinations of factors, so that those of the test set are never seen in training."""
+"""Splits by combinations of factors: training never sees the combinations of the test set."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ppl_disentangle.data.base import FactorDataset
 from ppl_disentangle.data.randomness import as_generator
-from ppl_disentangle.data.sampled.lookup import allowed_classes, codes, lookup, positions
+from ppl_disentangle.data.sampled.lookup import (
+    Condition,
+    allowed_classes,
+    codes,
+    lookup,
+    positions,
+)
 
 __all__ = ["split_combinations", "split_where"]
 
@@ -22,21 +27,22 @@ def split_combinations(
     fraction: float = 0.2,
     seed: int = 0,
 ) -> tuple[FactorDataset, FactorDataset]:
-    """A training and a test set that share no combination of the named factors, while training has each single value.
+    """Training and test set without common combinations of the named factors.
 
-    Whole combinations are held out at random. Each value that occurs in the data stays in the training set, hence what
-    is new in the test set is the composition alone.
+    Whole combinations are held out at random. Each single value stays in the training set, so only the
+    combinations are new in the test set.
 
     Args:
-        data: a grid or any data with factors.
-        factors: names of those whose combinations count; by default all. With ``["shape", "scale"]``, the test set has
-            some shapes in sizes in which they were never seen, wherever they are.
-        fraction: share of the combinations that is held out, between 0 and 1.
-        seed: of the choice.
+        data: Grid, or other data with factors.
+        factors: Names of the factors whose combinations are split; by default all. With
+            ``["shape", "scale"]``, the test set has some shapes in sizes that training lacks, at any
+            position.
+        fraction: Share of the combinations that is held out, between 0 and 1.
+        seed: Seed of the choice.
 
     Raises:
-        KeyError: no such factor.
-        ValueError: nothing is held out, or too much for every value to stay in the training set.
+        KeyError: A name is not a factor.
+        ValueError: No combination is held out, or too many for every value to stay in the training set.
 
     Example:
         >>> from ppl_disentangle.data import Sprites
@@ -47,43 +53,52 @@ def split_combinations(
     if not 0 < fraction < 1:
         raise ValueError(f"expected 0 < fraction < 1, got {fraction}")
     chosen = positions(data, factors)
-    rows = lookup(data).classes(torch.arange(len(data)))[:, chosen]
-    present, which = codes(rows, [data.space[k].size for k in chosen]).unique(return_inverse=True)
-    combinations = rows.new_empty(len(present), len(chosen))
-    combinations[which] = rows
-    num, order = (
-        round(fraction * len(present)),
-        torch.randperm(len(present), generator=as_generator(seed)),
-    )
+    combinations, which = _combinations(data, chosen)
+    order = torch.randperm(len(combinations), generator=as_generator(seed))
+    # The first combination with each value, in the random order, stays in the training set.
     free = order[~_first_of_each_class(combinations[order])]
+    num = round(fraction * len(combinations))
     if not 0 < num <= len(free):
+        names = [data.factor_names[k] for k in chosen]
         raise ValueError(
-            f"cannot hold out {num} of {len(present)} combinations: between 1 and {len(free)} leave each value of "
-            f"{[data.factor_names[k] for k in chosen]} in the training set"
+            f"cannot hold out {num} of {len(combinations)} combinations: between 1 and {len(free)} leave "
+            f"each value of {names} in the training set"
         )
-    held_out = torch.zeros(len(present), dtype=torch.bool)
+    held_out = torch.zeros(len(combinations), dtype=torch.bool)
     held_out[free[:num]] = True
     return _divide(data, held_out[which])
 
 
-def split_where(
-    data: FactorDataset, where: Mapping[str, Any] | Sequence[Mapping[str, Any]]
-) -> tuple[FactorDataset, FactorDataset]:
-    """A training set, and a test set with all data that meet the conditions on their factors.
+def _combinations(data: FactorDataset, factors: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Combinations of classes that occur, ``(num, factors)``, and the position of each datum's."""
+    rows = lookup(data).classes(torch.arange(len(data)))[:, factors]
+    row_codes = codes(rows, [data.space[k].size for k in factors])
+    present, which = row_codes.unique(return_inverse=True)
+    combinations = rows.new_empty(len(present), len(factors))
+    combinations[which] = rows
+    return combinations, which
 
-    - Extrapolation: ``{"scale": (0.8, 1.0)}`` holds out all large ones; these values are never seen in training.
-    - Recombination [1]: ``{"shape": "heart", "x": (0.5, 1.0)}`` holds out hearts on the right; both are seen, never
-      together.
+
+def split_where(
+    data: FactorDataset, where: Mapping[str, Condition] | Sequence[Mapping[str, Condition]]
+) -> tuple[FactorDataset, FactorDataset]:
+    """Training set, and a test set with all data that meet conditions on their factors.
+
+    - Extrapolation: ``{"scale": (0.8, 1.0)}`` holds out all large objects; training never sees these
+      values.
+    - Recombination [1]: ``{"shape": "heart", "x": (0.5, 1.0)}`` holds out hearts on the right; training
+      sees hearts and positions on the right, but never together.
     - Named combinations: ``[{"shape": "heart", "scale": 0.5}, {"shape": "square", "scale": 1.0}]``.
 
     Args:
-        data: a grid or any data with factors.
-        where: for each named factor a value, a list of values, or a range as a tuple ``(low, high)``, both included;
-            a datum is held out if it meets them all. Of several mappings, it has to meet one.
+        data: Grid, or other data with factors.
+        where: Value, list of values, or range as a tuple ``(low, high)`` with both ends included, for
+            each named factor. A datum is held out if it meets all conditions of the mapping. From a list
+            of mappings, it has to meet one.
 
     Raises:
-        KeyError: no such factor.
-        ValueError: no such value, or an empty training or test set.
+        KeyError: A name is not a factor.
+        ValueError: A value does not exist, or training or test set would be empty.
 
     References:
         [1] Montero et al., 2021. The role of disentanglement in generalisation.
@@ -101,13 +116,20 @@ def split_where(
     classes = lookup(data).classes(torch.arange(len(data)))
     held_out = torch.zeros(len(data), dtype=torch.bool)
     for case in cases:
-        meets = torch.ones(len(data), dtype=torch.bool)
-        for k, (_, condition) in zip(positions(data, list(case)), case.items(), strict=True):
-            meets &= allowed_classes(data.space[k], condition)[classes[:, k]]
-        held_out |= meets
-    if not 0 < (num := int(held_out.sum())) < len(data):
+        held_out |= _meets(data, classes, case)
+    num = int(held_out.sum())
+    if not 0 < num < len(data):
         raise ValueError(f"{num} of {len(data)} data meet {where!r}; expected some, and not all")
     return _divide(data, held_out)
+
+
+def _meets(data: FactorDataset, classes: Tensor, case: Mapping[str, Condition]) -> Tensor:
+    """Whether each datum meets all conditions, bool ``(num,)``."""
+    meets = torch.ones(len(classes), dtype=torch.bool)
+    factors = positions(data, list(case))
+    for k, condition in zip(factors, case.values(), strict=True):
+        meets &= allowed_classes(data.space[k], condition)[classes[:, k]]
+    return meets
 
 
 def _first_of_each_class(combinations: Tensor) -> Tensor:
@@ -116,9 +138,11 @@ def _first_of_each_class(combinations: Tensor) -> Tensor:
     for column in combinations.unbind(-1):
         order = column.argsort(stable=True)
         ranked = column[order]
-        first[order[torch.cat([ranked.new_ones(1), ranked.diff()]) > 0]] = True
+        is_new = torch.cat([ranked.new_ones(1), ranked.diff()]) > 0
+        first[order[is_new]] = True
     return first
 
 
 def _divide(data: FactorDataset, held_out: Tensor) -> tuple[FactorDataset, FactorDataset]:
+    """Training and held-out data."""
     return data.subset((~held_out).nonzero()[:, 0]), data.subset(held_out.nonzero()[:, 0])

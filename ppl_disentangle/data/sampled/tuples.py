@@ -1,4 +1,4 @@
-"""Data that are each several data of another set: a pair, a group, a triplet, a walk."""
+"""Data sets of tuples: each datum is a pair, a group, a triplet or a walk of another data set."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ __all__ = ["Tuples", "checked_num"]
 
 
 class Tuples(FactorDataset):
-    """Each datum is ``size`` data of ``dataset``, stacked: observations of shape ``(size, *event)``.
+    """Each datum consists of ``size`` data of ``dataset``, stacked to shape ``(size, *event)``.
 
-    The tuples are drawn when the data set is made, and stay: datum i is the same whenever it is asked for, in every
-    epoch, and after a run is resumed. What is fitted is a finite sample of ``len(data)`` tuples, which are independent
-    draws; hence that is the number of data that a bound is scaled to, not the number of images.
+    The tuples are drawn once, when the data set is made: datum i is the same in every epoch, and after a
+    run is resumed. A story is fitted to a finite sample of ``len(data)`` independent tuples; a bound is
+    therefore scaled to the number of tuples, not to the number of images.
 
-    The factors are those of the first member. Conditions of ``dataset`` come for all members, ``(batch, size, …)``.
+    The factors are the factors of the first member. Conditions of ``dataset`` come for all members, with
+    shape ``(batch, size, …)``.
 
     Args:
-        dataset: where the members come from.
-        members: their indices, int64 of shape ``(num, size)``.
-        name: a short name for tables and run folders.
+        dataset: Data set of the members.
+        members: Indices of the members in ``dataset``, int64 of shape ``(num, size)``.
+        name: Short name for tables and run folders.
     """
 
     def __init__(self, dataset: FactorDataset, members: Tensor, *, name: str) -> None:
-        self.dataset, self.name, self.space, self.maximum = (
-            dataset,
-            name,
-            dataset.space,
-            dataset.maximum,
-        )
+        self.dataset = dataset
+        self.name = name
+        self.space = dataset.space
+        self.maximum = dataset.maximum
         self.observation_shape = (members.shape[1], *dataset.observation_shape)
-        self._members, self._len = DeviceCopies(members), len(members)
+        self._members = DeviceCopies(members)
+        self._len = len(members)
 
     def __len__(self) -> int:
         return self._len
@@ -51,17 +51,18 @@ class Tuples(FactorDataset):
         return self.dataset.factors(self.members(index)[:, 0])
 
     def conditions(self, index: Tensor) -> dict[str, Tensor]:
-        """What else a story is told, of each member: ``(len(index), size, …)``."""
+        """Conditions of all members, by name: ``(len(index), size, …)``."""
         members = self.members(index)
-        told = self.dataset.conditions(members.flatten())
-        return {name: value.unflatten(0, tuple(members.shape)) for name, value in told.items()}
+        conditions = self.dataset.conditions(members.flatten())
+        shape = tuple(members.shape)
+        return {name: value.unflatten(0, shape) for name, value in conditions.items()}
 
 
 def checked_num(data: FactorDataset, num: int | None) -> int:
-    """``num``, by default as many as there are data.
+    """Number of draws, by default the number of data.
 
     Raises:
-        ValueError: fewer than one.
+        ValueError: ``num`` is below 1.
     """
     num = len(data) if num is None else num
     if num < 1:

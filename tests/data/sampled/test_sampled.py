@@ -665,7 +665,7 @@ ERRORS = {
     "other factors": (
         lambda: interventional(GRID, {"x": 0.0}, among=MORE),
         ValueError,
-        "expected among with the factors of data, got those of 'numbers'",
+        "expected among with the factors of data, got the factors of 'numbers'",
     ),
     "no such datum": (
         lambda: interventional(split_where(GRID, {"kind": "a", "size": 0.0})[0], {"size": 0.0}),
