@@ -1,24 +1,20 @@
-"""beta-VAE score: do differences of codes tell a linear classifier which factor two observations share?"""
+"""beta-VAE score: which factor do two observations share, judged by the differences of their codes?"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 import numpy as np
-import torch
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from ppl_disentangle.metrics.estimators.arrays import as_arrays
-from ppl_disentangle.metrics.estimators.grid_codes import (
-    ROWS_PER_CALL,
-    Encode,
-    GridCodes,
-    RenderableGrid,
-)
+from ppl_disentangle.metrics.estimators.grid_codes import Encode, GridCodes, RenderableGrid
 from ppl_disentangle.metrics.estimators.predictors import fit_logistic
-from ppl_disentangle.metrics.factor_vae_score import RowSampler
+from ppl_disentangle.metrics.estimators.row_sampler import RowSampler
+from ppl_disentangle.metrics.estimators.shared_factor import (
+    Classifier,
+    GroupSampler,
+    shared_factor_accuracies,
+)
 
 __all__ = ["beta_vae_accuracies", "beta_vae_score", "beta_vae_score_from_codes"]
 
@@ -32,30 +28,33 @@ def beta_vae_score(
     num_eval: int = 5_000,
     batch_size: int = 64,
 ) -> float:
-    r"""Accuracy of a linear classifier that tells from pairs of codes which factor both of each pair share.
+    r"""Accuracy of a linear classifier that recognises the factor which pairs of observations share.
 
-    A point draws a factor :math:`k` and ``batch_size`` pairs of observations, uniform but for the value of
-    :math:`v_k`, which both of a pair share, and has the features
+    A point consists of a random factor :math:`k` and ``batch_size`` pairs of observations. The two
+    observations of a pair share the value of :math:`v_k` and are uniform in all other factors. The features
+    of the point are the mean absolute differences of the codes,
 
     .. math:: \frac{1}{B} \sum_{b=1}^{B} |z_d^{(b)} - z_d'^{(b)}|, \qquad d = 1, \ldots, D
 
-    A logistic regression with scikit-learn's penalty (C = 1) learns :math:`k` from ``num_train`` points; the
-    score is its accuracy on ``num_eval`` others. Factors with one value are not drawn.
+    where :math:`B` is ``batch_size`` and :math:`D` the number of codes. A logistic regression with
+    scikit-learn's penalty (C = 1) learns :math:`k` from ``num_train`` points. The score is its accuracy on
+    ``num_eval`` other points. Factors with a single value are never sampled.
 
-    Range: 0 to 1, chance about ``1 / num_factors``. Invariant under permutation, sign and shift of the codes.
+    Range: 0 to 1. Chance is about ``1 / num_factors``. The score is invariant under permutation, sign and
+    shift of the codes.
 
-    Weakness: rewards every code from which the shared factor can be told, rotated ones too; a factor that no
-    code holds is found by exclusion. The penalty makes it depend on the scale of the codes: small codes score
-    less.
+    Weakness: Every code from which the shared factor can be recognised scores high, also a rotated one. A
+    factor that is missing from the codes is recognised by exclusion. The penalty makes the score depend on
+    the scale of the codes: small codes score less.
 
     Args:
-        grid: the factor grid, or anything with ``factor_sizes`` and ``render``.
-        encode: from rendered observations to codes ``(num, num_codes)``; called on at most 4,096 a time, and
-            once for each observation of a grid that is smaller than what the score draws.
-        seed: seed of all draws.
-        num_train: points that train the classifier.
-        num_eval: points that score it.
-        batch_size: pairs in a point.
+        grid: Grid of factors, or any object with ``factor_sizes`` and ``render``.
+        encode: Function from rendered observations to codes ``(num, num_codes)``. A call gets at most 4,096
+            observations. If the score samples more observations than the grid has, each is encoded once.
+        seed: Seed of all random draws.
+        num_train: Number of points that train the classifier.
+        num_eval: Number of points that score the classifier.
+        batch_size: Number of pairs in a point.
 
     References:
         [1] Higgins et al., 2017. beta-VAE. https://openreview.net/forum?id=Sy2fzU9gl
@@ -81,12 +80,13 @@ def beta_vae_accuracies(
     num_eval: int = 5_000,
     batch_size: int = 64,
 ) -> tuple[float, float]:
-    """Accuracy on the points that trained the classifier, and the score itself, as :func:`beta_vae_score` has it."""
+    """Accuracy on the training points, and the score itself; see :func:`beta_vae_score`."""
     if num_train < 2 or num_eval < 1 or batch_size < 1:
         got = f"{num_train}, {num_eval} and {batch_size}"
         raise ValueError(f"expected num_train >= 2, num_eval >= 1 and batch_size >= 1, got {got}")
-    drawn = GridCodes(grid, encode, seed=seed, num_draws=2 * (num_train + num_eval) * batch_size)
-    return _accuracies(partial(_draw_pairs, drawn), num_train, num_eval, batch_size)
+    num_draws = 2 * (num_train + num_eval) * batch_size
+    sampler = GridCodes(grid, encode, seed=seed, num_draws=num_draws)
+    return _accuracies(sampler, num_train, num_eval, batch_size)
 
 
 def beta_vae_score_from_codes(
@@ -98,62 +98,45 @@ def beta_vae_score_from_codes(
     num_eval: int = 5_000,
     batch_size: int = 64,
 ) -> float:
-    """The score of :func:`beta_vae_score` for data that are given, not drawn.
+    """The score of :func:`beta_vae_score` from codes of a fixed set of rows, without a grid to sample from.
 
-    A pair takes a random row and draws, with replacement, two rows that share its value of the factor; so rows
-    alone with their value make no pair, and a row may meet itself. Where factors are correlated in the data, the
-    other factors are not uniform given the shared one, and the scores differ.
+    A pair takes a random row and draws, with replacement, two rows with the same value of the factor. Rows
+    whose value no other row shares make no pair, and a row may be paired with itself. If factors are
+    correlated in the data, the other factors are not uniform given the shared one, and the two scores differ.
 
     Args:
-        codes: shape ``(num_data, num_codes)``.
-        factors: shape ``(num_data, num_factors)``.
-        seed: seed of all draws.
-        num_train: points that train the classifier.
-        num_eval: points that score it.
-        batch_size: pairs in a point.
+        codes: Codes of shape ``(num_data, num_codes)``.
+        factors: Factor values of shape ``(num_data, num_factors)``.
+        seed: Seed of all random draws.
+        num_train: Number of points that train the classifier.
+        num_eval: Number of points that score the classifier.
+        batch_size: Number of pairs in a point.
     """
-    given = RowSampler(*as_arrays(codes, factors), seed)
-    return _accuracies(given.draw_pairs, num_train, num_eval, batch_size)[1]
+    sampler = RowSampler(*as_arrays(codes, factors), seed)
+    return _accuracies(sampler, num_train, num_eval, batch_size)[1]
 
 
 def _accuracies(
-    draw_pairs: Callable[[int, int], tuple[ndarray, ndarray]],
-    num_train: int,
-    num_eval: int,
-    batch_size: int,
+    sampler: GroupSampler, num_train: int, num_eval: int, batch_size: int
 ) -> tuple[float, float]:
-    """Accuracy on the points that trained the classifier, and on others."""
-    train, held_out = (_points(draw_pairs, num, batch_size) for num in (num_train, num_eval))
-    if (train[1] == train[1][0]).all():
-        scores = [np.mean(shared == train[1][0]) for _, shared in (train, held_out)]
-    else:
-        classifier = fit_logistic(*train)
-        scores = [
-            np.mean(classifier.predict(features) == shared)
-            for features, shared in (train, held_out)
-        ]
-    return float(scores[0]), float(scores[1])
+    """Accuracy on the points that trained the classifier, and on other points."""
+    return shared_factor_accuracies(
+        sampler,
+        _mean_differences,
+        _fit,
+        num_train=num_train,
+        num_eval=num_eval,
+        num_groups=batch_size,
+        group_size=2,
+    )
 
 
-def _points(
-    draw_pairs: Callable[[int, int], tuple[ndarray, ndarray]], num: int, batch_size: int
-) -> tuple[ndarray, ndarray]:
-    """Features ``(num, num_codes)`` and the factor that is shared ``(num,)``."""
-    step = max(ROWS_PER_CALL // (2 * batch_size), 1)
-    parts = []
-    for start in range(0, num, step):
-        shared, pairs = draw_pairs(min(step, num - start), batch_size)
-        parts.append((np.abs(pairs[:, :, 0] - pairs[:, :, 1]).mean(1), shared))
-    features, factors = zip(*parts, strict=True)
-    return np.concatenate(features), np.concatenate(factors)
+def _mean_differences(pairs: ndarray) -> ndarray:
+    """Features ``(num, num_codes)`` of codes ``(num, batch_size, 2, num_codes)``."""
+    return np.abs(pairs[:, :, 0] - pairs[:, :, 1]).mean(1)
 
 
-def _draw_pairs(drawn: GridCodes, num: int, batch_size: int) -> tuple[ndarray, ndarray]:
-    """The factor that pairs share at each point ``(num,)`` and codes ``(num, batch_size, 2, num_codes)``."""
-    shared = drawn.fixed(num)
-    factors = drawn.uniform(num * 2 * batch_size).view(num, 2, batch_size, -1)
-    point = torch.arange(num)
-    factors[point, 1, :, shared] = factors[point, 0, :, shared]
-    return shared.numpy(), drawn.codes(factors.flatten(0, 2)).reshape(
-        num, 2, batch_size, -1
-    ).swapaxes(1, 2)
+def _fit(features: ndarray, factors: ndarray) -> Classifier:
+    if (factors == factors[0]).all():
+        return lambda points: np.full(len(points), factors[0])
+    return fit_logistic(features, factors).predict

@@ -85,9 +85,9 @@ def irs_of_grid(
         quantile: as in :func:`irs`.
         bins: as in :func:`irs`.
     """
-    drawn = GridCodes(grid, encode, seed=seed, num_draws=num_data)
-    factors = drawn.uniform(num_data)
-    return irs(drawn.codes(factors), factors, quantile=quantile, bins=bins)
+    sampler = GridCodes(grid, encode, seed=seed, num_draws=num_data)
+    factors = sampler.sample(num_data)
+    return irs(sampler.codes(factors), factors, quantile=quantile, bins=bins)
 
 
 def _deviation(codes: ndarray, classes: ndarray, quantile: float) -> ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ppl_disentangle.metrics import beta_vae_score_from_codes
-from ppl_disentangle.metrics.factor_vae_score import RowSampler
+from ppl_disentangle.metrics.estimators.row_sampler import RowSampler
 from tests import GOLDEN
 from tests.golden.representations import REPRESENTATIONS
 
@@ -25,7 +25,7 @@ def test_pairs_share_one_factor_and_its_value_differs_from_pair_to_pair():
     factors = np.stack(
         [np.random.default_rng(k).integers(n, size=3000) for k, n in enumerate((30, 40))], 1
     )
-    fixed, pairs = RowSampler(factors.astype(float), factors, 0).draw_pairs(50, 20)
+    fixed, pairs = RowSampler(factors.astype(float), factors, 0).sample_groups(50, 20, 2)
     assert pairs.shape == (50, 20, 2, 2)
     alike = (pairs[:, :, 0] == pairs[:, :, 1]).all(1)
     assert (alike.argmax(1) == fixed).all()

@@ -1,4 +1,4 @@
-"""Codes of observations that are drawn from a grid of factors, each encoded once where they repeat."""
+"""Codes of observations that are sampled from a grid of factors."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from torch import Tensor
 
 from ppl_disentangle.metrics.estimators.arrays import as_array, as_codes
 
-__all__ = ["ROWS_PER_CALL", "GridCodes", "Encode", "RenderableGrid"]
+__all__ = ["ROWS_PER_CALL", "Encode", "GridCodes", "RenderableGrid"]
 
 Encode = Callable[[Tensor], ArrayLike]
 ROWS_PER_CALL = 4096
 
 
 class RenderableGrid(Protocol):
-    """What a sampled score asks of a grid; every :class:`~ppl_disentangle.data.base.FactorGrid` has it."""
+    """The part of a grid that metrics need; every :class:`~ppl_disentangle.data.base.FactorGrid` has it."""
 
     @property
     def factor_sizes(self) -> tuple[int, ...]:
@@ -33,54 +33,81 @@ class RenderableGrid(Protocol):
 
 
 class GridCodes:
-    """Uniform factors of a grid and the codes of their observations.
+    """Samples factors uniformly from a grid and encodes their observations.
 
-    Where a score draws more observations than the grid has, the whole grid is encoded once, at the first
-    draw, and codes are looked up; otherwise every draw is encoded. An encoder that is itself random keeps
-    the code that it gave first.
+    If a metric samples more observations than the grid has, the whole grid is encoded once, at the first
+    sample, and codes are looked up from then on. Otherwise every sample is encoded. A random encoder
+    therefore keeps the first code that it gave to an observation.
 
     Args:
-        grid: the factor grid, or anything with ``factor_sizes`` and ``render``.
-        encode: from rendered observations to codes ``(num, num_codes)``; called on at most 4,096 a time.
-        seed: seed of all draws.
-        num_draws: how many observations the score will draw.
+        grid: Grid of factors, or any object with ``factor_sizes`` and ``render``.
+        encode: Function from rendered observations to codes ``(num, num_codes)``. A call gets at most
+            4,096 observations.
+        seed: Seed of all random draws.
+        num_draws: Number of observations that the metric will sample.
+
+    Raises:
+        ValueError: Every factor has a single value.
     """
 
     def __init__(self, grid: RenderableGrid, encode: Encode, *, seed: int, num_draws: int) -> None:
-        self.grid, self.encode = grid, encode
+        self.grid = grid
+        self.encode = encode
         self.sizes = tuple(grid.factor_sizes)
-        self.whole = math.prod(self.sizes) <= num_draws
+        self.looks_up = math.prod(self.sizes) <= num_draws
         self.generator = torch.Generator().manual_seed(seed)
-        self.free = torch.tensor([k for k, size in enumerate(self.sizes) if size > 1])
-        if len(self.free) == 0:
+        self.varying = torch.tensor([k for k, size in enumerate(self.sizes) if size > 1])
+        if len(self.varying) == 0:
             raise ValueError(f"expected a factor with at least two values, got sizes {self.sizes}")
 
-    def uniform(self, num: int) -> Tensor:
-        """Factor classes ``(num, num_factors)``."""
-        return torch.stack(
-            [torch.randint(n, (num,), generator=self.generator) for n in self.sizes], -1
-        )
+    def sample(self, num: int) -> Tensor:
+        """Uniform factor classes ``(num, num_factors)``."""
+        columns = [torch.randint(size, (num,), generator=self.generator) for size in self.sizes]
+        return torch.stack(columns, -1)
 
-    def fixed(self, num: int) -> Tensor:
-        """A factor with several values for each of ``num`` votes."""
-        return self.free[torch.randint(len(self.free), (num,), generator=self.generator)]
+    def sample_factor_indices(self, num: int) -> Tensor:
+        """Indices ``(num,)`` of random factors among those with several values."""
+        choice = torch.randint(len(self.varying), (num,), generator=self.generator)
+        return self.varying[choice]
+
+    def sample_groups(self, num: int, num_groups: int, group_size: int) -> tuple[ndarray, ndarray]:
+        """Codes of groups of observations that share the value of a random factor.
+
+        Args:
+            num: Number of factors to sample.
+            num_groups: Groups for each sampled factor; each group shares a value of its own.
+            group_size: Observations in a group.
+
+        Returns:
+            The index of the shared factor, ``(num,)``, and the codes, ``(num, num_groups, group_size,
+            num_codes)``.
+        """
+        shared = self.sample_factor_indices(num)
+        factors = self.sample(num * group_size * num_groups).view(num, group_size, num_groups, -1)
+        # Every member of a group takes the first member's value of the shared factor.
+        index = torch.arange(num)
+        factors[index, :, :, shared] = factors[index, :1, :, shared]
+        codes = self.codes(factors.flatten(0, 2)).reshape(num, group_size, num_groups, -1)
+        return shared.numpy(), codes.swapaxes(1, 2)
 
     def codes(self, factors: Tensor) -> ndarray:
-        """Codes ``(num, num_codes)`` of the observations with these factors."""
-        if self.whole:
-            return self._table[np.ravel_multi_index(tuple(factors.numpy().T), self.sizes)]
-        return self._encoded(factors)
+        """Codes ``(num, num_codes)`` of the observations with these factor classes."""
+        if not self.looks_up:
+            return self._encoded(factors)
+        rows = np.ravel_multi_index(tuple(factors.numpy().T), self.sizes)
+        return self._codes_of_grid[rows]
 
     @cached_property
-    def _table(self) -> ndarray:
+    def _codes_of_grid(self) -> ndarray:
         """Codes of the whole grid, the last factor varying fastest."""
-        return self._encoded(
-            torch.cartesian_prod(*map(torch.arange, self.sizes)).reshape(-1, len(self.sizes))
-        )
+        classes = torch.cartesian_prod(*map(torch.arange, self.sizes))
+        # A product of one factor is one-dimensional.
+        return self._encoded(classes.reshape(-1, len(self.sizes)))
 
     def _encoded(self, factors: Tensor) -> ndarray:
         with torch.no_grad():
-            parts = [
-                as_array(self.encode(self.grid.render(f))) for f in factors.split(ROWS_PER_CALL)
+            batches = [
+                as_array(self.encode(self.grid.render(batch)))
+                for batch in factors.split(ROWS_PER_CALL)
             ]
-        return as_codes(np.concatenate(parts))
+        return as_codes(np.concatenate(batches))
