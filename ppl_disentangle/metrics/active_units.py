@@ -1,4 +1,4 @@
-"""Active units: how many codes carry anything at all?"""
+"""Active units: how many codes vary with the data?"""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ def active_units(codes: ArrayLike, *, threshold: float = 0.01) -> int:
 
     .. math:: \#\{d : \mathrm{Var}_x\, \mathbb{E}_{q(z \mid x)}[z_d] > 0.01\}
 
-    Range: 0 to ``num_codes``. The estimator divides by ``num_data``.
+    where the codes are the posterior means :math:`\mathbb{E}_{q(z \mid x)}[z_d]` of the data
+    :math:`x`.
 
-    Weakness: takes posterior means under a standard normal prior. On codes of another scale the threshold means
-    nothing, and scaling a code changes the count.
+    Range: 0 to ``num_codes``. The variance divides by ``num_data``.
+
+    Weakness: The threshold assumes posterior means under a standard normal prior. It is meaningless
+    for codes of another scale, and scaling a code changes the count.
 
     Args:
-        codes: posterior means, shape ``(num_data, num_codes)``.
-        threshold: the paper's 0.01.
+        codes: Posterior means of shape ``(num_data, num_codes)``.
+        threshold: Variance above which a code is active. The default is from the paper.
 
     References:
         [1] Burda et al., 2016. Importance Weighted Autoencoders. https://arxiv.org/abs/1509.00519

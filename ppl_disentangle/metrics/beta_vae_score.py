@@ -31,26 +31,27 @@ def beta_vae_score(
     r"""Accuracy of a linear classifier that recognises the factor which pairs of observations share.
 
     A point consists of a random factor :math:`k` and ``batch_size`` pairs of observations. The two
-    observations of a pair share the value of :math:`v_k` and are uniform in all other factors. The features
-    of the point are the mean absolute differences of the codes,
+    observations of a pair share the value of :math:`v_k` and are uniform in all other factors. The
+    features of the point are the mean absolute differences of the codes,
 
     .. math:: \frac{1}{B} \sum_{b=1}^{B} |z_d^{(b)} - z_d'^{(b)}|, \qquad d = 1, \ldots, D
 
     where :math:`B` is ``batch_size`` and :math:`D` the number of codes. A logistic regression with
-    scikit-learn's penalty (C = 1) learns :math:`k` from ``num_train`` points. The score is its accuracy on
-    ``num_eval`` other points. Factors with a single value are never sampled.
+    scikit-learn's penalty (C = 1) learns :math:`k` from ``num_train`` points. The score is its
+    accuracy on ``num_eval`` other points. Factors with a single value are never sampled.
 
-    Range: 0 to 1. Chance is about ``1 / num_factors``. The score is invariant under permutation, sign and
-    shift of the codes.
+    Range: 0 to 1. Chance is about ``1 / num_factors``. The score is invariant under permutation,
+    sign and shift of the codes.
 
-    Weakness: Every code from which the shared factor can be recognised scores high, also a rotated one. A
-    factor that is missing from the codes is recognised by exclusion. The penalty makes the score depend on
-    the scale of the codes: small codes score less.
+    Weakness: Every code from which the shared factor can be recognised scores high, also a rotated
+    one. A factor that is missing from the codes is recognised by exclusion. The penalty makes the
+    score depend on the scale of the codes: small codes score less.
 
     Args:
         grid: Grid of factors, or any object with ``factor_sizes`` and ``render``.
-        encode: Function from rendered observations to codes ``(num, num_codes)``. A call gets at most 4,096
-            observations. If the score samples more observations than the grid has, each is encoded once.
+        encode: Function from rendered observations to codes ``(num, num_codes)``. A call gets at
+            most 4,096 observations. If the score samples more observations than the grid has, each
+            is encoded once.
         seed: Seed of all random draws.
         num_train: Number of points that train the classifier.
         num_eval: Number of points that score the classifier.
@@ -100,9 +101,10 @@ def beta_vae_score_from_codes(
 ) -> float:
     """The score of :func:`beta_vae_score` from codes of a fixed set of rows, without a grid to sample from.
 
-    A pair takes a random row and draws, with replacement, two rows with the same value of the factor. Rows
-    whose value no other row shares make no pair, and a row may be paired with itself. If factors are
-    correlated in the data, the other factors are not uniform given the shared one, and the two scores differ.
+    A pair takes a random row and draws, with replacement, two rows with the same value of the
+    factor. Rows whose value no other row shares make no pair, and a row may be paired with itself.
+    If factors are correlated in the data, the other factors are not uniform given the shared one,
+    and the two scores differ.
 
     Args:
         codes: Codes of shape ``(num_data, num_codes)``.

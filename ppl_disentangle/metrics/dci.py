@@ -1,4 +1,4 @@
-"""DCI: disentanglement, completeness and informativeness, by what a predictor of the factors uses."""
+"""DCI: disentanglement, completeness and informativeness, from the codes that a predictor of the factors uses."""
 
 from __future__ import annotations
 
@@ -20,9 +20,19 @@ __all__ = [
     "disentanglement_per_code",
 ]
 
+SMALLEST_IMPORTANCE = 1e-11
+
 
 class DCI(NamedTuple):
-    """Scores from 0 to 1, the predictor they depend on, and its importances ``(num_codes, num_factors)``."""
+    """Result of :func:`dci`.
+
+    Attributes:
+        disentanglement: Score from 0 to 1.
+        completeness: Score from 0 to 1.
+        informativeness: Score from 0 to 1.
+        predictor: Predictor on which the scores depend.
+        importances: Importances of the codes, ``(num_codes, num_factors)``.
+    """
 
     disentanglement: float
     completeness: float
@@ -40,7 +50,7 @@ def dci(
     predictor: Predictor = "gbt",
     seed: int = 0,
 ) -> DCI:
-    r"""Predict every factor from all codes by trees, and score the importances :math:`R` of the codes.
+    r"""Predict every factor from all codes with trees, and score the importances :math:`R` of the codes.
 
     .. math::
         D &= \sum_d \rho_d \Big(1 + \sum_k p_{dk} \log_K p_{dk}\Big), &
@@ -48,30 +58,32 @@ def dci(
         C &= \sum_k \gamma_k \Big(1 + \sum_d q_{dk} \log_D q_{dk}\Big), &
         q_{dk} &= \frac{R_{dk}}{\sum_j R_{jk}}, & \gamma_k &= \frac{\sum_j R_{jk}}{\sum_{ij} R_{ij}}
 
-    where :math:`R_{dk}` is the importance of code :math:`z_d` of :math:`D` for factor :math:`v_k` of :math:`K`.
-    :func:`disentanglement` asks whether a code serves one factor, :func:`completeness` whether a factor needs
-    one code, informativeness is the mean accuracy on the test rows (the paper reports errors). A factor with
-    one value in the training rows is left out: NaN in the importances. A class that is absent from them is
-    never predicted.
+    where :math:`R_{dk}` is the importance of code :math:`z_d` of :math:`D` for factor :math:`v_k`
+    of :math:`K`. :func:`disentanglement` :math:`D` is high if each code serves one factor,
+    :func:`completeness` :math:`C` is high if each factor needs one code, and informativeness is the
+    mean accuracy on the test rows (the paper reports errors). A factor with a single value in the
+    training rows is left out; its importances are NaN. A class that is absent from the training
+    rows is never predicted.
 
-    Range: 0 to 1. Trees are invariant under strictly monotone maps of the codes, and need more data for more
-    factor values.
+    Range: 0 to 1. Trees are invariant under strictly monotone maps of the codes, and need more data
+    for more factor values.
 
-    Weakness: the scores depend on the predictor and compare only with scores of the same one:
+    Weakness: The scores depend on the predictor, so compare only scores with the same predictor:
 
-    * ``"gbt"``: scikit-learn's gradient boosting with its defaults, the usual reference. Slow: see
-      ``benchmarks/metrics.py``.
-    * ``"lightgbm"``: the same hundred trees of depth 3, grown by LightGBM on histograms, importance by gain.
-      Needs the extra ``fast-metrics``.
-    * ``"forest"``: a random forest. Another quantity: fully grown trees spread importance over idle codes.
+    * ``"gbt"``: scikit-learn's gradient boosting with its defaults, which is the usual reference.
+      It is slow; see ``benchmarks/metrics.py``.
+    * ``"lightgbm"``: the same hundred trees of depth 3, grown by LightGBM on histograms, with
+      importance by gain. It needs the extra ``fast-metrics``.
+    * ``"forest"``: a random forest. It yields a different quantity, since fully grown trees spread
+      importance over idle codes.
 
     Args:
-        codes_train: shape ``(num_train, num_codes)``.
-        factors_train: shape ``(num_train, num_factors)``.
-        codes_test: shape ``(num_test, num_codes)``.
-        factors_test: shape ``(num_test, num_factors)``.
-        predictor: the classifier.
-        seed: random state of the classifier.
+        codes_train: Codes of the training rows, of shape ``(num_train, num_codes)``.
+        factors_train: Factor values of the training rows, of shape ``(num_train, num_factors)``.
+        codes_test: Codes of the test rows, of shape ``(num_test, num_codes)``.
+        factors_test: Factor values of the test rows, of shape ``(num_test, num_factors)``.
+        predictor: Classifier of the factors.
+        seed: Seed of the classifier.
 
     References:
         [1] Eastwood and Williams, 2018. A Framework for the Quantitative Evaluation of Disentangled
@@ -81,8 +93,8 @@ def dci(
     """
     z, v, num_train = as_split(codes_train, factors_train, codes_test, factors_test)
     importances, predictions = fit_trees(z, v, num_train, predictor=predictor, seed=seed)
-    several = ~np.isnan(importances[0])
-    accuracy = np.mean(predictions[:, several] == v[num_train:, several])
+    varies = ~np.isnan(importances[0])
+    accuracy = np.mean(predictions[:, varies] == v[num_train:, varies])
     return DCI(
         disentanglement(importances),
         completeness(importances),
@@ -93,13 +105,13 @@ def dci(
 
 
 def disentanglement(importances: ArrayLike) -> float:
-    """Mean of :func:`disentanglement_per_code`, weighted by the codes' importance; 0 where there is none."""
+    """Mean of :func:`disentanglement_per_code`, weighted by the codes' importance; 0 if all importances are 0."""
     r = _checked(importances)
     return _weighted(disentanglement_per_code(r), r.sum(1))
 
 
 def completeness(importances: ArrayLike) -> float:
-    """Mean of :func:`completeness_per_factor`, weighted by the factors' importance; 0 where there is none."""
+    """Mean of :func:`completeness_per_factor`, weighted by the factors' importance; 0 if all importances are 0."""
     r = _checked(importances)
     return _weighted(completeness_per_factor(r), r.sum(0))
 
@@ -110,12 +122,11 @@ def disentanglement_per_code(importances: ArrayLike) -> ndarray:
     .. math:: D_d = 1 + \sum_k p_{dk} \log_K p_{dk}, \qquad p_{dk} = R_{dk} / \textstyle\sum_j R_{dj}
 
     Args:
-        importances: the matrix :math:`R \ge 0` of shape ``(num_codes, num_factors)``; a column of NaN is left
-            out.
+        importances: Matrix :math:`R \ge 0` of shape ``(num_codes, num_factors)``. Columns of NaN
+            are left out.
 
-    Returns:
-        An array of shape ``(num_codes,)``: 1 for a code that serves one factor, 0 for one that serves all
-        alike, or none. With a single factor there is nothing to confuse it with: 1.
+    Returns: An array of shape ``(num_codes,)``: 1 for a code that serves one factor, 0 for a code
+        that serves all factors equally or no factor. With a single factor every code has 1.
     """
     return _concentration(_checked(importances))
 
@@ -128,17 +139,18 @@ def completeness_per_factor(importances: ArrayLike) -> ndarray:
     Idle codes count in the base D, so that dropping them lowers the score.
 
     Args:
-        importances: the matrix :math:`R \ge 0` of shape ``(num_codes, num_factors)``; a column of NaN is left
-            out.
+        importances: Matrix :math:`R \ge 0` of shape ``(num_codes, num_factors)``. Columns of NaN
+            are left out.
 
     Returns:
-        An array of shape ``(num_factors,)``, without the factors left out.
+        An array of shape ``(num_factors,)``, without the factors that are left out.
     """
     return _concentration(_checked(importances).T)
 
 
 def _concentration(rows: ndarray) -> ndarray:
-    p = rows + 1e-11
+    """One minus the normalised entropy of each row; rows of zeros count as uniform."""
+    p = rows + SMALLEST_IMPORTANCE
     p = p / p.sum(1, keepdims=True)
     return 1 + (p * np.log(p)).sum(1) / np.log(max(rows.shape[1], 2))
 
@@ -149,6 +161,7 @@ def _weighted(scores: ndarray, importance: ndarray) -> float:
 
 
 def _checked(importances: ArrayLike) -> ndarray:
+    """The importances without columns of NaN; values that are negative or not finite are an error."""
     r = np.asarray(importances, dtype=np.float64)
     if r.ndim != 2:
         raise ValueError(f"expected importances of shape (num_codes, num_factors), got {r.shape}")

@@ -1,4 +1,4 @@
-"""DCIMIG: how much of all factors do codes hold that serve no other factor, one code each?"""
+"""DCIMIG: how much of the factors' entropy is in codes that serve a single factor, one code per factor?"""
 
 from __future__ import annotations
 
@@ -13,29 +13,34 @@ __all__ = ["dcimig", "separate_information"]
 
 
 def dcimig(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> float:
-    r"""Share of the factors' entropy that is in codes of their own.
+    r"""Share of the factors' entropy that is held by separate codes, one for each factor.
 
     .. math:: \frac{\sum_k \max_{d :\, k(d) = k} \big(I(z_d; v_{k}) - \max_{j \ne k} I(z_d; v_j)\big)}{\sum_k H(v_k)},
        \qquad k(d) = \arg\max_k I(z_d; v_k)
 
-    Every code goes to the factor that it tells most about, with the lead that this factor has over the next; each
-    factor takes the code with the largest lead, or 0 where it gets no code. Information is that of
-    :func:`mutual_information`, in nats, the unit cancels. With a single factor, the next is 0; a factor with one
-    value is left out.
+    where :math:`I(z_d; v_k)` is the mutual information of code :math:`z_d` and factor :math:`v_k`
+    by :func:`mutual_information`, and :math:`H(v_k)` is the factor's entropy. Every code is
+    assigned to the factor :math:`k(d)` about which it has most information. Its gap is the
+    difference to the factor with the next most information. Each factor takes the largest gap among
+    its codes, or 0 if it has no code. With a single factor the next information is 0. A factor with
+    a single value is left out.
 
-    Range: 0 to 1; a perfect code stays below 1 where a factor has more values than bins. Invariant under
-    permutation, sign, shift and scale of the codes, and under adding codes that tell nothing.
+    Range: 0 to 1. A perfect code stays below 1 if a factor has more values than bins. The score is
+    invariant under permutation, sign, shift and scale of the codes, and if codes without
+    information are added.
 
-    Weakness: factors weigh by their entropy, those with few values hardly count. A factor that is spread over
-    several codes gets the part that is in one of them. Depends on bins and shape as :func:`mig` does.
+    Weakness: Factors are weighted by their entropy, so that factors with few values hardly count.
+    If a factor is spread over several codes, only one of them counts. The score depends on bins and
+    on the shape of the codes, as :func:`mig` does.
 
     Args:
-        codes: shape ``(num_data, num_codes)``.
-        factors: shape ``(num_data, num_factors)``.
-        bins: number of bins of equal width of each code.
+        codes: Codes of shape ``(num_data, num_codes)``.
+        factors: Factor values of shape ``(num_data, num_factors)``.
+        bins: Number of bins of equal width of each code.
 
     References:
-        [1] Sepliarskaia et al., 2019. How to Not Measure Disentanglement. https://arxiv.org/abs/1910.05587
+        [1] Sepliarskaia et al., 2019. How to Not Measure Disentanglement.
+            https://arxiv.org/abs/1910.05587
 
     Example:
         >>> v = np.indices((4, 4)).reshape(2, -1).T
@@ -49,9 +54,10 @@ def dcimig(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> float:
 
 
 def separate_information(information: ndarray) -> ndarray:
-    """Largest lead ``(num_factors,)`` in nats of each factor in a code, from ``(num_codes, num_factors)``."""
+    """Largest gap of each factor, ``(num_factors,)`` in nats, from a matrix ``(num_codes, num_factors)``."""
     ordered = np.sort(information, axis=1)
-    leads = ordered[:, -1] - (ordered[:, -2] if information.shape[1] > 1 else 0.0)
-    best = np.zeros(information.shape[1])
-    np.maximum.at(best, information.argmax(1), leads)
-    return best
+    next_information = ordered[:, -2] if information.shape[1] > 1 else 0.0
+    gaps = ordered[:, -1] - next_information
+    largest = np.zeros(information.shape[1])
+    np.maximum.at(largest, information.argmax(1), gaps)
+    return largest

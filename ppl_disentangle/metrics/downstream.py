@@ -1,4 +1,4 @@
-"""Downstream prediction: how well, and from how few labels, are the factors read from the codes?"""
+"""Downstream prediction: how well, and from how few labels, can the factors be read from the codes?"""
 
 from __future__ import annotations
 
@@ -33,34 +33,40 @@ def downstream_accuracy(
 
     .. math:: a_n(k) = \frac{1}{R} \sum_r \frac{1}{N} \sum_i \mathbf 1\big[f^{(r)}_{n, k}(z_i) = v_{ik}\big]
 
-    where :math:`f^{(r)}_{n,k}` predicts factor :math:`v_k` and is trained on :math:`n` training rows, drawn
-    without replacement anew in each of :math:`R` repeats. See :func:`sample_efficiency` for their ratio.
+    where :math:`f^{(r)}_{n,k}` predicts factor :math:`v_k`, :math:`N` is the number of test rows,
+    and :math:`n` the number of training rows. In each of :math:`R` repeats the training rows are
+    sampled anew, without replacement. See :func:`sample_efficiency` for the ratio of two
+    accuracies.
 
-    Range: 0 to 1; chance is the share of the commonest class. Invariant under permutation and sign of the
-    codes; ``"linear"`` also under shift and scale, and rotation up to its penalty; trees under monotone maps of
-    each code, and not under rotation.
+    Range: 0 to 1. Chance is the relative frequency of the most frequent class. The accuracy is
+    invariant under permutation and sign of the codes. The linear probe is also invariant under
+    shift and scale, and under rotation up to its penalty. Trees are invariant under monotone maps
+    of each code, but not under rotation.
 
-    Weakness: says whether the factors can be read, not whether each has a code of its own: the accuracy of a
-    linear probe is the same for a perfect code and a rotated one. The accuracy depends on the number of values
-    of a factor, so compare only on the same data.
+    Weakness: The accuracy shows whether the factors can be read, not whether each factor has its
+    own code: a linear probe has the same accuracy for a perfect code and a rotated one. The
+    accuracy depends on the number of values of a factor, so compare accuracies only on the same
+    data.
 
     Args:
-        codes_train: shape ``(num_train, num_codes)``.
-        factors_train: shape ``(num_train, num_factors)``.
-        codes_test: shape ``(num_test, num_codes)``.
-        factors_test: shape ``(num_test, num_factors)``.
-        predictor: ``"linear"``, a logistic regression, or trees: ``"gbt"``, ``"lightgbm"`` or ``"forest"``, as
-            in :func:`dci`. The study of [1] cross-validates the penalty of its regression; here it is fixed.
-        num_labels: numbers of training rows.
-        repeats: draws of the rows; all rows are used once.
-        seed: of the draws and of the trees.
+        codes_train: Codes of the training rows, of shape ``(num_train, num_codes)``.
+        factors_train: Factor values of the training rows, of shape ``(num_train, num_factors)``.
+        codes_test: Codes of the test rows, of shape ``(num_test, num_codes)``.
+        factors_test: Factor values of the test rows, of shape ``(num_test, num_factors)``.
+        predictor: ``"linear"`` for a logistic regression, or ``"gbt"``, ``"lightgbm"`` or
+            ``"forest"`` for the trees of :func:`dci`. The study in [1] cross-validates the penalty
+            of its regression; here the penalty is fixed.
+        num_labels: Numbers of training rows.
+        repeats: Number of random selections of training rows. If all training rows are used, there
+            is one.
+        seed: Seed of the selections and of the trees.
 
-    Returns:
-        A dataset over ``num_labels`` and ``factor`` with ``accuracy`` and, over the repeats,
-        ``accuracy_standard_error``; NaN for a factor with one value in the training rows.
+    Returns: A dataset over ``num_labels`` and ``factor`` with ``accuracy`` and its standard error
+        over the repeats, ``accuracy_standard_error``. Both are NaN for a factor with a single value
+        in the training rows.
 
     Raises:
-        ValueError: there are fewer training rows than labels asked for.
+        ValueError: ``num_labels`` exceeds the number of training rows.
 
     References:
         [1] Locatello et al., 2019. Challenging Common Assumptions. https://arxiv.org/abs/1811.12359
@@ -68,43 +74,64 @@ def downstream_accuracy(
     import xarray as xr
 
     z, v, num_train = as_split(codes_train, factors_train, codes_test, factors_test)
-    if not (num_labels and 2 <= min(num_labels) and max(num_labels) <= num_train and repeats >= 1):
-        got = f"{list(num_labels)} and {repeats}"
-        raise ValueError(
-            f"expected num_labels of 2 to {num_train} training rows and repeats >= 1, got {got}"
-        )
-    rng, several = np.random.default_rng(seed), varying(v[:num_train])
-    means, errors = np.full((2, len(num_labels), v.shape[1]), np.nan)
-    for row, num in enumerate(num_labels):
-        draws = [rng.permutation(num_train)[:num] for _ in range(repeats if num < num_train else 1)]
+    _check_sizes(num_labels, repeats, num_train)
+    rng = np.random.default_rng(seed)
+    varies = varying(v[:num_train])
+    means = np.full((len(num_labels), v.shape[1]), np.nan)
+    errors = np.full_like(means, np.nan)
+    for i, num in enumerate(num_labels):
+        num_repeats = repeats if num < num_train else 1
+        selections = [rng.permutation(num_train)[:num] for _ in range(num_repeats)]
+        # (num_repeats, number of varying factors)
         scores = np.array(
-            [_accuracies(z, v[:, several], rows, num_train, predictor, seed) for rows in draws]
+            [_accuracies(z, v[:, varies], rows, num_train, predictor, seed) for rows in selections]
         )
-        means[row, several] = scores.mean(0)
-        if len(draws) > 1:
-            errors[row, several] = scores.std(0, ddof=1) / np.sqrt(len(draws))
+        means[i, varies] = scores.mean(0)
+        if num_repeats > 1:
+            errors[i, varies] = scores.std(0, ddof=1) / np.sqrt(num_repeats)
     dims = ("num_labels", "factor")
     variables = {"accuracy": (dims, means), "accuracy_standard_error": (dims, errors)}
     return xr.Dataset(variables, {"num_labels": list(num_labels)}, {"predictor": predictor})
 
 
+def _check_sizes(num_labels: Sequence[int], repeats: int, num_train: int) -> None:
+    in_range = num_labels and 2 <= min(num_labels) and max(num_labels) <= num_train
+    if not in_range or repeats < 1:
+        expected = f"num_labels of 2 to {num_train} training rows and repeats >= 1"
+        raise ValueError(f"expected {expected}, got {list(num_labels)} and {repeats}")
+
+
+def _accuracies(
+    codes: ndarray, factors: ndarray, rows: ndarray, num_train: int, predictor: Probe, seed: int
+) -> list[float]:
+    """Test accuracy for each factor of a classifier that is trained on the given rows."""
+    scores = []
+    for classes in factors.T:
+        predict = fit_probe(predictor, codes[rows], classes[rows], seed=seed)
+        correct = predict(codes[num_train:]) == classes[num_train:]
+        scores.append(float(np.mean(correct)))
+    return scores
+
+
 def sample_efficiency(accuracy: xr.DataArray, *, few: int = 100, many: int = 10_000) -> float:
-    r"""How much of the accuracy with many labels is there with few: the ratio of the means over the factors.
+    r"""Accuracy with few labels as a share of the accuracy with many labels, both averaged over the factors.
 
     .. math:: \frac{\sum_k a_{100}(k)}{\sum_k a_{10000}(k)}
 
-    Range: 0 to about 1, above where more labels do harm.
+    where :math:`a_n(k)` is the accuracy for factor :math:`k` with :math:`n` labels.
 
-    Weakness: a code that tells nothing has the same accuracy from few labels as from many, and so the ratio 1;
-    read it beside the accuracy.
+    Range: 0 to about 1; above 1 if more labels reduce the accuracy.
+
+    Weakness: A code without information has the same accuracy with few and with many labels, so
+    that its ratio is 1. Read the ratio beside the accuracy.
 
     Args:
-        accuracy: what :func:`downstream_accuracy` gives, over ``num_labels`` and ``factor``.
-        few: number of labels of the numerator.
-        many: number of labels of the denominator.
+        accuracy: Accuracies from :func:`downstream_accuracy`, over ``num_labels`` and ``factor``.
+        few: Number of labels in the numerator.
+        many: Number of labels in the denominator.
 
     Raises:
-        KeyError: there is no accuracy at that number of labels.
+        KeyError: The accuracies lack that number of labels.
 
     References:
         [1] Locatello et al., 2019. Challenging Common Assumptions. https://arxiv.org/abs/1811.12359
@@ -114,12 +141,3 @@ def sample_efficiency(accuracy: xr.DataArray, *, few: int = 100, many: int = 10_
         raise KeyError(f"no accuracy with {missing[0]} labels; there are {known}")
     means = accuracy.mean("factor")
     return float(means.sel(num_labels=few) / means.sel(num_labels=many))
-
-
-def _accuracies(
-    codes: ndarray, factors: ndarray, rows: ndarray, num_train: int, predictor: Probe, seed: int
-) -> list[float]:
-    predictions = [
-        fit_probe(predictor, codes[rows], v[rows], seed=seed)(codes[num_train:]) for v in factors.T
-    ]
-    return [float(np.mean(p == v)) for p, v in zip(predictions, factors[num_train:].T, strict=True)]

@@ -33,27 +33,29 @@ def factor_vae_score(
 ) -> float:
     r"""Accuracy of a majority vote that recognises from a batch of codes which factor was held fixed.
 
-    A vote samples a factor :math:`k` and a batch of ``batch_size`` observations that share its value and are
-    uniform in all other factors. It is cast for the pair :math:`(d^*, k)` with
+    A vote samples a factor :math:`k` and a batch of ``batch_size`` observations that share its
+    value and are uniform in all other factors. It is cast for the pair :math:`(d^*, k)` with
 
     .. math:: d^* = \arg\min_d \mathrm{Var}_\text{batch}(z_d) / \mathrm{Var}(z_d)
 
-    where :math:`d^*` is the code that varies least in the batch, relative to its variance over all data. For
-    each :math:`d^*` the classifier predicts the factor that received most of the ``num_train`` training
-    votes. The score is its accuracy on ``num_eval`` other votes. Codes with a standard deviation below
-    ``threshold`` take no part; the score is 0 if no code is left. Factors with a single value are never
-    sampled. Variances divide by the number of observations minus one.
+    where :math:`d^*` is the code that varies least in the batch, relative to its variance over all
+    data. For each :math:`d^*` the classifier predicts the factor that received most of the
+    ``num_train`` training votes. The score is its accuracy on ``num_eval`` other votes. Codes with
+    a standard deviation below ``threshold`` take no part; the score is 0 if no code is left.
+    Factors with a single value are never sampled. Variances divide by the number of observations
+    minus one.
 
-    Range: 0 to 1. Chance is about ``1 / num_factors``. The score is invariant under permutation, sign, shift
-    and, apart from the threshold, scale of the codes.
+    Range: 0 to 1. Chance is about ``1 / num_factors``. The score is invariant under permutation,
+    sign, shift and, apart from the threshold, scale of the codes.
 
-    Weakness: The score does not penalise a factor that is spread over several codes, nor a code that also
-    depends on other factors, as long as the right code varies least.
+    Weakness: The score does not penalise a factor that is spread over several codes, nor a code
+    that also depends on other factors, as long as the right code varies least.
 
     Args:
         grid: Grid of factors, or any object with ``factor_sizes`` and ``render``.
-        encode: Function from rendered observations to codes ``(num, num_codes)``. A call gets at most 4,096
-            observations. If the score samples more observations than the grid has, each is encoded once.
+        encode: Function from rendered observations to codes ``(num, num_codes)``. A call gets at
+            most 4,096 observations. If the score samples more observations than the grid has, each
+            is encoded once.
         seed: Seed of all random draws.
         num_train: Number of votes that train the classifier.
         num_eval: Number of votes that score the classifier.
@@ -102,11 +104,11 @@ def factor_vae_score_from_codes(
 ) -> float:
     """The score of :func:`factor_vae_score` from codes of a fixed set of rows, without a grid to sample from.
 
-    A vote takes a random row and draws, with replacement, ``batch_size`` rows with the same value of the
-    factor. Rows whose value no other row shares lead no vote. A factor is never sampled if it has a single
-    value, or if all its values differ. For rows that are uniform over a grid this estimates the same score.
-    If factors are correlated in the data, the other factors are not uniform given the fixed one, and the two
-    scores differ.
+    A vote takes a random row and draws, with replacement, ``batch_size`` rows with the same value
+    of the factor. Rows whose value no other row shares lead no vote. A factor is never sampled if
+    it has a single value, or if all its values differ. For rows that are uniform over a grid this
+    estimates the same score. If factors are correlated in the data, the other factors are not
+    uniform given the fixed one, and the two scores differ.
 
     Args:
         codes: Codes of shape ``(num_data, num_codes)``.

@@ -1,4 +1,4 @@
-"""Total correlation of the codes as if they were Gaussian: are they uncorrelated?"""
+"""Total correlation of the codes under a Gaussian approximation: are the codes uncorrelated?"""
 
 from __future__ import annotations
 
@@ -13,23 +13,26 @@ __all__ = ["gaussian_total_correlation"]
 
 
 def gaussian_total_correlation(codes: ArrayLike) -> float:
-    r"""Total correlation, in nats, of a Gaussian with the codes' covariance; needs no factors.
+    r"""Total correlation, in nats, of a Gaussian with the covariance of the codes; no factors are needed.
 
     .. math:: \operatorname{KL}\big(\mathcal N(0, \Sigma) \,\|\, \mathcal N(0, \operatorname{diag} \Sigma)\big)
         = \tfrac12 \Big(\sum_d \log \Sigma_{dd} - \log \det \Sigma\Big)
         = -\tfrac12 \log \det R
 
-    where :math:`\Sigma` is the covariance of the codes over the data and :math:`R` their correlation matrix.
+    where :math:`\Sigma` is the covariance of the codes over the data and :math:`R` their
+    correlation matrix.
 
-    Range: 0, for uncorrelated codes, to infinity, where a code is a linear function of others. With
-    :math:`D` independent codes and :math:`N` data the estimate is about :math:`D (D - 1) / (4 N)`. Constant
-    codes are left out. Invariant under permutation, sign, shift and scale of the codes.
+    Range: 0 for uncorrelated codes, to infinity if a code is a linear function of other codes. With
+    :math:`D` independent codes and :math:`N` data the estimate is about :math:`D (D - 1) / (4 N)`.
+    Constant codes are left out. The score is invariant under permutation, sign, shift and scale of
+    the codes.
 
-    Weakness: sees correlations only. Codes that depend on each other without a correlation score 0, and so do
-    factors that a rotation has mixed, if they were independent and of equal variance.
+    Weakness: The score only detects correlations. Codes that depend on each other without being
+    correlated score 0. So do rotated factors, if the factors were independent and had equal
+    variances.
 
     Args:
-        codes: shape ``(num_data, num_codes)``.
+        codes: Codes of shape ``(num_data, num_codes)``.
 
     References:
         [1] Locatello et al., 2019. Challenging Common Assumptions. https://arxiv.org/abs/1811.12359

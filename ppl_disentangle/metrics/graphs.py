@@ -1,4 +1,4 @@
-"""How far an estimated causal graph is from the true one."""
+"""Distance of an estimated causal graph from the true graph."""
 
 from __future__ import annotations
 
@@ -17,26 +17,30 @@ __all__ = ["graph_scores", "shd"]
 def shd(
     estimated: nx.DiGraph | ArrayLike, true: nx.DiGraph | ArrayLike, *, reversal: Literal[1, 2] = 1
 ) -> int:
-    r"""Structural Hamming distance [1]: by how many edges two graphs differ.
+    r"""Structural Hamming distance [1]: the number of edges in which two graphs differ.
 
     .. math:: \#\{i < j : (E_{ij}, E_{ji}) \ne (T_{ij}, T_{ji})\} \quad \text{or} \quad \#\{i, j : E_{ij} \ne T_{ij}\}
 
-    The first, gCastle's, counts pairs of nodes, hence a reversed edge once. The second, false positives plus false
-    negatives, counts entries of the adjacency matrices E and T, hence a reversed edge twice. Both are in use; say
-    which.
+    where E and T are the adjacency matrices of the estimated and the true graph. Both definitions
+    are in use, so say which one you report. The first, which gCastle uses, counts pairs of nodes: a
+    reversed edge counts once. The second is the number of false positives plus false negatives: a
+    reversed edge counts twice.
 
-    Range: 0 for equal graphs, to d (d - 1) / 2 or d (d - 1). Both are metrics. The graph without edges scores the
-    number of true edges: state it beside the distance.
+    Range: 0 for equal graphs, to d (d - 1) / 2 or d (d - 1) for d nodes. Both definitions are
+    metrics in the mathematical sense. The graph without edges scores the number of true edges;
+    report that number beside the distance.
 
     Args:
-        estimated: a graph, or an adjacency matrix whose entry (i, j) is not zero where there is an edge from i to j.
-        true: as ``estimated``: both are graphs over the same nodes, or both are matrices over the same order of nodes.
-        reversal: what a reversed edge counts.
+        estimated: Estimated graph, or its adjacency matrix, whose entry (i, j) is not zero if there
+            is an edge from i to j.
+        true: True graph in the same form: graphs over the same nodes, or matrices over the same
+            order of nodes.
+        reversal: Contribution of a reversed edge, 1 or 2.
 
     Raises:
-        ValueError: ``reversal`` is neither 1 nor 2, the graphs have other nodes, or an adjacency matrix is not square,
-            not finite or has a node that causes itself.
-        TypeError: a graph beside a matrix.
+        ValueError: ``reversal`` is neither 1 nor 2, the graphs have different nodes, or an
+            adjacency matrix is not square, is not finite or has a node that causes itself.
+        TypeError: One argument is a graph and the other a matrix.
 
     References:
         [1] Tsamardinos et al., 2006. https://doi.org/10.1007/s10994-006-6889-7
@@ -49,9 +53,11 @@ def shd(
     """
     if reversal not in (1, 2):
         raise ValueError(f"expected reversal to be 1 or 2, got {reversal!r}")
-    ours, theirs = _adjacencies(estimated, true)
-    differ = ours != theirs
-    return int(differ.sum() if reversal == 2 else np.triu(differ | differ.T).sum())
+    estimated_edges, true_edges = _adjacencies(estimated, true)
+    differ = estimated_edges != true_edges
+    if reversal == 2:
+        return int(differ.sum())
+    return int(np.triu(differ | differ.T).sum())
 
 
 def graph_scores(
@@ -59,63 +65,76 @@ def graph_scores(
 ) -> dict[str, float]:
     r"""Distances and rates of an estimated graph, by name.
 
-    ===================================== =========================================================================
-    ``shd``                               :func:`shd`, a reversed edge once
-    ``shd_reversal_counts_two``           :func:`shd`, a reversed edge twice
-    ``precision``, ``recall``, ``f1``     of directed edges: a reversed edge is wrong
-    ``tpr``, ``fdr``                      recall; the share of the estimated edges that are wrong
-    ``fpr``                               wrong edges by the number of pairs without a true edge; above 1 if many are
-                                          reversed
-    ``adjacency_…``                       precision, recall and F1 of pairs that an edge joins, whatever its direction
-    ``orientation_…``                     the same of such pairs with the edge in its direction
-    ===================================== =========================================================================
+    ============================= ===================================================================
+    ``shd``                       :func:`shd`; a reversed edge counts once
+    ``shd_reversal_counts_two``   :func:`shd`; a reversed edge counts twice
+    ``precision, recall, f1``     rates of directed edges; a reversed edge is wrong
+    ``tpr, fdr``                  recall; the share of the estimated edges that are wrong
+    ``fpr``                       number of wrong edges over the number of pairs without a true edge,
+                                  which exceeds 1 if many edges are reversed
+    ``adjacency_…``               precision, recall and F1 of joined pairs, whatever the direction
+    ``orientation_…``             the same rates; a pair also needs the right direction
+    ============================= ===================================================================
 
-    For two acyclic graphs the orientation scores are those of directed edges. A rate of nothing is 0: the graph without
-    edges has precision 0 and false discovery rate 0. These are the conventions of gCastle, which leaves precision and
-    F1 undefined there, and of causica for adjacency and orientation.
+    For two acyclic graphs the orientation scores equal the scores of directed edges. A rate with
+    denominator zero is 0: the graph without edges has precision 0 and false discovery rate 0. These
+    conventions follow gCastle, which leaves precision and F1 undefined in that case, and causica
+    for adjacency and orientation.
 
     Args:
-        estimated: as in :func:`shd`.
-        true: as in :func:`shd`.
+        estimated: Estimated graph or adjacency matrix; see :func:`shd`.
+        true: True graph or adjacency matrix; see :func:`shd`.
 
     Raises:
-        ValueError: as in :func:`shd`.
-        TypeError: as in :func:`shd`.
+        ValueError: The graphs or matrices are invalid; see :func:`shd`.
+        TypeError: One argument is a graph and the other a matrix.
 
-    Example:
-        >>> scores = graph_scores([[0, 1, 0], [0, 0, 0], [0, 1, 0]], [[0, 1, 0], [0, 0, 1], [0, 0, 0]])
-        >>> scores["shd"], scores["precision"], scores["adjacency_f1"]
-        (1, 0.5, 1.0)
+    Example: >>> scores = graph_scores([[0, 1, 0], [0, 0, 0], [0, 1, 0]], [[0, 1, 0], [0, 0, 1], [0,
+        0, 0]]) >>> scores["shd"], scores["precision"], scores["adjacency_f1"] (1, 0.5, 1.0)
     """
-    ours, theirs = _adjacencies(estimated, true)
-    wrong, empty_pairs = (
-        int((ours & ~theirs).sum()),
-        len(ours) * (len(ours) - 1) // 2 - int(theirs.sum()),
-    )
-    edges = _rates(int((ours & theirs).sum()), int(ours.sum()), int(theirs.sum()))
-    upper = np.triu_indices(len(ours), 1)
-    joined, truly_joined = (ours | ours.T)[upper], (theirs | theirs.T)[upper]
-    same = (ours == theirs)[upper] & (ours == theirs).T[upper]
-    sizes = int(joined.sum()), int(truly_joined.sum())
-    adjacency = _rates(int((joined & truly_joined).sum()), *sizes)
-    orientation = _rates(int((joined & same).sum()), *sizes)
+    estimated_edges, true_edges = _adjacencies(estimated, true)
+    edges = _edge_rates(estimated_edges, true_edges)
+    adjacency, orientation = _pair_rates(estimated_edges, true_edges)
+    num_wrong = int((estimated_edges & ~true_edges).sum())
+    num_nodes = len(true_edges)
+    num_empty_pairs = num_nodes * (num_nodes - 1) // 2 - int(true_edges.sum())
     return {
-        "shd": shd(ours, theirs),
-        "shd_reversal_counts_two": shd(ours, theirs, reversal=2),
+        "shd": shd(estimated_edges, true_edges),
+        "shd_reversal_counts_two": shd(estimated_edges, true_edges, reversal=2),
         **edges,
         "tpr": edges["recall"],
-        "fdr": wrong / max(int(ours.sum()), 1),
-        "fpr": wrong / max(empty_pairs, 1),
+        "fdr": num_wrong / max(int(estimated_edges.sum()), 1),
+        "fpr": num_wrong / max(num_empty_pairs, 1),
         **{f"adjacency_{name}": value for name, value in adjacency.items()},
         **{f"orientation_{name}": value for name, value in orientation.items()},
     }
 
 
-def _rates(hits: int, found: int, sought: int) -> dict[str, float]:
+def _edge_rates(estimated: ndarray, true: ndarray) -> dict[str, float]:
+    """Rates of directed edges."""
+    num_correct = int((estimated & true).sum())
+    return _rates(num_correct, int(estimated.sum()), int(true.sum()))
+
+
+def _pair_rates(estimated: ndarray, true: ndarray) -> tuple[dict[str, float], dict[str, float]]:
+    """Rates of joined pairs of nodes, whatever the direction, and with the right direction."""
+    upper = np.triu_indices(len(true), 1)
+    joined = (estimated | estimated.T)[upper]
+    truly_joined = (true | true.T)[upper]
+    equal = estimated == true
+    same_direction = (equal & equal.T)[upper]
+    num_joined = int(joined.sum())
+    num_truly_joined = int(truly_joined.sum())
+    adjacency = _rates(int((joined & truly_joined).sum()), num_joined, num_truly_joined)
+    orientation = _rates(int((joined & same_direction).sum()), num_joined, num_truly_joined)
+    return adjacency, orientation
+
+
+def _rates(num_correct: int, num_estimated: int, num_true: int) -> dict[str, float]:
     return {
-        "precision": hits / max(found, 1),
-        "recall": hits / max(sought, 1),
-        "f1": 2 * hits / max(found + sought, 1),
+        "precision": num_correct / max(num_estimated, 1),
+        "recall": num_correct / max(num_true, 1),
+        "f1": 2 * num_correct / max(num_estimated + num_true, 1),
     }
 
 
@@ -133,18 +152,18 @@ def _adjacencies(
                 f"expected the same nodes in both graphs, got {list(estimated)} and {list(true)}"
             )
         order = list(true)
-        estimated, true = (
-            nx.to_numpy_array(graph, nodelist=order, weight=None) for graph in (estimated, true)
-        )
-    ours, theirs = _checked(estimated), _checked(true)
-    if ours.shape != theirs.shape:
-        raise ValueError(
-            f"expected as many nodes in both graphs, got {len(ours)} and {len(theirs)}"
-        )
-    return ours, theirs
+        estimated = nx.to_numpy_array(estimated, nodelist=order, weight=None)
+        true = nx.to_numpy_array(true, nodelist=order, weight=None)
+    estimated_edges = _checked(estimated)
+    true_edges = _checked(true)
+    if estimated_edges.shape != true_edges.shape:
+        sizes = f"{len(estimated_edges)} and {len(true_edges)}"
+        raise ValueError(f"expected as many nodes in both graphs, got {sizes}")
+    return estimated_edges, true_edges
 
 
 def _checked(adjacency: ArrayLike) -> ndarray:
+    """A bool matrix of the edges; a matrix that is not an adjacency matrix is an error."""
     matrix = as_array(adjacency)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"expected an adjacency matrix of shape (d, d), got {matrix.shape}")

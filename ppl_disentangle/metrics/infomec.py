@@ -1,4 +1,4 @@
-"""InfoMEC: modularity, explicitness and compactness in terms of information."""
+"""InfoMEC: modularity, explicitness and compactness, defined by information."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from ppl_disentangle.metrics.estimators.predictors import fit_logistic
 
 __all__ = ["InfoMEC", "concentration", "infomec"]
 
+IDLE_RANGE = 1 / 20
+"""Range of an idle code, as a share of the largest range."""
+
 
 class InfoMEC(NamedTuple):
-    """InfoM, InfoE and InfoC, each 1 for a perfect code."""
+    """The scores InfoM, InfoE and InfoC, each 1 for a perfect code."""
 
     modularity: float
     explicitness: float
@@ -40,34 +43,40 @@ def infomec(
         \mathrm{InfoE} &= \frac1K \sum_k \Big(1 - \frac{H(v_k \mid z)}{\log |V_k|}\Big), \qquad
         N_{dk} = \frac{I(z_d; v_k)}{H(v_k)}
 
-    InfoM asks whether each code tells of one factor, InfoC whether each factor is told by one code, InfoE whether
-    the factors can be read from all codes linearly: :math:`H(v_k | z)` is the loss, in nats, of a logistic
-    regression, fitted to and scored on the same rows, without penalty, with its classes weighted alike, and
-    stopped after 100 iterations.
+    where :math:`D` is the number of codes, :math:`K` the number of factors and :math:`N_{dk}` the
+    mutual information of code :math:`z_d` and factor :math:`v_k`, divided by the factor's entropy.
+    InfoM is high if each code has information about one factor, InfoC if one code has the
+    information about each factor, and InfoE if the factors can be read from all codes linearly. The
+    conditional entropy :math:`H(v_k | z)` is the loss, in nats, of a logistic regression on the
+    same rows, without penalty, with equal class weights, and after at most 100 iterations.
 
-    Information is by :func:`neighbour_information`, or, where codes are ``discrete``, by the shares of their values.
-    InfoM and InfoC leave out codes that are idle: with a range of at most a twentieth of the largest, or
-    constant where codes are discrete. Codes and factors that nothing is known of count 0; where one code is
-    left, InfoC is 1; with a single factor, InfoM is 1. A factor with one value is left out.
+    Mutual information is estimated by :func:`neighbour_information` or, for ``discrete`` codes,
+    from relative frequencies. InfoM and InfoC leave out idle codes, whose range is at most a
+    twentieth of the largest range (for discrete codes: whose range is 0). Codes and factors without
+    any information count 0. With a single code InfoC is 1, and with a single factor InfoM is 1. A
+    factor with a single value is left out.
 
-    Range: 0 to 1, InfoE below 0 where the regression is worse than none. Chance of InfoM and InfoC is above 0,
-    since information by chance is never spread evenly. Invariant under permutation, sign and shift of the codes,
-    and under scale but for idle codes.
+    Range: 0 to 1. InfoE is negative if the regression predicts worse than without codes. For InfoM
+    and InfoC chance is above 0, since chance information is never spread evenly. The scores are
+    invariant under permutation, sign and shift of the codes and, apart from idle codes, under their
+    scale.
 
-    Weakness: which codes are idle hangs on their scales, and ratios make much of little: codes that tell nothing and
-    are not idle have some information by chance, often on one factor alone, so that InfoM may be near 1 for pure noise.
-    InfoE hardly changes when codes are rotated.
+    Weakness: The scales of the codes decide which codes are idle. The ratios amplify small values:
+    a code without information that is not idle has chance information, often on a single factor, so
+    that InfoM may be near 1 for pure noise. InfoE hardly changes if codes are rotated.
 
     Args:
-        codes: shape ``(num_data, num_codes)``.
-        factors: shape ``(num_data, num_factors)``.
-        discrete: whether codes take few values; then the regression sees each value for itself.
-        neighbours: of :func:`neighbour_information`.
-        seed: of :func:`neighbour_information`.
+        codes: Codes of shape ``(num_data, num_codes)``.
+        factors: Factor values of shape ``(num_data, num_factors)``.
+        discrete: Whether the codes take few values. The regression then treats each value as a
+            category.
+        neighbours: Number of neighbours of :func:`neighbour_information`.
+        seed: Seed of :func:`neighbour_information`.
 
     References:
-        [1] Hsu et al., 2023. Disentanglement via Latent Quantization. https://arxiv.org/abs/2305.18378
-        [2] The authors' code, for threshold, neighbours and regression.
+        [1] Hsu et al., 2023. Disentanglement via Latent Quantization.
+            https://arxiv.org/abs/2305.18378
+        [2] The authors' code (the threshold, the neighbours and the regression).
             https://github.com/kylehkhsu/latent_quantization
 
     Example:
@@ -77,45 +86,57 @@ def infomec(
     """
     z, v = as_arrays(codes, factors)
     v = v[:, varying(v)]
-    ranges, still = np.ptp(z, axis=0), constant(z)
-    active = z[:, ~still & (discrete | (ranges > ranges.max() / 20))]
+    is_constant = constant(z)
+    active = z[:, _active(z, is_constant, discrete=discrete)]
     if not active.size:
         return InfoMEC(0.0, 0.0, 0.0)
     if discrete:
-        values = as_classes(active)
-        information = mutual_information(
-            values, v, bins=int(values.max()) + 1
-        )  # every value has a bin of its own
+        features = _one_hot(active)
+        information = _discrete_information(active, v)
     else:
+        features = (z - z.mean(0)) / np.where(is_constant, 1.0, z.std(0))
         information = neighbour_information(active, v, neighbours=neighbours, seed=seed)
     shares = information / entropies(v)
-    features = _one_hot(active) if discrete else (z - z.mean(0)) / np.where(still, 1.0, z.std(0))
     return InfoMEC(concentration(shares), _explicitness(features, v), concentration(shares.T))
 
 
+def _active(codes: ndarray, is_constant: ndarray, *, discrete: bool) -> ndarray:
+    """Mask ``(num_codes,)`` of the codes that are not idle."""
+    if discrete:
+        return ~is_constant
+    ranges = np.ptp(codes, axis=0)
+    return ~is_constant & (ranges > IDLE_RANGE * ranges.max())
+
+
+def _discrete_information(codes: ndarray, factors: ndarray) -> ndarray:
+    """Mutual information of codes that take few values: every value has its own bin."""
+    values = as_classes(codes)
+    return mutual_information(values, factors, bins=int(values.max()) + 1)
+
+
 def concentration(shares: ndarray) -> float:
-    """How far the largest of each row exceeds an even share: the mean over rows, from 0 to 1."""
+    """Excess of the largest entry of each row over an even share: the mean over the rows, from 0 to 1."""
     size = shares.shape[1]
     if size == 1:
         return 1.0
     totals = shares.sum(1)
-    largest = np.where(totals > 0, shares.max(1) / np.where(totals > 0, totals, 1.0), 1 / size)
+    informed = totals > 0
+    largest = np.where(informed, shares.max(1) / np.where(informed, totals, 1.0), 1 / size)
     return float((largest.mean() - 1 / size) / (1 - 1 / size))
 
 
 def _one_hot(codes: ndarray) -> ndarray:
-    return np.concatenate([column[:, None] == np.unique(column) for column in codes.T], 1).astype(
-        np.float64
-    )
+    columns = [column[:, None] == np.unique(column) for column in codes.T]
+    return np.concatenate(columns, 1).astype(np.float64)
 
 
 def _explicitness(features: ndarray, factors: ndarray) -> float:
-    """One minus the mean of the losses of a regression on each factor, as shares of the log of its values."""
+    """One minus the mean loss of a regression of each factor, as a share of the log of its number of values."""
     losses = []
-    for column in factors.T:
-        fitted = fit_logistic(features, column, C=np.inf, class_weight="balanced")
-        chosen = fitted.predict_proba(features)[np.arange(len(column)), column]
-        losses.append(
-            -np.log(np.maximum(chosen, np.finfo(float).eps)).mean() / np.log(column.max() + 1)
-        )
+    for classes in factors.T:
+        regression = fit_logistic(features, classes, C=np.inf, class_weight="balanced")
+        # (num_data,): probability of the true class
+        probabilities = regression.predict_proba(features)[np.arange(len(classes)), classes]
+        log_loss = -np.log(np.maximum(probabilities, np.finfo(float).eps)).mean()
+        losses.append(log_loss / np.log(classes.max() + 1))
     return float(1 - np.mean(losses))

@@ -1,4 +1,4 @@
-"""Interventional robustness (IRS): do codes stay where they are when all factors but their own change?"""
+"""Interventional robustness (IRS): does a code stay constant when all factors but one change?"""
 
 from __future__ import annotations
 
@@ -16,34 +16,37 @@ __all__ = ["irs", "irs_of_grid"]
 def irs(
     codes: ArrayLike, factors: ArrayLike, *, quantile: float = 1.0, bins: int | None = None
 ) -> float:
-    r"""Mean over the codes of how little they move while the factor that holds them best is held fixed.
+    r"""Mean over the codes of how little they move while their most stabilising factor is held fixed.
 
     .. math:: \mathrm{IRS} = \sum_d \frac{m_d}{\sum_j m_j} \max_k \Big(1 - \frac{1}{m_d |V_k|} \sum_{c \in V_k}
        \operatorname{Q}\big(|z_d - \mathbb E[z_d \mid v_k = c]| \,\big|\, v_k = c\big)\Big), \qquad
        m_d = \max |z_d - \mathbb E z_d|
 
-    where :math:`\operatorname Q` is the quantile over the rows of that value, the maximum at
-    ``quantile`` = 1, in the units of the code. That rows of one value stand for an intervention on the factor
-    takes independent factors. Constant codes, and factors with a single value, are left out; without a code that
-    varies, the score is 0.
+    where :math:`V_k` holds the values of factor :math:`v_k` and :math:`\operatorname Q` is the
+    quantile over the rows with value :math:`c` (the maximum if ``quantile`` is 1), on the scale of
+    the code. The rows with one value stand for an intervention on the factor, which assumes that
+    the factors are independent. Constant codes and factors with a single value are left out. If no
+    code varies, the score is 0.
 
-    Range: 0 to 1. Codes that are independent of the factors have above 0, the more the fewer rows a value has and
-    the lower the quantile. Invariant under permutation,
-    sign and shift of the codes and under a scale common to all; each code counts by its largest deviation.
+    Range: 0 to 1. Codes that are independent of the factors score above 0, more so for few rows per
+    value and for a low quantile. The score is invariant under permutation, sign and shift of the
+    codes and under a common scale; each code is weighted by its largest deviation.
 
-    Weakness: values that few rows have look robust, and a factor that is different in every row makes every code
-    perfect: use ``bins`` or factors with few values. The maximum hangs on single rows. Factors may be missing from
-    the codes altogether. Correlated factors borrow each other's codes.
+    Weakness: A value with few rows looks robust. If a factor has a different value in every row,
+    every code is perfect; use ``bins`` or factors with few values. The maximum depends on single
+    rows. Factors that are missing from the codes are not penalised. Correlated factors profit from
+    each other's codes.
 
     Args:
-        codes: shape ``(num_data, num_codes)``.
-        factors: shape ``(num_data, num_factors)``.
-        quantile: 1 in the paper; [2] uses 0.99.
-        bins: put factors in so many bins of equal width first; [2] uses 20, by which a perfect code of dSprites
-            has 0.986.
+        codes: Codes of shape ``(num_data, num_codes)``.
+        factors: Factor values of shape ``(num_data, num_factors)``.
+        quantile: Quantile Q of the deviations. The default is from the paper; [2] uses 0.99.
+        bins: Number of bins of equal width into which the factors are put first. By default factors
+            are not binned. With the 20 bins of [2] a perfect code of dSprites scores 0.986.
 
     References:
-        [1] Suter et al., 2019. Robustly Disentangled Causal Mechanisms. https://arxiv.org/abs/1811.00007
+        [1] Suter et al., 2019. Robustly Disentangled Causal Mechanisms.
+            https://arxiv.org/abs/1811.00007
         [2] Locatello et al., 2019. Challenging Common Assumptions. https://arxiv.org/abs/1811.12359
 
     Example:
@@ -58,12 +61,11 @@ def irs(
     z = z[:, ~constant(z)]
     if not z.size:
         return 0.0
-    moves = np.stack(
-        [_deviation(z, column, quantile) for column in (v if bins is None else binned(v, bins)).T],
-        1,
-    )
+    classes = v if bins is None else binned(v, bins)
+    # (num_codes, num_factors): deviation of each code while a factor is held fixed
+    deviations = np.stack([_deviation(z, column, quantile) for column in classes.T], 1)
     largest = np.abs(z - z.mean(0)).max(0)
-    return float(np.average(1 - moves.min(1) / largest, weights=largest))
+    return float(np.average(1 - deviations.min(1) / largest, weights=largest))
 
 
 def irs_of_grid(
@@ -75,15 +77,16 @@ def irs_of_grid(
     quantile: float = 1.0,
     bins: int | None = None,
 ) -> float:
-    """:func:`irs` of uniform draws from a grid, where factors are independent.
+    """:func:`irs` of uniform samples from a grid, in which factors are independent.
 
     Args:
-        grid: the factor grid, or anything with ``factor_sizes`` and ``render``.
-        encode: from rendered observations to codes ``(num, num_codes)``; called on at most 4,096 a time.
-        seed: seed of the draws.
-        num_data: number of draws.
-        quantile: as in :func:`irs`.
-        bins: as in :func:`irs`.
+        grid: Grid of factors, or any object with ``factor_sizes`` and ``render``.
+        encode: Function from rendered observations to codes ``(num, num_codes)``. A call gets at
+            most 4,096 observations.
+        seed: Seed of the samples.
+        num_data: Number of samples.
+        quantile: Quantile of the deviations; see :func:`irs`.
+        bins: Number of bins of the factors; see :func:`irs`.
     """
     sampler = GridCodes(grid, encode, seed=seed, num_draws=num_data)
     factors = sampler.sample(num_data)
@@ -91,9 +94,8 @@ def irs_of_grid(
 
 
 def _deviation(codes: ndarray, classes: ndarray, quantile: float) -> ndarray:
-    """Mean over the values of the quantile of every code's distance from its mean at that value, ``(num_codes,)``."""
+    """Quantile of each code's distance from its mean given the class, averaged over the classes, ``(num_codes,)``."""
     order = np.argsort(classes, kind="stable")
     groups = np.split(codes[order], np.flatnonzero(np.diff(classes[order])) + 1)
-    return np.mean(
-        [np.quantile(np.abs(group - group.mean(0)), quantile, axis=0) for group in groups], axis=0
-    )
+    distances = [np.abs(group - group.mean(0)) for group in groups]
+    return np.mean([np.quantile(distance, quantile, axis=0) for distance in distances], axis=0)

@@ -1,4 +1,4 @@
-"""JEMMIG: is a factor in one code, in no other, and is there nothing else in that code?"""
+"""JEMMIG: is each factor in one code and in no other code, and does that code hold nothing else?"""
 
 from __future__ import annotations
 
@@ -17,33 +17,35 @@ __all__ = ["jemmig", "jemmig_per_factor"]
 
 
 def jemmig(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> float:
-    r"""Joint entropy minus mutual information gap, normalised so that larger is better; the mean over the factors.
+    r"""Mean over the factors of the joint entropy minus the mutual information gap, scaled so that 1 is best.
 
     .. math:: \frac{1}{K} \sum_k \Big(1 - \frac{H(z_{(1)}, v_k) - I(z_{(1)}; v_k) + I(z_{(2)}; v_k)}
        {H(v_k) + \log b}\Big)
 
-    where :math:`z_{(1)}, z_{(2)}` are the codes with the largest and second largest mutual information with factor
-    :math:`v_k`, in :math:`b` bins as by :func:`mutual_information`, and entropies are of the bins. Since
-    :math:`H(z, v) - I(z; v) = H(z \mid v) + H(v \mid z)`, the code loses by what else is in it, and by what it
-    leaves unsaid of the factor. With one code only, the second is 0. A factor with a single value is left out.
+    where :math:`z_{(1)}` and :math:`z_{(2)}` are the codes with the largest and second largest
+    mutual information with factor :math:`v_k`. Information and the entropies of codes are estimated
+    with :math:`b` bins, as by :func:`mutual_information`. Since
+    :math:`H(z, v) - I(z; v) = H(z \mid v) + H(v \mid z)`, a code loses score for other content, and
+    for information about the factor that it lacks. With a single code the second information is 0.
+    A factor with a single value is left out.
 
-    Range: 0 to 1; a perfect code stays below 1 where a factor has more values than bins. Invariant under
-    permutation, sign, shift and scale of the codes.
+    Range: 0 to 1. A perfect code stays below 1 if a factor has more values than bins. The score is
+    invariant under permutation, sign, shift and scale of the codes.
 
-    Weakness: chance is not 0. A code that tells nothing gains by an entropy below :math:`\log b`: a constant one
-    has :math:`\log b / (H(v_k) + \log b)`, more than a fair code with noise. Read it beside its chance; it depends on
-    the number of bins.
+    Weakness: Chance is not 0. A code without information gains by an entropy below :math:`\log b`:
+    a constant code scores :math:`\log b / (H(v_k) + \log b)`, more than a good code with noise.
+    Read the score beside its chance level. It depends on the number of bins.
 
     Args:
-        codes: shape ``(num_data, num_codes)``.
-        factors: shape ``(num_data, num_factors)``.
-        bins: number of bins of equal width of each code; the paper's 100 need more data.
+        codes: Codes of shape ``(num_data, num_codes)``.
+        factors: Factor values of shape ``(num_data, num_factors)``.
+        bins: Number of bins of equal width of each code. The paper uses 100, which need more data.
 
     References:
-        [1] Do and Tran, 2020. Theory and Evaluation Metrics for Learning Disentangled Representations.
-            https://arxiv.org/abs/1908.09961
-        [2] Carbonneau et al., 2022. Measuring Disentanglement: A Review of Metrics (the normalisation).
-            https://arxiv.org/abs/2012.09276
+        [1] Do and Tran, 2020. Theory and Evaluation Metrics for Learning Disentangled
+            Representations. https://arxiv.org/abs/1908.09961
+        [2] Carbonneau et al., 2022. Measuring Disentanglement: A Review of Metrics (the
+            normalisation). https://arxiv.org/abs/2012.09276
 
     Example:
         >>> v = np.indices((4, 5)).reshape(2, -1).T
@@ -53,23 +55,23 @@ def jemmig(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> float:
     z, v = as_arrays(codes, factors)
     v = v[:, varying(v)]
     information = mutual_information(z, v, bins=bins)
-    return float(
-        jemmig_per_factor(information, entropies(binned(z, bins)), entropies(v), bins=bins).mean()
-    )
+    code_entropies = entropies(binned(z, bins))
+    return float(jemmig_per_factor(information, code_entropies, entropies(v), bins=bins).mean())
 
 
 def jemmig_per_factor(
-    information: ndarray, of_codes: ndarray, of_factors: ndarray, *, bins: int
+    information: ndarray, code_entropies: ndarray, factor_entropies: ndarray, *, bins: int
 ) -> ndarray:
     """Score of each factor ``(num_factors,)``.
 
     Args:
-        information: of codes in bins and factors, ``(num_codes, num_factors)``.
-        of_codes: entropies of the bins of each code.
-        of_factors: entropies of the factors, positive.
-        bins: number of bins.
+        information: Mutual information of binned codes and factors, ``(num_codes, num_factors)``.
+        code_entropies: Entropies of the binned codes, ``(num_codes,)``.
+        factor_entropies: Entropies of the factors, all positive, ``(num_factors,)``.
+        bins: Number of bins.
     """
     top = np.sort(information, axis=0)
     runner_up = top[-2] if len(top) > 1 else 0.0
-    joint = of_codes[information.argmax(0)] + of_factors - top[-1]
-    return 1 - (joint - top[-1] + runner_up) / (of_factors + np.log(bins))
+    best_code = information.argmax(0)
+    joint_entropy = code_entropies[best_code] + factor_entropies - top[-1]
+    return 1 - (joint_entropy - top[-1] + runner_up) / (factor_entropies + np.log(bins))

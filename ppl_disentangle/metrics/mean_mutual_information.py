@@ -12,22 +12,24 @@ __all__ = ["mean_mutual_information"]
 
 
 def mean_mutual_information(codes: ArrayLike, *, bins: int = 20) -> float:
-    r"""Mean over all pairs of codes of their mutual information, in nats; needs no factors.
+    r"""Mean mutual information of all pairs of codes, in nats; no factors are needed.
 
     .. math:: \frac{1}{D (D - 1)} \sum_{i \ne j} I(z_i; z_j)
 
-    estimated between codes in ``bins`` bins of equal width, as by :func:`mutual_information`.
+    where the mutual information of the :math:`D` codes is estimated with ``bins`` bins of equal
+    width, as by :func:`mutual_information`.
 
-    Range: 0 to ``log(bins)``. Independent codes have about :math:`(b - 1)^2 / (2 N)` with :math:`b` bins and
-    :math:`N` data, not 0. A constant code has information 0 on the others, and counts among the pairs: idle
-    codes lower the mean. With a single code there is no pair: 0. Invariant under permutation, sign, shift and
-    scale of the codes.
+    Range: 0 to ``log(bins)``. Independent codes score about :math:`(b - 1)^2 / (2 N)` with
+    :math:`b` bins and :math:`N` data, not 0. A constant code has no information about other codes,
+    but counts among the pairs: idle codes lower the mean. With a single code the score is 0. The
+    score is invariant under permutation, sign, shift and scale of the codes.
 
-    Weakness: pairs only; three codes can determine each other while every pair is independent.
+    Weakness: The score only considers pairs. Three codes can determine each other although every
+    pair is independent.
 
     Args:
-        codes: shape ``(num_data, num_codes)``.
-        bins: number of bins of each code.
+        codes: Codes of shape ``(num_data, num_codes)``.
+        bins: Number of bins of each code.
 
     References:
         [1] Locatello et al., 2019. Challenging Common Assumptions. https://arxiv.org/abs/1811.12359

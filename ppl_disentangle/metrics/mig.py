@@ -1,4 +1,4 @@
-"""Mutual information gap (MIG): is each factor in one code, and in no other?"""
+"""Mutual information gap (MIG): is each factor in one code, and in no other code?"""
 
 from __future__ import annotations
 
@@ -13,29 +13,32 @@ __all__ = ["information_gaps", "mig", "mig_per_factor"]
 
 
 def mig(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> float:
-    r"""Mean gap between the two codes that tell most about a factor, as a share of the factor's entropy.
+    r"""Mean gap in information between the two most informative codes of a factor, divided by the factor's entropy.
 
     .. math:: \mathrm{MIG} = \frac{1}{K} \sum_k \frac{I(z_{(1)}; v_k) - I(z_{(2)}; v_k)}{H(v_k)}
 
-    where :math:`z_{(1)}, z_{(2)}` are the codes with the largest and second largest mutual information with
-    factor :math:`v_k`, as estimated by :func:`mutual_information`. With one code only, the second is 0. A
-    factor with a single value has no entropy and is left out.
+    where :math:`z_{(1)}` and :math:`z_{(2)}` are the codes with the largest and second largest
+    mutual information with factor :math:`v_k`, as estimated by :func:`mutual_information`, and
+    :math:`H` is entropy. With a single code the second information is 0. A factor with a single
+    value has no entropy and is left out. The paper estimates :math:`I` from samples of the guide,
+    without bins; see :func:`mig_exact`.
 
-    Range: 0 to 1. A perfect code stays below 1 where a factor has more values than bins (0.896 on dSprites),
-    so read the score beside its ceiling. Invariant under permutation, sign, shift and scale of the codes. The
-    paper instead estimates :math:`I` by samples of the guide, without bins.
+    Range: 0 to 1. A perfect code stays below 1 if a factor has more values than bins (0.896 on
+    dSprites), so read the score beside its ceiling. The score is invariant under permutation, sign,
+    shift and scale of the codes.
 
-    Weakness: depends on the number of bins, and on the codes' shape: an outlier or a monotone map that is not
-    linear changes it. A factor that is spread over two codes scores 0 however well both tell it, and a code may
-    serve several factors.
+    Weakness: The score depends on the number of bins and on the shape of the codes: an outlier or a
+    nonlinear monotone map changes it. A factor that is spread over two codes scores 0, however well
+    both represent it. A code that serves several factors is not penalised.
 
     Args:
-        codes: shape ``(num_data, num_codes)``.
-        factors: shape ``(num_data, num_factors)``.
-        bins: number of bins of equal width of each code.
+        codes: Codes of shape ``(num_data, num_codes)``.
+        factors: Factor values of shape ``(num_data, num_factors)``.
+        bins: Number of bins of equal width of each code.
 
     References:
-        [1] Chen et al., 2018. Isolating Sources of Disentanglement in VAEs. https://arxiv.org/abs/1802.04942
+        [1] Chen et al., 2018. Isolating Sources of Disentanglement in VAEs.
+            https://arxiv.org/abs/1802.04942
         [2] Locatello et al., 2019. Challenging Common Assumptions (the bins).
             https://arxiv.org/abs/1811.12359
 
@@ -48,14 +51,20 @@ def mig(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> float:
 
 
 def mig_per_factor(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> ndarray:
-    """Gap of each factor ``(num_factors,)``, NaN for one with a single value; their mean is :func:`mig`."""
+    """Gap of each factor, ``(num_factors,)``, NaN for a factor with a single value; the mean is :func:`mig`.
+
+    Args:
+        codes: Codes of shape ``(num_data, num_codes)``.
+        factors: Factor values of shape ``(num_data, num_factors)``.
+        bins: Number of bins of equal width of each code.
+    """
     z, v = as_arrays(codes, factors)
-    varying(v)
+    varying(v)  # refuses factors that are all constant
     return information_gaps(mutual_information(z, v, bins=bins), entropies(v))
 
 
 def information_gaps(information: ndarray, entropy: ndarray) -> ndarray:
-    """Gaps ``(num_factors,)`` from a matrix ``(num_codes, num_factors)`` and entropies; NaN for an entropy of 0."""
+    """Gaps ``(num_factors,)`` from a matrix ``(num_codes, num_factors)`` and entropies; NaN if the entropy is 0."""
     top = np.sort(information, axis=0)
     runner_up = top[-2] if len(top) > 1 else 0.0
     return (top[-1] - runner_up) / np.where(entropy > 1e-12, entropy, np.nan)

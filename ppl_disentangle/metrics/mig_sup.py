@@ -1,4 +1,4 @@
-"""MIG-sup: does each code tell about one factor, and about no other?"""
+"""MIG-sup: does each code represent one factor, and no other factor?"""
 
 from __future__ import annotations
 
@@ -13,28 +13,31 @@ __all__ = ["mig_sup", "mig_sup_per_code"]
 
 
 def mig_sup(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> float:
-    r"""Mean gap between the two factors that a code tells most about, each as a share of its entropy.
+    r"""Mean gap in normalised information between the two factors that a code represents best.
 
     .. math:: \frac{1}{D} \sum_d \Big(\frac{I(z_d; v_{(1)})}{H(v_{(1)})} - \frac{I(z_d; v_{(2)})}{H(v_{(2)})}\Big)
 
-    where :math:`v_{(1)}, v_{(2)}` are the factors with the largest and second largest share for code :math:`z_d`,
-    by :func:`mutual_information`. It supplements :func:`mig`, which has the gap between codes and overlooks codes that
-    serve two factors. With a single factor, the second is 0; a factor with one value is left out.
+    where :math:`v_{(1)}` and :math:`v_{(2)}` are the factors with the largest and second largest
+    ratio of mutual information :math:`I`, by :func:`mutual_information`, to entropy :math:`H` for
+    code :math:`z_d`. The score supplements :func:`mig`, whose gap between codes overlooks codes
+    that serve two factors. With a single factor the second ratio is 0. A factor with a single value
+    is left out.
 
-    Range: 0 to 1; a perfect code stays below 1 where a factor has more values than bins. Invariant under
-    permutation, sign, shift and scale of the codes.
+    Range: 0 to 1. A perfect code stays below 1 if a factor has more values than bins. The score is
+    invariant under permutation, sign, shift and scale of the codes.
 
-    Weakness: a code that tells nothing counts 0, so that idle codes lower the score, and a factor that is in no
-    code is not missed. Depends on bins and shape as :func:`mig` does.
+    Weakness: A code without information counts 0, so that idle codes lower the score. A factor that
+    is missing from the codes is not penalised. The score depends on bins and on the shape of the
+    codes, as :func:`mig` does.
 
     Args:
-        codes: shape ``(num_data, num_codes)``.
-        factors: shape ``(num_data, num_factors)``.
-        bins: number of bins of equal width of each code.
+        codes: Codes of shape ``(num_data, num_codes)``.
+        factors: Factor values of shape ``(num_data, num_factors)``.
+        bins: Number of bins of equal width of each code.
 
     References:
-        [1] Li et al., 2020. Progressive Learning and Disentanglement of Hierarchical Representations.
-            https://arxiv.org/abs/2002.10549
+        [1] Li et al., 2020. Progressive Learning and Disentanglement of Hierarchical
+            Representations. https://arxiv.org/abs/2002.10549
 
     Example:
         >>> v = np.indices((4, 5)).reshape(2, -1).T
@@ -48,5 +51,6 @@ def mig_sup(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> float:
 
 def mig_sup_per_code(information: ndarray, entropy: ndarray) -> ndarray:
     """Gaps ``(num_codes,)`` from a matrix ``(num_codes, num_factors)`` and positive entropies of the factors."""
-    shares = np.sort(information / entropy, axis=1)
-    return shares[:, -1] - (shares[:, -2] if shares.shape[1] > 1 else 0.0)
+    ratios = np.sort(information / entropy, axis=1)
+    runner_up = ratios[:, -2] if ratios.shape[1] > 1 else 0.0
+    return ratios[:, -1] - runner_up

@@ -1,7 +1,8 @@
-"""Model centrality: which of several models agrees most with all others?"""
+"""Model centrality: which of several models agrees most with all other models?"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,7 +16,13 @@ __all__ = ["Centrality", "model_centrality"]
 
 
 class Centrality(NamedTuple):
-    """A score of each model ``(num_models,)``, and the similarities ``(num_models, num_models)``, 1 to itself."""
+    """Result of :func:`model_centrality`.
+
+    Attributes:
+        scores: Score of each model, ``(num_models,)``.
+        similarities: Similarity of each pair of models, ``(num_models, num_models)``; 1 on the
+            diagonal.
+    """
 
     scores: ndarray
     similarities: ndarray
@@ -24,30 +31,33 @@ class Centrality(NamedTuple):
 def model_centrality(
     codes: Sequence[ArrayLike], kls: Sequence[ArrayLike] | None = None, *, threshold: float = 0.01
 ) -> Centrality:
-    r"""Mean similarity of each model to the others; the largest belongs to the medoid of the models.
+    r"""Mean similarity of each model to the other models; it is largest for the medoid of the models.
 
     .. math::
         s_i = \frac{1}{M - 1} \sum_{j \ne i} B_{ij}, \qquad
         B_{ij} = \frac{1}{\max(D_i, D_j)} \max_{\pi} \sum_{(a, b) \in \pi} |\rho(z^i_a, z^j_b)|
 
-    for :math:`M` models, where :math:`\rho` is the correlation over the data and :math:`\pi` pairs each code of
-    one model with at most one code of the other: the bipartite matching of [2]. Codes without a partner count
-    0. The selection of the most central model is that of [1]. There the similarity of two generators is the
-    score of one on data that the other has generated, whose latents are its labels, in both directions; here
-    it needs neither a generator nor a score of disentanglement, only codes of the same data.
+    for :math:`M` models with :math:`D_i` codes each, where :math:`\rho` is the correlation over the
+    data and :math:`\pi` pairs each code of one model with at most one code of the other model: the
+    bipartite matching of [2]. Codes without a partner count 0. As in [1], select the most central
+    model. There the similarity of two generators is the score of one model on data that the other
+    generated, with the latents as labels, in both directions. The similarity used here needs only
+    codes of the same data, neither a generator nor a disentanglement score.
 
-    Range: 0 to 1; 1 for models whose codes are the same up to order, sign, shift and scale. Codes that are
-    independent have, by chance, the order of :math:`\sqrt{\log(D) / N}` rather than 0.
+    Range: 0 to 1. Models whose codes are equal up to order, sign, shift and scale score 1.
+    Independent codes score, by chance, on the order of :math:`\sqrt{\log(D) / N}`, not 0.
 
-    Weakness: the majority wins, right or wrong: if most models mix the factors alike, one that separates them
-    is the outlier. Compare :func:`udr`, which asks for one partner and no others.
+    Weakness: The majority wins, right or wrong. If most models mix the factors in the same way, a
+    model that separates them is the outlier. Compare :func:`udr`, which also requires that each
+    code has a single partner.
 
     Args:
-        codes: of each model, for the same data in the same order, ``(num_data, num_codes)``; numbers of codes
-            may differ.
-        kls: of each model, the divergence of every code's posterior from the prior in nats, as
-            :func:`collapsed` takes them; collapsed codes are left out. ``None``: constant codes are.
-        threshold: of :func:`collapsed`, in nats.
+        codes: Codes of each model for the same data in the same order, ``(num_data, num_codes)``.
+            Numbers of codes may differ.
+        kls: For each model the divergence of every code's posterior from the prior in nats, as in
+            :func:`collapsed`; collapsed codes are left out. By default only constant codes are left
+            out.
+        threshold: Divergence in nats below which a code counts as collapsed.
 
     References:
         [1] Lin et al., 2020. InfoGAN-CR and ModelCentrality. https://arxiv.org/abs/1906.06034
@@ -61,12 +71,14 @@ def model_centrality(
     """
     models = informative_codes(codes, kls, threshold=threshold)
     similarities = np.eye(len(models))
-    for i, j in zip(*np.triu_indices(len(models), 1), strict=True):
-        similarities[i, j] = similarities[j, i] = _matched(models[i], models[j])
+    for i, j in itertools.combinations(range(len(models)), 2):
+        similarities[i, j] = _similarity(models[i], models[j])
+        similarities[j, i] = similarities[i, j]
     return Centrality((similarities.sum(0) - 1) / (len(models) - 1), similarities)
 
 
-def _matched(a: ndarray, b: ndarray) -> float:
+def _similarity(a: ndarray, b: ndarray) -> float:
+    """Sum of the correlations of matched codes, divided by the larger number of codes."""
     from scipy.optimize import linear_sum_assignment
 
     if not (a.size and b.size):

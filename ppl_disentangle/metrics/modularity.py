@@ -1,4 +1,4 @@
-"""Modularity: does each code tell about one factor only?"""
+"""Modularity: does each code have information about a single factor?"""
 
 from __future__ import annotations
 
@@ -13,30 +13,32 @@ __all__ = ["modularity", "modularity_per_code"]
 
 
 def modularity(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> float:
-    r"""Mean over the codes of how little they tell about other factors than the one they tell most about.
+    r"""Mean over the codes of how little information they have about all factors but one.
 
     .. math:: \frac{1}{D} \sum_d \Big(1 - \frac{\sum_{k \ne k(d)} I(z_d; v_k)^2}{(K - 1)\, I(z_d; v_{k(d)})^2}\Big),
        \qquad k(d) = \arg\max_k I(z_d; v_k)
 
-    with the mutual information of :math:`D` codes and :math:`K` factors as estimated by
-    :func:`mutual_information`. A code without information on any factor counts 0, as in [2], so that a constant
-    code lowers the mean. A factor with a single value is left out.
+    where :math:`I(z_d; v_k)` is the mutual information of the :math:`D` codes and :math:`K` factors
+    by :func:`mutual_information`, and :math:`k(d)` is the factor about which code :math:`d` has
+    most information. A code without information on any factor counts 0, as in [2], so that a
+    constant code lowers the mean. A factor with a single value is left out.
 
-    Range: 0 to 1. Invariant under permutation, sign, shift and scale of the codes, and under their repetition:
-    a factor may be in many codes.
+    Range: 0 to 1. The score is invariant under permutation, sign, shift and scale of the codes. It
+    is also invariant if codes are repeated: a factor may be in many codes.
 
-    Weakness: hardly tells rotated codes from perfect ones. The squares make small of all but the largest share,
-    and factors with few values have little information to disturb with: dSprites' factors, perfectly mixed by a
-    rotation, keep most of the score. A code of noise has chance information, in which some factor always leads.
+    Weakness: The score hardly distinguishes rotated codes from perfect ones. The squares suppress
+    all but the largest information, and factors with few values have little information. If a
+    rotation mixes the factors of dSprites completely, most of the score remains. A code of noise
+    has chance information, which always favours some factor.
 
     Args:
-        codes: shape ``(num_data, num_codes)``.
-        factors: shape ``(num_data, num_factors)``.
-        bins: number of bins of equal width of each code.
+        codes: Codes of shape ``(num_data, num_codes)``.
+        factors: Factor values of shape ``(num_data, num_factors)``.
+        bins: Number of bins of equal width of each code.
 
     References:
-        [1] Ridgeway and Mozer, 2018. Learning Deep Disentangled Embeddings with the F-Statistic Loss.
-            https://arxiv.org/abs/1802.05312
+        [1] Ridgeway and Mozer, 2018. Learning Deep Disentangled Embeddings with the F-Statistic
+            Loss. https://arxiv.org/abs/1802.05312
         [2] Locatello et al., 2019. Challenging Common Assumptions (the bins, the zeros).
             https://arxiv.org/abs/1811.12359
 
@@ -50,7 +52,10 @@ def modularity(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> float
 
 
 def modularity_per_code(information: ndarray) -> ndarray:
-    """Modularity ``(num_codes,)`` from information ``(num_codes, num_factors)``; with a single factor 1, or 0 at 0."""
+    """Modularity ``(num_codes,)`` from information ``(num_codes, num_factors)``.
+
+    With a single factor it is 1 for every code with information, and 0 for the others.
+    """
     squares = information**2
     largest = squares.max(1)
     others = (squares.sum(1) - largest) / max(information.shape[1] - 1, 1)

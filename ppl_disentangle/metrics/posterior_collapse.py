@@ -1,4 +1,4 @@
-"""Posterior collapse: which coordinates of the posterior say nothing about the datum?"""
+"""Posterior collapse: which coordinates of the posterior carry no information about the datum?"""
 
 from __future__ import annotations
 
@@ -12,30 +12,34 @@ __all__ = ["collapsed"]
 
 
 def collapsed(kls: ArrayLike, *, threshold: float = 0.01) -> ndarray:
-    r"""Which coordinates have a mean divergence from the prior below ``threshold`` nats.
+    r"""Mask of the coordinates whose mean divergence from the prior is below ``threshold`` nats.
 
     .. math:: \frac{1}{N} \sum_n \operatorname{KL}\big(q(z_d \mid x_n) \,\|\, p(z_d)\big) < 0.01
 
-    Divergences are what ``elbo_per_datum(story, data)["kl"]`` gives. Unlike :func:`active_units` this reads the
-    posterior's scale too, and does not depend on the scale of the prior.
+    where :math:`q(z_d \mid x_n)` is the posterior of coordinate :math:`d` for datum :math:`n` and
+    :math:`p(z_d)` its prior. ``elbo_per_datum(story, data)["kl"]`` computes the divergences. Unlike
+    :func:`active_units` this metric uses the scale of the posterior, and does not depend on the
+    scale of the prior.
 
-    Range: a flag for each coordinate.
+    Range: True or False for each coordinate.
 
-    Weakness: a threshold on a mean. A coordinate that says much about few data may fall below it.
+    Weakness: The threshold applies to a mean. A coordinate that carries much information about few
+    data may fall below it.
 
     Args:
-        kls: divergences in nats, ``(num_data, num_codes)``, or their means over the data, ``(num_codes,)``.
-        threshold: in nats; the one by which :func:`udr` leaves coordinates out.
+        kls: Divergences in nats, of shape ``(num_data, num_codes)``, or their means over the data,
+            of shape ``(num_codes,)``.
+        threshold: Threshold in nats. :func:`udr` uses the same default.
 
     Returns:
         A boolean array of shape ``(num_codes,)``.
 
     Raises:
-        ValueError: a divergence is NaN, or their array has another number of dimensions.
+        ValueError: A divergence is NaN, or the array has another number of dimensions.
 
     References:
-        [1] Duan et al., 2020. Unsupervised Model Selection for Variational Disentangled Representation Learning
-            (the threshold). https://arxiv.org/abs/1905.12614
+        [1] Duan et al., 2020. Unsupervised Model Selection for Variational Disentangled
+            Representation Learning (the threshold). https://arxiv.org/abs/1905.12614
 
     Example:
         >>> collapsed([3.1, 0.002, 0.4])

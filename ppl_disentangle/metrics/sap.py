@@ -1,4 +1,4 @@
-"""Separated attribute predictability (SAP): does one code alone predict a factor, and no other code nearly as well?"""
+"""Separated attribute predictability (SAP): does one code alone predict a factor, and no other code as well?"""
 
 from __future__ import annotations
 
@@ -23,35 +23,41 @@ def sap(
     *,
     continuous: bool | Sequence[bool],
 ) -> float:
-    r"""Mean gap between the two codes that, each alone, predict a factor best.
+    r"""Mean gap between the scores of the two codes that, each alone, predict a factor best.
 
     .. math:: \mathrm{SAP} = \frac{1}{K} \sum_k S_{(1)k} - S_{(2)k}
 
-    where :math:`S_{(1)k}, S_{(2)k}` are the largest and second largest entry of column :math:`k` of the
-    scores :math:`S_{dk}`. For a **continuous** factor :math:`S_{dk}` is the share of its variance that a linear
-    regression on code :math:`z_d` explains, their squared correlation, over the training rows. For any other it
-    is the accuracy on the test rows of a linear support vector machine on :math:`z_d` (C = 0.01, classes weighted
-    alike, one against the rest). With one code only, the second is 0. A factor with one value in training is left out.
+    where :math:`S_{(1)k}` and :math:`S_{(2)k}` are the largest and second largest score
+    :math:`S_{dk}` of a code :math:`z_d` for factor :math:`v_k`. For a **continuous** factor
+    :math:`S_{dk}` is the share of its variance that a linear regression on :math:`z_d` explains in
+    the training rows: their squared correlation. For a **discrete** factor it is the accuracy on
+    the test rows of a linear support vector machine on :math:`z_d` (C = 0.01, equal class weights,
+    one class against the rest). With a single code the second score is 0. A factor with a single
+    value in the training rows is left out.
 
-    Range: 0 to 1. A perfect code has 1 where all factors are continuous. Elsewhere it has much less, 0.25 on
-    dSprites: thresholds on one code cannot tell 40 values in a row apart, and the second best code guesses right
-    in one of ``values`` cases. Papers quote both kinds under one name: say which. Invariant under permutation
-    and sign of the codes, and, where factors are continuous, under shift and scale.
+    Range: 0 to 1. A perfect code scores 1 if all factors are continuous. For discrete factors it
+    scores much less (0.25 on dSprites), since thresholds on one code cannot separate 40 values in a
+    row and the second best code is right by chance. Papers report both variants under one name, so
+    say which one you report. The score is invariant under permutation and sign of the codes and,
+    for continuous factors, under shift and scale.
 
-    Weakness: linear in each code, so that a monotone map of a perfect code costs; a factor in two codes scores 0;
-    a code may serve several factors. The penalty of the machine, which includes its intercept, makes the score of
-    other factors depend on shift and scale.
+    Weakness: The score is linear in each code, so that a monotone map of a perfect code lowers it.
+    A factor in two codes scores 0. A code that serves several factors is not penalised. The penalty
+    of the support vector machine includes its intercept, so that the score of discrete factors
+    depends on shift and scale.
 
     Args:
-        codes_train: shape ``(num_train, num_codes)``.
-        factors_train: shape ``(num_train, num_factors)``.
-        codes_test: shape ``(num_test, num_codes)``; needed unless all factors are continuous.
-        factors_test: shape ``(num_test, num_factors)``; likewise.
-        continuous: whether factors are, all alike or one by one.
+        codes_train: Codes of the training rows, of shape ``(num_train, num_codes)``.
+        factors_train: Factor values of the training rows, of shape ``(num_train, num_factors)``.
+        codes_test: Codes of the test rows, of shape ``(num_test, num_codes)``. They are needed if a
+            factor is discrete.
+        factors_test: Factor values of the test rows, of shape ``(num_test, num_factors)``. They are
+            needed if a factor is discrete.
+        continuous: Whether the factors are continuous: one answer for all factors, or one for each.
 
     References:
-        [1] Kumar et al., 2018. Variational Inference of Disentangled Latent Concepts from Unlabeled Observations.
-            https://arxiv.org/abs/1711.00848
+        [1] Kumar et al., 2018. Variational Inference of Disentangled Latent Concepts from Unlabeled
+            Observations. https://arxiv.org/abs/1711.00848
         [2] Locatello et al., 2019. Challenging Common Assumptions (the settings).
             https://arxiv.org/abs/1811.12359
 
@@ -61,37 +67,39 @@ def sap(
         >>> [round(sap(z, v, z, v, continuous=c), 6) for c in (True, [False, True])]
         [1.0, 0.75]
     """
-    num_factors = as_array(factors_train).shape[-1]
-    flags = (
-        np.full(num_factors, continuous)
-        if isinstance(continuous, bool)
-        else np.array(continuous, dtype=bool)
-    )
-    if flags.shape != (num_factors,):
-        raise ValueError(f"expected continuous as one bool or {num_factors}, got {flags.size}")
+    is_continuous = _flags(continuous, as_array(factors_train).shape[-1])
     z, values = as_numbers(codes_train, factors_train)
-    several = varying(values)
+    varies = varying(values)
     scores = absolute_correlations(z, values) ** 2
-    if not flags[several].all():
+    if not is_continuous[varies].all():
         if codes_test is None or factors_test is None:
             raise ValueError(
                 "expected codes_test and factors_test, since not all factors are continuous"
             )
         codes, classes, num_train = as_split(codes_train, factors_train, codes_test, factors_test)
-        for k in np.flatnonzero(several & ~flags):
+        for k in np.flatnonzero(varies & ~is_continuous):
             scores[:, k] = _accuracies(codes, classes[:, k], num_train)
-    return float(information_gaps(scores[:, several], np.ones(several.sum())).mean())
+    return float(information_gaps(scores[:, varies], np.ones(varies.sum())).mean())
+
+
+def _flags(continuous: bool | Sequence[bool], num_factors: int) -> ndarray:
+    """One flag for each factor."""
+    if isinstance(continuous, bool):
+        return np.full(num_factors, continuous)
+    flags = np.array(continuous, dtype=bool)
+    if flags.shape != (num_factors,):
+        raise ValueError(f"expected continuous as one bool or {num_factors}, got {flags.size}")
+    return flags
 
 
 def _accuracies(codes: ndarray, classes: ndarray, num_train: int) -> list[float]:
-    """Test accuracy of each code alone."""
+    """Test accuracy of a support vector machine on each code alone."""
     from sklearn.svm import LinearSVC
 
-    train, test = classes[:num_train], classes[num_train:]
     scores = []
     for code in np.split(codes, codes.shape[1], axis=1):
-        machine = LinearSVC(C=0.01, class_weight="balanced", dual=False).fit(
-            code[:num_train], train
-        )
-        scores.append(float(np.mean(machine.predict(code[num_train:]) == test)))
+        machine = LinearSVC(C=0.01, class_weight="balanced", dual=False)
+        machine.fit(code[:num_train], classes[:num_train])
+        correct = machine.predict(code[num_train:]) == classes[num_train:]
+        scores.append(float(np.mean(correct)))
     return scores

@@ -1,7 +1,8 @@
-"""UDR: do models trained from other seeds find the same codes, one by one?"""
+"""UDR: do models with different random seeds learn the same codes, one by one?"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -16,7 +17,12 @@ __all__ = ["UDR", "informative_codes", "udr"]
 
 
 class UDR(NamedTuple):
-    """A score of each model ``(num_models,)``, and of each pair ``(num_models, num_models)``, NaN on the diagonal."""
+    """Result of :func:`udr`.
+
+    Attributes:
+        scores: Score of each model, ``(num_models,)``.
+        pairs: Score of each pair of models, ``(num_models, num_models)``; NaN on the diagonal.
+    """
 
     scores: ndarray
     pairs: ndarray
@@ -29,44 +35,48 @@ def udr(
     method: Literal["lasso", "spearman"] = "lasso",
     threshold: float = 0.01,
 ) -> UDR:
-    r"""Unsupervised disentanglement ranking: how much alike the codes of models of the same data are.
+    r"""Unsupervised disentanglement ranking: the similarity of the codes of each model and other models.
 
     .. math::
         \mathrm{UDR}_j &= \operatorname{median}_{i \ne j} S(R^{ij}) \\
         S(R) &= \frac12 \Big( \frac{1}{B} \sum_b \frac{\max_a R_{ab}^2}{\sum_a R_{ab}}
             + \frac{1}{A} \sum_a \frac{\max_b R_{ab}^2}{\sum_b R_{ab}} \Big)
 
-    where :math:`R^{ij}_{ab} \ge 0` tells how much code :math:`a` of model :math:`i` says about code :math:`b`
-    of model :math:`j`, over the :math:`A` and :math:`B` codes of each that are informative:
+    where :math:`R^{ij}_{ab} \ge 0` states how strongly code :math:`b` of model :math:`j` depends on
+    code :math:`a` of model :math:`i`. Only the :math:`A` and :math:`B` informative codes of the two
+    models count. There are two choices of :math:`R`:
 
-    * ``"lasso"``: the absolute weights of a Lasso (:math:`\alpha = 0.1`) of the standardised code :math:`b` on
-      all standardised codes of :math:`i`;
+    * ``"lasso"``: the absolute weights of a Lasso (:math:`\alpha = 0.1`) that predicts the
+      standardised code :math:`b` from all standardised codes of model :math:`i`;
     * ``"spearman"``: the absolute rank correlations.
 
-    A row or column of zeros counts 0, and so does a pair where a model has no informative code. The choice of
-    a model without labels: the largest score among seeds and hyper-parameters.
+    A row or column of zeros counts 0, and so does a pair with a model that has no informative code.
+    To choose a model without labels, take the one with the largest score among seeds and
+    hyper-parameters.
 
-    Range: 0 to 1 by Spearman, and by Lasso where no model has collinear codes. Models whose uncorrelated codes
-    are the same up to order, sign and scale score 1 by Spearman and :math:`1 - \alpha = 0.9` by Lasso, which
-    shrinks every weight. Invariant under permutation, sign, shift and scale of the codes of every model, and by
-    Spearman under monotone maps of each code.
+    Range: 0 to 1 by Spearman, and by Lasso if no model has collinear codes. Models whose
+    uncorrelated codes are equal up to order, sign and scale score 1 by Spearman and
+    :math:`1 - \alpha = 0.9` by Lasso, which shrinks every weight. The score is invariant under
+    permutation, sign, shift and scale of the codes of every model, and by Spearman also under
+    monotone maps of each code.
 
-    Weakness: it rewards agreement, not truth. Models that all mix the factors in the same way, as principal
-    components do, score as high as models that separate them; and it needs several models.
+    Weakness: The score rewards agreement, not truth. Models that all mix the factors in the same
+    way, as principal components do, score as high as models that separate the factors. Several
+    models are needed.
 
     Args:
-        codes: of each model, for the same data in the same order, ``(num_data, num_codes)``; numbers of codes
-            may differ.
-        kls: of each model, the divergence of every code's posterior from the prior in nats, as
-            :func:`collapsed` takes them; codes that are collapsed are not informative. ``None``: all codes are
-            that vary.
-        method: how :math:`R` is measured.
-        threshold: of :func:`collapsed`, in nats.
+        codes: Codes of each model for the same data in the same order, ``(num_data, num_codes)``.
+            Numbers of codes may differ.
+        kls: For each model the divergence of every code's posterior from the prior in nats, as in
+            :func:`collapsed`; collapsed codes are not informative. By default all codes that vary
+            are informative.
+        method: Definition of :math:`R`.
+        threshold: Divergence in nats below which a code counts as collapsed.
 
     References:
-        [1] Duan et al., 2020. Unsupervised Model Selection for Variational Disentangled Representation Learning.
-            https://arxiv.org/abs/1905.12614
-        [2] The authors' code, whose normalisation this is: means over rows and over columns.
+        [1] Duan et al., 2020. Unsupervised Model Selection for Variational Disentangled
+            Representation Learning. https://arxiv.org/abs/1905.12614
+        [2] The authors' code, whose normalisation is used here: means over rows and over columns.
             https://github.com/google-research/disentanglement_lib
 
     Example:
@@ -79,7 +89,7 @@ def udr(
     models = informative_codes(codes, kls, threshold=threshold)
     relation = _lasso if method == "lasso" else _spearman
     pairs = np.full((len(models), len(models)), np.nan)
-    for i, j in zip(*np.nonzero(~np.eye(len(models), dtype=bool)), strict=True):
+    for i, j in itertools.permutations(range(len(models)), 2):
         pairs[i, j] = _one_to_one(relation(models[i], models[j]))
     return UDR(np.nanmedian(pairs, axis=0), pairs)
 
@@ -87,52 +97,81 @@ def udr(
 def informative_codes(
     codes: Sequence[ArrayLike], kls: Sequence[ArrayLike] | None, *, threshold: float
 ) -> list[ndarray]:
-    """Codes of each model, standardised, without those that are constant or collapsed.
+    """Standardised codes of each model, without constant and collapsed codes.
 
     Raises:
-        ValueError: fewer than two models, other numbers of data, or divergences that do not match the codes.
+        ValueError: There are fewer than two models, the numbers of data differ, or the divergences
+            do not match the codes.
     """
-    checked = [as_codes(z) for z in codes]
-    if len(checked) < 2:
-        raise ValueError(f"expected the codes of at least 2 models, got {len(checked)}")
-    if len({len(z) for z in checked}) > 1:
-        raise ValueError(f"expected codes of the same data, got {[len(z) for z in checked]} rows")
-    keep = [~constant(z) for z in checked]
+    models = _codes_of_same_data(codes)
+    informative = [~constant(z) for z in models]
     if kls is not None:
-        if len(kls) != len(checked):
-            raise ValueError(f"expected kls of {len(checked)} models, got {len(kls)}")
-        flags = [collapsed(kl, threshold=threshold) for kl in kls]
-        if [f.size for f in flags] != [z.shape[1] for z in checked]:
-            sizes = [z.shape[1] for z in checked]
-            raise ValueError(
-                f"expected a divergence for each code, {sizes}, got {[f.size for f in flags]}"
+        informative = [
+            varies & ~collapses
+            for varies, collapses in zip(
+                informative, _collapsed_codes(models, kls, threshold), strict=True
             )
-        keep = [k & ~f for k, f in zip(keep, flags, strict=True)]
-    kept = [z[:, k] for z, k in zip(checked, keep, strict=True)]
+        ]
+    kept = [z[:, mask] for z, mask in zip(models, informative, strict=True)]
     return [(z - z.mean(0)) / z.std(0) for z in kept]
 
 
+def _codes_of_same_data(codes: Sequence[ArrayLike]) -> list[ndarray]:
+    models = [as_codes(z) for z in codes]
+    if len(models) < 2:
+        raise ValueError(f"expected the codes of at least 2 models, got {len(models)}")
+    num_rows = [len(z) for z in models]
+    if len(set(num_rows)) > 1:
+        raise ValueError(f"expected codes of the same data, got {num_rows} rows")
+    return models
+
+
+def _collapsed_codes(
+    models: Sequence[ndarray], kls: Sequence[ArrayLike], threshold: float
+) -> list[ndarray]:
+    """Which codes of each model are collapsed; the divergences must match the codes."""
+    if len(kls) != len(models):
+        raise ValueError(f"expected kls of {len(models)} models, got {len(kls)}")
+    flags = [collapsed(kl, threshold=threshold) for kl in kls]
+    num_codes = [z.shape[1] for z in models]
+    num_divergences = [flag.size for flag in flags]
+    if num_divergences != num_codes:
+        raise ValueError(f"expected a divergence for each code, {num_codes}, got {num_divergences}")
+    return flags
+
+
 def _lasso(source: ndarray, target: ndarray) -> ndarray:
+    """Absolute weights ``(num_source, num_target)`` of Lassos of the target codes on all source codes."""
     from sklearn.linear_model import Lasso
 
     if not (source.size and target.size):
         return np.zeros((source.shape[1], target.shape[1]))
     weights = Lasso(alpha=0.1).fit(source, target).coef_
+    # With a single target, scikit-learn returns a vector.
     return np.abs(weights).reshape(target.shape[1], source.shape[1]).T
 
 
 def _spearman(source: ndarray, target: ndarray) -> ndarray:
+    """Absolute rank correlations ``(num_source, num_target)``."""
+    return np.abs(_unit_ranks(source).T @ _unit_ranks(target))
+
+
+def _unit_ranks(codes: ndarray) -> ndarray:
+    """Centred ranks of every code, scaled to length 1."""
     from scipy.stats import rankdata
 
-    ranks = [rankdata(z, axis=0) - (len(z) + 1) / 2 for z in (source, target)]
-    a, b = (r / np.linalg.norm(r, axis=0) for r in ranks)
-    return np.abs(a.T @ b)
+    centred = rankdata(codes, axis=0) - (len(codes) + 1) / 2
+    return centred / np.linalg.norm(centred, axis=0)
 
 
 def _one_to_one(relation: ndarray) -> float:
-    """Half the sum of the means over columns and over rows of the squared maximum over the sum."""
+    """How close a relation is to one-to-one: the mean of its two sides, from 0 to 1."""
     if not relation.size:
         return 0.0
-    sides = (relation, relation.T)
-    shares = [side.max(0) ** 2 / np.maximum(side.sum(0), np.finfo(float).tiny) for side in sides]
-    return float(0.5 * (shares[0].mean() + shares[1].mean()))
+    return float(0.5 * (_mean_dominance(relation) + _mean_dominance(relation.T)))
+
+
+def _mean_dominance(relation: ndarray) -> float:
+    """Mean over the columns of the squared maximum, divided by the sum of the column."""
+    tiny = np.finfo(float).tiny
+    return (relation.max(0) ** 2 / np.maximum(relation.sum(0), tiny)).mean()

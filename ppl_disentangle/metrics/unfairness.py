@@ -1,28 +1,31 @@
-"""Unfairness: how much do predictions of one factor shift with the value of another?"""
+"""Unfairness: how much do predictions of one factor depend on the value of another factor?"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy import ndarray
 from numpy.typing import ArrayLike
-from torch import Tensor
 
-from ppl_disentangle.metrics.estimators.arrays import as_array, as_codes, as_split, varying
-from ppl_disentangle.metrics.estimators.grid_codes import RenderableGrid
+from ppl_disentangle.metrics.estimators.arrays import as_array, as_split, varying
+from ppl_disentangle.metrics.estimators.grid_codes import Encode, GridCodes, RenderableGrid
 from ppl_disentangle.metrics.estimators.predictors import Probe, fit_probe
 
 __all__ = ["Unfairness", "total_variation", "unfairness", "unfairness_from_codes"]
 
-_ROWS_PER_CALL = 4096
-
 
 class Unfairness(NamedTuple):
-    """Mean over pairs, the mean by chance alone, and each pair ``(target, sensitive)``, NaN where there is none."""
+    """Result of :func:`unfairness` and :func:`unfairness_from_codes`.
+
+    Attributes:
+        mean: Mean score over all pairs of different factors.
+        floor: Mean score by chance alone.
+        pairs: Score of each pair ``(target, sensitive)``; NaN where a factor has a single value,
+            and on the diagonal.
+    """
 
     mean: float
     floor: float
@@ -31,69 +34,61 @@ class Unfairness(NamedTuple):
 
 def unfairness(
     grid: RenderableGrid,
-    encode: Callable[[Tensor], ArrayLike],
+    encode: Encode,
     *,
     seed: int,
     predictor: Probe = "gbt",
     num_train: int = 10_000,
     num_test: int = 200,
 ) -> Unfairness:
-    r"""How far the distribution of predictions moves when the sensitive factor is set, all others alike.
+    r"""Change in the distribution of predictions when the sensitive factor is set and the others stay the same.
 
     .. math:: U_{ks} = \frac{1}{|S|} \sum_{c \in S} \operatorname{TV}\big(p(\hat v_k),\,
         p(\hat v_k \mid \operatorname{do}(v_s = c))\big), \qquad
         \operatorname{TV}(p, q) = \tfrac12 \sum_y |p(y) - q(y)|
 
-    where :math:`\hat v_k` predicts the target :math:`v_k` from the codes, :math:`S` are the values of the
-    sensitive factor :math:`v_s` and :math:`p(\hat v_k)` is the mean over them. The classifier is trained on
-    independent uniform factors, so that nothing in the labels asks for unfairness. The score is the mean over
-    all pairs of different factors.
+    where :math:`\hat v_k` predicts the target factor :math:`v_k` from the codes, :math:`S` holds
+    the values of the sensitive factor :math:`v_s`, and :math:`p(\hat v_k)` is the mean of the
+    distributions over these values. The classifier is trained on independent, uniform factors, so
+    that the labels themselves give no reason for unfairness. The score is the mean over all pairs
+    of different factors.
 
-    Range: 0, where no prediction depends on the other factor, to 1. The same ``num_test`` vectors of the other
-    factors serve every value, so that a code without the sensitive factor has 0 exactly: the floor is 0.
+    Range: 0, if no prediction depends on another factor, to 1. The same ``num_test`` vectors of the
+    other factors are used for every value of the sensitive factor. A code without the sensitive
+    factor therefore has a score of exactly 0: the floor is 0.
 
-    Weakness: 0 for a predictor that always says the same, so read it beside the accuracy; and it depends on
-    the predictor.
+    Weakness: A predictor that always predicts the same class has a score of 0, so read the score
+    beside the accuracy. The score depends on the predictor.
 
     Args:
-        grid: the factor grid, or anything with ``factor_sizes`` and ``render``.
-        encode: from rendered observations to codes ``(num, num_codes)``; called on at most 4,096 a time.
-        seed: of all draws and of trees.
-        predictor: as in :func:`downstream_accuracy`.
-        num_train: observations that the classifiers are trained on.
-        num_test: vectors of the other factors.
+        grid: Grid of factors, or any object with ``factor_sizes`` and ``render``.
+        encode: Function from rendered observations to codes ``(num, num_codes)``. A call gets at
+            most 4,096 observations.
+        seed: Seed of all random draws and of the trees.
+        predictor: Classifier of the target factors; see :func:`downstream_accuracy`.
+        num_train: Number of observations that train the classifiers.
+        num_test: Number of vectors of the other factors.
 
     References:
         [1] Locatello et al., 2019. On the Fairness of Disentangled Representations.
             https://arxiv.org/abs/1905.13662
     """
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(num: int) -> Tensor:
-        return torch.stack(
-            [torch.randint(n, (num,), generator=generator) for n in grid.factor_sizes], -1
-        )
-
-    def codes(factors: Tensor) -> ndarray:
-        with torch.no_grad():
-            return as_codes(
-                np.concatenate(
-                    [as_array(encode(grid.render(f))) for f in factors.split(_ROWS_PER_CALL)]
-                )
-            )
-
-    factors = draw(num_train)
-    z, v = codes(factors), factors.numpy()
-    several = np.flatnonzero(varying(v))
-    predict = {k: fit_probe(predictor, z, v[:, k], seed=seed) for k in several}
-    pairs = np.full((len(grid.factor_sizes),) * 2, np.nan)
-    for s in several:
-        size = grid.factor_sizes[s]
-        others = draw(num_test).repeat(size, 1)
-        others[:, s] = torch.arange(size).repeat_interleave(num_test)
-        moved = codes(others)
-        for k in several[several != s]:
-            pairs[k, s] = total_variation(predict[k](moved), others[:, s].numpy())
+    sampler = GridCodes(grid, encode, seed=seed, num_draws=0)  # never encodes the whole grid
+    factors = sampler.sample(num_train)
+    codes = sampler.codes(factors)
+    classes = factors.numpy()
+    columns = np.flatnonzero(varying(classes))
+    predict = {k: fit_probe(predictor, codes, classes[:, k], seed=seed) for k in columns}
+    pairs = np.full((len(sampler.sizes),) * 2, np.nan)
+    for s in columns:
+        size = sampler.sizes[s]
+        # (size * num_test, num_factors): the same vectors of the other factors for every value of s
+        intervened = sampler.sample(num_test).repeat(size, 1)
+        intervened[:, s] = torch.arange(size).repeat_interleave(num_test)
+        intervened_codes = sampler.codes(intervened)
+        for k in columns[columns != s]:
+            predictions = predict[k](intervened_codes)
+            pairs[k, s] = total_variation(predictions, intervened[:, s].numpy())
     return Unfairness(_mean(pairs), 0.0, pairs)
 
 
@@ -106,61 +101,74 @@ def unfairness_from_codes(
     predictor: Probe = "gbt",
     seed: int = 0,
 ) -> Unfairness:
-    """The score of :func:`unfairness` for rows that are given: the sensitive factor is seen, not set.
+    """The score of :func:`unfairness` from a fixed set of rows: the sensitive factor is observed, not set.
 
-    The distribution given a value is that of the test rows that have it. Where factors are correlated in the
-    data, even predictions that are all right depend on the sensitive factor. Few rows a value make any two
-    distributions differ: ``floor`` is the score with every sensitive factor in random order, and what is above
-    it is unfairness.
+    The distribution of the predictions given a value is estimated from the test rows with that
+    value. If factors are correlated in the data, even correct predictions depend on the sensitive
+    factor. With few rows per value any two distributions differ by chance. Therefore ``floor`` is
+    the score after every sensitive factor was shuffled, and only the score above the floor is
+    unfairness.
 
     Args:
-        codes_train: shape ``(num_train, num_codes)``.
-        factors_train: shape ``(num_train, num_factors)``.
-        codes_test: shape ``(num_test, num_codes)``.
-        factors_test: shape ``(num_test, num_factors)``.
-        predictor: as in :func:`downstream_accuracy`.
-        seed: of trees and of the random order.
+        codes_train: Codes of the training rows, of shape ``(num_train, num_codes)``.
+        factors_train: Factor values of the training rows, of shape ``(num_train, num_factors)``.
+        codes_test: Codes of the test rows, of shape ``(num_test, num_codes)``.
+        factors_test: Factor values of the test rows, of shape ``(num_test, num_factors)``.
+        predictor: Classifier of the target factors; see :func:`downstream_accuracy`.
+        seed: Seed of the trees and of the shuffled order.
     """
     z, v, num_train = as_split(codes_train, factors_train, codes_test, factors_test)
-    several = varying(v[:num_train])
+    varies = varying(v[:num_train])
     predictions = np.repeat(v[:1], len(v) - num_train, axis=0)
-    for k in np.flatnonzero(several):
-        predictions[:, k] = fit_probe(predictor, z[:num_train], v[:num_train, k], seed=seed)(
-            z[num_train:]
-        )
-    return unfairness_of_predictions(predictions, v[num_train:], several, seed=seed)
+    for k in np.flatnonzero(varies):
+        predict = fit_probe(predictor, z[:num_train], v[:num_train, k], seed=seed)
+        predictions[:, k] = predict(z[num_train:])
+    return unfairness_of_predictions(predictions, v[num_train:], varies, seed=seed)
 
 
 def unfairness_of_predictions(
-    predictions: ndarray, factors: ndarray, several: ndarray, *, seed: int
+    predictions: ndarray, factors: ndarray, varies: ndarray, *, seed: int
 ) -> Unfairness:
-    """The score of predictions ``(num_data, num_factors)`` among the factors that are ``several``."""
-    rng, columns = np.random.default_rng(seed), np.flatnonzero(several)
-    pairs, floors = np.full((2, factors.shape[1], factors.shape[1]), np.nan)
-    for k, s in itertools.permutations(columns, 2):
+    """The score of predictions that have been made already.
+
+    Args:
+        predictions: Predicted classes, of shape ``(num_data, num_factors)``.
+        factors: True classes, of shape ``(num_data, num_factors)``.
+        varies: Mask of the factors that count, of shape ``(num_factors,)``.
+        seed: Seed of the shuffled order.
+    """
+    rng = np.random.default_rng(seed)
+    num_factors = factors.shape[1]
+    pairs = np.full((num_factors, num_factors), np.nan)
+    floors = np.full((num_factors, num_factors), np.nan)
+    for k, s in itertools.permutations(np.flatnonzero(varies), 2):
         pairs[k, s] = total_variation(predictions[:, k], factors[:, s])
         floors[k, s] = total_variation(predictions[:, k], rng.permutation(factors[:, s]))
     return Unfairness(_mean(pairs), _mean(floors), pairs)
 
 
 def total_variation(predictions: ArrayLike, sensitive: ArrayLike) -> float:
-    """Mean over the sensitive values of the distance of the predictions' distribution from its mean over them.
+    """Mean distance of the predictions' distribution, given a sensitive value, from the mean distribution.
+
+    The mean distribution weights all sensitive values equally.
 
     Args:
-        predictions: classes, shape ``(num_data,)``.
-        sensitive: values, shape ``(num_data,)``.
+        predictions: Predicted classes, of shape ``(num_data,)``.
+        sensitive: Values of the sensitive factor, of shape ``(num_data,)``.
 
     Example:
         >>> total_variation([0, 1, 0, 1], [0, 0, 1, 1]), total_variation([0, 0, 1, 1], [0, 0, 1, 1])
         (0.0, 0.5)
     """
-    rows = np.unique(as_array(sensitive), return_inverse=True)[1]
-    columns = np.unique(as_array(predictions), return_inverse=True)[1]
-    counts = np.bincount(
-        rows * (columns.max() + 1) + columns, minlength=(rows.max() + 1) * (columns.max() + 1)
-    )
-    given = counts.reshape(rows.max() + 1, -1) / np.bincount(rows)[:, None]
-    return float(0.5 * np.abs(given - given.mean(0)).sum(1).mean())
+    values = np.unique(as_array(sensitive), return_inverse=True)[1]
+    classes = np.unique(as_array(predictions), return_inverse=True)[1]
+    num_values = values.max() + 1
+    num_classes = classes.max() + 1
+    counts = np.bincount(values * num_classes + classes, minlength=num_values * num_classes)
+    # (num_values, num_classes): p(prediction | sensitive value)
+    conditional = counts.reshape(num_values, num_classes) / np.bincount(values)[:, None]
+    distances = np.abs(conditional - conditional.mean(0)).sum(1)
+    return float(0.5 * distances.mean())
 
 
 def _mean(pairs: ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Wasserstein distance of the codes from uncorrelated ones, as if they were Gaussian."""
+"""Wasserstein distance of the codes from uncorrelated codes, under a Gaussian approximation."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ __all__ = ["wasserstein_correlation"]
 
 
 def wasserstein_correlation(codes: ArrayLike, *, normalised: bool = False) -> float:
-    r"""Squared 2-Wasserstein distance of a Gaussian with the codes' covariance from its independent one.
+    r"""Squared 2-Wasserstein distance between Gaussians with the full and the diagonal covariance of the codes.
 
     .. math:: W_2^2\big(\mathcal N(0, \Sigma), \mathcal N(0, \Delta)\big)
         = 2 \operatorname{tr} \Sigma - 2 \operatorname{tr} (\Delta^{1/2} \Sigma \Delta^{1/2})^{1/2},
         \qquad \Delta = \operatorname{diag} \Sigma
 
-    where :math:`\Sigma` is the covariance of the codes over the data. Needs no factors.
+    where :math:`\Sigma` is the covariance of the codes over the data. No factors are needed.
 
-    Range: 0 to :math:`2 \operatorname{tr} \Sigma`, in squared units of the codes; normalised, divided by
-    :math:`\operatorname{tr} \Sigma`, 0 to 2. Unlike the total correlation it stays finite where a code is a
-    linear function of others. Invariant under permutation, sign and shift of the codes, normalised also under
-    a common scale; a code with little variance counts little.
+    Range: 0 to :math:`2 \operatorname{tr} \Sigma`, on the squared scale of the codes. The
+    normalised score is divided by :math:`\operatorname{tr} \Sigma` and ranges from 0 to 2. Unlike
+    the total correlation the score stays finite if a code is a linear function of other codes. It
+    is invariant under permutation, sign and shift of the codes; the normalised score is also
+    invariant under a common scale. A code with little variance counts little.
 
-    Weakness: sees correlations only, as :func:`gaussian_total_correlation`.
+    Weakness: The score only detects correlations, as :func:`gaussian_total_correlation` does.
 
     Args:
-        codes: shape ``(num_data, num_codes)``.
-        normalised: divide by the total variance; codes that are all constant have 0.
+        codes: Codes of shape ``(num_data, num_codes)``.
+        normalised: Whether to divide by the total variance. Codes that are all constant score 0.
 
     References:
         [1] Locatello et al., 2019. Challenging Common Assumptions. https://arxiv.org/abs/1811.12359

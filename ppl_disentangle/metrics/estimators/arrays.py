@@ -1,4 +1,4 @@
-"""Codes and factors as checked numpy arrays: the one edge through which every metric takes its data."""
+"""Codes and factors as checked NumPy arrays: every metric reads its data through these functions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = [
 
 
 def as_array(values: ArrayLike) -> ndarray:
-    """A numpy array of any array library's, from any device; torch's floats become float64."""
+    """A NumPy array of values from any array library and device; floats of torch become float64."""
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
         values = values.double() if values.is_floating_point() else values
@@ -28,14 +28,14 @@ def as_array(values: ArrayLike) -> ndarray:
 
 
 def as_codes(codes: ArrayLike) -> ndarray:
-    """Codes ``(num_data, num_codes)`` of any array library and device as float64, all finite."""
+    """Codes ``(num_data, num_codes)`` as float64; values that are not finite are an error."""
     array = _two_dimensional(codes, "codes", "num_codes").astype(np.float64)
     _refuse_non_finite(array, "code")
     return array
 
 
 def as_classes(factors: ArrayLike) -> ndarray:
-    """Factors ``(num_data, num_factors)`` as int64 classes: each column's values by rank, without gaps."""
+    """Factors ``(num_data, num_factors)`` as int64 classes: the rank of each value in its column."""
     array = _two_dimensional(factors, "factors", "num_factors")
     if array.dtype.kind == "f":
         _refuse_non_finite(array, "factor")
@@ -44,18 +44,17 @@ def as_classes(factors: ArrayLike) -> ndarray:
 
 
 def as_arrays(codes: ArrayLike, factors: ArrayLike) -> tuple[ndarray, ndarray]:
-    """Codes and factor classes of the same data, row by row."""
-    checked, classes = as_codes(codes), as_classes(factors)
+    """Codes as float64 and factors as classes, with one row per datum in both."""
+    checked = as_codes(codes)
+    classes = as_classes(factors)
     _refuse_other_length(checked, classes)
     return checked, classes
 
 
 def as_numbers(codes: ArrayLike, factors: ArrayLike) -> tuple[ndarray, ndarray]:
-    """Codes and factors of the same data as float64, the factors by their own values instead of classes."""
-    checked, values = (
-        as_codes(codes),
-        _two_dimensional(factors, "factors", "num_factors").astype(np.float64),
-    )
+    """Codes and factors as float64; factors keep their values instead of becoming classes."""
+    checked = as_codes(codes)
+    values = _two_dimensional(factors, "factors", "num_factors").astype(np.float64)
     _refuse_non_finite(values, "factor")
     _refuse_other_length(checked, values)
     return checked, values
@@ -64,7 +63,10 @@ def as_numbers(codes: ArrayLike, factors: ArrayLike) -> tuple[ndarray, ndarray]:
 def as_split(
     codes_train: ArrayLike, factors_train: ArrayLike, codes_test: ArrayLike, factors_test: ArrayLike
 ) -> tuple[ndarray, ndarray, int]:
-    """Codes and factor classes of training rows followed by test rows, and the number of the former."""
+    """Codes and factor classes of the training rows followed by the test rows, and the number of training rows.
+
+    Training and test rows are joined so that equal factor values get equal classes in both.
+    """
     codes = _joined(codes_train, codes_test, "codes", "num_codes")
     factors = _joined(factors_train, factors_test, "factors", "num_factors")
     num_train = len(_two_dimensional(codes_train, "codes", "num_codes"))
@@ -76,17 +78,17 @@ def as_split(
 
 
 def varying(factors: ndarray) -> ndarray:
-    """Which factors ``(num_factors,)`` take more than one value; the others tell nothing and are left out."""
-    several = (factors != factors[:1]).any(0)
-    if not several.any():
+    """Mask ``(num_factors,)`` of the factors with several values; other factors carry no information."""
+    varies = (factors != factors[:1]).any(0)
+    if not varies.any():
         raise ValueError(
             "expected a factor with at least two values, got one value of every factor"
         )
-    return several
+    return varies
 
 
 def constant(codes: ndarray) -> ndarray:
-    """Which codes ``(num_codes,)`` are the same for all data, but for the rounding of float64."""
+    """Mask ``(num_codes,)`` of the codes that are equal for all data, up to the rounding of float64."""
     return np.ptp(codes, axis=0) <= 1e-12 * np.abs(codes).max(0)
 
 
@@ -100,12 +102,11 @@ def _two_dimensional(values: ArrayLike, name: str, columns: str) -> ndarray:
 
 
 def _joined(train: ArrayLike, test: ArrayLike, name: str, columns: str) -> ndarray:
-    parts = _two_dimensional(train, name, columns), _two_dimensional(test, name, columns)
-    if parts[0].shape[1] != parts[1].shape[1]:
-        raise ValueError(
-            f"expected as many {columns} in test as in training, got {[p.shape[1] for p in parts]}"
-        )
-    return np.concatenate(parts)
+    arrays = [_two_dimensional(values, name, columns) for values in (train, test)]
+    widths = [array.shape[1] for array in arrays]
+    if widths[0] != widths[1]:
+        raise ValueError(f"expected as many {columns} in test as in training, got {widths}")
+    return np.concatenate(arrays)
 
 
 def _refuse_other_length(codes: ndarray, factors: ndarray) -> None:
@@ -118,6 +119,5 @@ def _refuse_other_length(codes: ndarray, factors: ndarray) -> None:
 def _refuse_non_finite(array: ndarray, name: str) -> None:
     bad = np.flatnonzero(~np.isfinite(array).all(0))
     if bad.size:
-        raise ValueError(
-            f"expected finite values, got NaN or infinity in {name} column {', '.join(map(str, bad))}"
-        )
+        columns = ", ".join(map(str, bad))
+        raise ValueError(f"expected finite values, got NaN or infinity in {name} column {columns}")

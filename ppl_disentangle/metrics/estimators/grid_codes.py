@@ -35,14 +35,14 @@ class RenderableGrid(Protocol):
 class GridCodes:
     """Samples factors uniformly from a grid and encodes their observations.
 
-    If a metric samples more observations than the grid has, the whole grid is encoded once, at the first
-    sample, and codes are looked up from then on. Otherwise every sample is encoded. A random encoder
-    therefore keeps the first code that it gave to an observation.
+    If a metric samples more observations than the grid has, the whole grid is encoded once, at the
+    first sample, and codes are looked up from then on. Otherwise every sample is encoded. A random
+    encoder therefore keeps the first code that it gave to an observation.
 
     Args:
         grid: Grid of factors, or any object with ``factor_sizes`` and ``render``.
-        encode: Function from rendered observations to codes ``(num, num_codes)``. A call gets at most
-            4,096 observations.
+        encode: Function from rendered observations to codes ``(num, num_codes)``. A call gets at
+            most 4,096 observations.
         seed: Seed of all random draws.
         num_draws: Number of observations that the metric will sample.
 
@@ -75,12 +75,11 @@ class GridCodes:
 
         Args:
             num: Number of factors to sample.
-            num_groups: Groups for each sampled factor; each group shares a value of its own.
+            num_groups: Groups for each sampled factor; groups may share different values.
             group_size: Observations in a group.
 
-        Returns:
-            The index of the shared factor, ``(num,)``, and the codes, ``(num, num_groups, group_size,
-            num_codes)``.
+        Returns: The index of the shared factor, ``(num,)``, and the codes,
+            ``(num, num_groups, group_size, num_codes)``.
         """
         shared = self.sample_factor_indices(num)
         factors = self.sample(num * group_size * num_groups).view(num, group_size, num_groups, -1)

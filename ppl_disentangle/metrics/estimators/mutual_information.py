@@ -1,4 +1,4 @@
-"""Plug-in mutual information between binned codes and discrete factors, of all pairs at once."""
+"""Plug-in mutual information between binned codes and discrete factors, for all pairs at once."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ __all__ = ["binned", "entropies", "mutual_information"]
 
 
 def mutual_information(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> ndarray:
-    r"""Mutual information of every code and every factor, in nats.
+    r"""Mutual information between every code and every factor, in nats.
 
     .. math:: I(z_d; v_k) = \sum_{b, v} p(b, v) \log \frac{p(b, v)}{p(b)\, p(v)}
 
-    where :math:`b` is the bin of code :math:`z_d`, one of ``bins`` of equal width over the code's own range,
-    :math:`v` the value of factor :math:`v_k`, which is not binned, and :math:`p` the shares in the data. This
-    is equivalent to scikit-learn's ``mutual_info_score`` of each pair of binned code and factor.
+    where :math:`b` is the bin of code :math:`z_d`, :math:`v` the value of factor :math:`v_k`, and
+    :math:`p` are relative frequencies in the data. The ``bins`` bins of a code have equal width and
+    cover its range; factors are not binned. This is equivalent to scikit-learn's
+    ``mutual_info_score`` of each pair of binned code and factor.
 
-    Range: 0 to the factor's entropy. The plug-in estimate of independent variables is not 0 but about
-    ``(bins - 1) * (values - 1) / (2 * num_data)``; an outlier stretches the bins and lowers the estimate.
+    Range: 0 to the entropy of the factor. For independent variables the plug-in estimate is not 0
+    but about ``(bins - 1) * (values - 1) / (2 * num_data)``. An outlier stretches the bins and
+    lowers the estimate.
 
     Args:
-        codes: shape ``(num_data, num_codes)``.
-        factors: shape ``(num_data, num_factors)``.
-        bins: number of bins of each code.
+        codes: Codes of shape ``(num_data, num_codes)``.
+        factors: Factor values of shape ``(num_data, num_factors)``.
+        bins: Number of bins of each code.
 
     Returns:
         An array of shape ``(num_codes, num_factors)``.
@@ -40,62 +42,71 @@ def mutual_information(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) 
     if bins < 1:
         raise ValueError(f"expected bins >= 1, got {bins}")
     num_data, num_codes = z.shape
+    # (num_codes, num_data): bins are numbered over all codes, so that one bincount counts them all.
     cells = _bins(z, bins) + bins * np.arange(num_codes)[:, None]
-    of_codes = (
-        _n_log_n(np.bincount(cells.ravel(), minlength=num_codes * bins))
-        .reshape(num_codes, bins)
-        .sum(1)
-    )
+    code_counts = np.bincount(cells.ravel(), minlength=num_codes * bins)
+    code_terms = _n_log_n(code_counts).reshape(num_codes, bins).sum(1)
     columns = []
-    for values in v.T:
-        size = values.max() + 1
-        joint = np.bincount(
-            (num_codes * bins * values + cells).ravel(), minlength=num_codes * bins * size
-        )
-        of_pairs = _n_log_n(joint).reshape(size, num_codes, bins).sum((0, 2))
-        of_factor = _n_log_n(np.bincount(values)).sum()
-        columns.append(np.log(num_data) + (of_pairs - of_codes - of_factor) / num_data)
+    for classes in v.T:
+        joint_terms = _n_log_n(_joint_counts(cells, classes, num_codes, bins)).sum((0, 2))
+        factor_term = _n_log_n(np.bincount(classes)).sum()
+        # I = H(z) + H(v) - H(z, v), where H = log N - sum(n log n) / N
+        columns.append(np.log(num_data) + (joint_terms - code_terms - factor_term) / num_data)
     return np.maximum(np.stack(columns, 1), 0.0)
 
 
+def _joint_counts(cells: ndarray, classes: ndarray, num_codes: int, bins: int) -> ndarray:
+    """Numbers of data by class, code and bin, ``(num_classes, num_codes, bins)``."""
+    num_classes = classes.max() + 1
+    joint = (num_codes * bins * classes + cells).ravel()
+    counts = np.bincount(joint, minlength=num_codes * bins * num_classes)
+    return counts.reshape(num_classes, num_codes, bins)
+
+
 def entropies(factors: ArrayLike) -> ndarray:
-    r"""Entropy of every factor in nats, :math:`-\sum_v p(v) \log p(v)` with :math:`p` the shares in the data.
+    r"""Entropy of every factor in nats, from its relative frequencies :math:`p` in the data.
+
+    .. math:: H(v_k) = -\sum_v p(v) \log p(v)
 
     Args:
-        factors: shape ``(num_data, num_factors)``.
+        factors: Factor values of shape ``(num_data, num_factors)``.
 
     Returns:
         An array of shape ``(num_factors,)``, between 0 and the log of the number of values.
     """
     v = as_classes(factors)
-    return np.array(
-        [np.log(len(v)) - _n_log_n(np.bincount(column)).sum() / len(v) for column in v.T]
-    )
+    terms = [_n_log_n(np.bincount(column)).sum() for column in v.T]
+    return np.array([np.log(len(v)) - term / len(v) for term in terms])
 
 
 def binned(codes: ArrayLike, bins: int) -> ndarray:
-    """Bin of every code, ``(num_data, num_codes)``: one of ``bins`` of equal width over the code's own range."""
+    """Bin of every code, ``(num_data, num_codes)``; the bins of a code have equal width and cover its range."""
     return _bins(as_codes(codes), bins).T
 
 
 def _bins(codes: ndarray, bins: int) -> ndarray:
-    """Bin of every code, ``(num_codes, num_data)``; a value on an inner edge belongs to the bin above.
+    """Bin of every code, ``(num_codes, num_data)``; a value on an inner edge belongs to the higher bin.
 
     This is equivalent to ``np.searchsorted`` in the inner edges of each code, and faster.
     """
     columns = np.ascontiguousarray(codes.T)
-    low, high = columns.min(1, keepdims=True), columns.max(1, keepdims=True)
-    edges = np.stack(
-        [np.linspace(*ends, bins + 1) for ends in zip(low[:, 0], high[:, 0], strict=True)]
-    )
+    low = columns.min(1, keepdims=True)
+    high = columns.max(1, keepdims=True)
+    edges = _edges(low[:, 0], high[:, 0], bins)
     width = np.where(high > low, high - low, 1.0) / bins
     guess = np.minimum((columns - low) / width, bins - 1).astype(np.intp)
-    cell = (
-        guess + (bins + 1) * np.arange(len(columns))[:, None]
-    )  # rounding may put the guess one bin off
-    guess -= columns < edges.ravel()[cell]
-    guess += columns >= edges.ravel()[cell + 1]
+    # Rounding may put the guess one bin off: compare each value with the edges of its bin.
+    # `position` is that of the bin's lower edge in the edges of all codes.
+    position = guess + (bins + 1) * np.arange(len(columns))[:, None]
+    guess -= columns < edges[position]
+    guess += columns >= edges[position + 1]
     return np.minimum(guess, bins - 1)
+
+
+def _edges(low: ndarray, high: ndarray, bins: int) -> ndarray:
+    """Edges of the bins of all codes, one code after the other, ``(num_codes * (bins + 1),)``."""
+    ranges = zip(low, high, strict=True)
+    return np.concatenate([np.linspace(start, end, bins + 1) for start, end in ranges])
 
 
 def _n_log_n(counts: ndarray) -> ndarray:

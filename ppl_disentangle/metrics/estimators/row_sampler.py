@@ -13,8 +13,8 @@ __all__ = ["RowSampler"]
 class RowSampler:
     """Samples groups of rows that share the value of a factor, and returns their codes.
 
-    A group takes a random row and draws its members, with replacement, from the rows with the same value of
-    the factor. Factors without a value that two rows share are never sampled.
+    A group takes a random row and draws its members, with replacement, from the rows with the same
+    value of the factor. Factors without a value that two rows share are never sampled.
 
     Args:
         codes: Codes of shape ``(num_data, num_codes)``.
@@ -38,12 +38,11 @@ class RowSampler:
 
         Args:
             num: Number of factors to sample.
-            num_groups: Groups for each sampled factor; each group shares a value of its own.
+            num_groups: Groups for each sampled factor; groups may share different values.
             group_size: Rows in a group.
 
-        Returns:
-            The number of the shared factor, ``(num,)``, among the factors that can be sampled, in ascending
-            order, and the codes, ``(num, num_groups, group_size, num_codes)``.
+        Returns: The number of the shared factor, ``(num,)``, among the factors that can be sampled,
+            in ascending order, and the codes, ``(num, num_groups, group_size, num_codes)``.
         """
         # The shared factors are sorted so that the groups of each factor are drawn in one call.
         shared = np.sort(self.rng.integers(len(self.rows_by_value), size=num))

@@ -39,25 +39,17 @@ def shared_factor_accuracies(
 
     Args:
         sampler: Source of the groups.
-        features: Function from codes ``(num, num_groups, group_size, num_codes)`` to features ``(num, …)``.
+        features: Function from codes ``(num, num_groups, group_size, num_codes)`` to features
+            ``(num, …)``.
         fit: Function from the features and shared factors of the training points to a classifier.
         num_train: Number of training points.
         num_eval: Number of points that score the classifier.
         num_groups: Groups in a point.
         group_size: Observations in a group.
     """
-    # At most ROWS_PER_CALL observations are sampled at once.
-    step = max(ROWS_PER_CALL // (num_groups * group_size), 1)
 
     def sample_points(num: int) -> tuple[ndarray, ndarray]:
-        """Features ``(num, …)`` and shared factors ``(num,)``."""
-        points, factors = [], []
-        for start in range(0, num, step):
-            size = min(step, num - start)
-            shared, codes = sampler.sample_groups(size, num_groups, group_size)
-            points.append(features(codes))
-            factors.append(shared)
-        return np.concatenate(points), np.concatenate(factors)
+        return _sample_points(sampler, features, num, num_groups, group_size)
 
     train_points, train_factors = sample_points(num_train)
     classify = fit(train_points, train_factors)
@@ -65,3 +57,22 @@ def shared_factor_accuracies(
     train_accuracy = np.mean(classify(train_points) == train_factors)
     eval_accuracy = np.mean(classify(eval_points) == eval_factors)
     return float(train_accuracy), float(eval_accuracy)
+
+
+def _sample_points(
+    sampler: GroupSampler,
+    features: Callable[[ndarray], ndarray],
+    num: int,
+    num_groups: int,
+    group_size: int,
+) -> tuple[ndarray, ndarray]:
+    """Features ``(num, …)`` and shared factors ``(num,)``."""
+    # At most ROWS_PER_CALL observations are sampled at once.
+    step = max(ROWS_PER_CALL // (num_groups * group_size), 1)
+    points = []
+    factors = []
+    for start in range(0, num, step):
+        shared, codes = sampler.sample_groups(min(step, num - start), num_groups, group_size)
+        points.append(features(codes))
+        factors.append(shared)
+    return np.concatenate(points), np.concatenate(factors)

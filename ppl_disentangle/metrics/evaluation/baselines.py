@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import torch
+from numpy import ndarray
 from torch import Tensor
 
 __all__ = ["LinearCode", "ica", "pca"]
@@ -14,14 +15,14 @@ __all__ = ["LinearCode", "ica", "pca"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LinearCode:
-    r"""The encoder :math:`x \mapsto (x - m) W`, for observations in the units of the training ones.
+    r"""The encoder :math:`x \mapsto (x - m) W`, for observations on the scale of the training data.
 
     Attributes:
-        mean: shape ``(num_values,)``, an observation flattened.
-        weights: shape ``(num_values, num_codes)``.
-        observation_shape: shape of one observation.
-        floating: whether the training observations were floats, not as stored.
-        converged: whether the algorithm that found the weights did.
+        mean: Mean observation :math:`m`, flattened, of shape ``(num_values,)``.
+        weights: Weights :math:`W` of shape ``(num_values, num_codes)``.
+        observation_shape: Shape of one observation.
+        floating: Whether the training observations were floats instead of stored integers.
+        converged: Whether the algorithm that computed the weights converged.
     """
 
     mean: Tensor
@@ -33,23 +34,24 @@ class LinearCode:
     def __call__(self, observations: Tensor) -> Tensor:
         """Codes ``(num, num_codes)``, on the observations' device."""
         if tuple(observations.shape[1:]) != self.observation_shape:
-            raise ValueError(
-                f"expected observations (num, *{self.observation_shape}), got {tuple(observations.shape)}"
-            )
+            expected = f"(num, *{self.observation_shape})"
+            got = tuple(observations.shape)
+            raise ValueError(f"expected observations {expected}, got {got}")
         if observations.is_floating_point() != self.floating:
             expected = "floats" if self.floating else "observations as stored"
             raise TypeError(f"expected {expected}, as in training; got {observations.dtype}")
-        x, device = observations.flatten(1).float(), observations.device
-        return (x - self.mean.to(device)) @ self.weights.to(device)
+        x = observations.flatten(1).float()
+        return (x - self.mean.to(x.device)) @ self.weights.to(x.device)
 
 
 def pca(observations: Tensor, num_codes: int, *, seed: int = 0) -> LinearCode:
-    """The ``num_codes`` largest principal components, each of variance 1 over the training observations.
+    """The largest principal components, each scaled to variance 1 over the training observations.
 
     Args:
-        observations: as stored or as floats, shape ``(num_data, *observation_shape)``.
-        num_codes: number of components; beyond the rank of the data, codes are constant.
-        seed: random state of the randomised decomposition.
+        observations: Training observations, as stored or as floats, of shape ``(num_data,
+            *observation_shape)``.
+        num_codes: Number of components. Codes beyond the rank of the data are constant.
+        seed: Seed of the randomised decomposition.
 
     References:
         [1] Halko et al., 2011. Finding Structure with Randomness. https://arxiv.org/abs/0909.4061
@@ -60,32 +62,38 @@ def pca(observations: Tensor, num_codes: int, *, seed: int = 0) -> LinearCode:
     if not 1 <= num_codes <= min(x.shape):
         raise ValueError(f"expected 1 <= num_codes <= {min(x.shape)}, got {num_codes}")
     fitted = PCA(num_codes, random_state=seed).fit(x)
-    variances = fitted.transform(x).var(
-        0, ddof=1
-    )  # explained_variance_ has rounding noise in place of 0
-    scale = np.where(variances > 1e-6 * variances.max(), variances, np.inf) ** -0.5
-    weights = torch.tensor(fitted.components_.T * scale, dtype=torch.float32)
+    weights = fitted.components_.T * _inverse_deviations(fitted.transform(x))
     return LinearCode(
         torch.tensor(fitted.mean_),
-        weights,
+        torch.tensor(weights, dtype=torch.float32),
         tuple(observations.shape[1:]),
         observations.is_floating_point(),
     )
 
 
+def _inverse_deviations(components: ndarray) -> ndarray:
+    """One over the standard deviation of each component; 0 for components that do not vary."""
+    # scikit-learn's explained_variance_ holds rounding noise instead of 0.
+    variances = components.var(0, ddof=1)
+    varies = variances > 1e-6 * variances.max()
+    return np.where(varies, variances, np.inf) ** -0.5
+
+
 def ica(
     observations: Tensor, num_codes: int, *, seed: int = 0, max_iter: int = 10_000
 ) -> LinearCode:
-    """The principal components of :func:`pca`, rotated to be independent (FastICA).
+    """The principal components of :func:`pca`, rotated to be independent by FastICA.
 
-    This is equivalent to scikit-learn's ``FastICA`` with ``num_codes`` components of unit variance. Where the
-    iteration does not converge, the last rotation is used and ``converged`` is False: still a baseline.
+    This is equivalent to scikit-learn's ``FastICA`` with ``num_codes`` components of unit variance.
+    If the iteration does not converge, the last rotation is used and ``converged`` is False; the
+    code is still a baseline.
 
     Args:
-        observations: as stored or as floats, shape ``(num_data, *observation_shape)``.
-        num_codes: number of components.
-        seed: random state of the decomposition and of the first rotation.
-        max_iter: iterations of FastICA.
+        observations: Training observations, as stored or as floats, of shape ``(num_data,
+            *observation_shape)``.
+        num_codes: Number of components.
+        seed: Seed of the decomposition and of the initial rotation.
+        max_iter: Largest number of iterations of FastICA.
 
     References:
         [1] Hyvärinen and Oja, 2000. Independent Component Analysis: Algorithms and Applications.
@@ -97,7 +105,8 @@ def ica(
     white = pca(observations, num_codes, seed=seed)
     rotation = FastICA(whiten=False, random_state=seed, max_iter=max_iter, tol=1e-3)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the result says so by `converged`
+        # `converged` reports it instead.
+        warnings.simplefilter("ignore", ConvergenceWarning)
         rotation.fit(white(observations).cpu().numpy())
     unmixing = torch.tensor(rotation.components_.T, dtype=torch.float32)
     return dataclasses.replace(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from ppl_disentangle.metrics.dci import completeness, disentanglement
 from ppl_disentangle.metrics.dcimig import separate_information
 from ppl_disentangle.metrics.downstream import sample_efficiency
 from ppl_disentangle.metrics.estimators.mutual_information import binned, entropies
-from ppl_disentangle.metrics.evaluation.scored_codes import LABELS, ScoredCodes
+from ppl_disentangle.metrics.evaluation.scored_codes import NUM_LABELS, ScoredCodes
 from ppl_disentangle.metrics.evaluation.standard_errors import Score, blocks, bootstrap
 from ppl_disentangle.metrics.explicitness import explicitness
 from ppl_disentangle.metrics.factor_vae_score import factor_vae_score_from_codes
@@ -34,20 +34,26 @@ from ppl_disentangle.metrics.sap import sap
 from ppl_disentangle.metrics.unfairness import unfairness_of_predictions
 from ppl_disentangle.metrics.wasserstein_correlation import wasserstein_correlation
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 __all__ = ["METRICS", "METRIC_NAMES", "Metric"]
 
-BINS = 20  # the default of all metrics of mutual information
+NUM_BINS = 20
+"""Number of bins of all metrics that bin the codes; their default."""
+FEW_LABELS = 100
+MANY_LABELS = 10_000
 
 
 class Metric(NamedTuple):
-    """Names of scores that are computed together, and how.
+    """The names of one or several scores that are computed together, and the functions that compute them.
 
     Attributes:
-        names: of the scores.
-        score: from codes to as many numbers.
-        error: from ``score`` and codes to their standard errors.
-        better: which end of the scale is the better one; ``None`` for a mere description, which has neither
-            chance nor ceiling.
+        names: Names of the scores.
+        score: Function from codes to one number for each name.
+        error: Function from ``score`` and codes to the standard errors of the scores.
+        better: Whether higher or lower scores are better. ``None`` marks a description of the
+            codes, for which neither chance nor ceiling is computed.
     """
 
     names: tuple[str, ...]
@@ -69,10 +75,9 @@ def _dcimig(scored: ScoredCodes) -> Sequence[float]:
 
 
 def _jemmig(scored: ScoredCodes) -> Sequence[float]:
-    of_codes = entropies(binned(scored.train[0], BINS))
-    return (
-        float(jemmig_per_factor(scored.information, of_codes, scored.entropies, bins=BINS).mean()),
-    )
+    code_entropies = entropies(binned(scored.train[0], NUM_BINS))
+    scores = jemmig_per_factor(scored.information, code_entropies, scored.entropies, bins=NUM_BINS)
+    return (float(scores.mean()),)
 
 
 def _modularity(scored: ScoredCodes) -> Sequence[float]:
@@ -81,10 +86,12 @@ def _modularity(scored: ScoredCodes) -> Sequence[float]:
 
 def _mig_exact(scored: ScoredCodes) -> Sequence[float]:
     if scored.scales is None:
-        return (math.nan,)  # codes alone have no posterior
+        return (math.nan,)  # codes without a posterior
     means, factors = scored.train
-    q = torch.distributions.Normal(torch.tensor(means), torch.tensor(scored.scales[: len(means)]))
-    return (mig_exact(q, factors, num_samples=min(2000, len(means)), seed=scored.task.seed),)
+    scales = scored.scales[: len(means)]
+    posterior = torch.distributions.Normal(torch.tensor(means), torch.tensor(scales))
+    num_samples = min(2000, len(means))
+    return (mig_exact(posterior, factors, num_samples=num_samples, seed=scored.task.seed),)
 
 
 def _infomec(scored: ScoredCodes) -> Sequence[float]:
@@ -93,77 +100,87 @@ def _infomec(scored: ScoredCodes) -> Sequence[float]:
 
 def _dci(scored: ScoredCodes) -> Sequence[float]:
     importances, predictions = scored.trees
-    several = ~np.isnan(importances[0])
-    accuracy = np.mean(predictions[:, several] == scored.split[3][:, several])
+    varies = ~np.isnan(importances[0])
+    accuracy = np.mean(predictions[:, varies] == scored.test[1][:, varies])
     return disentanglement(importances), completeness(importances), float(accuracy)
 
 
-def _votes(score: Callable[..., float]) -> Score:
-    """A score that draws votes among the rows; of one factor it needs no telling which is fixed: NaN."""
+def _voting(score: Callable[..., float]) -> Score:
+    """A score that samples votes among the rows; it is NaN if there is a single factor to choose from."""
 
-    def of_rows(scored: ScoredCodes) -> Sequence[float]:
-        task, (num_train, num_eval) = scored.task, scored.task.factor_vae_votes
+    def score_of_rows(scored: ScoredCodes) -> Sequence[float]:
+        task = scored.task
         if task.factors.shape[1] < 2:
             return (math.nan,)
-        return (
-            score(
-                scored.codes, task.factors, seed=task.seed, num_train=num_train, num_eval=num_eval
-            ),
-        )
+        num_train, num_eval = task.factor_vae_votes
+        votes = {"num_train": num_train, "num_eval": num_eval}
+        return (score(scored.codes, task.factors, seed=task.seed, **votes),)
 
-    return of_rows
+    return score_of_rows
 
 
 def _unfairness(scored: ScoredCodes) -> Sequence[float]:
     importances, predictions = scored.trees
-    several = ~np.isnan(importances[0])
-    return (
-        unfairness_of_predictions(
-            predictions, scored.split[3], several, seed=scored.task.seed
-        ).mean,
-    )
+    varies = ~np.isnan(importances[0])
+    factors = scored.test[1]
+    return (unfairness_of_predictions(predictions, factors, varies, seed=scored.task.seed).mean,)
 
 
 def _correlations(scored: ScoredCodes) -> Sequence[float]:
-    z = scored.train[0]
-    distances = (wasserstein_correlation(z, normalised=normalised) for normalised in (False, True))
-    return gaussian_total_correlation(z), *distances, mean_mutual_information(z)
+    codes = scored.train[0]
+    return (
+        gaussian_total_correlation(codes),
+        wasserstein_correlation(codes),
+        wasserstein_correlation(codes, normalised=True),
+        mean_mutual_information(codes),
+    )
 
 
-def _accuracies(name: Literal["linear_probe", "boosted_trees"]) -> Score:
+def _accuracies(probe: Callable[[ScoredCodes], xr.Dataset]) -> Score:
     """Mean accuracy over the factors at each number of labels, and the sample efficiency."""
 
     def score(scored: ScoredCodes) -> Sequence[float]:
-        accuracy = getattr(scored, name)["accuracy"]
-        return *accuracy.mean("factor").values.tolist(), sample_efficiency(accuracy)
+        accuracy = probe(scored)["accuracy"]
+        means = accuracy.mean("factor").values.tolist()
+        return *means, sample_efficiency(accuracy, few=FEW_LABELS, many=MANY_LABELS)
 
     return score
 
 
 def _accuracy_errors(
-    name: Literal["linear_probe", "boosted_trees"],
+    probe: Callable[[ScoredCodes], xr.Dataset],
 ) -> Callable[[Score, ScoredCodes], ndarray]:
-    """Errors from the draws of labels and from the test rows, factors taken to err independently."""
+    """Standard errors from the draws of the labels and from the test rows.
+
+    The errors of the factors are taken to be independent.
+    """
 
     def error(score: Score, scored: ScoredCodes) -> ndarray:
-        found, (*means, ratio) = getattr(scored, name), score(scored)
-        accuracy, num_test = found["accuracy"], len(scored.codes) - scored.task.num_train
-        draws = found["accuracy_standard_error"].fillna(0.0) ** 2
-        variances = (draws + accuracy * (1 - accuracy) / num_test).mean("factor") / accuracy.sizes[
-            "factor"
-        ]
+        *means, efficiency = score(scored)
+        num_test = len(scored.codes) - scored.task.num_train
+        variances = _accuracy_variances(probe(scored), num_test)
         errors = np.sqrt(np.where(np.isnan(means), np.nan, variances))
-        few, many = (LABELS.index(num) for num in (100, 10_000))
-        return np.append(
-            errors, ratio * math.hypot(errors[few] / means[few], errors[many] / means[many])
-        )
+        relative = errors / means
+        # The efficiency is a ratio of two accuracies: relative errors add in squares.
+        few = relative[NUM_LABELS.index(FEW_LABELS)]
+        many = relative[NUM_LABELS.index(MANY_LABELS)]
+        return np.append(errors, efficiency * math.hypot(few, many))
 
     return error
 
 
-def _downstream(name: Literal["linear_probe", "boosted_trees"]) -> Metric:
-    names = *(f"{name}_{num}" for num in LABELS), f"{name}_sample_efficiency"
-    return Metric(names, _accuracies(name), _accuracy_errors(name))
+def _accuracy_variances(accuracies: xr.Dataset, num_test: int) -> xr.DataArray:
+    """Variance of the mean accuracy over the factors, at each number of labels."""
+    accuracy = accuracies["accuracy"]
+    label_variance = accuracies["accuracy_standard_error"].fillna(0.0) ** 2
+    test_variance = accuracy * (1 - accuracy) / num_test
+    return (label_variance + test_variance).mean("factor") / accuracy.sizes["factor"]
+
+
+def _downstream(prefix: str, probe: Callable[[ScoredCodes], xr.Dataset]) -> Metric:
+    names = [f"{prefix}_{num}" for num in NUM_LABELS]
+    names.append(f"{prefix}_sample_efficiency")
+    return Metric(tuple(names), _accuracies(probe), _accuracy_errors(probe))
 
 
 METRICS = (
@@ -181,10 +198,10 @@ METRICS = (
     Metric(("irs",), lambda scored: (irs(*scored.train),)),
     Metric(("mcc_pearson",), lambda scored: (mcc(*scored.train),)),
     Metric(("mcc_spearman",), lambda scored: (mcc(*scored.train, method="spearman"),)),
-    Metric(("beta_vae_score",), _votes(beta_vae_score_from_codes), blocks),
-    Metric(("factor_vae_score",), _votes(factor_vae_score_from_codes), blocks),
-    _downstream("linear_probe"),
-    _downstream("boosted_trees"),
+    Metric(("beta_vae_score",), _voting(beta_vae_score_from_codes), blocks),
+    Metric(("factor_vae_score",), _voting(factor_vae_score_from_codes), blocks),
+    _downstream("linear_probe", lambda scored: scored.linear_probe),
+    _downstream("boosted_trees", lambda scored: scored.boosted_trees),
     Metric(("unfairness",), _unfairness, blocks, "lower"),
     Metric(
         (

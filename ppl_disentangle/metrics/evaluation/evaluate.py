@@ -6,7 +6,7 @@ import contextlib
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
 import numpy as np
 import torch
@@ -19,11 +19,17 @@ from ppl_disentangle.data.base import FactorDataset
 from ppl_disentangle.metrics.estimators.arrays import as_array, varying
 from ppl_disentangle.metrics.estimators.predictors import Predictor
 from ppl_disentangle.metrics.evaluation.catalogue import METRIC_NAMES, METRICS, Metric
-from ppl_disentangle.metrics.evaluation.representations import codes_of, is_story, references
+from ppl_disentangle.metrics.evaluation.representations import (
+    codes_of,
+    is_story,
+    perfect_codes,
+    permuted_codes,
+)
 from ppl_disentangle.metrics.evaluation.scored_codes import ScoredCodes, ScoringTask
 
 if TYPE_CHECKING:
     import xarray as xr
+    from tqdm.auto import tqdm
 
 __all__ = ["evaluate"]
 
@@ -42,182 +48,239 @@ def evaluate(
     resamples: int = 50,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Score codes, and by the same estimators on the same rows what to compare them with.
+    """Score codes by any or all metrics, beside standard errors, chance, ceiling and baselines.
 
-    Rows are drawn without replacement and encoded once by each encoder; what several scores need, such as the
-    matrix of mutual information or the trees of DCI, is computed once for each set of codes. Scores that train
-    nothing read the training rows; predictors train on them and are scored on the test rows; the FactorVAE score
-    draws its votes among all rows, as :func:`factor_vae_score_from_codes`, and active units are counted over
-    all rows. Factors that take one value in the training rows are left out. ``mig_exact`` takes the posteriors of
-    a story for normal, with their means and scales, and draws at most 2,000 codes; elsewhere it is NaN.
+    All scores of a metric use the same estimator and the same rows. Rows are sampled without
+    replacement and encoded once by each encoder. Results that several metrics need, such as the
+    matrix of mutual information or the trees of DCI, are computed once for each set of codes.
+    Metrics that train nothing read the training rows; predictors are trained on the training rows
+    and scored on the test rows. The FactorVAE and beta-VAE scores sample their votes among all
+    rows, as :func:`factor_vae_score_from_codes` does, and active units are counted over all rows.
+    Factors with a single value in the training rows are left out. ``mig_exact`` treats the
+    posteriors of a story as normal, with their means and scales, and draws at most 2,000 codes; for
+    other representations it is NaN.
 
     Args:
-        representation: a story, whose codes are its posterior means; a function from stored observations
-            ``(num, *observation_shape)`` to codes ``(num, num_codes)``; or the codes of all data in order,
-            ``(len(data), num_codes)``.
-        data: data with factors; with codes also the factors themselves, ``(num_data, num_factors)``.
-        metrics: names out of ``METRIC_NAMES``, or all of them.
-        baselines: further representations by name.
-        num_data: training rows. Where data are fewer than ``num_data + num_test``, all serve, split in
-            proportion.
-        num_test: test rows.
-        seed: seed of the rows, the votes, the predictors, the resamples and the permutation.
-        dci_predictor: predictor of :func:`dci`, of ``unfairness`` and of ``boosted_trees_*``. The reference
-            ``"gbt"`` takes minutes a code at the default number of rows, ``"lightgbm"`` seconds.
-        factor_vae_votes: votes, or points, that train and that score the classifiers of the FactorVAE and the
-            beta-VAE score.
-        resamples: of the bootstrap; 0 leaves all standard errors out.
-        progress: show a progress bar.
+        representation: A story, whose codes are its posterior means; a function from stored
+            observations ``(num, *observation_shape)`` to codes ``(num, num_codes)``; or the codes
+            of all data in order, ``(len(data), num_codes)``.
+        data: Data set with factors. If the representation is an array of codes, the factors
+            themselves, ``(num_data, num_factors)``, are accepted too.
+        metrics: Names of metrics, or ``"all"``. The names are in ``METRIC_NAMES``.
+        baselines: Further representations by name, which are scored too.
+        num_data: Number of training rows. If the data have fewer than ``num_data + num_test`` rows,
+            all rows are used and split in the same proportion.
+        num_test: Number of test rows.
+        seed: Seed of the rows, votes, predictors, resamples and permutations.
+        dci_predictor: Predictor of :func:`dci`, of ``unfairness`` and of ``boosted_trees_*``. The
+            reference ``"gbt"`` takes minutes per code at the default number of rows, ``"lightgbm"``
+            seconds.
+        factor_vae_votes: Numbers of votes (FactorVAE score) or points (beta-VAE score) that train
+            and that score the classifier.
+        resamples: Number of bootstrap resamples; 0 leaves out all standard errors.
+        progress: Whether to show a progress bar.
 
     Returns:
-        A dataset over ``metric`` with the variables ``estimate``; ``standard_error`` of it, as its metric has
-        it (:func:`bootstrap`, :func:`blocks`); ``chance``, the score of the same codes, each in a random order
-        of its own; ``ceiling``, the score of a perfect code: one code per factor, its standardised classes, and
-        small noise in as many further codes as the representation has; and, if there are any,
-        ``baseline_estimate`` over ``(baseline, metric)``. Scores that are a mere description have neither
-        chance nor ceiling: NaN. The attributes hold the settings, the versions, and by ``lower_is_better`` the
-        scores that a good code has small. Scores that the rows are too few for are NaN.
+        A dataset over ``metric`` with these variables:
+
+        * ``estimate``: the score; * ``standard_error``: its standard error, by :func:`bootstrap` or
+        :func:`blocks` as suits the metric; * ``chance``: the score of the same codes after each
+        code was shuffled independently over the data; * ``ceiling``: the score of a perfect code,
+        which has one code per factor, its standardised class, and small noise in the other codes,
+        up to the number of codes of the representation;
+        * ``baseline_estimate``, over ``(baseline, metric)``: the scores of the baselines, if there
+          are any.
+
+        Chance and ceiling are NaN for scores that only describe the codes; scores are NaN if there
+        are too few rows for them. The attributes hold the settings, the versions of the packages,
+        the factors that were left out, and, as ``lower_is_better``, the scores that are low for a
+        good code.
 
     Raises:
-        KeyError: there is no metric of that name.
-        TypeError: no codes, where the data are factors alone.
-        ValueError: data without factors, codes that do not match them, or that are not finite; ``mig_exact`` of
-            what is no story.
+        KeyError: A metric has an unknown name.
+        TypeError: The data are factors alone, and a representation is not an array of codes.
+        ValueError: The data have no factors, the codes do not match the data or are not finite, or
+            ``mig_exact`` is requested for a representation that is not a story.
 
-    Example:
-        >>> v = np.indices((4, 5, 6)).reshape(3, -1).T
-        >>> scores = evaluate(-2 * v, v, metrics=["mig", "gaussian_total_correlation"], progress=False)
-        >>> [round(scores[name].sel(metric="mig").item(), 2) for name in ("estimate", "ceiling")]
-        [0.97, 0.97]
+    Example: >>> v = np.indices((4, 5, 6)).reshape(3, -1).T >>> scores = evaluate(-2 * v, v,
+        metrics=["mig", "gaussian_total_correlation"], progress=False) >>>
+        [round(scores[name].sel(metric="mig").item(), 2) for name in ("estimate", "ceiling")] [0.97,
+        0.97]
     """
-    names = (
-        METRIC_NAMES
-        if metrics == "all"
-        else (metrics,)
-        if isinstance(metrics, str)
-        else tuple(metrics)
-    )
-    catalogued = _metrics_of(names)
+    names = _metric_names(metrics)
     if "mig_exact" in names and metrics != "all" and not is_story(representation):
-        raise ValueError(
-            f"expected a story for 'mig_exact', which reads posteriors, got {type(representation).__name__}"
-        )
+        got = type(representation).__name__
+        raise ValueError(f"expected a story for 'mig_exact', which reads posteriors, got {got}")
     source = _source(data)
     index, num_train = _rows(len(source), num_data, num_test, seed)
     factors, left_out = _factors(source, index, num_train)
     task = ScoringTask(factors, num_train, seed, dci_predictor, factor_vae_votes, resamples)
     baselines = dict(baselines or {})
-    own, *others = codes_of([representation, *baselines.values()], data, index, progress=progress)
-    rng = np.random.default_rng(seed)
-    sets = [
-        ScoredCodes(z, task, scales)
-        for z, scales in (own, *references(*own, factors, rng), *others)
-    ]
-    result = _scores(sets, catalogued, list(baselines), progress=progress).sel(metric=list(names))
-    lower = [name for m in catalogued for name in m.names if m.better == "lower" and name in names]
-    notes = {
-        "data": source.name,
-        "factors_left_out": ", ".join(left_out),
-        "lower_is_better": ", ".join(lower),
-    }
-    return result.assign_attrs(_settings(task) | notes)
+    encoded = codes_of([representation, *baselines.values()], data, index, progress=progress)
+    code_sets = _code_sets(encoded, list(baselines), task)
+    result = _scores(code_sets, _metrics_named(names), progress=progress).sel(metric=list(names))
+    return result.assign_attrs(_settings(task) | _notes(source, left_out, names))
 
 
-def _metrics_of(names: Sequence[str]) -> list[Metric]:
+def _metric_names(metrics: str | Sequence[str]) -> tuple[str, ...]:
+    """The requested names; an unknown name is an error."""
+    if metrics == "all":
+        return METRIC_NAMES
+    names = (metrics,) if isinstance(metrics, str) else tuple(metrics)
     for name in names:
         if name not in METRIC_NAMES:
             close = get_close_matches(name, METRIC_NAMES, 1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise KeyError(f"no metric named {name!r}; there are {list(METRIC_NAMES)}{hint}")
+    return names
+
+
+def _metrics_named(names: Sequence[str]) -> list[Metric]:
     return [metric for metric in METRICS if set(metric.names) & set(names)]
 
 
 def _source(data: FactorDataset | ArrayLike) -> FactorDataset:
-    """Data whose factors can be asked for by row."""
+    """A data set that gives factors by row, also if only an array of factors is given."""
     if isinstance(data, FactorDataset):
         return data
     factors = as_array(data)
     if factors.ndim != 2:
-        raise ValueError(
-            f"expected data with factors, or factors (num_data, num_factors), got shape {factors.shape}"
-        )
+        expected = "data with factors, or factors (num_data, num_factors)"
+        raise ValueError(f"expected {expected}, got shape {factors.shape}")
     return from_arrays(np.zeros((len(factors), 1), np.float32), factors, name="factors")
 
 
 def _rows(available: int, num_data: int, num_test: int, seed: int) -> tuple[Tensor, int]:
-    """Distinct random rows, and how many of them train."""
+    """Distinct random rows, training rows first, and the number of training rows."""
     if num_data < 2 or num_test < 2:
         raise ValueError(f"expected num_data >= 2 and num_test >= 2, got {num_data} and {num_test}")
     share = min(1.0, available / (num_data + num_test))
-    index = np.random.default_rng(seed).choice(
-        available, int(share * (num_data + num_test)), replace=False
-    )
+    num_rows = int(share * (num_data + num_test))
+    index = np.random.default_rng(seed).choice(available, num_rows, replace=False)
     return torch.from_numpy(index), int(share * num_data)
 
 
 def _factors(data: FactorDataset, index: Tensor, num_train: int) -> tuple[ndarray, list[str]]:
-    """Classes of the factors that vary in the training rows, and the names of the others."""
+    """Classes of the factors that vary in the training rows, and the names of the other factors."""
     if not data.space:
         raise ValueError(f"expected data with ground-truth factors, got {data.name!r} with none")
     factors = as_array(data.factors(index))
-    several = varying(factors[:num_train])
-    return factors[:, several], [
-        name for name, keep in zip(data.factor_names, several, strict=True) if not keep
-    ]
+    varies = varying(factors[:num_train])
+    left_out = np.array(data.factor_names)[~varies].tolist()
+    return factors[:, varies], left_out
 
 
-def _scores(
-    sets: Sequence[ScoredCodes],
-    catalogued: Sequence[Metric],
-    baselines: list[str],
-    *,
-    progress: bool,
-) -> xr.Dataset:
-    """Every score of every set of codes, which are the representation's, chance, the perfect code, and baselines."""
-    import xarray as xr
-    from tqdm.auto import tqdm
+class _CodeSets(NamedTuple):
+    """The codes that are scored on the same rows."""
 
-    resampled = bool(sets[0].task.resamples)
-    columns: list[list[float]] = [[] for _ in range(len(sets) + 1)]
-    with tqdm(total=len(catalogued) * (len(sets) + resampled), disable=not progress) as bar:
-        for metric in catalogued:
-            bar.set_description(metric.names[0])
-            for place, scored in enumerate(sets):
-                unranked = metric.better is None and place in (1, 2)
-                columns[place] += (
-                    [np.nan] * len(metric.names) if unranked else list(metric.score(scored))
-                )
-                bar.update()
-            columns[-1] += _standard_errors(metric, sets[0])
-            bar.update(resampled)
-    estimate, chance, ceiling, *others, error = (("metric", column) for column in columns)
-    names = [name for metric in catalogued for name in metric.names]
-    variables = {
-        "estimate": estimate,
-        "standard_error": error,
-        "chance": chance,
-        "ceiling": ceiling,
-    }
-    result = xr.Dataset(variables, {"metric": names})
-    if not baselines:
-        return result
-    rows = [column for _, column in others]
-    return result.assign(baseline_estimate=(("baseline", "metric"), rows)).assign_coords(
-        baseline=baselines
+    own: ScoredCodes
+    chance: ScoredCodes
+    ceiling: ScoredCodes
+    baselines: dict[str, ScoredCodes]
+
+
+def _code_sets(
+    encoded: Sequence[tuple[ndarray, ndarray | None]], baselines: Sequence[str], task: ScoringTask
+) -> _CodeSets:
+    """The codes to score, from the encoded rows of the representation and of the baselines."""
+    rng = np.random.default_rng(task.seed)
+    codes, scales = encoded[0]
+    permuted, permuted_scales = permuted_codes(codes, scales, rng)
+    perfect, perfect_scales = perfect_codes(
+        task.factors, codes.shape[1], has_scales=scales is not None, rng=rng
+    )
+    return _CodeSets(
+        own=ScoredCodes(codes, task, scales),
+        chance=ScoredCodes(permuted, task, permuted_scales),
+        ceiling=ScoredCodes(perfect, task, perfect_scales),
+        baselines={
+            name: ScoredCodes(z, task, s)
+            for name, (z, s) in zip(baselines, encoded[1:], strict=True)
+        },
     )
 
 
-def _standard_errors(metric: Metric, scored: ScoredCodes) -> list[float]:
-    """Of every score of a metric; NaN where none are asked for, or some of the rows are too few for the score."""
-    if scored.task.resamples:
-        with contextlib.suppress(
-            ValueError
-        ):  # the score of all rows is known by now, so that they are right
-            return list(metric.error(metric.score, scored))
-    return [np.nan] * len(metric.names)
+def _scores(code_sets: _CodeSets, metrics: Sequence[Metric], *, progress: bool) -> xr.Dataset:
+    """Every score of every set of codes, and the standard errors of the representation's scores."""
+    import xarray as xr
+    from tqdm.auto import tqdm
+
+    own = code_sets.own
+    num_columns = 3 + len(code_sets.baselines) + bool(own.task.resamples)
+    with tqdm(total=len(metrics) * num_columns, disable=not progress) as bar:
+        columns = {
+            "estimate": _column(metrics, own, bar),
+            "standard_error": _standard_errors(metrics, own, bar),
+            "chance": _column(metrics, code_sets.chance, bar, is_reference=True),
+            "ceiling": _column(metrics, code_sets.ceiling, bar, is_reference=True),
+        }
+        baselines = {
+            name: _column(metrics, scored, bar) for name, scored in code_sets.baselines.items()
+        }
+    names = [name for metric in metrics for name in metric.names]
+    variables = {name: ("metric", column) for name, column in columns.items()}
+    result = xr.Dataset(variables, {"metric": names})
+    return _with_baselines(result, baselines) if baselines else result
+
+
+def _with_baselines(result: xr.Dataset, baselines: Mapping[str, list[float]]) -> xr.Dataset:
+    estimates = (("baseline", "metric"), list(baselines.values()))
+    return result.assign(baseline_estimate=estimates).assign_coords(baseline=list(baselines))
+
+
+def _column(
+    metrics: Sequence[Metric],
+    scored: ScoredCodes,
+    bar: tqdm[NoReturn],
+    *,
+    is_reference: bool = False,
+) -> list[float]:
+    """All scores of a set of codes. References have no scores that only describe the codes: NaN."""
+    column: list[float] = []
+    for metric in metrics:
+        bar.set_description(metric.names[0])
+        if is_reference and metric.better is None:
+            column += [np.nan] * len(metric.names)
+        else:
+            column += metric.score(scored)
+        bar.update()
+    return column
+
+
+def _standard_errors(
+    metrics: Sequence[Metric], scored: ScoredCodes, bar: tqdm[NoReturn]
+) -> list[float]:
+    """Standard errors of all scores; NaN without resamples, or if a metric has too few rows for them."""
+    column: list[float] = []
+    for metric in metrics:
+        errors = [np.nan] * len(metric.names)
+        if scored.task.resamples:
+            bar.set_description(metric.names[0])
+            # The scores of all rows exist by now, so a ValueError can only mean too few rows.
+            with contextlib.suppress(ValueError):
+                errors = list(metric.error(metric.score, scored))
+            bar.update()
+        column += errors
+    return column
+
+
+def _notes(data: FactorDataset, left_out: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Attributes of the result that describe the data and the direction of the scores."""
+    lower = [
+        name
+        for metric in METRICS
+        for name in metric.names
+        if metric.better == "lower" and name in names
+    ]
+    return {
+        "data": data.name,
+        "factors_left_out": ", ".join(left_out),
+        "lower_is_better": ", ".join(lower),
+    }
 
 
 def _settings(task: ScoringTask) -> dict[str, Any]:
+    """Attributes of the result that record the settings and the versions of the packages."""
     packages = ["ppl-disentangle", "torch", "numpy", "scipy", "scikit-learn"]
     packages += ["lightgbm"] * (task.dci_predictor == "lightgbm")
     return {

@@ -1,4 +1,4 @@
-"""How well pixels are predicted, in nats per datum, and what no code and a perfect one would get."""
+"""Log likelihood of Bernoulli pixels, and its floor and ceiling: no code, and a perfect code."""
 
 from __future__ import annotations
 
@@ -9,32 +9,49 @@ from ppl_disentangle.metrics.evaluation.baselines import LinearCode
 
 __all__ = ["best_log_likelihood", "linear_log_likelihood", "marginal_log_likelihood"]
 
-FLOOR = 1e-3
+SMALLEST_PROBABILITY = 1e-3
 
 
 def bernoulli_log_likelihood(x: Tensor, probability: Tensor) -> Tensor:
-    """Sum over pixels of x log p + (1 - x) log (1 - p) of each datum, shape ``(num_data,)``; 0 log 0 is 0."""
-    return (torch.xlogy(x, probability) + torch.xlogy(1 - x, 1 - probability)).flatten(1).sum(1)
+    """Sum over the pixels of x log p + (1 - x) log (1 - p), in nats, of each datum, ``(num_data,)``.
+
+    As usual, 0 log 0 is 0.
+    """
+    ones = torch.xlogy(x, probability)
+    zeros = torch.xlogy(1 - x, 1 - probability)
+    return (ones + zeros).flatten(1).sum(1)
 
 
 def best_log_likelihood(x: Tensor) -> Tensor:
-    """The ceiling: each pixel predicted by itself. Zero for binary images; minus the pixels' entropy for grey ones."""
+    """The largest log likelihood of each datum: every pixel is predicted by its own value.
+
+    It is 0 for binary images, and minus the entropy of the pixels for grey images.
+    """
     return bernoulli_log_likelihood(x, x)
 
 
 def marginal_log_likelihood(x: Tensor, training: Tensor) -> Tensor:
-    """Without any code: each pixel by its mean over ``training``, kept within [0.001, 0.999]."""
-    return bernoulli_log_likelihood(x, training.mean(0, keepdim=True).clamp(FLOOR, 1 - FLOOR))
+    """Log likelihood of each datum without any code.
+
+    Every pixel is predicted by its mean over ``training``, limited to [0.001, 0.999].
+    """
+    return bernoulli_log_likelihood(x, _limited(training.mean(0, keepdim=True)))
 
 
 def linear_log_likelihood(stored: Tensor, code: LinearCode, maximum: float) -> Tensor:
-    """By the least-squares reconstruction from a linear code, kept within [0.001, 0.999].
+    """Log likelihood of each datum under its least-squares reconstruction from a linear code.
+
+    Probabilities are limited to [0.001, 0.999].
 
     Args:
-        stored: observations as the code takes them, ``(num_data, *observation_shape)``.
-        code: what :func:`pca` or :func:`ica` returned.
-        maximum: the stored value that means 1.
+        stored: Observations in the form that the code takes, ``(num_data, *observation_shape)``.
+        code: Linear code from :func:`pca` or :func:`ica`.
+        maximum: Stored value that stands for probability 1.
     """
     flat = code.mean + code(stored) @ torch.linalg.pinv(code.weights)
-    probability = (flat / maximum).clamp(FLOOR, 1 - FLOOR).reshape(stored.shape)
+    probability = _limited(flat / maximum).reshape(stored.shape)
     return bernoulli_log_likelihood(stored.float() / maximum, probability)
+
+
+def _limited(probability: Tensor) -> Tensor:
+    return probability.clamp(SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)

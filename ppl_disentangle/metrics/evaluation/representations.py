@@ -1,8 +1,8 @@
-"""Codes of stories, of encoders and of arrays for the same rows, and codes to compare them with."""
+"""Codes of stories, encoders and arrays for the same rows, and reference codes for chance and ceiling."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,13 @@ from torch import Tensor
 from ppl_disentangle.data.base import FactorDataset
 from ppl_disentangle.metrics.estimators.arrays import as_array, as_codes
 from ppl_disentangle.metrics.estimators.grid_codes import Encode
-from ppl_disentangle.story import story_of
+from ppl_disentangle.story import evaluating, story_of
 
-__all__ = ["codes_of", "is_story", "references"]
+__all__ = ["codes_of", "is_story", "permuted_codes", "perfect_codes"]
 
 ROWS_PER_CALL = 1024
-IDLE = (
-    0.02  # standard deviation of codes that tell nothing, and of the posteriors of a perfect code
-)
+IDLE_SCALE = 0.02
+"""Standard deviation of codes without information, and of the posteriors of a perfect code."""
 
 
 def codes_of(
@@ -31,88 +30,110 @@ def codes_of(
     *,
     progress: bool,
 ) -> list[tuple[ndarray, ndarray | None]]:
-    """Codes of the rows by every representation, and a story's scales; each observation is read once."""
+    """Codes of the rows by every representation, each with the posterior scales if it is a story.
+
+    Each observation is read once, for all encoders together.
+
+    Args:
+        representations: Stories, functions from observations to codes, and arrays of codes.
+        data: Data set, or factors alone if all representations are arrays.
+        index: Indices of the rows to encode.
+        progress: Whether to show a progress bar.
+    """
+    num_data = len(data if isinstance(data, FactorDataset) else as_array(data))
     encoders: dict[int, Encode] = {}
     codes: dict[int, ndarray] = {}
-    for place, representation in enumerate(representations):
+    for position, representation in enumerate(representations):
         if not (is_story(representation) or callable(representation)):
-            codes[place] = _given(representation, data, index)
-        elif isinstance(data, FactorDataset):
-            encoders[place] = (
-                _posterior(representation, data) if is_story(representation) else representation
-            )
+            codes[position] = _rows_of_codes(representation, num_data, index)
         else:
-            got = type(representation).__name__
-            raise TypeError(
-                f"expected codes (num_data, num_codes), since the data are factors alone, got {got}"
-            )
-    codes |= (
-        _encode(encoders, data, index, progress=progress)
-        if isinstance(data, FactorDataset) and encoders
-        else {}
-    )
-    stories = [is_story(representation) for representation in representations]
+            encoders[position] = _encoder(representation, data)
+    if isinstance(data, FactorDataset) and encoders:
+        codes |= _encode(encoders, data, index, progress=progress)
     return [
-        _halves(codes[place]) if story else (codes[place], None)
-        for place, story in enumerate(stories)
+        _means_and_scales(codes[position]) if is_story(representation) else (codes[position], None)
+        for position, representation in enumerate(representations)
     ]
 
 
 def is_story(representation: Any) -> bool:
-    """Whether it has a model and a guide."""
+    """Whether a representation has a model and a guide."""
     return hasattr(representation, "model") and hasattr(representation, "guide")
 
 
-def _posterior(story: Any, data: FactorDataset) -> Encode:
-    """From stored observations to posterior means and scales, side by side."""
-    from ppl_disentangle.story import evaluating
+def _encoder(representation: Any, data: FactorDataset | ArrayLike) -> Encode:
+    """The function from stored observations to codes."""
+    if not isinstance(data, FactorDataset):
+        got = type(representation).__name__
+        raise TypeError(
+            f"expected codes (num_data, num_codes), since the data are factors alone, got {got}"
+        )
+    return _posterior(representation, data) if is_story(representation) else representation
 
+
+def _posterior(story: Any, data: FactorDataset) -> Callable[[Tensor], Tensor]:
+    """The function from stored observations to posterior means and scales, side by side."""
     story = story_of(story)
 
     def means_and_scales(observations: Tensor) -> Tensor:
         with evaluating(story) as device:
-            parts = story.representation(data.to_float(observations.to(device))).values()
-            columns = [q.mean for q in parts] + [q.variance.sqrt() for q in parts]
-        return torch.cat([c.float().reshape(len(observations), -1) for c in columns], -1).cpu()
+            posteriors = story.representation(data.to_float(observations.to(device))).values()
+            means = [q.mean for q in posteriors]
+            scales = [q.variance.sqrt() for q in posteriors]
+        # (batch, all codes) of means, then of scales
+        columns = [c.float().reshape(len(observations), -1) for c in (*means, *scales)]
+        return torch.cat(columns, -1).cpu()
 
     return means_and_scales
 
 
-def _halves(columns: ndarray) -> tuple[ndarray, ndarray]:
+def _means_and_scales(columns: ndarray) -> tuple[ndarray, ndarray]:
+    """The two halves of the columns that a story's encoder returns."""
     means, scales = np.hsplit(columns, 2)
     return means, scales
 
 
-def _given(codes: ArrayLike, data: Any, index: Tensor) -> ndarray:
+def _rows_of_codes(codes: ArrayLike, num_data: int, index: Tensor) -> ndarray:
     checked = as_codes(codes)
-    if len(checked) != len(data):
-        raise ValueError(f"expected codes of all {len(data)} data, got {len(checked)} rows")
+    if len(checked) != num_data:
+        raise ValueError(f"expected codes of all {num_data} data, got {len(checked)} rows")
     return checked[index.numpy()]
 
 
 def _encode(
     encoders: Mapping[int, Encode], data: FactorDataset, index: Tensor, *, progress: bool
 ) -> dict[int, ndarray]:
+    """Codes of the rows by every encoder, a batch of observations at a time."""
     from tqdm.auto import tqdm
 
-    parts: dict[int, list[ndarray]] = {place: [] for place in encoders}
+    batches: dict[int, list[ndarray]] = {position: [] for position in encoders}
     with torch.no_grad():
         for rows in tqdm(index.split(ROWS_PER_CALL), desc="encode", disable=not progress):
             observations = data.observations(rows)
-            for place, encode in encoders.items():
-                parts[place].append(as_array(encode(observations)))
-    return {place: as_codes(np.concatenate(part)) for place, part in parts.items()}
+            for position, encode in encoders.items():
+                batches[position].append(as_array(encode(observations)))
+    return {position: as_codes(np.concatenate(batch)) for position, batch in batches.items()}
 
 
-def references(
-    codes: ndarray, scales: ndarray | None, factors: ndarray, rng: np.random.Generator
-) -> list[tuple[ndarray, ndarray | None]]:
-    """The codes, each in a random order of its own; and the standardised classes, with idle codes and small noise."""
-    order = rng.permuted(np.tile(np.arange(len(codes))[:, None], codes.shape[1]), axis=0)
+def permuted_codes(
+    codes: ndarray, scales: ndarray | None, rng: np.random.Generator
+) -> tuple[ndarray, ndarray | None]:
+    """The codes, with their scales, after each code was shuffled independently over the data."""
+    rows = np.tile(np.arange(len(codes))[:, None], codes.shape[1])
+    order = rng.permuted(rows, axis=0)  # (num_data, num_codes): a permutation in each column
+    permuted = np.take_along_axis(codes, order, 0)
+    return permuted, None if scales is None else np.take_along_axis(scales, order, 0)
+
+
+def perfect_codes(
+    factors: ndarray, num_codes: int, *, has_scales: bool, rng: np.random.Generator
+) -> tuple[ndarray, ndarray | None]:
+    """The standardised factor classes, followed by codes of small noise up to ``num_codes`` codes.
+
+    With ``has_scales`` the codes have posteriors, all of standard deviation :data:`IDLE_SCALE`.
+    """
     classes = (factors - factors.mean(0)) / factors.std(0)
-    idle = rng.normal(0, IDLE, (len(factors), max(codes.shape[1] - classes.shape[1], 0)))
+    num_idle = max(num_codes - classes.shape[1], 0)
+    idle = rng.normal(0, IDLE_SCALE, (len(factors), num_idle))
     perfect = np.concatenate([classes, idle], 1)
-    if scales is None:
-        return [(np.take_along_axis(codes, order, 0), None), (perfect, None)]
-    means, spreads = (np.take_along_axis(array, order, 0) for array in (codes, scales))
-    return [(means, spreads), (perfect, np.full(perfect.shape, IDLE))]
+    return perfect, np.full(perfect.shape, IDLE_SCALE) if has_scales else None

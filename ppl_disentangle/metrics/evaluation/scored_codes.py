@@ -1,4 +1,4 @@
-"""Codes beside the factors that they are scored against, and what several metrics share of both."""
+"""Codes with the factors that they are scored against, and the intermediate results that metrics share."""
 
 from __future__ import annotations
 
@@ -19,12 +19,22 @@ if TYPE_CHECKING:
 
 __all__ = ["ScoredCodes", "ScoringTask"]
 
-LABELS = (10, 100, 1000, 10_000)
+NUM_LABELS = (10, 100, 1000, 10_000)
 
 
 @dataclasses.dataclass(frozen=True)
 class ScoringTask:
-    """What codes are scored against: classes of all rows, training rows first, how many those are, and the settings."""
+    """The factors that codes are scored against, and the settings of the scores.
+
+    Attributes:
+        factors: Factor classes of all rows, training rows first, ``(num_data, num_factors)``.
+        num_train: Number of training rows; the other rows are test rows.
+        seed: Seed of all random draws.
+        dci_predictor: Predictor of DCI, of unfairness and of the scores ``boosted_trees_*``.
+        factor_vae_votes: Numbers of votes that train and that score the FactorVAE and beta-VAE
+            classifiers.
+        resamples: Number of bootstrap resamples; 0 for no standard errors.
+    """
 
     factors: ndarray
     num_train: int
@@ -41,12 +51,13 @@ class ScoringTask:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ScoredCodes:
-    """Codes of the task's rows; what is computed from them is kept for all metrics.
+    """Codes of the task's rows. Intermediate results are computed once and shared by all metrics.
 
     Attributes:
-        codes: shape ``(num_data, num_codes)``.
-        task: what they are scored against.
-        scales: standard deviations of the posteriors whose means the codes are, if they are.
+        codes: Codes of shape ``(num_data, num_codes)``.
+        task: The factors and settings of the scores.
+        scales: Standard deviations of the posteriors whose means are the codes; ``None`` without
+            posteriors.
     """
 
     codes: ndarray
@@ -56,32 +67,35 @@ class ScoredCodes:
     @property
     def train(self) -> tuple[ndarray, ndarray]:
         """Codes and factors of the training rows."""
-        return self.codes[: self.task.num_train], self.task.factors[: self.task.num_train]
+        num_train = self.task.num_train
+        return self.codes[:num_train], self.task.factors[:num_train]
+
+    @property
+    def test(self) -> tuple[ndarray, ndarray]:
+        """Codes and factors of the test rows."""
+        num_train = self.task.num_train
+        return self.codes[num_train:], self.task.factors[num_train:]
 
     @property
     def split(self) -> tuple[ndarray, ndarray, ndarray, ndarray]:
         """Codes and factors of the training rows, then of the test rows."""
-        return (
-            *self.train,
-            self.codes[self.task.num_train :],
-            self.task.factors[self.task.num_train :],
-        )
+        return *self.train, *self.test
 
     @cached_property
     def information(self) -> ndarray:
-        """Mutual information of codes and factors that vary, of the training rows, ``(num_codes, num_factors)``."""
+        """Mutual information of codes and varying factors in the training rows, ``(num_codes, num_factors)``."""
         codes, factors = self.train
         return mutual_information(codes, factors[:, varying(factors)])
 
     @cached_property
     def entropies(self) -> ndarray:
-        """Entropies of the factors that vary, of the training rows, ``(num_factors,)``."""
+        """Entropies of the varying factors in the training rows, ``(num_factors,)``."""
         factors = self.train[1]
         return entropies(factors[:, varying(factors)])
 
     @cached_property
     def trees(self) -> tuple[ndarray, ndarray]:
-        """What :func:`fit_trees` makes of the codes: importances, and predictions of the test rows."""
+        """Importances of the codes, and predictions for the test rows; see :func:`fit_trees`."""
         task = self.task
         return fit_trees(
             self.codes, task.factors, task.num_train, predictor=task.dci_predictor, seed=task.seed
@@ -89,29 +103,43 @@ class ScoredCodes:
 
     @cached_property
     def linear_probe(self) -> xr.Dataset:
-        """Accuracies of a linear probe at :data:`LABELS` labels."""
+        """Accuracies of a linear probe with :data:`NUM_LABELS` labels."""
         return self._downstream("linear")
 
     @cached_property
     def boosted_trees(self) -> xr.Dataset:
-        """Accuracies of the task's trees at :data:`LABELS` labels."""
+        """Accuracies of the task's trees with :data:`NUM_LABELS` labels."""
         return self._downstream(self.task.dci_predictor)
 
     def _downstream(self, predictor: Probe) -> xr.Dataset:
-        sizes = [num for num in LABELS if num <= self.task.num_train] or [self.task.num_train]
-        found = downstream_accuracy(
-            *self.split, predictor=predictor, num_labels=sizes, seed=self.task.seed
+        available = [num for num in NUM_LABELS if num <= self.task.num_train]
+        accuracies = downstream_accuracy(
+            *self.split,
+            predictor=predictor,
+            num_labels=available or [self.task.num_train],
+            seed=self.task.seed,
         )
-        return found.reindex(num_labels=list(LABELS))
+        # Numbers of labels that exceed the training rows become NaN.
+        return accuracies.reindex(num_labels=list(NUM_LABELS))
 
     def rows(self, train: ndarray, test: ndarray, *, share: float = 1.0) -> ScoredCodes:
-        """The codes of some rows, and a task of those rows with that share of the votes."""
+        """The codes of a selection of rows, with a task of those rows.
+
+        Args:
+            train: Indices of the training rows.
+            test: Indices of the test rows.
+            share: Share of the votes that the new task casts.
+        """
         index = np.concatenate([train, test])
-        num_train, num_eval = (max(round(share * num), 1) for num in self.task.factor_vae_votes)
-        votes, factors = (num_train, num_eval), self.task.factors[index]
+        train_votes, eval_votes = self.task.factor_vae_votes
         task = dataclasses.replace(
-            self.task, factors=factors, num_train=len(train), factor_vae_votes=votes
+            self.task,
+            factors=self.task.factors[index],
+            num_train=len(train),
+            factor_vae_votes=(
+                max(round(share * train_votes), 1),
+                max(round(share * eval_votes), 1),
+            ),
         )
-        return ScoredCodes(
-            self.codes[index], task, None if self.scales is None else self.scales[index]
-        )
+        scales = None if self.scales is None else self.scales[index]
+        return ScoredCodes(self.codes[index], task, scales)
