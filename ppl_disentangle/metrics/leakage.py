@@ -119,11 +119,11 @@ def _dataset(
     """The dataset of all scores and their standard errors."""
     import xarray as xr
 
-    variables = {}
+    variables: dict[str, float | tuple[str, ndarray]] = {}
     for column, suffix in enumerate(("", "_standard_error")):
         variables[f"alone{suffix}"] = ("code", np.array(alone)[:, column])
         variables[f"without{suffix}"] = ("code", np.array(without)[:, column])
-        variables[f"whole{suffix}"] = ((), whole[column])
+        variables[f"whole{suffix}"] = whole[column]
     return xr.Dataset(variables)
 
 
