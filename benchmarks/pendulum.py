@@ -30,7 +30,7 @@ from ppl_disentangle.data.causal.dataset import Labels
 from ppl_disentangle.data.sampled.conditioned import ConditionedDataset
 from ppl_disentangle.inference import fit
 from ppl_disentangle.models import CausalVAE, CausalVAEPaper
-from ppl_disentangle.runs.folder import processor
+from ppl_disentangle.runs.training import processor
 from ppl_disentangle.storage import atomic_path
 from ppl_disentangle.story import GenerativeStory
 

@@ -24,8 +24,9 @@ from ppl_disentangle.inference import fit
 from ppl_disentangle.inference.training.allocator import keep_freed_memory
 from ppl_disentangle.metrics import evaluate
 from ppl_disentangle.representation import encoder
-from ppl_disentangle.runs.demo import RECIPES
-from ppl_disentangle.runs.folder import Run, processor
+from ppl_disentangle.runs.folder import Run
+from ppl_disentangle.runs.recipes import RECIPES
+from ppl_disentangle.runs.training import processor
 from ppl_disentangle.storage import atomic_path
 from ppl_disentangle.zoo import build
 

@@ -29,7 +29,7 @@ from ppl_disentangle.data import ThicknessIntensity, from_arrays, with_condition
 from ppl_disentangle.inference import fit
 from ppl_disentangle.models import DeepSCM
 from ppl_disentangle.models.deep_scm import RescaledMechanism
-from ppl_disentangle.runs.folder import processor
+from ppl_disentangle.runs.training import processor
 from ppl_disentangle.storage import atomic_path
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -20,7 +20,7 @@ from ppl_disentangle.causal.worlds import worlds
 from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
 from ppl_disentangle.inference.training.allocator import keep_freed_memory
 from ppl_disentangle.models import CausalVAE
-from ppl_disentangle.runs.folder import processor
+from ppl_disentangle.runs.training import processor
 from ppl_disentangle.storage import atomic_path
 from ppl_disentangle.story import parameters_stay_local
 

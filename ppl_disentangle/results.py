@@ -1,10 +1,10 @@
-"""A fit as labelled arrays in ArviZ's groups: plates are dims, coordinates of latents and factors have names."""
+"""A fit as labelled arrays in ArviZ's groups: plates are dims, coordinates and factors have names."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -25,7 +25,25 @@ from ppl_disentangle.sites import (
 )
 from ppl_disentangle.story import GenerativeStory, evaluating, story_of
 
-__all__ = ["to_arviz", "to_datatree"]
+__all__ = ["Predictive", "to_arviz", "to_datatree"]
+
+Predictive = Literal["summary", "draws"]
+
+
+class Draw(NamedTuple):
+    """One draw of the latents of each datum of a batch.
+
+    Attributes:
+        latents: Values of the latents.
+        means: Means of p(x | z) of the observed sites whose distribution states a mean.
+        log_likelihood: Log density of each datum by observed site.
+        observed: Values of the observed sites.
+    """
+
+    latents: dict[str, xr.DataArray]
+    means: dict[str, xr.DataArray]
+    log_likelihood: dict[str, xr.DataArray]
+    observed: dict[str, xr.DataArray]
 
 
 def to_datatree(
@@ -35,57 +53,74 @@ def to_datatree(
     *,
     num_data: int = 64,
     draws: int = 20,
+    predictive: Predictive = "summary",
     seed: int = 0,
     **groups: xr.Dataset,
 ) -> xr.DataTree:
-    """Draws from posterior and prior, data and factors in ArviZ's groups, and the fit beside them.
+    """Draw from posterior and prior, and put draws, data and fit into ArviZ's groups.
 
-    Groups: ``posterior`` (latents given the data), ``posterior_predictive`` (mean of p(x | z) at these draws),
-    ``log_likelihood`` (log p(x | z), of a story that has a bound), ``prior`` (latents), ``prior_predictive`` (mean
-    of p(x | z)), ``observed_data``, ``constant_data`` (factor values), ``fit`` (the history) and whatever is passed
-    as ``groups``, such as ``metrics``. Dims are ``chain`` (one), ``draw``, ``data``, and those of a latent or an
-    observation.
+    The groups are ``posterior`` (latents given the data), ``posterior_predictive`` (means of
+    p(x | z) at these draws), ``log_likelihood`` (log p(x | z), for a story that has a bound),
+    ``prior`` (latents), ``prior_predictive`` (means of p(x | z) at these draws),
+    ``observed_data``, ``constant_data`` (factor values) and ``fit`` (the history). Dims are
+    ``chain`` (one), ``draw``, ``data``, and the dims of a latent or an observation.
 
-    Draws of latents that are local to a datum are no Markov chain: R-hat and effective sample size say nothing
-    about them.
+    Predictive groups are summaries by default: mean and standard deviation over the draws, along a
+    dim ``statistic``. Draws of images would be a hundred times larger than all other groups. The
+    draws of ``prior_predictive`` belong to no datum: its summary is over all of them.
+
+    Latents that are local to a datum are drawn independently, not by a Markov chain: R-hat and
+    effective sample size say nothing about them.
 
     Args:
-        story: a story.
-        data: the data; ``num_data`` of them, drawn at random without replacement, are kept.
-        history: what :func:`~ppl_disentangle.inference.fit` returned.
-        num_data: number of data to keep.
-        draws: draws per datum.
-        seed: of the choice of the data and of the draws.
-        **groups: further groups of the tree.
+        story: A story.
+        data: Data with the conditions that the story needs. ``num_data`` of them are drawn at
+            random without replacement.
+        history: Result of :func:`~ppl_disentangle.inference.fit`; without it there is no group
+            ``fit``.
+        num_data: Number of data to keep.
+        draws: Number of draws for each datum.
+        predictive: ``"summary"``, or ``"draws"`` to keep every draw of the predictive groups, over
+            ``chain``, ``draw`` and ``data``.
+        seed: Seed of the choice of the data and of the draws.
+        **groups: Further groups of the tree, such as ``metrics``.
+
+    Raises:
+        ValueError: An unknown value of ``predictive``.
     """
+    if predictive not in get_args(Predictive):
+        raise ValueError(f"expected predictive 'summary' or 'draws', got {predictive!r}")
     story = story_of(story)
     index = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:num_data]
     with evaluating(story, seed=seed) as device:
-        ((x, told),) = conditioned_batches(data.subset(index), max(len(index), 1), device)
-        posterior = [_draw(story, x, told) for _ in range(draws)]
-        prior = [_draw(story, None, {}, len(x)) for _ in range(draws)]
+        batches = conditioned_batches(data.subset(index), max(len(index), 1), device)
+        x, conditions = next(batches)
+        posterior = [_draw_posterior(story, x, conditions) for _ in range(draws)]
+        prior = [_draw_prior(story, len(x)) for _ in range(draws)]
+    summarise: Callable[[xr.Dataset, Sequence[str]], xr.Dataset]
+    summarise = _summary if predictive == "summary" else _all_draws
     tree = {
-        "posterior": _dataset([d["latents"] for d in posterior]),
-        "posterior_predictive": _dataset([d["means"] for d in posterior]),
-        "log_likelihood": _dataset([d["log_likelihood"] for d in posterior]),
-        "prior": _dataset([d["latents"] for d in prior]),
-        "prior_predictive": _dataset([d["means"] for d in prior]),
-        "observed_data": xr.Dataset(posterior[0]["observed"]),
-        "constant_data": _factors(data, index),
+        "posterior": _stack([draw.latents for draw in posterior]),
+        "posterior_predictive": summarise(_stack([draw.means for draw in posterior]), ()),
+        "prior": _stack([draw.latents for draw in prior]),
+        "prior_predictive": summarise(_stack([draw.means for draw in prior]), ("data",)),
+        "observed_data": xr.Dataset(posterior[0].observed),
+        "constant_data": _factor_values(data, index),
     }
-    if not story.has_bound:
-        del tree["log_likelihood"]
+    if story.has_bound:
+        tree["log_likelihood"] = _stack([draw.log_likelihood for draw in posterior])
     if history is not None:
         tree["fit"] = history
-    tree = {
-        name: group.assign_coords(data=index.numpy()) if "data" in group.dims else group
-        for name, group in tree.items()
-    }
-    return xr.DataTree.from_dict(tree | groups)
+    labelled = {name: _with_data_index(group, index) for name, group in tree.items()}
+    return xr.DataTree.from_dict(labelled | groups)
 
 
 def to_arviz(tree: xr.DataTree) -> Any:
-    """``tree`` as the installed ArviZ takes it: ``InferenceData`` before version 1, the tree itself from then on."""
+    """Convert a tree to the type that the installed ArviZ takes.
+
+    Returns:
+        An ``InferenceData`` for ArviZ before version 1; the tree itself for later versions.
+    """
     import arviz
 
     if int(arviz.__version__.split(".")[0]) >= 1:
@@ -93,52 +128,55 @@ def to_arviz(tree: xr.DataTree) -> Any:
     return arviz.InferenceData.from_datatree(tree)
 
 
-def _draw(
-    story: GenerativeStory, x: Tensor | None, told: dict[str, Tensor], num: int = 0
-) -> dict[str, dict[str, xr.DataArray]]:
-    """One draw of the latents of each datum, with mean and log density of its observations."""
-    if x is None:
-        model_trace = poutine.trace(story.model).get_trace(batch_size=num)
-        drawn = sampled_sites(model_trace)
-        latents = {name: drawn[name] for name in story.latents}
-        observed = {name: site for name, site in drawn.items() if name not in latents}
-    else:
-        model_trace, guide_trace = paired_traces(
-            story.model, story.guide, (x,), told, reparameterised=False, matched=story.has_bound
-        )
-        drawn = deterministic_sites(model_trace) | sampled_sites(guide_trace)
-        latents, observed = (
-            {name: drawn[name] for name in story.latents},
-            observed_sites(model_trace),
-        )
+def _draw_posterior(story: GenerativeStory, x: Tensor, conditions: dict[str, Tensor]) -> Draw:
+    """Draw the latents of each datum from the guide and run the model with them."""
+    model_trace, guide_trace = paired_traces(
+        story.model, story.guide, (x,), conditions, reparameterised=False, matched=story.has_bound
+    )
+    drawn = deterministic_sites(model_trace) | sampled_sites(guide_trace)
+    latents = {name: drawn[name] for name in story.latents}
+    return _labelled_draw(story, latents, observed_sites(model_trace))
+
+
+def _draw_prior(story: GenerativeStory, num: int) -> Draw:
+    """Draw latents and observations from the model."""
+    drawn = sampled_sites(poutine.trace(story.model).get_trace(batch_size=num))
+    latents = {name: drawn[name] for name in story.latents}
+    observed = {name: site for name, site in drawn.items() if name not in latents}
+    return _labelled_draw(story, latents, observed)
+
+
+def _labelled_draw(
+    story: GenerativeStory, latents: Mapping[str, Site], observed: Mapping[str, Site]
+) -> Draw:
+    """Label the dims of one draw."""
     plate = data_plate(observed.values())
-    return {
-        "latents": {name: _latent(story, site) for name, site in latents.items()},
-        "observed": {name: _observation(name, site.value) for name, site in observed.items()},
-        "means": {name: _observation(name, mean) for name, mean in _means(observed).items()},
-        "log_likelihood": {
-            name: _labelled(
-                site.per_datum(site.log_prob(), plate) if plate else site.log_prob(), ("data",)
-            )
-            for name, site in observed.items()
-        },
-    }
-
-
-def _latent(story: GenerativeStory, site: Site) -> xr.DataArray:
-    shape = site.fn.event_shape
-    if len(shape) != 1:
-        return _labelled(
-            site.value, ("data", *(f"{site.name}_dim_{i}" for i in range(site.value.dim() - 1)))
-        )
-    dim = f"{site.name}_coordinate"
-    return _labelled(site.value, ("data", dim)).assign_coords(
-        {dim: list(code_names(story, site.name, shape[0]))}
+    log_likelihood = {}
+    for name, site in observed.items():
+        density = site.log_prob()
+        per_datum = density if plate is None else site.per_datum(density, plate)
+        log_likelihood[name] = _labelled(per_datum, ("data",))
+    return Draw(
+        latents={name: _latent(story, site) for name, site in latents.items()},
+        means={name: _observation(name, mean) for name, mean in _means(observed).items()},
+        log_likelihood=log_likelihood,
+        observed={name: _observation(name, site.value) for name, site in observed.items()},
     )
 
 
+def _latent(story: GenerativeStory, site: Site) -> xr.DataArray:
+    """Label a latent: the coordinates of a vector have names, other dims are numbered."""
+    shape = site.fn.event_shape
+    if len(shape) != 1:
+        dims = [f"{site.name}_dim_{number}" for number in range(site.value.dim() - 1)]
+        return _labelled(site.value, ("data", *dims))
+    dim = f"{site.name}_coordinate"
+    names = list(code_names(story, site.name, shape[0]))
+    return _labelled(site.value, ("data", dim)).assign_coords({dim: names})
+
+
 def _means(sites: Mapping[str, Site]) -> dict[str, Tensor]:
-    """The mean of each site whose distribution states one."""
+    """Return the mean of each site whose distribution states one."""
     means = {}
     for name, site in sites.items():
         with suppress(NotImplementedError):
@@ -147,29 +185,51 @@ def _means(sites: Mapping[str, Site]) -> dict[str, Tensor]:
 
 
 def _observation(name: str, value: Tensor) -> xr.DataArray:
+    """Label observations ``(batch, *event)``."""
     return _labelled(value, ("data", *observation_dims(value.dim() - 1, name)))
 
 
 def _labelled(values: Tensor, dims: tuple[str, ...]) -> xr.DataArray:
+    """Label the dims of a tensor, in single precision and on the CPU."""
     return xr.DataArray(values.detach().float().cpu().numpy(), dims=dims)
 
 
-def _dataset(draws: list[Mapping[str, xr.DataArray]]) -> xr.Dataset:
-    """Draws stacked along ``draw``, in one chain."""
-    return xr.Dataset(
-        {k: xr.concat([d[k] for d in draws], "draw").expand_dims("chain") for k in draws[0]}
-    ).assign_coords(chain=[0], draw=np.arange(len(draws)))
+def _stack(draws: Sequence[Mapping[str, xr.DataArray]]) -> xr.Dataset:
+    """Stack draws along ``draw``, in one chain."""
+    variables = {}
+    for name in draws[0]:
+        stacked = xr.concat([draw[name] for draw in draws], "draw")
+        variables[name] = stacked.expand_dims("chain")
+    return xr.Dataset(variables).assign_coords(chain=[0], draw=np.arange(len(draws)))
 
 
-def _factors(data: FactorDataset, index: Tensor) -> xr.Dataset:
+def _summary(draws: xr.Dataset, dims: Sequence[str]) -> xr.Dataset:
+    """Summarise draws by mean and standard deviation over chain, draw and further dims."""
+    if not draws.data_vars:
+        return draws
+    over = ["chain", "draw", *dims]
+    statistics = [draws.mean(over), draws.std(over)]
+    labels = xr.DataArray(["mean", "sd"], dims="statistic", name="statistic")
+    return xr.concat(statistics, labels)
+
+
+def _all_draws(draws: xr.Dataset, _: Sequence[str]) -> xr.Dataset:
+    """Keep every draw."""
+    return draws
+
+
+def _with_data_index(group: xr.Dataset, index: Tensor) -> xr.Dataset:
+    """Label the data of a group by their index in the data set."""
+    return group.assign_coords(data=index.numpy()) if "data" in group.dims else group
+
+
+def _factor_values(data: FactorDataset, index: Tensor) -> xr.Dataset:
+    """Read the values of the factors, or of the nodes of causal data, at an index."""
     if isinstance(data, CausalDataset):
-        return xr.Dataset(
-            {n: ("data", v.numpy()) for n, v in zip(data.names, data.values[index].T, strict=True)}
-        )
-    classes = data.factors(index)
-    return xr.Dataset(
-        {
-            factor.name: ("data", np.array([factor.values[int(c)] for c in column]))
-            for factor, column in zip(data.space, classes.T, strict=True)
-        }
-    )
+        columns = dict(zip(data.names, data.values[index].T, strict=True))
+        return xr.Dataset({name: ("data", column.numpy()) for name, column in columns.items()})
+    variables = {}
+    for factor, column in zip(data.space, data.factors(index).T, strict=True):
+        values = [factor.values[int(place)] for place in column]
+        variables[factor.name] = ("data", np.array(values))
+    return xr.Dataset(variables)

@@ -25,6 +25,12 @@ def fitted():
     return story, history, to_datatree(story, digits(), history, num_data=10, draws=200)
 
 
+@pytest.fixture(scope="module")
+def every_draw(fitted):
+    story, _, _ = fitted
+    return to_datatree(story, digits(), num_data=10, draws=200, predictive="draws")
+
+
 def test_groups_dims_and_names(fitted):
     _, history, tree = fitted
     assert set(tree.children) == {
@@ -33,16 +39,33 @@ def test_groups_dims_and_names(fitted):
     }
     assert tree["posterior/z"].dims == ("chain", "draw", "data", "z_coordinate")
     assert tree["posterior/z"]["z_coordinate"].values.tolist() == ["width", "slant", "weight"]
-    assert tree["posterior_predictive/x"].dims == (
-        "chain",
-        "draw",
-        "data",
-        "channel",
-        "row",
-        "column",
-    )
+    image = ("channel", "row", "column")
+    assert tree["posterior_predictive/x"].dims == ("statistic", "data", *image)
+    assert tree["prior_predictive/x"].dims == ("statistic", *image)
+    assert tree["posterior_predictive"]["statistic"].values.tolist() == ["mean", "sd"]
     assert tree["log_likelihood/x"].dims == ("chain", "draw", "data")
     assert tree["fit"].to_dataset().identical(history)
+
+
+def test_summaries_are_the_mean_and_the_deviation_of_the_draws(fitted, every_draw):
+    _, _, tree = fitted
+    draws = every_draw["posterior_predictive/x"]
+    assert draws.dims == ("chain", "draw", "data", "channel", "row", "column")
+    summary = tree["posterior_predictive/x"]
+    np.testing.assert_allclose(summary.sel(statistic="mean"), draws[0].mean("draw"), rtol=1e-5)
+    np.testing.assert_allclose(summary.sel(statistic="sd"), draws[0].std("draw"), atol=1e-6)
+    draws = every_draw["prior_predictive/x"][0].values.reshape(-1, 1, 8, 8)
+    np.testing.assert_allclose(tree["prior_predictive/x"], [draws.mean(0), draws.std(0)], atol=1e-6)
+    np.testing.assert_array_equal(every_draw["posterior/z"], tree["posterior/z"])
+    with pytest.raises(ValueError, match="expected predictive 'summary' or 'draws', got 'mean'"):
+        to_datatree(fitted[0], digits(), predictive="mean")
+
+
+def test_arviz_takes_summaries_and_draws(fitted, every_draw):
+    for tree in (fitted[2], every_draw):
+        groups = to_arviz(tree).groups
+        names = groups() if callable(groups) else [name.strip("/") for name in groups]
+        assert {"posterior", "prior", "posterior_predictive", "log_likelihood"} <= set(names)
 
 
 def test_values_are_those_of_the_data_at_their_index(fitted):

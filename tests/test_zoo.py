@@ -234,11 +234,12 @@ def test_measured_nodes_are_told_of_held_out_data_in_the_units_of_the_run(tmp_pa
         == 0
     )
     run = Run.open(out)
-    data = run.data()
-    training, held_out = run.split(data)
-    told = run.told(run.story(data), training, held_out).conditions(torch.arange(200))["labels"]
+    fitted = run.fitted()
+    training = fitted.data.split(200)[0]
+    held_out = fitted.held_out
+    labels = fitted.held_out_with_conditions.conditions(torch.arange(200))["labels"]
     mean, scale = training.values.mean(0), training.values.std(0, correction=0)
-    torch.testing.assert_close(told, (held_out.values - mean) / scale)
+    torch.testing.assert_close(labels, (held_out.values - mean) / scale)
     tree = run.read_tree()
     assert set(tree["observed_data"].data_vars) == {"thickness", "intensity", "x"}
     (name,) = (n for n in tree.children if n.startswith("counterfactual"))

@@ -23,7 +23,7 @@ from ppl_disentangle import counterfactual, decode, models, plots
 from ppl_disentangle.causal import mechanisms
 from ppl_disentangle.causal.mechanisms import InvertibleMechanism, Mechanism
 from ppl_disentangle.plots.dag import plot_dag
-from ppl_disentangle.runs.folder import processor
+from ppl_disentangle.runs.training import processor
 from ppl_disentangle.storage import atomic_path
 
 DOCS = Path(__file__).parents[1]

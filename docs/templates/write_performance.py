@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.models import BetaVAE
 from ppl_disentangle.networks import study_decoder, study_encoder
-from ppl_disentangle.runs.folder import processor
+from ppl_disentangle.runs.training import processor
 from ppl_disentangle.storage import atomic_path
 
 DOCS = Path(__file__).parents[1]

@@ -14,7 +14,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from ppl_disentangle.runs.folder import Run, processor
+from ppl_disentangle.runs.folder import Run
+from ppl_disentangle.runs.training import processor
 from ppl_disentangle.storage import atomic_path
 from ppl_disentangle.studies.grid import read_grid, trials
 from ppl_disentangle.studies.study import results

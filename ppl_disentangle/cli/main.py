@@ -15,7 +15,10 @@ from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from ppl_disentangle.runs.recipes import Plan
 
 __all__ = ["main"]
 
@@ -261,26 +264,32 @@ def train(options: argparse.Namespace) -> int:
         rank,
     )
     from ppl_disentangle.inference.training.allocator import keep_freed_memory
-    from ppl_disentangle.runs.demo import finish
+    from ppl_disentangle.runs.after_training import finish
     from ppl_disentangle.runs.folder import Run
+    from ppl_disentangle.runs.training import train as train_run
 
     keep_freed_memory()
     if not (options.resume or options.story):
         raise ValueError("expected STORY (see `ppl-disentangle list`), or --resume RUN")
     with group_of_processes():
         first = rank() == 0
-        folder = options.resume or broadcast_first(_new_run(options).folder if first else None)
-        run = Run.open(folder, progress=first and not options.quiet)
-        run.train()
+        folder, plan = options.resume, None
+        if first and not options.resume:
+            folder, plan = _new_run(options)
+        run = Run.open(broadcast_first(folder), progress=first and not options.quiet)
+        fitted = train_run(run, plan)
     if not first:
         return 0
     print(f"trained: {run.folder}")
-    return 0 if options.no_evaluate else finish(run)
+    if not options.no_evaluate:
+        finish(fitted)
+    return 0
 
 
-def _new_run(options: argparse.Namespace) -> Any:
-    from ppl_disentangle.runs.demo import configure
+def _new_run(options: argparse.Namespace) -> tuple[Path, Plan]:
+    """Configure a run and make its folder."""
     from ppl_disentangle.runs.folder import Run, free_folder
+    from ppl_disentangle.runs.recipes import configure
 
     story = {k: getattr(options, k) for k in ("latent_dim", "network", "likelihood", "seed")}
     story |= {"name": options.story, "options": _settings(options.set)}
@@ -288,13 +297,12 @@ def _new_run(options: argparse.Namespace) -> Any:
     training = {name: getattr(options, name) for name in names}
     command = shlex.join(["ppl-disentangle", *options.arguments])
     held_out, labels = options.held_out, options.labels
-    config, data = configure(
+    plan = configure(
         story, options.data, training, command=command, held_out=held_out, labels=labels
     )
-    stem = f"{Path(options.story.partition(':')[0]).stem}-{data.name}"
-    return Run.create(
-        options.out or free_folder(Path("runs") / stem), config, progress=not options.quiet
-    )
+    stem = f"{Path(options.story.partition(':')[0]).stem}-{plan.data.name}"
+    folder = Run.create(options.out or free_folder(Path("runs") / stem), plan.config).folder
+    return folder, plan
 
 
 def _settings(pairs: Sequence[str]) -> dict[str, Any]:
@@ -331,25 +339,28 @@ def _evaluate_arguments(command: argparse.ArgumentParser) -> None:
 def evaluate(options: argparse.Namespace) -> int:
     """Score a run's codes beside baselines, chance and the score of a perfect code."""
     from ppl_disentangle.inference.training.allocator import keep_freed_memory
-    from ppl_disentangle.runs.folder import Run, format_scores
+    from ppl_disentangle.runs.folder import Run
+    from ppl_disentangle.runs.scoring import evaluate as evaluate_run
+    from ppl_disentangle.runs.tables import format_scores
 
     keep_freed_memory()
-    run = Run.open(options.run)
+    fitted = Run.open(options.run).fitted()
     asked = {
         name: value for name in ("dci_predictor", "metrics") if (value := getattr(options, name))
     }
     if options.metrics == ["all"]:
         asked["metrics"] = "all"
-    scores = run.evaluate(seed=options.seed, **asked)
+    scores = evaluate_run(fitted, seed=options.seed, **asked)
     print("\n".join(format_scores(scores)))
     return 0
 
 
 def traverse(options: argparse.Namespace) -> int:
     """Draw a run: traversals, reconstructions, terms, and which coordinate goes with which factor."""
+    from ppl_disentangle.runs.drawing import draw
     from ppl_disentangle.runs.folder import Run
 
-    Run.open(options.run).draw()
+    draw(Run.open(options.run).fitted())
     print(options.run / "figures" / "traversals.png")
     return 0
 
@@ -378,18 +389,23 @@ def intervene(options: argparse.Namespace) -> int:
     that are read back from them.
     """
     from ppl_disentangle.causal.actions import from_text
+    from ppl_disentangle.runs.before_after import intervene as intervene_on_run
     from ppl_disentangle.runs.folder import Run
-    from ppl_disentangle.runs.tables import format_nodes, sentences
+    from ppl_disentangle.runs.tables import describe_nodes, format_nodes
 
     actions = from_text(", ".join(options.do))
     if options.num < 1:
         raise ValueError(f"expected --num of at least 1, got {options.num}")
     run = Run.open(options.run)
-    result = run.intervene(
-        actions, num=options.num, counterfactual=options.counterfactual, seed=options.seed
+    result = intervene_on_run(
+        run.fitted(),
+        actions,
+        num=options.num,
+        counterfactual=options.counterfactual,
+        seed=options.seed,
     )
     if "node" in result.coords:
-        print("\n".join([*sentences(result), *format_nodes(result)]))
+        print("\n".join([*describe_nodes(result), *format_nodes(result)]))
         if result.attrs["outside_data_range"]:
             print(
                 f"warning: outside of the data: {result.attrs['outside_data_range']}",
@@ -468,9 +484,9 @@ def _print_status(status: Sequence[str], folder: Path) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """Write a run's report.html anew."""
-    from ppl_disentangle.runs.folder import Run
+    from ppl_disentangle.runs.report import write_report
 
-    print(Run.open(options.run).report())
+    print(write_report(options.run))
     return 0
 
 

@@ -46,6 +46,10 @@ __all__ = [
 ]
 
 
+COST_SIGNS = {"elbo": -1, "log_likelihood": -1, "kl": 1}
+"""Factor by which a held-out bound or term becomes a cost."""
+
+
 def plot_terms(history: xr.Dataset) -> Figure:
     """The loss and what each term adds to it over training; lower is better in every panel.
 
@@ -397,9 +401,8 @@ def _zoom(axes: Axes, values: np.ndarray) -> None:
 
 def _held_out_costs(history: xr.Dataset) -> dict[str, np.ndarray]:
     """Held-out costs by term; bounds are stored with the sign of bounds, the KL as the cost that it is."""
-    signs = {"elbo": -1, "log_likelihood": -1, "kl": 1}
-    stored = {name: f"held_out_{name}" for name in signs}
-    return {n: signs[n] * history[s].values for n, s in stored.items() if s in history}
+    stored = {name: f"held_out_{name}" for name in COST_SIGNS}
+    return {n: COST_SIGNS[n] * history[s].values for n, s in stored.items() if s in history}
 
 
 def cost_title(name: str) -> str:

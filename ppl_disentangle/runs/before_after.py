@@ -1,10 +1,9 @@
-"""Units before and after an intervention: their images, their nodes, and which of the nodes moved."""
+"""Units before and after an intervention: their images, their nodes, and which nodes moved."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import networkx as nx
 import numpy as np
@@ -14,104 +13,184 @@ from pyro import poutine
 from torch import Tensor
 
 from ppl_disentangle.causal.actions import Action, to_text
-from ppl_disentangle.causal.counterfactuals import counterfactual
+from ppl_disentangle.causal.counterfactuals import counterfactual as counterfactual_worlds
 from ppl_disentangle.causal.data_range import DataRange, OutsideDataWarning, data_range
 from ppl_disentangle.causal.interventions import Intervened, do
-from ppl_disentangle.causal.labels import NodeScales, needed_labels, with_needed_labels
-from ppl_disentangle.data import CausalDataset, FactorDataset
+from ppl_disentangle.causal.labels import needed_labels, with_needed_labels
+from ppl_disentangle.data import CausalDataset
 from ppl_disentangle.graphs import topological_order
 from ppl_disentangle.representation import encode, observation_dims, reconstruct
+from ppl_disentangle.runs.folder import Fitted
+from ppl_disentangle.runs.truth import with_truth
 from ppl_disentangle.sites import deterministic_sites, sampled_sites
 from ppl_disentangle.story import GenerativeStory, evaluating
 
 __all__ = [
     "codes_before_after",
     "drawn_before_after",
+    "intervene",
     "nodes_before_after",
     "units_before_after",
-    "with_truth",
 ]
 
-WHEN = ("before", "after")
-SEEN, UNITS = 1000, 200  # data to judge the support by, and units to average over
-CHUNK = 25  # units whose images are in memory at once, times draws
+NUM_RANGE_DATA = 1000
+"""Training data from which the range of the data is computed."""
+NUM_AVERAGED_UNITS = 200
+"""Units over which the table of nodes is averaged."""
+NUM_UNITS_AT_ONCE = 25
+"""Units whose counterfactual images, times the draws of each, are in memory at once."""
+
+
+def intervene(
+    fitted: Fitted,
+    actions: Mapping[str, Action],
+    *,
+    num: int = 8,
+    counterfactual: bool = False,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Intervene on latents or nodes; draw the images and write the result to the run.
+
+    A story with a graph is asked for units drawn from the model, with the same noise before and
+    after (an intervention), or for held-out units as they would have been (a counterfactual),
+    beside the truth where the data know it. Other stories show held-out images and the codes that
+    the encoder finds in them.
+
+    Args:
+        fitted: The run with its fitted story.
+        actions: Numbers, rows of numbers, or results of :func:`~ppl_disentangle.shift`, by node.
+            Nodes with labels are in standard deviations of the labels from their mean.
+        num: Number of units to show.
+        counterfactual: Whether held-out units are asked for instead of units from the model.
+        seed: Seed of the random draws.
+
+    Raises:
+        KeyError: An unknown node, as in :func:`~ppl_disentangle.do`.
+        ValueError: A value that the node cannot take, or a counterfactual of a story without a
+            graph.
+        TypeError: An action of another type, as in :func:`~ppl_disentangle.do`.
+    """
+    story = fitted.story
+    if story.dag is not None:
+        result = nodes_before_after(
+            fitted, actions, counterfactual=counterfactual, num_shown=num, seed=seed
+        )
+    elif counterfactual:
+        raise ValueError(
+            f"{fitted.run.folder} has no nodes: the codes of {type(story).__name__} follow from no"
+            " graph; leave the counterfactual out"
+        )
+    else:
+        index = torch.arange(min(num, len(fitted.held_out)))
+        x = fitted.held_out.to_float(fitted.held_out.observations(index))
+        result = codes_before_after(story, x, actions)
+    question = "counterfactual" if counterfactual else "intervention"
+    name = f"{question}_{result.attrs['do'].replace(', ', '_').replace(' ', '')}"
+    if len(fitted.data.observation_shape) == 3:
+        _draw(fitted, name, result)
+    fitted.run.write_group(name, result)
+    return result
+
+
+def _draw(fitted: Fitted, name: str, result: xr.Dataset) -> None:
+    """Draw the images before and after an intervention, and what was observed and is true."""
+    from ppl_disentangle import plots
+
+    others = {kind: result[kind].values for kind in ("observed", "truth") if kind in result}
+    title = f"{result.attrs.get('rung', '')} do({result.attrs['do']})".strip()
+    figure = plots.plot_intervention(
+        result["before"].values, result["after"].values, title=title, **others
+    )
+    fitted.run.write_figure(name, figure)
 
 
 def codes_before_after(
     story: GenerativeStory, x: Tensor, actions: Mapping[str, Action]
 ) -> xr.Dataset:
-    """Units of a story without a graph: their images, and the codes that its encoder reads back from them.
+    """Reconstruct observations with and without an intervention on codes, and encode both.
+
+    Args:
+        story: A story without a graph.
+        x: Float observations ``(batch, *event)``.
+        actions: Actions by latent or coordinate, as :func:`~ppl_disentangle.do` takes them.
 
     Returns:
-        ``before`` and ``after`` over ``data`` and the dims of an observation; ``codes_before`` and ``codes_after`` over
-        ``data`` and ``code``.
+        ``before`` and ``after`` over ``data`` and the dims of an observation; ``codes_before`` and
+        ``codes_after`` over ``data`` and ``code``.
     """
-    before, after = reconstruct(story, x), reconstruct(do(story, actions), x)
-    codes = {
-        "codes_before": encode(story, before)["mean"],
-        "codes_after": encode(story, after)["mean"],
-    }
-    return xr.Dataset(_images(before, after) | codes, attrs={"do": to_text(actions)})
+    before = reconstruct(story, x)
+    after = reconstruct(do(story, actions), x)
+    result = _image_pair(before, after)
+    result["codes_before"] = encode(story, before)["mean"]
+    result["codes_after"] = encode(story, after)["mean"]
+    return result.assign_attrs(do=to_text(actions))
 
 
 def nodes_before_after(
-    story: GenerativeStory,
-    training: FactorDataset,
-    held_out: FactorDataset,
+    fitted: Fitted,
     actions: Mapping[str, Action],
-    units: NodeScales,
     *,
     counterfactual: bool,
     num_shown: int,
     seed: int = 0,
 ) -> xr.Dataset:
-    """What an intervention does to a fitted story of nodes, on the second rung or, of held-out units, on the third.
+    """Intervene on the nodes of a fitted story and average the nodes over 200 units.
 
     Args:
-        story: a story with a graph.
-        training: what it was fitted to; :func:`~ppl_disentangle.causal.data_range` is judged by some of it.
-        held_out: other units of the same kind.
-        actions: what :func:`~ppl_disentangle.causal.do` takes.
-        units: what the nodes are counted in.
-        counterfactual: the third rung instead of the second.
-        num_shown: number of units that are kept.
-        seed: of the draws.
+        fitted: A run of a story with a graph.
+        actions: Actions by node, as :func:`~ppl_disentangle.do` takes them.
+        counterfactual: Whether the units are held-out data instead of draws from the model.
+        num_shown: Number of units whose images and nodes are kept.
+        seed: Seed of the random draws.
 
     Returns:
-        What :func:`drawn_before_after` or :func:`units_before_after` returned, beside the truth where ``held_out`` know
-        it; the attribute ``outside_data_range`` is empty or says where data are left; ``mean`` and ``scale`` over
-        ``node`` are the units.
+        The result of :func:`drawn_before_after` or of :func:`units_before_after`, with the truth of
+        :func:`~ppl_disentangle.runs.truth.with_truth` where the units are held-out data. The
+        coordinates ``mean`` and ``scale`` over ``node`` are the scales of the nodes. The attribute
+        ``outside_data_range`` says where the actions leave the range of the data; it is empty if
+        they do not.
     """
-    do(story, actions)  # says what is wrong before the work begins
-    seen = data_range(story, training.subset(torch.arange(min(SEEN, len(training)))))
+    story = fitted.story
+    do(story, actions)  # raises the errors of wrong actions before the expensive part
+    seen = fitted.training.subset(torch.arange(min(NUM_RANGE_DATA, len(fitted.training))))
+    known_range = data_range(story, seen)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", OutsideDataWarning)
         if counterfactual:
-            some = held_out.subset(torch.arange(min(UNITS, len(held_out))))
-            index = torch.arange(len(some))
-            x, labelled = (
-                some.to_float(some.observations(index)),
-                with_needed_labels(story, some, units),
-            )
-            conditions = needed_labels(story, labelled, index)
-            result = units_before_after(
-                story, x, actions, seed=seed, data_range=seen, conditions=conditions
-            )
-            if isinstance(some, CausalDataset):
-                result = with_truth(result, some, actions, units)
+            result = _held_out_before_after(fitted, actions, seed=seed, data_range=known_range)
         else:
-            result = drawn_before_after(story, actions, num_units=UNITS, seed=seed, data_range=seen)
-    told = {
-        "outside_data_range": "; ".join(str(w.message) for w in caught),
-        "num_units": result.sizes["data"],
-    }
-    mean, scale = (
-        [d.get(str(n), np.nan) for n in result["node"].values] for d in (units.mean, units.scale)
+            result = drawn_before_after(
+                story, actions, num_units=NUM_AVERAGED_UNITS, seed=seed, data_range=known_range
+            )
+    nodes = [str(node) for node in result["node"].values]
+    mean = [fitted.scales.mean.get(node, np.nan) for node in nodes]
+    scale = [fitted.scales.scale.get(node, np.nan) for node in nodes]
+    shown = result.isel(data=slice(num_shown))
+    return shown.assign_coords(mean=("node", mean), scale=("node", scale)).assign_attrs(
+        outside_data_range="; ".join(str(warning.message) for warning in caught),
+        num_units=result.sizes["data"],
     )
-    kept = result.isel(data=slice(num_shown)).assign_coords(
-        mean=("node", mean), scale=("node", scale)
+
+
+def _held_out_before_after(
+    fitted: Fitted, actions: Mapping[str, Action], *, seed: int, data_range: DataRange
+) -> xr.Dataset:
+    """Compute counterfactuals of held-out units, beside the truth where the data know it."""
+    held_out = fitted.held_out
+    units = held_out.subset(torch.arange(min(NUM_AVERAGED_UNITS, len(held_out))))
+    index = torch.arange(len(units))
+    labelled = with_needed_labels(fitted.story, units, fitted.scales)
+    result = units_before_after(
+        fitted.story,
+        units.to_float(units.observations(index)),
+        actions,
+        seed=seed,
+        data_range=data_range,
+        conditions=needed_labels(fitted.story, labelled, index),
     )
-    return kept.assign_attrs(told)
+    if isinstance(units, CausalDataset):
+        return with_truth(result, units, actions, fitted.scales)
+    return result
 
 
 def drawn_before_after(
@@ -122,31 +201,34 @@ def drawn_before_after(
     seed: int = 0,
     data_range: DataRange | None = None,
 ) -> xr.Dataset:
-    """Units drawn from a story of nodes, and what they are with the same noise under ``do``: the second rung.
+    """Draw units from a story and run the intervened story with the same noise.
 
     Args:
-        story: a story with a graph.
-        actions: what :func:`~ppl_disentangle.causal.do` takes.
-        num_units: number of units.
-        seed: of the draws.
-        data_range: warns of actions outside it.
+        story: A story with a graph.
+        actions: Actions by node, as :func:`~ppl_disentangle.do` takes them.
+        num_units: Number of units.
+        seed: Seed of the random draws.
+        data_range: Range of the data; actions outside of it give a warning.
 
     Returns:
-        Mean images ``before`` and ``after`` over ``data``; ``nodes_before`` and ``nodes_after`` over ``data`` and
-        ``node``; and over ``node`` their means, ``mean_before`` and ``mean_after``, what each ``is`` to those that were
-        set, the share of units in which it ``moved`` at all, its mean ``change``, and the one that the encoder finds in
-        the images, ``read_back``.
+        Mean images ``before`` and ``after`` over ``data`` and the dims of an observation.
+        ``nodes_before`` and ``nodes_after`` over ``data`` and ``node``, averaged over the
+        coordinates of a node. Over ``node``: their means ``mean_before`` and ``mean_after``; the
+        mean ``change``; the relation ``is`` to the nodes that were set (``set``, ``descendant`` or
+        ``no descendant``); the share of units in which the node ``moved`` at all; and
+        ``read_back``, the mean change that the encoder finds in the images.
     """
     intervened = do(story, actions, data_range=data_range)
     with evaluating(story, seed=seed):
         drawn = sampled_sites(poutine.trace(story.model).get_trace(batch_size=num_units))
         latents = {name: drawn[name].value for name in story.latents}
-        before, images = _run(story, latents)
-        after, images_after = _run(
-            intervened, {intervened.natural(name): v for name, v in latents.items()}
-        )
-    result = _nodes(story, before, after, actions).assign(_images(images, images_after))
-    result["read_back"] = _read_back(story, images, images_after, result)
+        # The intervened story samples the natural values; a node that is set replaces its own.
+        natural = {intervened.natural(name): value for name, value in latents.items()}
+        nodes_before, images_before = _generate(story, latents)
+        nodes_after, images_after = _generate(intervened, natural)
+    nodes = _compare_nodes(story, nodes_before, nodes_after, actions)
+    result = nodes.merge(_image_pair(images_before, images_after))
+    result["read_back"] = _read_back(story, images_before, images_after, list(nodes_before))
     return result.assign_attrs(rung="intervention", do=to_text(actions), seed=seed)
 
 
@@ -160,175 +242,146 @@ def units_before_after(
     data_range: DataRange | None = None,
     conditions: Mapping[str, Tensor] | None = None,
 ) -> xr.Dataset:
-    """What the units ``x`` would have been, by abduction, action and prediction: the third rung.
+    """Compute counterfactuals of given units, averaged over draws of their noise.
 
     Args:
-        story: a story with a graph.
-        x: units as float observations ``(num, *event)``.
-        actions: what :func:`~ppl_disentangle.causal.do` takes.
-        num_samples: draws of the noise of each unit, over which nodes and images are averaged.
-        seed: of the draws.
-        data_range: warns of actions outside it, judged by the first units.
-        conditions: what the story is told of each unit, by name.
+        story: A story with a graph.
+        x: Units as float observations ``(batch, *event)``.
+        actions: Actions by node, as :func:`~ppl_disentangle.do` takes them.
+        num_samples: Draws of the noise of each unit, over which nodes and images are averaged.
+        seed: Seed of the random draws.
+        data_range: Range of the data; actions outside of it give a warning. It is checked with the
+            first 25 units.
+        conditions: Conditions of the units by name, such as ``labels``.
 
     Returns:
-        What :func:`drawn_before_after` does; and ``observed``, the images x.
+        The variables of :func:`drawn_before_after`, and ``observed``, the images x.
     """
-    images: list[Tensor] = []
-    nodes: list[dict[str, Tensor]] = []
-    for number, rows in enumerate(torch.arange(len(x)).split(CHUNK)):
-        settings = {
-            "num_samples": num_samples,
-            "seed": seed + number,
-            "data_range": None if number else data_range,
-        }
-        told = {name: value[rows] for name, value in (conditions or {}).items()}
-        worlds = counterfactual(story, x[rows], [{}, actions], **settings, **told)  # type: ignore[arg-type]
-        (data,) = (
-            str(name) for name, variable in worlds.data_vars.items() if "noise" in variable.attrs
+    conditions = conditions or {}
+    chunks = []
+    for number, rows in enumerate(torch.arange(len(x)).split(NUM_UNITS_AT_ONCE)):
+        worlds = counterfactual_worlds(
+            story,
+            x[rows],
+            [{}, actions],
+            num_samples=num_samples,
+            seed=seed + number,
+            data_range=None if number else data_range,
+            **{name: value[rows] for name, value in conditions.items()},  # type: ignore[arg-type]
         )
-        images.append(torch.from_numpy(worlds[data].mean("draw").values))
-        averages = {node: worlds[node].mean("draw").values for node in _names(story)}
-        nodes.append(
-            {node: torch.from_numpy(v).reshape(*v.shape[:2], -1) for node, v in averages.items()}
-        )
-    before, after = torch.cat(images, 1)
-    first, second = (
-        {n: torch.cat([part[n][world] for part in nodes]) for n in nodes[0]} for world in (0, 1)
-    )
-    result = _nodes(story, first, second, actions).assign(_images(before, after))
-    result["read_back"] = _read_back(story, before, after, result)
+        image = _image_name(worlds)
+        chunks.append(worlds[[image, *_node_names(story)]].mean("draw"))
+    images = torch.cat([torch.from_numpy(chunk[image].values) for chunk in chunks], 1)
+    nodes = {node: _world_values(chunks, node) for node in _node_names(story)}
+    nodes_before = {node: values[0] for node, values in nodes.items()}
+    nodes_after = {node: values[1] for node, values in nodes.items()}
+    comparison = _compare_nodes(story, nodes_before, nodes_after, actions)
+    result = comparison.merge(_image_pair(images[0], images[1]))
+    result["read_back"] = _read_back(story, images[0], images[1], list(nodes))
     result["observed"] = (result["before"].dims, x.cpu().numpy())
-    attributes = {"num_samples": num_samples, "seed": seed, "pixel_noise": worlds.attrs["noise"]}
-    return result.assign_attrs(rung="counterfactual", do=to_text(actions), **attributes)
-
-
-def with_truth(
-    result: xr.Dataset, data: CausalDataset, actions: Mapping[str, Action], units: NodeScales
-) -> xr.Dataset:
-    """A counterfactual beside what is true, where the data know it, and beside leaving the units as they are.
-
-    Args:
-        result: what :func:`units_before_after` returned for all units of ``data``.
-        data: the units.
-        actions: what was done, in the units of the story's nodes.
-        units: what these are.
-
-    Returns:
-        ``result`` with ``truth``, images over ``data``; ``true_change`` and the root mean squared errors ``error`` and
-        ``error_of_doing_nothing`` over ``node``; and the mean squared errors of images, as attributes of these names.
-        Where the truth is not known, the attribute ``truth`` says why.
-    """
-    index, factual = torch.arange(len(data)), data.values
-    values = {
-        n: units.in_data(n, a, factual[:, data.names.index(n)])
-        for n, a in actions.items()
-        if n in units.mean
-    }
-    wanted = {name: value for name, value in values.items() if value is not None}
-    if len(wanted) < len(actions):
-        return result.assign_attrs(
-            truth="not known, as no labels tie what was set to the nodes of the data"
-        )
-    try:
-        counterfactual_values, stored = data.counterfactual(index, wanted)
-    except ValueError as error:
-        return result.assign_attrs(truth=f"not known: in the units of the data, {error}")
-    x, truth = data.to_float(data.observations(index)), data.to_float(stored)
-    was, would_be = (
-        units.standardised(data, factual),
-        units.standardised(data, counterfactual_values),
+    return result.assign_attrs(
+        rung="counterfactual",
+        do=to_text(actions),
+        num_samples=num_samples,
+        seed=seed,
+        pixel_noise=worlds.attrs["noise"],
     )
-    found = {
-        str(node): torch.from_numpy(result["nodes_after"].sel(node=node).values)
-        for node in result["node"].values
-    }
-    rows = [
-        [(would_be[n] - was[n]).mean(), _rms(found[n] - would_be[n]), _rms(was[n] - would_be[n])]
-        if n in was
-        else [torch.tensor(torch.nan)] * 3
-        for n in found
-    ]
-    names = ("true_change", "error", "error_of_doing_nothing")
-    columns = {
-        name: ("node", [v.item() for v in column])
-        for name, column in zip(names, zip(*rows, strict=True), strict=True)
-    }
-    after = torch.from_numpy(result["after"].values)
-    errors = {
-        "error": _rms(after - truth).item() ** 2,
-        "error_of_doing_nothing": _rms(x - truth).item() ** 2,
-    }
-    shown = {"truth": (result["before"].dims, truth.numpy())}
-    return result.assign(columns | shown).assign_attrs(truth="known", **errors)
 
 
-def _run(story: GenerativeStory, latents: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-    """The nodes ``(batch, dim)`` and the mean images for given latents."""
+def _image_name(worlds: xr.Dataset) -> str:
+    """Name the observed variable of counterfactual worlds: only its pixels have noise."""
+    (name,) = (name for name, variable in worlds.data_vars.items() if "noise" in variable.attrs)
+    return str(name)
+
+
+def _world_values(chunks: Sequence[xr.Dataset], node: str) -> Tensor:
+    """Join the values of a node in chunks of units to ``(world, batch, dim)``."""
+    values = [torch.from_numpy(chunk[node].values) for chunk in chunks]
+    return torch.cat([chunk.reshape(*chunk.shape[:2], -1) for chunk in values], 1)
+
+
+def _generate(
+    story: GenerativeStory, latents: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Run the model with given latents; return its nodes ``(batch, dim)`` and mean images."""
     size = len(next(iter(latents.values())))
-    trace = poutine.trace(poutine.condition(story.model, data=dict(latents))).get_trace(
-        batch_size=size
-    )
-    image = next(site.fn.mean for name, site in sampled_sites(trace).items() if name not in latents)
+    conditioned = poutine.condition(story.model, data=dict(latents))
+    trace = poutine.trace(conditioned).get_trace(batch_size=size)
+    sites = sampled_sites(trace)
+    image = next(site.fn.mean for name, site in sites.items() if name not in latents)
     stated = deterministic_sites(trace)
-    told = story.story if isinstance(story, Intervened) else story
-    return {node: stated[node].value.reshape(size, -1) for node in _names(told)}, image
+    original = story.story if isinstance(story, Intervened) else story
+    return {node: stated[node].value.reshape(size, -1) for node in _node_names(original)}, image
 
 
-def _names(story: GenerativeStory) -> list[str]:
+def _node_names(story: GenerativeStory) -> list[str]:
+    """Name the nodes of a story with a graph, causes first."""
     return [] if story.dag is None else topological_order(story.dag)
 
 
-def _nodes(
+def _compare_nodes(
     story: GenerativeStory,
     before: Mapping[str, Tensor],
     after: Mapping[str, Tensor],
     actions: Mapping[str, Action],
 ) -> xr.Dataset:
-    """Nodes before and after, ``(batch, dim)`` each, and how they moved, averaged over coordinates."""
-    assert story.dag is not None
+    """Compare nodes ``(batch, dim)`` before and after, averaged over their coordinates."""
     names = list(before)
-    changed = {name.partition("[")[0] for name in actions}
-    below = set().union(*(nx.descendants(story.dag, name) for name in changed if name in story.dag))
-    kinds = [
-        "set" if n in changed else "descendant" if n in below else "no descendant" for n in names
-    ]
-    values = [torch.stack([part[n].mean(-1) for n in names], -1) for part in (before, after)]
-    moved = [(after[n] != before[n]).any(-1).float().mean().item() for n in names]
-    variables: dict[str, Any] = {
-        f"nodes_{when}": (("data", "node"), v.numpy()) for when, v in zip(WHEN, values, strict=True)
-    }
-    variables |= {
-        f"mean_{when}": ("node", v.mean(0).numpy()) for when, v in zip(WHEN, values, strict=True)
-    }
-    result = xr.Dataset(
-        variables | {"is": ("node", kinds), "moved": ("node", moved)}, {"node": names}
+    values_before = torch.stack([before[name].mean(-1) for name in names], -1)  # (batch, node)
+    values_after = torch.stack([after[name].mean(-1) for name in names], -1)
+    moved = [(after[name] != before[name]).any(-1).float().mean().item() for name in names]
+    mean_before = values_before.mean(0).numpy()
+    mean_after = values_after.mean(0).numpy()
+    return xr.Dataset(
+        {
+            "nodes_before": (("data", "node"), values_before.numpy()),
+            "nodes_after": (("data", "node"), values_after.numpy()),
+            "mean_before": ("node", mean_before),
+            "mean_after": ("node", mean_after),
+            "is": ("node", _relations(story, names, actions)),
+            "moved": ("node", moved),
+            "change": ("node", mean_after - mean_before),
+        },
+        {"node": names},
     )
-    return result.assign(change=result["mean_after"] - result["mean_before"])
+
+
+def _relations(
+    story: GenerativeStory, names: Sequence[str], actions: Mapping[str, Action]
+) -> list[str]:
+    """Name the relation of each node to the nodes that were set."""
+    changed = {name.partition("[")[0] for name in actions}  # z of z[3]
+    descendants: set[str] = set()
+    for name in changed:
+        if story.dag is not None and name in story.dag:
+            descendants |= nx.descendants(story.dag, name)
+    kinds = dict.fromkeys(names, "no descendant")
+    kinds |= dict.fromkeys(descendants, "descendant")
+    kinds |= dict.fromkeys(changed, "set")
+    return [kinds[name] for name in names]
 
 
 def _read_back(
-    story: GenerativeStory, before: Tensor, after: Tensor, result: xr.Dataset
+    story: GenerativeStory, before: Tensor, after: Tensor, names: Sequence[str]
 ) -> xr.DataArray:
-    """The mean change of each node that the encoder finds in images; NaN for a node that it does not tell."""
-    found = []
+    """Average the change of each node that the encoder finds in images.
+
+    A node that is not part of the representation is NaN.
+    """
     with evaluating(story) as device:
-        laws = [story.representation(images.to(device)) for images in (before, after)]
-        for node in map(str, result["node"].values):
-            first, second = (
-                law[node].mean if node in law else torch.tensor(torch.nan) for law in laws
-            )
-            found.append((second - first).mean().item())
-    return xr.DataArray(found, dims="node")
+        posterior_before = story.representation(before.to(device))
+        posterior_after = story.representation(after.to(device))
+        changes = {
+            name: (posterior_after[name].mean - posterior_before[name].mean).mean().item()
+            for name in names
+            if name in posterior_before
+        }
+    return xr.DataArray([changes.get(name, np.nan) for name in names], dims="node")
 
 
-def _images(before: Tensor, after: Tensor) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+def _image_pair(before: Tensor, after: Tensor) -> xr.Dataset:
+    """Label images ``(batch, *event)`` before and after."""
     dims = ("data", *observation_dims(before.dim() - 1))
-    return {
-        name: (dims, images.cpu().numpy())
-        for name, images in zip(WHEN, (before, after), strict=True)
-    }
-
-
-def _rms(difference: Tensor) -> Tensor:
-    return difference.square().mean().sqrt()
+    return xr.Dataset(
+        {"before": (dims, before.cpu().numpy()), "after": (dims, after.cpu().numpy())}
+    )

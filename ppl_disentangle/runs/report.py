@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,14 @@ from typing import Any
 import jinja2
 import xarray as xr
 
-from ppl_disentangle.plots.panels import cost_title
-from ppl_disentangle.runs.tables import node_columns, sentences
+from ppl_disentangle.plots.panels import COST_SIGNS, cost_title
+from ppl_disentangle.runs.folder import Run
+from ppl_disentangle.runs.tables import describe_nodes, node_columns
 from ppl_disentangle.storage import atomic_path
 
 __all__ = ["write_report"]
 
-GROUPS = ("fit", "held_out", "metrics")
-RUNGS = ("intervention", "counterfactual")
+QUESTIONS = ("intervention", "counterfactual")
 FIGURES = ("terms", "reconstructions", "traversals", "factor_map")
 METRICS = {
     "mig": ("MIG", "how much more the best code tells about a factor than the second best"),
@@ -46,10 +45,6 @@ METRICS = {
     ),
     "active_units": ("Active units", "number of codes that vary with the data at all; not ranked"),
 }
-SPLITS = (  # sets of terms whose sum is the bound
-    {"log_likelihood", "kl"},
-    {"log_likelihood", "mutual_information", "total_correlation", "dimension_wise_kl"},
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,119 +76,125 @@ class Intervention:
 
 
 def write_report(folder: str | Path) -> Path:
-    """Write ``report.html`` into the folder of a run, from what the folder holds.
+    """Write ``report.html`` into the folder of a run.
 
-    Read are ``config.json`` (compulsory), ``environment.json``, the groups ``fit``, ``held_out``, ``metrics`` and those
-    of interventions of ``results.nc``, and ``figures/*.png``. The page says what is missing. It is one file without
-    scripts that loads nothing from elsewhere; the same folder gives the same page.
+    The report shows ``config.json``, ``environment.json``, the groups ``fit``, ``held_out`` and
+    ``metrics`` of the results, the figures, and the interventions. It says which of them are
+    missing. The page is one file without scripts and loads nothing from elsewhere. The same folder
+    gives the same page.
 
     Args:
-        folder: of the run.
+        folder: Folder of the run.
 
     Returns:
         The path of the page.
 
     Raises:
-        FileNotFoundError: there is no ``config.json``.
+        FileNotFoundError: The folder has no ``config.json``.
     """
-    folder = Path(folder)
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"no run in {folder}: expected the file config.json there")
+    run = Run.open(folder)
     engine = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    template = engine.from_string(
-        (files("ppl_disentangle") / "report.html.jinja").read_text("utf-8")
-    )
-    page = template.render(_content(folder))
-    path = folder / "report.html"
+    template = (files("ppl_disentangle.runs") / "report.html.jinja").read_text("utf-8")
+    page = engine.from_string(template).render(_content(run))
+    path = run.folder / "report.html"
     with atomic_path(path) as temporary:
         temporary.write_text(page, "utf-8")
     return path
 
 
-def _content(folder: Path) -> dict[str, Any]:
-    """Everything that the template shows."""
-    config, environment = (
-        _read_json(folder / "config.json"),
-        _read_json(folder / "environment.json"),
-    )
-    results = _read_results(folder / "results.nc")
-    fit, held_out, metrics = (results.get(group) for group in GROUPS)
-    story, data = config.get("story", {}), config.get("data", {})
+def _content(run: Run) -> dict[str, Any]:
+    """Collect the values that the template shows."""
+    environment = run.read_json("environment.json")
+    groups = run.group_names()
+    fit = run.read_group("fit") if "fit" in groups else None
+    held_out = run.read_group("held_out") if "held_out" in groups else None
+    metrics = run.read_group("metrics") if "metrics" in groups else None
     return {
-        "title": f"{story.get('name', 'A story')} on {data.get('name', data.get('source', 'data'))}",
-        "facts": dict(_facts(config, environment)),
+        "title": _title(run.config),
+        "facts": dict(_facts(run.config, environment)),
         "summary": _summary(metrics, held_out),
         "metrics": None if metrics is None else _metrics_table(metrics),
         "metrics_settings": None if metrics is None else _attributes(metrics),
         "costs": _costs_table(fit, held_out),
         "last_steps": None if fit is None else _last_steps(fit),
         "held_out_settings": None if held_out is None else _attributes(held_out),
-        "figures": {name: _inline(folder / "figures" / f"{name}.png") for name in FIGURES},
-        "graph": _inline(folder / "figures" / "graph.png"),
-        "interventions": [i for rung in RUNGS for i in _interventions(folder, rung, results)],
-        "config": {k: dict(_flat(v)) for k, v in config.items() if isinstance(v, Mapping) and v},
+        "figures": {name: _figure(run, name) for name in FIGURES},
+        "graph": _figure(run, "graph"),
+        "interventions": _interventions(run),
+        "config": _settings(run.config),
         "environment": environment,
-        "command": config.get("command"),
-        "folder": folder.resolve().name,
+        "command": run.config.get("command"),
+        "folder": run.folder.resolve().name,
     }
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+def _title(config: Mapping[str, Any]) -> str:
+    """Name the story and the data."""
+    story = config.get("story", {}).get("name", "A story")
+    data = config.get("data", {})
+    return f"{story} on {data.get('name', data.get('source', 'data'))}"
 
 
-def _read_results(path: Path) -> dict[str, xr.Dataset]:
-    """The groups of a run's results that a report shows, in memory."""
-    if not path.is_file():
-        return {}
-    with xr.open_datatree(path, engine="h5netcdf") as tree:
-        shown = [
-            name
-            for name in tree.children
-            if name in GROUPS or name.startswith(tuple(f"{r}_" for r in RUNGS))
-        ]
-        return {name: tree[name].to_dataset().load() for name in shown}
+def _settings(config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """List the settings of each part of the configuration, without empty parts."""
+    settings = {}
+    for part, values in config.items():
+        if isinstance(values, Mapping) and values:
+            settings[part] = dict(_flat(values))
+    return settings
 
 
-def _interventions(
-    folder: Path, rung: str, results: Mapping[str, xr.Dataset]
-) -> Iterator[Intervention]:
-    """The sheets of one rung, with what became of the nodes where there are any."""
-    for path in sorted((folder / "figures").glob(f"{rung}_*.png")):
-        image, result = _inline(path) or "", results.get(path.stem, xr.Dataset())
-        name = path.stem.removeprefix(f"{rung}_")
-        if "node" not in result.coords:
-            yield Intervention(name, image)
-            continue
-        columns = node_columns(result) | {"moved": result["moved"]}
-        rows = {
-            f"{node} ({kind})": [
-                Cell(
-                    f"{c.sel(node=node).item():.0%}"
-                    if n == "moved"
-                    else _number(c.sel(node=node).item(), 3)
-                )
-                for n, c in columns.items()
-            ]
-            for node, kind in zip(result["node"].values, result["is"].values, strict=True)
-        }
-        told, outside = sentences(result), result.attrs.get("outside_data_range")
-        notes = [*told, *([f"Outside of the data: {outside}."] if outside else [])]
-        yield Intervention(name, image, rung, Table(list(columns), rows), notes)
-
-
-def _inline(path: Path) -> str | None:
-    """A PNG file as a data URI."""
+def _figure(run: Run, name: str) -> str | None:
+    """Read a PNG file of the run as a data URI; ``None`` where it is missing."""
+    path = run.folder / "figures" / f"{name}.png"
     if not path.is_file():
         return None
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
+def _interventions(run: Run) -> list[Intervention]:
+    """Read the figures of interventions, then of counterfactuals, with their tables of nodes."""
+    groups = run.group_names()
+    shown = []
+    for question in QUESTIONS:
+        for path in sorted((run.folder / "figures").glob(f"{question}_*.png")):
+            result = run.read_group(path.stem) if path.stem in groups else xr.Dataset()
+            name = path.stem.removeprefix(f"{question}_")
+            image = _figure(run, path.stem) or ""
+            if "node" in result.coords:
+                shown.append(
+                    Intervention(name, image, question, _nodes_table(result), _notes(result))
+                )
+            else:
+                shown.append(Intervention(name, image))
+    return shown
+
+
+def _nodes_table(result: xr.Dataset) -> Table:
+    """Make the table of nodes before and after an intervention."""
+    columns = node_columns(result)
+    rows = {}
+    for node, relation in zip(result["node"].values, result["is"].values, strict=True):
+        cells = [Cell(_number(values.sel(node=node).item(), 3)) for values in columns.values()]
+        moved = result["moved"].sel(node=node).item()
+        rows[f"{node} ({relation})"] = [*cells, Cell(f"{moved:.0%}")]
+    return Table([*columns, "moved"], rows)
+
+
+def _notes(result: xr.Dataset) -> list[str]:
+    """Describe an intervention on nodes, and say where it leaves the range of the data."""
+    outside = result.attrs.get("outside_data_range")
+    warning = [f"Outside of the data: {outside}."] if outside else []
+    return [*describe_nodes(result), *warning]
+
+
 def _facts(config: Mapping[str, Any], environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """What a reader wants to know first."""
-    story, data, training = (config.get(part, {}) for part in ("story", "data", "training"))
+    """Name the facts at the head of the report: size, data, steps, seed, time and device."""
+    story = config.get("story", {})
+    data = config.get("data", {})
+    training = config.get("training", {})
     if "graph" in config:
         yield "Nodes", f"{len(config['graph']['nodes'])}"
     elif "latent_dim" in story:
@@ -208,37 +209,44 @@ def _facts(config: Mapping[str, Any], environment: Mapping[str, str]) -> Iterato
     if "seconds" in environment:
         yield "Wall time", _duration(float(environment["seconds"]))
     if "device" in environment:
-        device = environment["device"]
-        yield "Device", str(environment.get("cpu", device) if device == "cpu" else device)
+        yield "Device", _device(environment)
+
+
+def _device(environment: Mapping[str, str]) -> str:
+    """Name the accelerator, or the processor where no accelerator was used."""
+    device = environment["device"]
+    return str(environment.get("cpu", device) if device == "cpu" else device)
 
 
 def _summary(metrics: xr.Dataset | None, held_out: xr.Dataset | None) -> list[str]:
-    """The run in one or two sentences."""
+    """Summarise the run in one or two sentences."""
     sentences = []
     if metrics is not None:
-        gains = [
-            n for n in _names(metrics) if _is_ranked(metrics, n) and not _is_a_cost(metrics, n)
-        ]
+        gains = [name for name in _names(metrics) if _is_gain(metrics, name)]
         if gains:
             sentences.append(_comparison(metrics, "mig" if "mig" in gains else gains[0]))
     if held_out is not None and "elbo" in held_out:
-        sentences.append(f"Held-out ELBO {_nats(held_out['elbo'].item())} nats per datum.")
+        sentences.append(f"Held-out ELBO: {_nats(held_out['elbo'].item())} nats per datum.")
     return sentences or ["This run has neither metrics nor a held-out bound."]
 
 
 def _comparison(metrics: xr.Dataset, name: str) -> str:
-    """One metric beside its best baseline, chance and ceiling, in words."""
+    """Compare one metric with its best baseline, chance and ceiling, in words."""
     row = metrics.sel(metric=name)
-    estimate, ceiling, chance = (row[v].item() for v in ("estimate", "ceiling", "chance"))
-    start, end = f"{_metric_title(name)} {_number(estimate, 3)}", f"ceiling {_number(ceiling, 3)}."
+    estimate = row["estimate"].item()
+    chance = _number(row["chance"].item(), 3)
+    start = f"{_metric_title(name)} {_number(estimate, 3)}"
+    end = f"ceiling {_number(row['ceiling'].item(), 3)}."
     if "baseline_estimate" not in row:
-        return f"{start}; chance {_number(chance, 3)}, {end}"
+        return f"{start}; chance {chance}, {end}"
     best = row["baseline_estimate"].idxmax("baseline").item()
     score = row["baseline_estimate"].sel(baseline=best).item()
-    return f"{start}: {_relation(estimate, score)} the best baseline ({best}, {_number(score, 3)}); {end}"
+    relation = _relation(estimate, score)
+    return f"{start}: {relation} the best baseline ({best}, {_number(score, 3)}); {end}"
 
 
 def _relation(estimate: float, baseline: float) -> str:
+    """Say how a score compares with a baseline: as a ratio from 5 % above it."""
     if baseline > 0 and estimate / baseline >= 1.05:
         ratio = estimate / baseline
         return f"{ratio:.0f} ×" if ratio >= 10 else f"{ratio:.1f} ×"
@@ -248,67 +256,88 @@ def _relation(estimate: float, baseline: float) -> str:
 
 
 def _metrics_table(metrics: xr.Dataset) -> Table:
-    """A row a metric: the model, the baselines, chance and ceiling; the best of model and baselines is marked."""
-    with_baselines = "baseline_estimate" in metrics
-    baselines = list(map(str, metrics["baseline"].values)) if with_baselines else []
-    rows, notes = {}, {}
+    """Make the table of metrics: the model, the baselines, chance and the ceiling."""
+    baselines = []
+    if "baseline_estimate" in metrics:
+        baselines = [str(name) for name in metrics["baseline"].values]
+    rows = {}
+    notes = {}
     for name in _names(metrics):
-        row = metrics.sel(metric=name)
-        scores = [
-            row["estimate"].item(),
-            *(row["baseline_estimate"].values if with_baselines else ()),
-        ]
-        extreme = (min if _is_a_cost(metrics, name) else max)(scores)
-        best = extreme if len(set(scores)) > 1 and _is_ranked(metrics, name) else math.inf
-        decimals = (
-            0 if max(scores) >= 2 and all(float(score).is_integer() for score in scores) else 3
-        )
-        cells = [
-            Cell(_number(float(score), decimals), best=bool(score == best)) for score in scores
-        ]
-        cells += [
-            Cell(_number(row[reference].item(), decimals)) for reference in ("chance", "ceiling")
-        ]
-        rows[_metric_title(name)] = cells
+        title = _metric_title(name)
+        rows[title] = _metric_cells(metrics, name)
         if name in METRICS:
-            notes[_metric_title(name)] = METRICS[name][1]
+            notes[title] = METRICS[name][1]
     return Table(["this model", *baselines, "chance", "ceiling"], rows, notes)
 
 
+def _metric_cells(metrics: xr.Dataset, name: str) -> list[Cell]:
+    """Write the numbers of one metric; the best of model and baselines is marked."""
+    row = metrics.sel(metric=name)
+    scores = [row["estimate"].item()]
+    if "baseline_estimate" in row:
+        scores += row["baseline_estimate"].values.tolist()
+    best = min(scores) if _is_cost(metrics, name) else max(scores)
+    marked = len(set(scores)) > 1 and _is_ranked(metrics, name)
+    decimals = 0 if _are_counts(scores) else 3
+    cells = [Cell(_number(score, decimals), best=marked and score == best) for score in scores]
+    chance = Cell(_number(row["chance"].item(), decimals))
+    ceiling = Cell(_number(row["ceiling"].item(), decimals))
+    return [*cells, chance, ceiling]
+
+
+def _are_counts(scores: Sequence[float]) -> bool:
+    """Whether scores are whole numbers, beyond the 0 and 1 of a share."""
+    return max(scores) >= 2 and all(score.is_integer() for score in scores)
+
+
 def _costs_table(fit: xr.Dataset | None, held_out: xr.Dataset | None) -> Table | None:
-    """What the bound is made of, as costs: at the end of training and on held-out data."""
+    """Make the table of the bound and its terms, as costs: after training and on held-out data."""
     columns = {}
     if fit is not None:
-        columns["end of training"] = _training_costs(fit.isel(step=slice(-_last_steps(fit), None)))
+        columns["end of training"] = _training_costs(fit)
     if held_out is not None:
-        signs = {"elbo": -1, "log_likelihood": -1, "kl": 1}
-        columns["held out"] = {n: s * held_out[n].item() for n, s in signs.items() if n in held_out}
-    found = [name for column in columns.values() for name in column]
-    names = [
-        name for name in dict.fromkeys(["elbo", "log_likelihood", "kl", *found]) if name in found
-    ]
-    rows = {
-        cost_title(n): [Cell(_nats(c.get(n, math.nan))) for c in columns.values()] for n in names
-    }
-    return Table(list(columns), rows) if columns else None
+        columns["held out"] = {
+            name: sign * held_out[name].item()
+            for name, sign in COST_SIGNS.items()
+            if name in held_out
+        }
+    if not columns:
+        return None
+    names = list(COST_SIGNS)  # the bound and its two parts first
+    for costs in columns.values():
+        names += [name for name in costs if name not in names]
+    rows = {}
+    for name in names:
+        values = [costs.get(name, math.nan) for costs in columns.values()]
+        if not all(map(math.isnan, values)):
+            rows[cost_title(name)] = [Cell(_nats(value)) for value in values]
+    return Table(list(columns), rows)
 
 
-def _training_costs(steps: xr.Dataset) -> dict[str, float]:
-    """Means over steps; the bound and its KL where the terms are known to add up to them."""
-    means = {str(name): v.mean().item() for name, v in steps.items() if v.dims == ("step",)}
-    costs = {name: -mean for name, mean in means.items() if name != "loss"}
-    if set(costs) in SPLITS:
-        total = sum(costs.values())
-        costs |= {"elbo": total, "kl": total - costs["log_likelihood"]}
-    return costs | {"loss": means["loss"]}
+def _training_costs(fit: xr.Dataset) -> dict[str, float]:
+    """Average the terms of the objective over the last steps, as costs.
+
+    The history says which terms add up to the evidence lower bound. The bound and its KL are left
+    out where it does not.
+    """
+    last = fit.isel(step=slice(-_last_steps(fit), None))
+    means = {str(name): v.mean().item() for name, v in last.items() if v.dims == ("step",)}
+    loss = means.pop("loss")
+    costs = {name: -mean for name, mean in means.items()}
+    bound_terms = [name for name in str(fit.attrs.get("bound_terms", "")).split(", ") if name]
+    if bound_terms and set(bound_terms) <= set(costs):
+        costs["elbo"] = sum(costs[name] for name in bound_terms)
+        costs["kl"] = costs["elbo"] - costs["log_likelihood"]
+    return {**costs, "loss": loss}
 
 
 def _last_steps(fit: xr.Dataset) -> int:
-    """Number of steps that the end of training is averaged over."""
+    """Return the number of steps over which the end of training is averaged: a twentieth."""
     return max(fit.sizes["step"] // 20, 1)
 
 
 def _names(metrics: xr.Dataset) -> list[str]:
+    """Name the metrics of a table of scores."""
     return [str(name) for name in metrics["metric"].values]
 
 
@@ -317,44 +346,52 @@ def _is_ranked(metrics: xr.Dataset, name: str) -> bool:
     return math.isfinite(metrics["ceiling"].sel(metric=name).item())
 
 
-def _is_a_cost(metrics: xr.Dataset, name: str) -> bool:
-    """Whether less is better."""
+def _is_gain(metrics: xr.Dataset, name: str) -> bool:
+    """Whether the largest score is the best."""
+    return _is_ranked(metrics, name) and not _is_cost(metrics, name)
+
+
+def _is_cost(metrics: xr.Dataset, name: str) -> bool:
+    """Whether the smallest score is the best."""
     return name in str(metrics.attrs.get("lower_is_better", "")).split(", ")
 
 
 def _metric_title(name: str) -> str:
+    """Return the title of a metric; a metric of the user is shown by its name."""
     return METRICS[name][0] if name in METRICS else name
 
 
 def _attributes(dataset: xr.Dataset) -> str:
-    """How numbers were computed, as one line."""
-    values = {k.replace("_", " "): v for k, v in dataset.attrs.items() if k != "units" and str(v)}
-    return " · ".join(f"{name} {value}" for name, value in values.items())
+    """Write the settings that scores were computed with, as one line."""
+    shown = {name: value for name, value in dataset.attrs.items() if name != "units" and str(value)}
+    return " · ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown.items())
 
 
-def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """Nested settings as lines, names joined by dots."""
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """List nested settings, their names joined by dots."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{name}.")
+            yield from _flat(value, f"{prefix}{name}.")
         elif isinstance(value, list):
-            yield above + name, ", ".join(map(str, value))
+            yield prefix + name, ", ".join(map(str, value))
         else:
-            yield above + name, str(value)
+            yield prefix + name, str(value)
 
 
 def _nats(value: float) -> str:
+    """Round an information."""
     return _number(value, 2)
 
 
 def _number(value: float, decimals: int) -> str:
-    """Rounded, without the sign of a zero; a dash for none."""
+    """Round a number, without the sign of a zero; a dash stands for a missing number."""
     if not math.isfinite(value):
         return "–"
     return f"{round(value, decimals) + 0.0:,.{decimals}f}".replace("-", "−")
 
 
 def _duration(seconds: float) -> str:
+    """Write a duration in hours and minutes, minutes and seconds, or seconds."""
     hours, minutes = divmod(round(seconds) // 60, 60)
     if hours:
         return f"{hours} h {minutes} min"

@@ -18,8 +18,11 @@ import torch
 import xarray as xr
 from tqdm import tqdm
 
-from ppl_disentangle.runs.demo import configure
-from ppl_disentangle.runs.folder import Run
+from ppl_disentangle.runs.drawing import encode_with_kl
+from ppl_disentangle.runs.folder import Fitted, Run
+from ppl_disentangle.runs.recipes import configure
+from ppl_disentangle.runs.scoring import evaluate
+from ppl_disentangle.runs.training import train
 from ppl_disentangle.storage import atomic_path
 from ppl_disentangle.studies.grid import Trial, read_grid, trials
 from ppl_disentangle.studies.workers import Workers
@@ -60,26 +63,26 @@ def run_trial(
     path = Path(folder)
     if (path / "done.json").exists():
         return
-    run = _open_or_create(path, config)
-    if not (path / "model.safetensors").exists():
-        run.train()
+    fitted = _train_or_load(path, config)
+    run = fitted.run
     start = time.monotonic()
-    run.evaluate(seed=config["story"]["seed"])
+    evaluate(fitted, seed=config["story"]["seed"])
     seconds = time.monotonic() - start
-    run.write_tree({"codes": _codes(run)})
+    run.write_group("codes", _codes(fitted))
     run.write_json("done.json", {"evaluation_seconds": round(seconds, 1)})
-    (path / "checkpoint.safetensors").unlink(missing_ok=True)
+    run.checkpoint_path.unlink(missing_ok=True)
     if not keep_weights:
-        (path / "model.safetensors").unlink()
+        run.weights_path.unlink()
 
 
-def _open_or_create(path: Path, config: Mapping[str, Any]) -> Run:
-    """The run of a trial, whose folder may be left from an earlier attempt."""
+def _train_or_load(path: Path, config: Mapping[str, Any]) -> Fitted:
+    """The fitted run of a trial, whose folder may be left from an earlier attempt."""
     if path.exists() and not (path / "config.json").exists():
         shutil.rmtree(path)  # left by a process that ended before it wrote anything
     if path.exists():
-        return Run.open(path, progress=False)
-    full_config, _ = configure(
+        run = Run.open(path, progress=False)
+        return run.fitted() if run.weights_path.exists() else train(run, draws=False)
+    plan = configure(
         config["story"],
         config["source"],
         config["training"],
@@ -87,18 +90,15 @@ def _open_or_create(path: Path, config: Mapping[str, Any]) -> Run:
         held_out=config["held_out"],
         evaluation=config["evaluation"],
     )
-    return Run.create(path, full_config, progress=False)
+    return train(Run.create(path, plan.config, progress=False), plan, draws=False)
 
 
-def _codes(run: Run) -> xr.Dataset:
+def _codes(fitted: Fitted) -> xr.Dataset:
     """Codes and KL of some data, the same data in every trial on one data set."""
-    data = run.data()
-    story = run.story(data)
-    training, _ = run.split(data)
+    data = fitted.data
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
-    coded = run.told(story, training, data.subset(order[:NUM_CODED_DATA]))
-    codes, _ = run.codes(story, coded)
-    return codes[["mean", "kl"]]
+    coded = fitted.conditioned(data.subset(order[:NUM_CODED_DATA]))
+    return encode_with_kl(fitted.story, coded)[["mean", "kl"]]
 
 
 def study(
@@ -291,8 +291,7 @@ def results(
     """
     axes = _Axes.of(planned)
     metrics = {
-        axes.index(trial): run.read_tree()["metrics"].to_dataset()
-        for trial, run in finished(planned, root)
+        axes.index(trial): run.read_group("metrics") for trial, run in finished(planned, root)
     }
     states = _states(planned, Path(root), failures or {}, axes)
     return states.merge(_scores(metrics, axes.shape)) if metrics else states
@@ -367,7 +366,7 @@ def _write(gathered: xr.Dataset, root: Path) -> None:
 
 def _summary(folder: Path) -> str:
     """The first scores of a trial and the seconds of its training, as text."""
-    scores = Run.open(folder).read_tree()["metrics"].to_dataset()["estimate"]
+    scores = Run.open(folder).read_group("metrics")["estimate"]
     cells = []
     for metric in scores["metric"].values[:NUM_METRICS_SHOWN]:
         cells.append(f"{metric} {scores.sel(metric=metric).item():.3f}")

@@ -9,7 +9,9 @@ import torch
 
 from ppl_disentangle import counterfactual, shift
 from ppl_disentangle.cli.main import main
-from ppl_disentangle.runs.demo import show_interventions
+from ppl_disentangle.runs.after_training import show_interventions
+from ppl_disentangle.runs.before_after import intervene
+from ppl_disentangle.runs.drawing import draw
 from ppl_disentangle.runs.folder import Run
 
 #  light ---> shadow_length     weather -> light
@@ -115,32 +117,26 @@ def test_a_run_of_nodes_says_its_graph_and_how_many_labels_it_was_given(nodes):
 
 
 def test_the_labels_are_the_nodes_of_the_data_in_standard_deviations_of_half_of_the_units(nodes):
-    run = Run.open(nodes)
-    data = run.data()
-    training, _ = run.split(data)
-    labelled, units = run.labelled(run.story(data), training)
-    labels = labelled.conditions(torch.arange(len(training)))["labels"]
+    fitted = Run.open(nodes).fitted()
+    training, _ = fitted.data.split(50)
+    labels = fitted.training.conditions(torch.arange(len(training)))["labels"]
     known = ~labels.isnan().any(-1)
     assert known.sum() == round(0.5 * len(training))
-    columns = torch.stack(list(units.standardised(training, training.values).values()), -1)
+    columns = torch.stack(list(fitted.scales.standardised(training, training.values).values()), -1)
     torch.testing.assert_close(labels[known], columns[known])
     torch.testing.assert_close(columns.mean(0), torch.zeros(4), atol=1e-4, rtol=0)
     torch.testing.assert_close(columns.std(0, correction=0), torch.ones(4))
 
 
 def test_labels_of_nodes_that_the_data_lack_are_unknown_and_the_others_in_their_column(classes):
-    run = Run.open(classes)
-    data = run.data()
-    training, _ = run.split(data)
-    story = run.story(data)
-    labelled, units = run.labelled(story, training)
-    labels = labelled.conditions(torch.arange(10))["labels"]
-    light = story.columns.index("light")
-    torch.testing.assert_close(
-        labels[:, light], units.standardised(training, training.values[:10])["light"]
-    )
+    fitted = Run.open(classes).fitted()
+    training, _ = fitted.data.split(50)
+    labels = fitted.training.conditions(torch.arange(10))["labels"]
+    light = fitted.story.columns.index("light")
+    expected = fitted.scales.standardised(training, training.values[:10])["light"]
+    torch.testing.assert_close(labels[:, light], expected)
     assert labels[:, [i for i in range(4) if i != light]].isnan().all()
-    assert set(units.mean) == {"light"}
+    assert set(fitted.scales.mean) == {"light"}
 
 
 def test_an_intervention_moves_what_descends_from_it_and_nothing_else_in_units_that_the_model_draws(
@@ -166,13 +162,11 @@ def test_an_intervention_moves_what_descends_from_it_and_nothing_else_in_units_t
 
 
 def test_a_counterfactual_stands_beside_the_truth_of_the_same_units(nodes, capsys):
-    result = Run.open(nodes, progress=False).intervene(
-        {"light": 0.5, "angle": shift(-0.25)}, counterfactual=True
-    )
-    run = Run.open(nodes)
-    data = run.data()
-    training, held_out = run.split(data)
-    units = run.labelled(run.story(data), training)[1]
+    fitted = Run.open(nodes, progress=False).fitted()
+    actions = {"light": 0.5, "angle": shift(-0.25)}
+    result = intervene(fitted, actions, counterfactual=True)
+    held_out = fitted.held_out
+    units = fitted.scales
     index = torch.arange(50)
     was = held_out.values
     light = units.mean["light"] + 0.5 * units.scale["light"]
@@ -211,19 +205,18 @@ def test_a_counterfactual_stands_beside_the_truth_of_the_same_units(nodes, capsy
     )
     shown = capsys.readouterr().out
     assert (
-        f"Mean squared error of the images {result.attrs['error']:.5f}, of leaving them as they are {alone:.5f}"
-        in shown
+        f"Mean squared error of the images: {result.attrs['error']:.5f};"
+        f" of the unchanged images: {alone:.5f}." in shown
     )
     assert (nodes / "figures" / "counterfactual_light=0.5_angle+=-0.25.png").exists()
 
 
 def test_the_counterfactual_is_that_of_the_library(nodes):
-    result = Run.open(nodes, progress=False).intervene({"light": 0.5}, counterfactual=True)
-    run = Run.open(nodes)
-    data = run.data()
-    _, held_out = run.split(data)
+    fitted = Run.open(nodes, progress=False).fitted()
+    result = intervene(fitted, {"light": 0.5}, counterfactual=True)
+    held_out = fitted.held_out
     x = held_out.to_float(held_out.observations(torch.arange(25)))
-    worlds = counterfactual(run.story(data), x, [{}, {"light": 0.5}], num_samples=10)
+    worlds = counterfactual(fitted.story, x, [{}, {"light": 0.5}], num_samples=10)
     expected = worlds["shadow_length"].mean("draw").isel(world=1, data=slice(8))
     np.testing.assert_allclose(result["nodes_after"].sel(node="shadow_length"), expected, atol=1e-5)
 
@@ -241,7 +234,7 @@ def test_what_leaves_the_data_is_said_on_the_terminal_in_the_arrays_and_in_the_r
     assert main(["report", str(nodes)]) == 0
     page = (nodes / "report.html").read_text()
     assert "Outside of the data: light = 40" in page
-    assert "counterfactual do(light = 0): what 50 held-out units would have been" in page
+    assert "counterfactual do(light = 0): 50 held-out units as they would have been" in page
     assert "shadow_length (descendant)" in page
 
 
@@ -266,10 +259,10 @@ def test_a_node_of_classes_takes_a_row(classes, capsys):
 
 
 def test_what_is_shown_unasked_leaves_nodes_of_classes_out(classes, folder):
-    run = Run.open(classes, progress=False)
-    run.draw()
-    assert run.read_tree()["traversals"]["code"].values.tolist() == ["light"]
-    show_interventions(run)
+    fitted = Run.open(classes, progress=False).fitted()
+    draw(fitted)
+    assert fitted.run.read_tree()["traversals"]["code"].values.tolist() == ["light"]
+    show_interventions(fitted)
     assert {p.name.partition("=")[0] for p in (classes / "figures").glob("*light*")} == {
         "intervention_light",
         "counterfactual_light",
@@ -279,8 +272,8 @@ def test_what_is_shown_unasked_leaves_nodes_of_classes_out(classes, folder):
         main(["train", f"{folder}/mine.py:only_weather", *arguments]) == 1
     )  # data and graph share no node
     assert main(["train", f"{folder}/mine.py:only_weather", *arguments[:-2]]) == 0
-    only = Run.open(folder / "only", progress=False)
-    only.draw()
+    only = Run.open(folder / "only", progress=False).fitted()
+    draw(only)
     show_interventions(only)
     assert not list((folder / "only" / "figures").glob("*weather*"))
 
@@ -315,9 +308,8 @@ def test_labels_change_what_is_learned(folder, nodes):
     assert (nodes / "model.safetensors").read_bytes() != (
         folder / "none" / "model.safetensors"
     ).read_bytes()
-    result = Run.open(folder / "none", progress=False).intervene(
-        {"light": 0.5}, counterfactual=True
-    )
+    fitted = Run.open(folder / "none", progress=False).fitted()
+    result = intervene(fitted, {"light": 0.5}, counterfactual=True)
     assert result["scale"].isnull().all()
     assert result.attrs["truth"].startswith("not known, as no labels tie")
 

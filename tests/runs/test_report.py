@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 from PIL import Image
 
+from ppl_disentangle.runs.folder import Run
 from ppl_disentangle.runs.report import write_report
 
 METRICS = ["mig", "dci_informativeness", "active_units", "a_metric_of_mine"]
@@ -132,6 +133,8 @@ RESULTS = {
         mutual_information=-17.0,
         total_correlation=-2.0,
         dimension_wise_kl=-4.5,
+    ).assign_attrs(
+        bound_terms="log_likelihood, mutual_information, total_correlation, dimension_wise_kl"
     ),
     "held_out": xr.Dataset(
         {"elbo": -55.1, "log_likelihood": -31.2, "kl": 23.9},
@@ -147,7 +150,9 @@ def write_run(folder, *, config=CONFIG, environment=ENVIRONMENT, results=RESULTS
     if environment:
         (folder / "environment.json").write_text(json.dumps(environment))
     if results:
-        xr.DataTree.from_dict(results).to_netcdf(folder / "results.nc", engine="h5netcdf")
+        run = Run(folder, {})
+        for name, group in results.items():
+            run.write_group(name, group)
     for number, name in enumerate(figures):
         Image.new("RGB", (4, 3), (number, 0, 0)).save(folder / "figures" / f"{name}.png")
 
@@ -271,7 +276,7 @@ def test_costs_are_those_at_the_end_of_training_and_held_out_and_add_up(page):
     }
     held_out = {label: row["held out"] for label, row in table.items() if row["held out"] != "–"}
     assert held_out == {"negative ELBO": "55.10", "negative log likelihood": "31.20", "KL": "23.90"}
-    assert "Held-out ELBO −55.10 nats per datum." in page.text
+    assert "Held-out ELBO: −55.10 nats per datum." in page.text
     assert "mean of the last 10 steps. Held out: num samples 4." in page.text
 
 

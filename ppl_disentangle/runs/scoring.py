@@ -1,0 +1,158 @@
+"""Scores of a run: metrics of its codes and bounds on held-out data, beside baselines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import xarray as xr
+from pyro.distributions import Bernoulli, Independent
+from torch import Tensor
+
+from ppl_disentangle import metrics
+from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.data.batches import conditioned_batches
+from ppl_disentangle.inference import elbo_per_datum
+from ppl_disentangle.representation import encoder
+from ppl_disentangle.runs.folder import Fitted
+from ppl_disentangle.sites import observed_sites, paired_traces
+from ppl_disentangle.story import GenerativeStory, evaluating
+
+__all__ = ["NothingToMeasureError", "evaluate"]
+
+NUM_BASELINE_DATA = 5000
+"""Training data from which the linear baselines and the mean of each pixel are computed."""
+BASELINE_SEED = 1
+BOUNDS = ["log_likelihood", "elbo"]
+
+
+class NothingToMeasureError(ValueError):
+    """The data have no factors and the story has no bound."""
+
+
+def evaluate(fitted: Fitted, **options: Any) -> xr.Dataset:
+    """Score the codes and the bound, beside chance, baselines and the score of a perfect code.
+
+    The scores are written to the group ``metrics`` of the run.
+
+    Args:
+        fitted: The run with its fitted story.
+        **options: Options of :func:`~ppl_disentangle.metrics.evaluate` that replace the
+            options in the configuration of the run.
+
+    Raises:
+        NothingToMeasureError: The data have no factors and the story has no bound.
+    """
+    data = fitted.data
+    story = fitted.story
+    if not data.varying and not story.has_bound:
+        raise NothingToMeasureError(
+            f"nothing to measure: {data.name} has no factors, and {type(story).__name__} no bound"
+        )
+    untrained = fitted.untrained()
+    sample = _baseline_sample(fitted.training)
+    encode_untrained = _untrained_encoder(fitted, untrained)
+    num_codes = min(encode_untrained(sample[:1]).shape[1], sample[0].numel())
+    linear = {"PCA": metrics.pca(sample, num_codes), "ICA": metrics.ica(sample, num_codes)}
+    tables = []
+    if data.varying:
+        baselines = {**linear, "untrained": encode_untrained}
+        settings = fitted.run.config["evaluation"] | options
+        progress = fitted.run.progress
+        scores = metrics.evaluate(story, data, baselines=baselines, progress=progress, **settings)
+        tables.append(scores)
+    if story.has_bound:
+        tables.append(_bound_scores(fitted, untrained, linear, sample))
+    table = xr.concat(tables, "metric", combine_attrs="override")
+    fitted.run.write_group("metrics", table)
+    return table
+
+
+def _baseline_sample(training: FactorDataset) -> Tensor:
+    """Draw the stored observations from which the baselines are computed."""
+    order = torch.randperm(len(training), generator=torch.Generator().manual_seed(BASELINE_SEED))
+    return training.observations(order[:NUM_BASELINE_DATA])
+
+
+def _untrained_encoder(fitted: Fitted, untrained: GenerativeStory) -> Callable[[Tensor], Tensor]:
+    """Return the encoder of the untrained story, in the precision of the training."""
+    precision = fitted.run.config["training"].get("precision", "float32")
+    return encoder(untrained, fitted.data, precision=precision)
+
+
+def _bound_scores(
+    fitted: Fitted,
+    untrained: GenerativeStory,
+    linear: Mapping[str, metrics.LinearCode],
+    sample: Tensor,
+) -> xr.Dataset:
+    """Score the held-out log likelihood and bound in nats per datum, in the columns of metrics.
+
+    Chance, ceiling and the linear baselines are known for Bernoulli pixels only.
+    """
+    held_out = fitted.held_out_with_conditions
+    baselines: dict[str, Mapping[str, float]] = {name: {} for name in linear}
+    baselines["untrained"] = _mean_bounds(untrained, held_out)
+    chance: dict[str, float] = {}
+    ceiling: dict[str, float] = {}
+    if observes_bernoulli_pixels(fitted.story, held_out):
+        pixels = held_out.observations(torch.arange(len(held_out)))
+        x = held_out.to_float(pixels)
+        marginal = metrics.marginal_log_likelihood(x, held_out.to_float(sample)).mean().item()
+        chance = {"log_likelihood": marginal, "elbo": marginal}
+        ceiling = _best_bounds(x, fitted.run.config["data"]["num_data"])
+        for name, code in linear.items():
+            likelihood = metrics.linear_log_likelihood(pixels, code, held_out.maximum).mean()
+            baselines[name] = {"log_likelihood": likelihood.item()}
+    columns = {
+        "estimate": _by_bound(_mean_bounds(fitted.story, held_out)),
+        "chance": _by_bound(chance),
+        "ceiling": _by_bound(ceiling),
+    }
+    rows = [_by_bound(scores) for scores in baselines.values()]
+    names = xr.DataArray(list(baselines), dims="baseline", name="baseline")
+    return xr.Dataset({**columns, "baseline_estimate": xr.concat(rows, names)})
+
+
+def _mean_bounds(story: GenerativeStory, data: FactorDataset) -> dict[str, float]:
+    """Average the log likelihood and the bound over data, by name."""
+    means = elbo_per_datum(story, data)[BOUNDS].mean()
+    return {name: means[name].item() for name in BOUNDS}
+
+
+def _best_bounds(x: Tensor, num_data: int) -> dict[str, float]:
+    """Return the largest log likelihood of pixels, and the largest bound where it is known.
+
+    Pixels of 0 and 1 have the log likelihood 0 at best. A model that spreads its probability
+    evenly over all data has the bound -log num_data then.
+    """
+    best = metrics.best_log_likelihood(x).mean().item()
+    bounds = {"log_likelihood": best}
+    if best == 0:
+        bounds["elbo"] = -math.log(num_data)
+    return bounds
+
+
+def _by_bound(scores: Mapping[str, float]) -> xr.DataArray:
+    """Put scores in a column over ``metric``; NaN where a score is not known."""
+    return xr.DataArray([scores.get(name, math.nan) for name in BOUNDS], {"metric": BOUNDS})
+
+
+def observes_bernoulli_pixels(story: GenerativeStory, data: FactorDataset) -> bool:
+    """Whether the story explains an observation by Bernoulli pixels alone.
+
+    A story that observes labels beside the pixels has another likelihood: baselines that know
+    pixels only cannot be compared with it.
+    """
+    with evaluating(story) as device:
+        x, conditions = next(iter(conditioned_batches(data.subset(torch.arange(1)), 1, device)))
+        model_trace, _ = paired_traces(
+            story.model, story.guide, (x,), conditions, reparameterised=False
+        )
+    observed = list(observed_sites(model_trace).values())
+    distributions = [site.fn for site in observed]
+    pixels = distributions[0].base_dist if isinstance(distributions[0], Independent) else None
+    one_of_pixels = len(observed) == 1 and observed[0].fn.event_shape == x.shape[1:]
+    return one_of_pixels and isinstance(pixels, Bernoulli)
