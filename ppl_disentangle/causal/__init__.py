@@ -1,6 +1,6 @@
-"""Interventions, worlds, counterfactuals and effects of stories, and the structural priors that make them causal."""
+"""Causal questions to a story: interventions, worlds, counterfactuals, effects, and priors with a causal graph."""
 
-from ppl_disentangle.causal.actions import Action, shift
+from ppl_disentangle.causal.actions import Action, from_text, shift, to_text
 from ppl_disentangle.causal.counterfactuals import counterfactual
 from ppl_disentangle.causal.data_range import DataRange, OutsideDataWarning, data_range
 from ppl_disentangle.causal.effects import (
@@ -27,12 +27,14 @@ __all__ = [
     "average_effect",
     "conditional_effects",
     "counterfactual",
+    "data_range",
     "do",
+    "from_text",
     "individual_effects",
     "learned_dag",
     "mediated_effects",
     "shift",
     "smallest_intervention",
-    "data_range",
+    "to_text",
     "worlds",
 ]
