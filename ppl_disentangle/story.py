@@ -63,17 +63,8 @@ class GenerativeStory(nn.Module, abc.ABC):
     :func:`~ppl_disentangle.inference.fit`.
 
     Implementing a story: set :attr:`latents`, and define :meth:`model` and :meth:`guide`. Both open
-    :meth:`data_plate`, which declares that the data of a batch are independent, around their sample
-    statements::
-
-        def model(self, x=None, *, batch_size=1):
-            with self.data_plate(x, batch_size):
-                z = pyro.sample("z", dist.Normal(self.zeros, 1).to_event(1))
-                return pyro.sample("x", self.decoder(z), obs=x)
-
-        def guide(self, x):
-            with self.data_plate(x):
-                pyro.sample("z", self.encoder(x))
+    :meth:`data_plate` around their sample statements, which declares that the data of a batch are
+    independent. See the example below.
 
     ``story.model`` and ``story.guide`` work unchanged with stock ``pyro.infer.SVI`` and with any
     ELBO. Two stories in one process never share parameters: each has a different name in Pyro's
@@ -94,6 +85,28 @@ class GenerativeStory(nn.Module, abc.ABC):
             again.
         num_data: Number of data in the data set, for which a batch stands;
             :func:`~ppl_disentangle.inference.fit` sets it. ``None``: a batch stands for itself.
+
+    Example:
+        >>> class LinearVAE(GenerativeStory):
+        ...     latents = ("z",)
+        ...
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.encoder, self.decoder = nn.Linear(5, 2), nn.Linear(2, 5)
+        ...
+        ...     def model(self, x=None, *, batch_size=1):
+        ...         with self.data_plate(x, batch_size):
+        ...             z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        ...             return pyro.sample("x", dist.Normal(self.decoder(z), 1.0).to_event(1), obs=x)
+        ...
+        ...     def guide(self, x):
+        ...         with self.data_plate(x):
+        ...             pyro.sample("z", dist.Normal(self.encoder(x), 0.5).to_event(1))
+        >>> story = LinearVAE()
+        >>> story.model(batch_size=3).shape  # three observations drawn from the model
+        torch.Size([3, 5])
+        >>> story.latent_means(torch.zeros(3, 5))["z"].shape  # codes of three observations
+        torch.Size([3, 2])
     """
 
     latents: tuple[str, ...]

@@ -77,6 +77,17 @@ class DecomposedELBO(nn.Module, ELBO):
             ``{"lr": 1e-4}``. ``fit`` uses them; SVI uses them through :meth:`svi_options`.
         last_terms: Terms of the last call, detached and unweighted, in nats and on Pyro's scale
             (summed over the plate).
+
+    Example:
+        >>> from ppl_disentangle.inference.elbo.terms import elbo_terms
+        >>> class HalfKL(DecomposedELBO):
+        ...     def __init__(self, **options):
+        ...         super().__init__({"kl": 0.5}, **options)
+        ...
+        ...     def terms(self, model_trace, guide_trace):
+        ...         return elbo_terms(model_trace, guide_trace)  # "log_likelihood" and "kl"
+        >>> HalfKL(warm_up=100)
+        HalfKL(kl=0.5, warm_up=100)
     """
 
     penalties: ClassVar[tuple[str, ...]] = ()
