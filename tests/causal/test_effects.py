@@ -1,6 +1,4 @@
-"""Effects against path matrices, the support of the data, and the smallest intervention against its closed form."""
-
-import warnings
+"""Effects against path matrices and closed forms of linear stories."""
 
 import arviz
 import numpy as np
@@ -8,49 +6,30 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from scipy.optimize import minimize
 from torch import nn
 
 from ppl_disentangle import do
-from ppl_disentangle.causal.actions import shift
-from ppl_disentangle.causal.counterfactuals import counterfactual
-from ppl_disentangle.causal.data_range import OutsideDataWarning, data_range
 from ppl_disentangle.causal.effects import (
     average_effect,
     conditional_effects,
     individual_effects,
     mediated_effects,
 )
-from ppl_disentangle.causal.mechanisms import AdditiveNoise, AffineMechanism, LinearGaussian
+from ppl_disentangle.causal.mechanisms import AffineMechanism, LinearGaussian
 from ppl_disentangle.causal.population import Population, Units, interval_of
 from ppl_disentangle.causal.smallest_intervention import smallest_intervention
 from ppl_disentangle.causal.structural import StructuralPrior
-from ppl_disentangle.conditionals import Bernoulli, Gaussian, GaussianLearnedScale
+from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
 from ppl_disentangle.models import BetaVAE, CausalVAE
-
-# a -> b -> d, a -> c -> d, a -> d, and e alone
-NODES = ("a", "b", "c", "d", "e")
-PATHS = {("a", "b"): 0.9, ("a", "c"): -0.5, ("b", "d"): 0.7, ("c", "d"): 1.1, ("a", "d"): 0.3}
-FEATURES, BATCH = 6, 4
-
-
-def total_effects():
-    weights = np.zeros((5, 5))
-    for (cause, effect), weight in PATHS.items():
-        weights[NODES.index(effect), NODES.index(cause)] = weight
-    return np.linalg.inv(np.eye(5) - weights)
-
-
-def linear_story(decoder=None):
-    torch.manual_seed(0)
-    prior = StructuralPrior("; ".join(f"{a} -> {b}" for a, b in PATHS) + "; e", LinearGaussian)
-    for node in prior.names:
-        if prior.parents[node]:
-            prior.mechanisms[node].weight.data = torch.tensor(
-                [[PATHS[p, node] for p in prior.parents[node]]]
-            )
-    encoder = Gaussian(nn.Linear(FEATURES, 10))
-    return CausalVAE(prior, encoder, decoder or GaussianLearnedScale(nn.Linear(5, FEATURES)))
+from tests.causal.linear import (
+    BATCH,
+    FEATURES,
+    NODES,
+    PATHS,
+    linear_story,
+    some_units,
+    total_effects,
+)
 
 
 @pytest.fixture
@@ -60,7 +39,7 @@ def story():
 
 @pytest.fixture
 def x():
-    return torch.rand(BATCH, FEATURES, generator=torch.Generator().manual_seed(1))
+    return some_units()
 
 
 #     a
@@ -313,227 +292,6 @@ BAD_EFFECTS = {
 def test_bad_effects_say_what_is_wrong(story, names, settings, error, message):
     with pytest.raises(error, match=message):
         average_effect(story, *names, **({"values": (0.0, 1.0)} | settings))
-
-
-def follower_story():
-    """A leaf that follows its parent closely, seen without much error: cause -> leaf."""
-    leaf = LinearGaussian(1, 1)
-    leaf.weight.data, leaf.log_scale.data = torch.tensor([[1.0]]), torch.tensor([-3.0])
-    prior = StructuralPrior("cause -> leaf", {"cause": LinearGaussian, "leaf": leaf})
-    encoder, decoder = nn.Linear(2, 4), nn.Linear(2, 2)
-    encoder.weight.data = torch.eye(2).repeat(2, 1) * torch.tensor([1.0, 1.0, 0.0, 0.0])[:, None]
-    encoder.bias.data = torch.tensor([0.0, 0.0, -12.0, -12.0])
-    decoder.weight.data, decoder.bias.data = torch.eye(2), torch.zeros(2)
-    return CausalVAE(prior, Gaussian(encoder), GaussianLearnedScale(decoder, scale=0.01))
-
-
-@pytest.fixture
-def follower():
-    return follower_story()
-
-
-@pytest.fixture
-def seen(follower):
-    cause = torch.randn(4000, 1, generator=torch.Generator().manual_seed(0))
-    return data_range(follower, torch.cat([cause, cause + 0.05 * torch.randn(cause.shape)], 1))
-
-
-def test_the_support_is_the_range_and_the_shape_of_the_data(seen):
-    assert seen.parts == {"cause": ("cause",), "leaf": ("leaf",)}
-    np.testing.assert_allclose(seen.low, -2.33, atol=0.15)
-    np.testing.assert_allclose(seen.high, 2.33, atol=0.15)
-    np.testing.assert_allclose(np.linalg.inv(seen.precision), [[1, 1], [1, 1.0025]], atol=0.05)
-    assert seen.limit == pytest.approx(
-        np.sqrt(9.21), abs=0.15
-    )  # 99 % quantile of chi-square with 2 degrees
-    away = np.array([[1.0, -1.0]]) - seen.mean
-    assert seen.distance(np.array([[1.0, -1.0]])) == pytest.approx(
-        np.sqrt(away @ seen.precision @ away.T).item()
-    )
-
-
-# cause -> leaf
-def test_a_value_out_of_range_is_warned_of_by_name_and_range(follower, seen):
-    message = r"cause = 5: 'cause' is between -2\.\d+ and 2\.\d+ in 98 % of the data, .* in 100% .* as far as 5"
-    with pytest.warns(OutsideDataWarning, match=message) as by_do:
-        do(follower, {"cause": 5.0}, data_range=seen)
-    with pytest.warns(
-        OutsideDataWarning, match="'leaf' is between .* outside in 50% .* as far as -9"
-    ) as by_units:
-        counterfactual(
-            follower, torch.zeros(2, 2), {"leaf": torch.tensor([0.1, -9.0])}, data_range=seen
-        )
-    assert by_do[0].filename == by_units[0].filename == __file__
-
-
-def test_a_leaf_torn_from_its_parent_is_warned_of_although_its_value_is_in_range(follower, seen):
-    with pytest.warns(
-        OutsideDataWarning, match="leaf = 1: each value is in its range, but with the other nodes"
-    ):
-        do(follower, {"leaf": 1.0}, data_range=seen)
-    units = torch.tensor([[-1.0, -1.0], [-1.1, -1.1], [1.0, 1.0]])
-    with pytest.warns(OutsideDataWarning, match="67% of the units are farther"):
-        counterfactual(follower, units, [{}, {"leaf": 1.0}], data_range=seen)
-
-
-@pytest.mark.parametrize(("leaf", "warned"), [(0.13, False), (0.18, True)])
-def test_the_limit_of_the_joint_support_is_three_deviations_of_the_leaf(
-    follower, seen, leaf, warned
-):
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        counterfactual(follower, torch.zeros(1, 2), {"leaf": leaf}, data_range=seen)
-    assert bool(caught) == warned
-
-
-def test_inside_the_support_nobody_is_warned(follower, seen):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        do(follower, {"cause": 1.0}, data_range=seen)
-        do(follower, {"cause": torch.tensor([1.0, -1.0, 0.0])}, data_range=seen)
-        do(follower, {"cause": shift(0.0)}, data_range=seen)
-        counterfactual(
-            follower, torch.ones(3, 2), [{}, {"cause": 1.0}, {"leaf": 1.05}], data_range=seen
-        )
-
-
-def test_the_support_of_an_isotropic_code_is_by_coordinate():
-    torch.manual_seed(0)
-    story = BetaVAE(Gaussian(nn.Linear(FEATURES, 6)), Bernoulli(nn.Linear(3, FEATURES)), 3)
-    story.coordinate_names = {"z": ("hue", "size", "angle")}
-    seen = data_range(story, torch.rand(100, FEATURES))
-    with pytest.warns(OutsideDataWarning, match="size = 30: 'size' is between") as caught:
-        do(story, {"size": 30.0}, data_range=seen)
-    assert len(caught) == 1
-
-
-def test_the_support_needs_more_data_than_coordinates(follower):
-    with pytest.raises(ValueError, match="expected more data than the 2 coordinates, got 2"):
-        data_range(follower, torch.zeros(2, 2))
-
-
-# a -> b -> d, a -> c -> d, a -> d: the effects of b and c on d are 0.7 and 1.1
-def test_the_smallest_intervention_of_a_linear_story_is_the_minimum_norm(story, x):
-    found = smallest_intervention(story, x, ["b", "c"], "d", 2.0, steps=3)
-    slope, missing = np.array([0.7, 1.1]), 2.0 - found["factual_outcome"].values
-    expected = missing[:, None] * slope / (slope @ slope)
-    np.testing.assert_allclose(found["value"] - found["factual"], expected, atol=1e-5)
-    np.testing.assert_allclose(
-        found["distance"], np.abs(missing) / np.linalg.norm(slope), atol=1e-5
-    )
-    np.testing.assert_allclose(found["outcome"], 2.0, atol=1e-5)
-    assert found["reached"].all()
-    assert found["node"].values.tolist() == ["b", "c"]
-    factual = counterfactual(story, x, {}, num_samples=None)
-    np.testing.assert_allclose(found["factual"].sel(node="b"), factual["b"].values[0, 0], atol=1e-6)
-
-
-def test_what_was_found_gives_the_outcome_under_do(story, x):
-    found = smallest_intervention(story, x, ["a", "c"], "d", -1.0)
-    actions = {name: torch.tensor(found["value"].sel(node=name).values) for name in ("a", "c")}
-    np.testing.assert_allclose(
-        counterfactual(story, x, actions, num_samples=None)["d"], -1.0, atol=1e-4
-    )
-
-
-def test_scales_say_which_node_is_cheap_to_change(story, x):
-    found = smallest_intervention(story, x, ["b", "c"], "d", 2.0, scales={"b": 10.0})
-    slope, missing = np.array([0.7, 1.1]) * [10, 1], 2.0 - found["factual_outcome"].values
-    expected = missing[:, None] * slope / (slope @ slope) * [10, 1]
-    np.testing.assert_allclose(found["value"] - found["factual"], expected, atol=1e-4)
-
-
-def test_an_outcome_can_be_a_function_of_the_images(story, x):
-    found = smallest_intervention(
-        story, x, list(NODES), lambda images: images[:, 0], 3.0, num_samples=4
-    )
-    slope, missing = (
-        story.decoder.net.weight[0].detach().numpy(),
-        3.0 - found["factual_outcome"].values,
-    )
-    np.testing.assert_allclose(
-        found["value"] - found["factual"], missing[:, None] * slope / (slope @ slope), atol=1e-4
-    )
-
-
-class DoubleEncoder(nn.Module):
-    """Normal over three nodes, in double precision, so that another solver can differentiate numerically."""
-
-    def __init__(self):
-        super().__init__()
-        self.net = nn.Linear(FEATURES, 3)
-
-    def forward(self, x):
-        return dist.Normal(self.net(x), 0.1).to_event(1)
-
-
-# cause -> mediator -> effect, cause -> effect, with curves
-def test_the_smallest_intervention_of_a_curved_story_is_that_of_another_solver(x):
-    torch.manual_seed(1)
-    prior = StructuralPrior(
-        "cause -> mediator -> effect; cause -> effect", lambda d, p: AdditiveNoise(d, p, hidden=4)
-    )
-    for parameter in prior.mechanisms["effect"].parameters():
-        parameter.data *= 2
-    story = CausalVAE(prior, DoubleEncoder(), GaussianLearnedScale(nn.Linear(3, FEATURES))).double()
-    x, nodes, target = x.double(), ["cause", "mediator"], 0.5
-    found = smallest_intervention(story, x, nodes, "effect", target, tolerance=1e-9)
-    assert found["reached"].all()
-    assert not smallest_intervention(story, x, nodes, "effect", 100.0)["reached"].any()
-    for unit in range(BATCH):
-        start = found["factual"].values[unit]
-
-        def outcome(values, unit=unit):
-            actions = {
-                name: torch.tensor(v, dtype=torch.float64)
-                for name, v in zip(nodes, values, strict=True)
-            }
-            return (
-                counterfactual(story, x[[unit]], actions, num_samples=None)["effect"].item()
-                - target
-            )
-
-        solved = minimize(
-            lambda values, start=start: np.square(values - start).sum(),
-            start,
-            constraints={"type": "eq", "fun": outcome},
-            method="SLSQP",
-            options={"ftol": 1e-12},
-        )
-        np.testing.assert_allclose(found["value"].values[unit], solved.x, atol=1e-4)
-
-
-BAD_SEARCHES = {
-    "an unknown node": ((["z"], "d"), {}, KeyError, "no latent named 'z'"),
-    "no path": ((["e"], "d"), {}, ValueError, "the outcome does not depend on the nodes"),
-    "a scale of another node": (
-        (["b"], "d"),
-        {"scales": {"c": 1.0}},
-        KeyError,
-        "a scale for 'c', which is not among",
-    ),
-}
-
-
-@pytest.mark.parametrize(
-    ("names", "settings", "error", "message"), BAD_SEARCHES.values(), ids=list(BAD_SEARCHES)
-)
-def test_bad_searches_say_what_is_wrong(story, x, names, settings, error, message):
-    with pytest.raises(error, match=message):
-        smallest_intervention(story, x, *names, 1.0, **settings)
-
-
-def test_a_node_of_several_coordinates_is_searched_by_coordinate(x):
-    torch.manual_seed(0)
-    prior = StructuralPrior("a -> d", LinearGaussian, dims={"a": 2})
-    story = CausalVAE(
-        prior, Gaussian(nn.Linear(FEATURES, 6)), GaussianLearnedScale(nn.Linear(3, FEATURES))
-    )
-    with pytest.raises(
-        ValueError, match=r"expected a node of one coordinate, got 'a' of shape \(2,\)"
-    ):
-        smallest_intervention(story, x, ["a"], "d", 1.0)
-    assert smallest_intervention(story, x, ["a[0]", "a[1]"], "d", 1.0)["reached"].all()
 
 
 def test_effects_and_searches_leave_random_state_and_parameters_alone(story, x):

@@ -11,7 +11,6 @@ from ppl_disentangle import GenerativeStory, as_story, do
 from ppl_disentangle.causal.actions import shift
 from ppl_disentangle.causal.branching import Branch
 from ppl_disentangle.causal.mechanisms import LocationScale
-from ppl_disentangle.causal.shared_noise import draw_with_shared_noise, transport
 from ppl_disentangle.causal.structural import StructuralPrior
 from ppl_disentangle.causal.worlds import worlds
 from ppl_disentangle.conditionals import Bernoulli, Gaussian, GaussianLearnedScale
@@ -327,79 +326,6 @@ def test_a_latent_whose_noise_cannot_be_shared_is_refused():
     ):
         worlds(story, [{}, {"hue": 1.0}]).values(batch_size=2)
     assert worlds(story, [{}, {"size": 1.0}]).values(batch_size=2)["size"].shape == (2, 2)
-
-
-LOC, SCALE = torch.tensor([[0.0], [3.0]]), torch.tensor([[1.0], [2.0]])
-LAWS = {
-    "normal": lambda loc, scale: dist.Normal(loc, scale),
-    "Laplace": lambda loc, scale: dist.Laplace(loc, scale),
-    "several coordinates": lambda loc, scale: dist.Normal(
-        loc[..., None].expand(*loc.shape, 3), 2.0
-    ).to_event(1),
-    "log-normal": lambda loc, scale: dist.LogNormal(loc, scale),
-    "continuous Bernoulli": lambda loc, scale: dist.ContinuousBernoulli(logits=loc),
-    "uniform": lambda loc, scale: dist.Uniform(loc, loc + scale),
-    "fixed": lambda loc, scale: dist.Delta(loc),
-    "masked": lambda loc, scale: dist.Normal(loc, scale).mask(False),
-}
-
-
-@pytest.mark.parametrize("law", LAWS.values(), ids=list(LAWS))
-def test_a_draw_in_common_is_each_worlds_own_draw_from_the_same_random_state(law):
-    torch.manual_seed(1)
-    together = draw_with_shared_noise(law(LOC.expand(2, 5), SCALE.expand(2, 5)))
-    for k in range(2):
-        torch.manual_seed(1)
-        torch.testing.assert_close(
-            together[k], law(LOC[k].expand(5), SCALE[k].expand(5))(), rtol=1e-6, atol=1e-6
-        )
-
-
-def test_worlds_that_are_alike_without_copies_have_a_row_each():
-    law = dist.Normal(torch.zeros(5).expand(3, 5), 1.0)
-    for value in (draw_with_shared_noise(law), transport(law, torch.ones(5), 1)):
-        assert value.shape == (3, 5)
-        assert torch.equal(value[0], value[2])
-
-
-def test_a_draw_by_quantiles_has_one_rank_in_all_worlds():
-    together = draw_with_shared_noise(
-        dist.Exponential(torch.tensor([[1.0], [4.0]]).expand(2, 2000))
-    )
-    torch.testing.assert_close(together[0], 4 * together[1])
-    assert abs(together[0].mean() - 1) < 0.1
-
-
-def test_an_observed_value_keeps_its_noise_in_other_worlds():
-    law = dist.Normal(torch.tensor([[0.0], [3.0], [0.0]]), torch.tensor([[1.0], [2.0], [1.0]]))
-    moved = transport(law.expand((3, 4)), torch.tensor([-1.0, 0.0, 0.1, 2.0]), 1)
-    torch.testing.assert_close(moved[1], torch.tensor([1.0, 3.0, 3.2, 7.0]))
-    assert torch.equal(moved[0], moved[2])
-    assert moved[0].tolist() == torch.tensor([-1.0, 0.0, 0.1, 2.0]).tolist()
-
-
-def test_an_observed_value_of_a_transformed_law_keeps_the_noise_of_its_base():
-    value = torch.tensor([0.5, 1.0, 2.0])
-    moved = transport(dist.LogNormal(LOC.expand(2, 3), SCALE.expand(2, 3)), value, 1)
-    torch.testing.assert_close(moved[1], (3 + 2 * value.log()).exp())
-    assert torch.equal(moved[0], value)
-
-
-def test_an_observed_value_goes_through_the_transform_of_each_world():
-    value, law = torch.tensor([0.5, 1.0, 2.0]), dist.Normal(torch.zeros(3), 1.0)
-    affine = dist.transforms.AffineTransform(LOC.expand(2, 3), SCALE.expand(2, 3))
-    moved = transport(
-        dist.TransformedDistribution(law, [affine, dist.transforms.ExpTransform()]), value, 1
-    )
-    torch.testing.assert_close(moved[1], (3 + 2 * value.log()).exp())
-    assert torch.equal(moved[0], value)
-
-
-def test_a_value_whose_noise_is_not_known_is_refused():
-    with pytest.raises(
-        NotImplementedError, match="the noise behind a draw from Bernoulli is not known"
-    ):
-        transport(dist.Bernoulli(torch.rand(2, 3)), torch.ones(3), 1)
 
 
 def test_parameters_of_distributions_are_checked_in_the_first_pass_of_worlds_made(story):
