@@ -1,4 +1,4 @@
-"""Measures of cycles against exponentials, walks and finite differences; their Lagrangian and the weights of edges."""
+"""Acyclicity functions against exponentials, walks and finite differences; the objective that constrains them."""
 
 import itertools
 import math
