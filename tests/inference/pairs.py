@@ -1,4 +1,4 @@
-"""Pairs whose answers are known, and what every test of an objective does with them."""
+"""Models and guides with known answers, and settings in which every objective is tested."""
 
 import json
 
@@ -13,61 +13,64 @@ BATCH, DIM, NUM_DATA = 8, 3, 1000
 
 
 class Pair:
-    """z ~ N(0, I), x ~ N(z, I) with a learned guide; z is one vector site, two sites or scalars."""
+    """z ~ N(0, I), x ~ N(z, I) with a learned guide; z is one vector site, two sites or scalars.
+
+    Args:
+        split: Number of coordinates of each site.
+        scale: Scale of the latents in Pyro.
+        mask: Which data count; all by default.
+        num_data: Number of data that the plate stands for; ``None`` for the batch itself.
+        dtype: Type of the parameters and the data.
+    """
 
     def __init__(self, split=(DIM,), scale=1.0, mask=None, num_data=NUM_DATA, dtype=torch.float32):
         generator = torch.Generator().manual_seed(1)
-        self.loc, self.log_scale = (
-            torch.randn(BATCH, DIM, generator=generator, dtype=dtype) for _ in range(2)
-        )
+        self.loc = torch.randn(BATCH, DIM, generator=generator, dtype=dtype)
+        self.log_scale = torch.randn(BATCH, DIM, generator=generator, dtype=dtype)
         self.shift = torch.zeros(DIM, dtype=dtype)
         self.x = torch.randn(BATCH, DIM, generator=generator, dtype=dtype)
-        self.split, self.scale, self.mask, self.num_data = split, scale, mask, num_data
+        self.split = split
+        self.scale = scale
+        self.mask = mask
+        self.num_data = num_data
         self.parameters = [p.requires_grad_() for p in (self.loc, self.log_scale, self.shift)]
 
     def plate(self):
         return pyro.plate("data", self.num_data or BATCH, subsample=range(BATCH))
 
-    def parts(self):
-        return zip(
-            *(t.split(self.split, -1) for t in (self.loc, self.log_scale.exp())), strict=True
-        )
-
-    def around(self):
-        return poutine.scale(scale=self.scale), poutine.mask(
-            mask=True if self.mask is None else self.mask
-        )
+    def scaled_and_masked(self):
+        """The contexts that scale and mask the latents."""
+        mask = True if self.mask is None else self.mask
+        return poutine.scale(scale=self.scale), poutine.mask(mask=mask)
 
     def model(self):
-        scale, mask = self.around()
+        scale, mask = self.scaled_and_masked()
         with self.plate():
             with scale, mask:
-                z = [pyro.sample(f"z{i}", self.prior(n)) for i, n in enumerate(self.split)]
+                latents = [pyro.sample(f"z{i}", self.prior(n)) for i, n in enumerate(self.split)]
             z = torch.cat(
-                [
-                    part.reshape(*part.shape[: part.dim() - (n > 1)], n)
-                    for part, n in zip(z, self.split, strict=True)
-                ],
-                -1,
+                [self.as_vector(z, n) for z, n in zip(latents, self.split, strict=True)], -1
             )
             pyro.sample("x", dist.Normal(z + self.shift, 1.0).to_event(1), obs=self.x)
 
+    def as_vector(self, z, size):
+        """A latent with an event dimension, which scalars lack."""
+        return z if size > 1 else z.unsqueeze(-1)
+
     def prior(self, size):
-        return (
-            dist.Normal(self.x.new_zeros(size), 1.0).to_event(1)
-            if size > 1
-            else dist.Normal(self.x.new_zeros(()), 1.0)
-        )
+        if size > 1:
+            return dist.Normal(self.x.new_zeros(size), 1.0).to_event(1)
+        return dist.Normal(self.x.new_zeros(()), 1.0)
 
     def guide(self):
-        scale, mask = self.around()
+        scale, mask = self.scaled_and_masked()
+        locs = self.loc.split(self.split, -1)
+        scales = self.log_scale.exp().split(self.split, -1)
         with self.plate(), scale, mask:
-            for i, (loc, scale) in enumerate(self.parts()):
-                q = (
-                    dist.Normal(loc, scale).to_event(1)
-                    if self.split[i] > 1
-                    else dist.Normal(loc[:, 0], scale[:, 0])
-                )
+            for i, size in enumerate(self.split):
+                q = dist.Normal(locs[i], scales[i]).to_event(1)
+                if size == 1:
+                    q = dist.Normal(locs[i][:, 0], scales[i][:, 0])
                 pyro.sample(f"z{i}", q)
 
 
