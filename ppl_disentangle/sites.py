@@ -188,7 +188,13 @@ def sum_rightmost(values: Tensor, num_dims: int) -> Tensor:
 def state_auxiliary(name: str, value: Tensor, *, event_dim: int = 1) -> Tensor:
     """A deterministic statement of a guide that the model does not need to have.
 
-    This is equivalent to ``pyro.deterministic``, which Pyro expects in both programs.
+    This is ``pyro.deterministic``, marked as auxiliary so that Pyro does not look for it in the
+    model.
+
+    Args:
+        name: Name of the statement.
+        value: Its value.
+        event_dim: Number of dimensions of one event, from the right.
     """
     infer = {DETERMINISTIC: True, "is_auxiliary": True}
     return pyro.sample(name, Delta(value, event_dim=event_dim), obs=value, infer=infer)
