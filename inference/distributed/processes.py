@@ -1,4 +1,4 @@
-"""One batch over several processes: each draws what belongs to its data, and terms are computed from what all drew."""
+"""Processes that train together and share each batch: their ranks and their communication."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as torch_distributed
@@ -18,24 +18,26 @@ from torch.nn.parallel import DistributedDataParallel
 from ppl_disentangle.story import fork_randomness
 
 __all__ = [
-    "gathered",
-    "broadcast_first",
-    "group_of_processes",
     "all_reduce_mean",
-    "num_processes",
-    "separate_streams",
-    "rank",
+    "broadcast_first",
     "data_parallel",
+    "gathered",
+    "group_of_processes",
+    "num_processes",
+    "rank",
+    "separate_streams",
 ]
+
+T = TypeVar("T")
 
 
 def num_processes() -> int:
-    """How many processes train together: those of ``torch.distributed`` once it is initialised, else one."""
+    """Number of processes that train together; one unless ``torch.distributed`` is initialised."""
     return torch_distributed.get_world_size() if _is_running() else 1
 
 
 def rank() -> int:
-    """The number of this process among them."""
+    """Number of this process among those that train together, from 0."""
     return torch_distributed.get_rank() if _is_running() else 0
 
 
@@ -45,7 +47,11 @@ def _is_running() -> bool:
 
 @contextmanager
 def group_of_processes() -> Iterator[None]:
-    """Inside, the processes that ``torchrun`` started are one group: by nccl, each on its GPU, else by gloo."""
+    """Make one group of the processes that ``torchrun`` started, for the time of the context.
+
+    With CUDA each process has its own GPU, and they communicate by nccl; otherwise by gloo. Without
+    ``torchrun``, or within a group, the context does nothing.
+    """
     if _is_running() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
@@ -54,14 +60,14 @@ def group_of_processes() -> Iterator[None]:
     torch_distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield
-        torch_distributed.barrier()  # none leaves while another still talks to it
+        torch_distributed.barrier()  # no process leaves while another still communicates with it
     finally:
-        gc.collect()  # what refers to the group ends before it, not with the interpreter
+        gc.collect()  # objects that refer to the group must be freed before the group
         torch_distributed.destroy_process_group()
 
 
-def gathered(value: Any) -> list[Any]:
-    """The values of all processes, in their order; on the host."""
+def gathered(value: T) -> list[T]:
+    """The values of all processes, in the order of their ranks; they travel by way of the host."""
     values = [value] * num_processes()
     if len(values) > 1:
         torch_distributed.all_gather_object(values, value)
@@ -69,38 +75,43 @@ def gathered(value: Any) -> list[Any]:
 
 
 def broadcast_first(value: Any) -> Any:
-    """The value of the first process."""
+    """The value of the first process; values of other processes are ignored."""
     values = [value]
     if num_processes() > 1:
         torch_distributed.broadcast_object_list(values)
     return values[0]
 
 
-class _Loss(nn.Module):
-    """A loss, and the modules that it is computed by, of which it need not know."""
+class _LossOfModules(nn.Module):
+    """A loss, with the modules whose parameters it uses as submodules."""
 
-    def __init__(self, loss: nn.Module, *parts: nn.Module) -> None:
+    def __init__(self, loss: nn.Module, *modules: nn.Module) -> None:
         super().__init__()
-        self.loss, self.parts = loss, nn.ModuleList(parts)
+        self.loss = loss
+        self.modules_of_loss = nn.ModuleList(modules)
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         return self.loss(*args, **kwargs)
 
 
-def data_parallel(loss: nn.Module, *parts: nn.Module) -> nn.Module:
-    """A loss of some modules, whose gradients are averaged over the processes; itself if there is but one."""
+def data_parallel(loss: nn.Module, *modules: nn.Module) -> nn.Module:
+    """A loss whose gradients are averaged over the processes.
+
+    Args:
+        loss: The loss as a module. A single process gets this very module back.
+        modules: Modules whose parameters the loss uses without having them as submodules.
+    """
     if num_processes() == 1:
         return loss
-    with warnings.catch_warnings(
-        action="ignore", category=FutureWarning
-    ):  # of an argument's next name
+    # torch announces a new name of an argument that it passes on itself.
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):
         return DistributedDataParallel(
-            _Loss(loss, *parts), broadcast_buffers=False, static_graph=True
+            _LossOfModules(loss, *modules), broadcast_buffers=False, static_graph=True
         )
 
 
 def all_reduce_mean(value: Tensor) -> Tensor:
-    """The mean of a tensor over the processes, without waiting for it."""
+    """The mean of a tensor over the processes, which the host does not wait for."""
     if num_processes() > 1:
         torch_distributed.all_reduce(value)
     return value / num_processes()
@@ -108,14 +119,16 @@ def all_reduce_mean(value: Tensor) -> Tensor:
 
 @contextmanager
 def separate_streams() -> Iterator[None]:
-    """Inside, each process draws numbers of its own; outside, all draw the same, as they began alike.
+    """Let each process draw other random numbers, for the time of the context.
+
+    Outside of the context all processes draw the same numbers, since they were seeded alike.
 
     Raises:
-        ValueError: they did not, while Pyro's validation is on.
+        ValueError: The processes have different random states, while Pyro's validation is on.
     """
-    key = int(torch.randint(2**62, ()))
-    if is_validation_enabled() and len(set(gathered(key))) > 1:
+    seed = int(torch.randint(2**62, ()))
+    if is_validation_enabled() and len(set(gathered(seed))) > 1:
         raise ValueError("expected processes with the same random state: seed all of them alike")
     with fork_randomness():
-        torch.manual_seed(key + 1 + rank())
+        torch.manual_seed(seed + 1 + rank())
         yield

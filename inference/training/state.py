@@ -223,11 +223,11 @@ class TrainingState:
             state[int(position)][name] = tensor
         for index, name, value in numbers["optimizer_state"]:
             state[index][name] = value
-        present_groups = self.optimizer.state_dict()["param_groups"]
-        saved_groups = numbers["optimizer_groups"]
-        pairs = zip(present_groups, saved_groups, strict=True)
-        groups = list(itertools.starmap(_restored_group, pairs))
-        self.optimizer.load_state_dict({"state": dict(state), "param_groups": groups})
+        groups = zip(
+            self.optimizer.state_dict()["param_groups"], numbers["optimizer_groups"], strict=True
+        )
+        restored = list(itertools.starmap(_restored_group, groups))
+        self.optimizer.load_state_dict({"state": dict(state), "param_groups": restored})
         for parameter, values in self.optimizer.state.items():
             _lay_out_as(parameter, values)
 
