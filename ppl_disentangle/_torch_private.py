@@ -45,9 +45,6 @@ PRIVATE_NAMES = {
 }
 """Full names by the purpose that they serve here."""
 
-OPERATION = type(torch.ops.aten.add.Tensor)
-INVERSE = type(ExpTransform().inv)
-
 
 def trace_operations(
     function: Callable[..., list[Tensor]], arguments: Sequence[Tensor]
@@ -59,7 +56,8 @@ def trace_operations(
 
 def is_operation(target: object) -> bool:
     """Whether a node of a graph with this target calls an ATen operation."""
-    return isinstance(target, OPERATION)
+    operations = type(torch.ops.aten.add.Tensor)
+    return isinstance(target, operations)
 
 
 def schema_of(operation: Any) -> Any:
@@ -101,7 +99,8 @@ def has_step_hooks(optimizer: Optimizer) -> bool:
 
 def is_inverse(transform: Transform) -> bool:
     """Whether ``transform`` is a view of another transform, run backwards."""
-    return isinstance(transform, INVERSE)
+    inverses = type(ExpTransform().inv)
+    return isinstance(transform, inverses)
 
 
 def set_batch_shape(distribution: Any, shape: torch.Size) -> None:

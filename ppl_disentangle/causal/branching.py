@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pyro.distributions import TorchDistribution
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.runtime import Message
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
+from ppl_disentangle._pyro_private import is_subsample
 from ppl_disentangle.causal.actions import Changes, changed
 from ppl_disentangle.causal.interventions import NATURAL
 from ppl_disentangle.causal.shared_noise import draw_with_shared_noise, transport
+
+if TYPE_CHECKING:
+    from pyro.poutine.runtime import Message
 
 __all__ = ["Branch", "StopProgram"]
 
@@ -69,7 +71,7 @@ class Branch(Messenger):
         self._names_of_messages: dict[int, str] = {}
 
     def _pyro_sample(self, msg: Message) -> None:
-        if site_is_subsample(msg):
+        if is_subsample(msg):
             return
         # The site may be renamed before _pyro_post_sample, so its name is kept by message.
         name = str(msg["name"])
