@@ -110,11 +110,15 @@ def log_determinant(weights: Tensor, *, s: float = 1.0) -> Tensor:
     dim = squares.shape[-1]
     matrix = s * torch.eye(dim, dtype=squares.dtype, device=squares.device) - squares
     h = dim * math.log(s) - torch.linalg.slogdet(matrix).logabsdet
-    # s I - B is an M-matrix: its inverse has no negative entry inside the domain, and only there, up to rounding.
-    inverse, singular = torch.linalg.inv_ex(matrix.detach())
+    return h.where(_is_m_matrix(matrix.detach()), torch.inf)
+
+
+def _is_m_matrix(matrix: Tensor) -> Tensor:
+    """Whether s I - B has an inverse without negative entries, up to rounding; this holds exactly inside the domain."""
+    inverse, singular = torch.linalg.inv_ex(matrix)
+    dim = matrix.shape[-1]
     rounding = dim * torch.finfo(inverse.dtype).eps * inverse.abs().amax((-2, -1))
-    inside = (inverse.amin((-2, -1)) >= -rounding) & (singular == 0)
-    return h.where(inside, torch.inf)
+    return (inverse.amin((-2, -1)) >= -rounding) & (singular == 0)
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

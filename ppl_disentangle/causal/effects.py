@@ -89,19 +89,18 @@ def conditional_effects(
     """
     population = Population(story, Units(**units))
     difference = _difference(population, cause, effect, values, also=(by,))
-    factual = population.factual(by)
+    factual = population.factual(by)  # (draw, data)
     edges = _lower_edges(factual, bins)
     group = np.searchsorted(edges, factual, side="right") - 1
-    groups = range(len(edges))
     group_of_unit = xr.DataArray(group, dims=("draw", "data"))
-    means = [difference.where(group_of_unit == g).mean("data") for g in groups]
+    means = [difference.where(group_of_unit == g).mean("data") for g in range(len(edges))]
     result = population.summarise(xr.concat(means, "group"), cause, effect, values)
-    coordinates = {
-        "low": ("group", [float(factual[group == g].min()) for g in groups]),
-        "high": ("group", [float(factual[group == g].max()) for g in groups]),
-        "count": ("group", [int((group == g).sum()) for g in groups]),
-    }
-    return result.assign_coords(coordinates).assign_attrs(by=by)
+    members = [factual[group == g] for g in range(len(edges))]
+    return result.assign_coords(
+        low=("group", [float(members_of_group.min()) for members_of_group in members]),
+        high=("group", [float(members_of_group.max()) for members_of_group in members]),
+        count=("group", [members_of_group.size for members_of_group in members]),
+    ).assign_attrs(by=by)
 
 
 def _lower_edges(values: np.ndarray, bins: int) -> np.ndarray:
@@ -142,10 +141,20 @@ def mediated_effects(
     mediators_at_b = {name: FixedValue(population.value(name)[2]) for name in names}
     actions = [a, b, {**b, **mediators_at_a}, {**a, **mediators_at_b}]
     outcomes = population.outcomes(actions, effect).mean("data")
-    reference = outcomes.isel(world=0)
-    total = outcomes.isel(world=1) - reference
-    direct = outcomes.isel(world=2) - reference
-    indirect = outcomes.isel(world=3) - reference
+    components = _components(outcomes - outcomes.isel(world=0))
+    result = population.summarise(components, cause, effect, values)
+    return result.assign_attrs(mediators=", ".join(names))
+
+
+def _components(differences: xr.DataArray) -> xr.DataArray:
+    """The components of an effect.
+
+    Args:
+        differences: Outcomes minus the outcome at a, over ``world``: at a, at b, at b with M_a, at a with M_b.
+    """
+    total = differences.isel(world=1)
+    direct = differences.isel(world=2)
+    indirect = differences.isel(world=3)
     components = {
         "total": total,
         "direct": direct,
@@ -153,9 +162,7 @@ def mediated_effects(
         "interaction": total - direct - indirect,
     }
     stacked = xr.concat(list(components.values()), "component")
-    stacked = stacked.assign_coords(component=list(components))
-    result = population.summarise(stacked, cause, effect, values)
-    return result.assign_attrs(mediators=", ".join(names))
+    return stacked.assign_coords(component=list(components))
 
 
 def _difference(

@@ -85,11 +85,10 @@ def with_labels(
         return data, NodeScales()
     columns = label_columns(story, data)
     values = _in_columns(labels.values, data.names, columns)
-    mean = dict(zip(data.names, labels.mean.tolist(), strict=True))
-    scale = dict(zip(data.names, labels.scale.tolist(), strict=True))
-    labelled = [node for node in data.names if node in columns]
-    used = NodeScales({n: mean[n] for n in labelled}, {n: scale[n] for n in labelled})
-    return with_conditions(data, labels=values), used
+    used = [i for i, node in enumerate(data.names) if node in columns]
+    mean = {data.names[i]: labels.mean[i].item() for i in used}
+    scale = {data.names[i]: labels.scale[i].item() for i in used}
+    return with_conditions(data, labels=values), NodeScales(mean, scale)
 
 
 def _in_columns(values: Tensor, nodes: tuple[str, ...], columns: tuple[str, ...]) -> Tensor:

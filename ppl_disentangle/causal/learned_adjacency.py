@@ -157,11 +157,7 @@ def learned_dag(story: nn.Module, threshold: float = 0.3) -> nx.DiGraph:
         >>> learned_dag(adjacency).edges
         OutEdgeView([('age', 'dose'), ('dose', 'health')])
     """
-    adjacency = story if isinstance(story, LearnedAdjacency) else getattr(story, "adjacency", None)
-    if not isinstance(adjacency, LearnedAdjacency):
-        raise TypeError(
-            f"expected a story with a LearnedAdjacency as its adjacency, got {type(story).__name__}"
-        )
+    adjacency = _adjacency_of(story)
     if threshold < 0:
         raise ValueError(f"expected threshold >= 0, got {threshold}")
     names = adjacency.names
@@ -181,6 +177,15 @@ def learned_dag(story: nn.Module, threshold: float = 0.3) -> nx.DiGraph:
         dag.edges[cause, effect]["weight"] = weights[names.index(cause), names.index(effect)].item()
     dag.graph["threshold"] = used
     return dag
+
+
+def _adjacency_of(story: nn.Module) -> LearnedAdjacency:
+    adjacency = story if isinstance(story, LearnedAdjacency) else getattr(story, "adjacency", None)
+    if not isinstance(adjacency, LearnedAdjacency):
+        raise TypeError(
+            f"expected a story with a LearnedAdjacency as its adjacency, got {type(story).__name__}"
+        )
+    return adjacency
 
 
 def _smallest_acyclic_threshold(names: Sequence[str], sizes: Tensor, threshold: float) -> float:

@@ -76,20 +76,20 @@ class StructuralPrior(nn.Module):
         super().__init__()
         self.dag: nx.DiGraph = as_dag(graph)
         self.names = tuple(topological_order(self.dag))
-        by_node = mechanism
-        if not isinstance(by_node, Mapping):
-            by_node = dict.fromkeys(self.names, by_node)
+        by_node = _for_each(self.names, mechanism)
         dims = dims or {}
-        self._check_nodes(by_node)
-        self._check_nodes(dims)
-        self._check_attribute_names()
+        self._check_names(by_node, dims)
         self.dims = {n: dims.get(n, _dim_of(by_node.get(n))) for n in self.names}
         self.parents = {n: tuple(parents(self.dag, n)) for n in self.names}
         self.mechanisms = nn.ModuleDict(
             {n: self._build(n, by_node.get(n, AdditiveNoise)) for n in self.names}
         )
 
-    def _check_attribute_names(self) -> None:
+    def _check_names(
+        self, mechanisms: Mapping[str, MechanismChoice], dims: Mapping[str, int]
+    ) -> None:
+        self._check_nodes(mechanisms)
+        self._check_nodes(dims)
         for node in self.names:
             if hasattr(nn.ModuleDict, node):
                 raise ValueError(
@@ -180,13 +180,18 @@ class StructuralPrior(nn.Module):
                 values[node] = observed[node]
                 continue
             parent_values = self.parents_of(node, values)
-            posterior = mechanism.pull_back(posteriors[node], parent_values)
+            noise_posterior = mechanism.pull_back(posteriors[node], parent_values)
             if interventions is not None:
-                target = self.column_of(interventions, node)
-                posterior = posterior_unless_set(posterior, mechanism.base(), target)
-            noise = pyro.sample(f"{node}{NOISE}", posterior)
+                noise_posterior = self._prior_where_set(node, noise_posterior, interventions)
+            noise = pyro.sample(f"{node}{NOISE}", noise_posterior)
             values[node] = self._set(node, mechanism(noise, parent_values), interventions)
         return values
+
+    def _prior_where_set(
+        self, node: str, noise_posterior: TorchDistribution, interventions: Tensor
+    ) -> TorchDistribution:
+        target = self.column_of(interventions, node)
+        return posterior_unless_set(noise_posterior, self.mechanism_of(node).base(), target)
 
     def values_of(self, noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The values of all nodes for given noise, parents first."""
@@ -294,6 +299,12 @@ def side_by_side(values: Sequence[Tensor]) -> Tensor:
     """Concatenate values in the last dimension; their batch dimensions broadcast."""
     batch_shape = torch.broadcast_shapes(*(value.shape[:-1] for value in values))
     return torch.cat([value.expand(*batch_shape, value.shape[-1]) for value in values], -1)
+
+
+def _for_each(
+    names: Sequence[str], mechanism: MechanismChoice | Mapping[str, MechanismChoice]
+) -> Mapping[str, MechanismChoice]:
+    return mechanism if isinstance(mechanism, Mapping) else dict.fromkeys(names, mechanism)
 
 
 def _dim_of(mechanism: object) -> int:

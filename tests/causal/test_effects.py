@@ -1,5 +1,8 @@
 """Effects against path matrices and closed forms of linear stories."""
 
+import subprocess
+import sys
+
 import arviz
 import numpy as np
 import pyro
@@ -308,3 +311,10 @@ def test_an_action_that_is_a_distribution_is_drawn_for_each_unit(story):
     values = Population(light, Units(num_units=200, num_samples=5))
     values.simulate([{}], until=("d",))
     assert values.values["d"].std() > 0.5
+
+
+def test_importing_causal_loads_no_plots_intervals_or_predictors():
+    heavy = ("matplotlib", "arviz", "sklearn")
+    code = f"import sys, ppl_disentangle.causal; print([m for m in {heavy} if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
