@@ -1,4 +1,4 @@
-"""The zoo: one file per published story."""
+"""The zoo: one file for each published story, and the abstract stories that they complete."""
 
 from ppl_disentangle.models.ada_gvae import AdaGVAE
 from ppl_disentangle.models.ali import ALI

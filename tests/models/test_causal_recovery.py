@@ -35,7 +35,7 @@ def visible(nodes, features=16):
     )
 
 
-def test_dear_tells_which_edges_of_its_super_graph_are_real():
+def test_dear_finds_the_real_edges_of_its_super_graph():
     # a -> b, a -> c -> d among all six edges along the order a, b, c, d
     weights = {("a", "b"): 1.2, ("a", "c"): -0.8, ("c", "d"): 1.0}
     x, labels = seen(
@@ -117,7 +117,7 @@ def labelled(labels_from):
     return ((codes - labels[2000:]).square().mean() / labels.var()).item()
 
 
-def test_labels_of_some_help_against_none_and_noisy_ones_are_averaged():
+def test_a_few_labels_help_and_noisy_labels_are_averaged():
     def noisy(labels):
         return labels + 0.5 * torch.randn(labels.shape, generator=torch.Generator().manual_seed(5))
 

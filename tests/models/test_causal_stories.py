@@ -142,7 +142,7 @@ def test_doing_nothing_is_the_unit_itself_bit_by_bit(story, x):
 
 
 @pytest.mark.parametrize("node", "acde")
-def test_what_does_not_follow_from_a_node_is_as_it_was_bit_by_bit(story, x, node):
+def test_nodes_that_do_not_descend_from_a_node_are_equal_bit_for_bit(story, x, node):
     result = counterfactual(story, x, [{}, {node: 1.25}], num_samples=4, **conditions_of(story))
     assert (result[node].values[1] == 1.25).all()
     for other in NODES:
@@ -277,7 +277,7 @@ def test_the_density_of_linear_nodes_is_that_of_the_normal():
         )
 
 
-def test_what_measured_units_would_have_been_is_as_in_truth():
+def test_counterfactuals_of_measured_units_equal_the_truth():
     story, data = strokes(100)
     values = data.values.float()
     what_if = {"thickness": shift(0.7)}
@@ -427,6 +427,6 @@ BAD = {
 
 
 @pytest.mark.parametrize(("build", "error", "message"), BAD.values(), ids=list(BAD))
-def test_what_does_not_fit_is_told(build, error, message):
+def test_bad_arguments_are_refused(build, error, message):
     with pytest.raises(error, match=message):
         build()

@@ -99,7 +99,7 @@ def test_the_bound_is_that_of_pyro():
     assert values[0] == pytest.approx(values[1], rel=1e-5)
 
 
-def test_missing_labels_tell_nothing():
+def test_missing_labels_change_nothing():
     nodes, x = units(16)
     unknown = torch.full((16, 3), torch.nan)
     losses = []

@@ -181,7 +181,7 @@ def test_each_term_has_its_weight(story, data):
 # What differs from the published code, by the numbers of the docstring
 
 
-def test_1_the_encoders_variances_are_those_of_the_noise_and_are_trained(story, data):
+def test_1_the_noise_has_the_encoders_variances_which_are_trained(story, data):
     x, labels = data
     story.objective().differentiable_loss(story.model, story.guide, x, labels=labels).backward()
     means, log_variances = story.encoder.net.weight.grad.chunk(2)
@@ -302,7 +302,7 @@ def test_8_noise_is_the_same_in_every_world(story, data):
                 torch.testing.assert_close(residuals[world][..., i, :], residuals[0][..., i, :])
 
 
-def test_what_does_not_fit_is_told(story, data):
+def test_bad_arguments_are_refused(story, data):
     x, labels = data
     with pytest.raises(
         ValueError,

@@ -57,7 +57,7 @@ def decoder(inputs):
 
 
 @pytest.mark.slow
-def test_what_is_learned_of_places_holds_before_colours_that_had_not_met():
+def test_positions_learned_from_codes_hold_for_new_combinations_of_colours():
     """Loss in R^2 of positions read from the nearest codes, for new colours; mean of three runs."""
     seen, places = coloured_squares(4000, new=False, seed=0)
     as_before, new = (coloured_squares(1500, new=new, seed=2) for new in (False, True))
@@ -99,7 +99,7 @@ def test_images_are_as_likely_as_their_features_are_near():
     assert torch.equal(q.log_prob(images), torch.zeros(5))
 
 
-def test_an_autoencoder_fills_in_what_is_hidden():
+def test_an_autoencoder_completes_hidden_values():
     """Two values that are always equal: where one is hidden, the other determines it."""
     x = (
         torch.randint(0, 2, (2000, 4), generator=torch.Generator().manual_seed(0))

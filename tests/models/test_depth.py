@@ -46,7 +46,7 @@ def test_a_guide_that_corrects_the_storys_prediction_keeps_more_at_the_top(ladde
     assert shares[True] > shares[False] + 0.15
 
 
-def test_the_top_of_a_ladder_moves_what_is_below(ladders):
+def test_the_top_of_a_ladder_moves_the_levels_below(ladders):
     _, stories = ladders
     story = stories[True]
     below = [
@@ -96,7 +96,7 @@ def floats(data):
     return data.observations(index) / data.maximum, data.factors(index)[:, 0].numpy()
 
 
-def test_the_first_steps_keep_most_of_an_image_and_what_digit_it_is(drawing):
+def test_the_first_steps_keep_most_of_an_image_and_its_digit(drawing):
     """Accuracy of a classifier on digits generated from the first latents; 0.1 by chance."""
     _, train, new, curve = drawing
     rate, distortion = curve["rate"].values, curve["distortion"].values
@@ -114,7 +114,7 @@ def test_the_first_steps_keep_most_of_an_image_and_what_digit_it_is(drawing):
     assert read[0] < read[1] < read[2]
 
 
-def test_with_all_steps_kept_the_curve_ends_at_what_the_story_reconstructs(drawing):
+def test_with_all_steps_kept_the_curve_ends_at_the_reconstruction(drawing):
     story, _, new, curve = drawing
     x, _ = floats(new)
     by_means = (reconstruct(story, x) - x).square().mean().item()
@@ -147,7 +147,7 @@ def test_the_guide_draws_along_with_the_model(drawing):
     torch.testing.assert_close(model.nodes["x"]["fn"].base_dist.logits, canvas)
 
 
-def test_deep_stories_are_built_from_data_and_say_what_they_need():
+def test_deep_stories_are_built_from_data_and_refuse_bad_arguments():
     data = digits()
     index = torch.arange(4)
     for name, options in (("ladder_vae", {"dims": [6, 3, 2]}), ("conv_draw", {"steps": 3})):
@@ -162,7 +162,7 @@ def test_deep_stories_are_built_from_data_and_say_what_they_need():
         build("conv_draw", from_arrays(torch.rand(8, 6)))
 
 
-def test_a_row_of_the_picture_is_what_remains_for_its_nats(drawing):
+def test_a_row_of_the_picture_shows_the_image_at_its_rate(drawing):
     _, _, new, curve = drawing
     x, _ = floats(new)
     shown = curve.isel(data=slice(3))

@@ -175,7 +175,7 @@ def test_a_nonlinear_equation_is_found_again_where_a_linear_one_is_not():
 
 
 @pytest.mark.parametrize("direction", [("a", "b"), ("b", "a")])
-def test_an_edge_that_is_known_decides_what_data_leave_open(direction):
+def test_a_known_edge_decides_a_direction_that_data_leave_open(direction):
     # of a linear edge with normal noise of any scale, the direction is not in the data
     cause = torch.randn(1000)
     x = torch.stack([cause, cause + torch.randn(1000)], -1)
@@ -209,7 +209,7 @@ def with_some(labels, share):
     ("equations", "share"),
     [(lambda names: LinearGraphStory(names, rho=1.0), 1.0), (NonlinearGraphStory, 0.2)],
 )
-def test_a_graph_of_latents_is_learned_from_what_is_seen_of_them_and_their_labels(equations, share):
+def test_a_graph_of_latents_is_learned_from_observations_and_labels(equations, share):
     scm = diamond(2000, observation_shape=(16,))
     x, labels = seen(scm)
     encoder, decoder = networks()
@@ -294,7 +294,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("build", "message"), BAD.values(), ids=list(BAD))
-def test_what_does_not_fit_is_told(build, message):
+def test_bad_arguments_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
 

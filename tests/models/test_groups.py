@@ -45,7 +45,7 @@ def influences(group_lasso):
     return readers.influence()[:, latents[np.argsort(factor)]] / readers.influence().max()
 
 
-def test_each_group_of_outputs_comes_to_read_the_latents_that_move_it_and_no_others():
+def test_each_group_of_outputs_reads_only_the_latents_that_move_it():
     sparse, dense = influences(2.0), influences(0.0)
     assert (sparse * (1 - READ)).sum() / sparse.sum() < 0.1
     assert (dense * (1 - READ)).sum() / dense.sum() > 0.2
@@ -64,7 +64,7 @@ def test_a_decoder_in_groups_is_that_of_each_group_alone():
     )
 
 
-def test_what_does_not_fit_is_told():
+def test_bad_arguments_are_refused():
     with pytest.raises(
         TypeError, match="expected a decoder whose net is a GroupReaders, got Linear"
     ):
@@ -111,7 +111,7 @@ def separated(x, circles, between_groups, within_groups, seed):
 
 
 @pytest.mark.slow
-def test_groups_of_latents_come_to_hold_a_ring_each_and_their_loss_tells_which_run_did():
+def test_each_group_of_latents_holds_a_ring_in_the_run_of_least_loss():
     """A ring needs two dependent coordinates, which no factorised code has. Takes minutes."""
     x, circles = rings()
     circles = circles.transpose(1, 0, 2)

@@ -98,7 +98,7 @@ def test_the_mixture_of_vade_finds_the_kinds():
         )
 
 
-def test_a_class_that_is_none_is_refused():
+def test_a_value_that_is_not_a_class_is_refused():
     story = JointVAE(
         Grouped(nn.Linear(6, 7), {"z": 2}, {"kind": 3}), GaussianLearnedScale(nn.Linear(5, 6))
     )
@@ -111,7 +111,7 @@ def test_a_class_that_is_none_is_refused():
         VaDE(Gaussian(nn.Linear(6, 4)), GaussianLearnedScale(nn.Linear(2, 6)), 2, num_clusters=0)
 
 
-def test_a_grouped_encoder_says_what_it_expects():
+def test_a_grouped_encoder_refuses_bad_arguments():
     with pytest.raises(ValueError, match="expected a network with 7 outputs, got 6"):
         Grouped(nn.Linear(6, 6), {"z": 2}, {"kind": 3})(torch.zeros(5, 6))
     for groups, classes in (({}, {}), ({"a": 1}, {"a": 2})):

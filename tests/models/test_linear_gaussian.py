@@ -79,7 +79,7 @@ def test_factor_analysis_reaches_the_likelihood_of_another_library(x):
     assert found > ProbabilisticPCA((FEATURES,), LATENT).closed_form(x) + 0.1
 
 
-def test_bad_sizes_and_data_without_noise_are_told():
+def test_bad_sizes_and_data_without_noise_are_refused():
     with pytest.raises(
         ValueError, match="expected 0 < latent_dim <= 8, the size of an observation, got 9"
     ):

@@ -140,7 +140,7 @@ def test_the_bound_is_the_sum_over_classes_written_out():
     assert -loss == pytest.approx(total, rel=1e-5)
 
 
-def test_a_known_class_is_certain_and_what_the_classifier_lacks_is_a_term():
+def test_a_known_class_is_certain_and_its_log_probability_is_a_term():
     story, x = small(), torch.rand(4, 6, generator=torch.Generator().manual_seed(1)).round()
     classes = torch.tensor([[2.0], [math.nan], [0.0], [math.nan]])
     trace = poutine.trace(story.guide).get_trace(x, classes=classes)
@@ -180,7 +180,7 @@ def test_gradients_that_would_be_lost_are_refused():
         EnumeratedELBO(num_particles=2, vectorize_particles=True)
 
 
-def test_it_is_built_from_data_and_says_what_it_needs():
+def test_it_is_built_from_data_and_refuses_data_without_factors():
     data = digits()
     story = build("m2", data, options={"fraction": 0.2})
     classes = story.training_data(data).conditions(torch.arange(len(data)))["classes"]

@@ -51,7 +51,7 @@ def score(frames, seed, **weights):
 
 
 @pytest.mark.parametrize("seed", [0])
-def test_steps_tell_the_factors_apart_that_single_frames_leave_mixed(frames, seed):
+def test_steps_separate_factors_that_single_frames_leave_mixed(frames, seed):
     assert score(frames, seed, gamma=10.0) > 0.93
     assert score(frames, seed) < 0.92  # of frames alone it is a VAE
 
@@ -82,7 +82,7 @@ def test_the_divergence_of_the_steps_is_that_of_quadrature():
     assert float(objective.weight("kl[z_next]")) == 10.0
 
 
-def test_what_does_not_fit_is_told():
+def test_bad_arguments_are_refused():
     story = SlowVAE(Gaussian(nn.Linear(3, 2)), Bernoulli(nn.Linear(1, 3)), 1, event_dim=1)
     with pytest.raises(
         ValueError,

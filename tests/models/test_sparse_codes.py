@@ -170,6 +170,6 @@ BAD = {
 
 
 @pytest.mark.parametrize(("build", "message"), BAD.values(), ids=list(BAD))
-def test_what_does_not_fit_is_told(build, message):
+def test_bad_arguments_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()

@@ -613,7 +613,7 @@ def test_a_pair_of_plain_functions_trains_as_a_story():
     assert not drawn["is_observed"]
 
 
-def test_a_model_that_returns_nothing_draws_what_it_observes():
+def test_a_model_that_returns_nothing_draws_its_observed_site():
     x = torch.randn(9, generator=torch.Generator().manual_seed(0))
     story = as_story(plain_model, plain_guide, example=x)
     torch.testing.assert_close(reconstruct(story, x), 0.5 * 0.1 * x)
@@ -623,7 +623,7 @@ def test_a_model_that_returns_nothing_draws_what_it_observes():
     assert trace.nodes["_RETURN"]["value"] is trace.nodes["x"]["value"]
 
 
-def test_a_pair_that_is_no_story_leaves_its_parameters_where_pyro_keeps_them():
+def test_a_pair_that_is_not_a_story_leaves_its_parameters_in_pyros_store():
     x = torch.randn(64, generator=torch.Generator().manual_seed(0))
     fit(PlainPair(), from_arrays(x), steps=5, lr=0.1, progress=False)
     store = pyro.get_param_store()

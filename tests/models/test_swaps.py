@@ -46,7 +46,7 @@ def swaps(weight):
 
 
 @pytest.mark.parametrize(("make", "weight"), [(cycles, 10.0), (swaps, 1.0)])
-def test_styles_tell_nothing_of_what_groups_share_where_without_the_term_they_do(toy, make, weight):
+def test_styles_predict_the_shared_factors_only_without_the_term(toy, make, weight):
     """Two of four factors are shared; a probe of a class is right for one in six by chance."""
     shared = {}
     for term in (weight, 0.0):
@@ -129,7 +129,7 @@ def test_each_coordinate_finds_the_factor_whose_groups_it_was_free_in(toy):
     assert np.diag(np.abs(spearmanr(codes, factors).statistic[:4, 4:])).min() < 0.7
 
 
-def test_what_does_not_vary_is_the_mean_of_the_group_and_learns_by_its_distance_alone():
+def test_factors_that_stay_have_the_mean_of_the_group_and_learn_by_its_distance_alone():
     torch.manual_seed(0)
     story, x = ign(invariance=0.5), torch.randn(3, 4, FEATURES)
     varied = torch.tensor([2, 0, 2])
@@ -169,7 +169,7 @@ def test_what_does_not_vary_is_the_mean_of_the_group_and_learns_by_its_distance_
     torch.testing.assert_close(gradients[0.5][others], 0.5 * (own.loc - group_means)[others])
 
 
-def test_stories_of_swaps_and_clamps_are_built_from_data_and_say_what_they_need(toy):
+def test_stories_of_swaps_and_clamps_are_built_from_data_and_refuse_bad_data(toy):
     for name in ("cycle_consistent_vae", "mathieu_vae", "dc_ign"):
         story = build(name, toy, network="mlp", likelihood="gaussian")
         data = story.training_data(toy)

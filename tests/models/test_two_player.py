@@ -56,7 +56,7 @@ def purity(story, x, mode):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_class_of_info_gan_comes_to_name_the_mode(seed):
+def test_the_class_of_info_gan_names_the_mode(seed):
     story, history, x, mode = info_gan(seed=seed)
     assert history["mutual_information"].values[-50:].mean() == pytest.approx(math.log(4), abs=0.05)
     assert purity(story, x, mode) > 0.99
@@ -77,7 +77,7 @@ def test_without_the_information_the_class_names_nothing():
     assert purity(story, x, mode) < 0.9
 
 
-def test_the_encoder_of_ali_comes_to_invert_its_generator_though_neither_is_told_to():
+def test_the_encoder_of_ali_inverts_its_generator_without_a_reconstruction_loss():
     torch.manual_seed(0)
     x = mixed(torch.randn(8192, 2), 4, scale=0.5)
     x = (x - x.mean(0)) / x.std()
@@ -126,7 +126,7 @@ def drawn_as_asked(story):
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_few_labels_make_the_class_of_a_structured_gan_draw_the_mode_that_is_asked_for(seed):
+def test_with_few_labels_a_structured_gan_generates_the_mode_of_a_class(seed):
     torch.manual_seed(seed)
     mode = torch.randint(4, (4096,))
     x, classes = MEANS[mode] + 0.1 * torch.randn(4096, 2), torch.full((4096, 1), math.nan)
@@ -181,7 +181,7 @@ def test_each_term_of_the_structured_game_is_written_out():
     assert terms["misread"] == pytest.approx((own[0, 1] + own[2, 3] + own[5, 0]).item(), rel=1e-4)
 
 
-def test_a_structured_gan_says_what_it_takes():
+def test_a_structured_gan_refuses_bad_arguments():
     with pytest.raises(
         ValueError, match="expected a group 'z' and a class 'y', got {'w': 2} and {'y': 4}"
     ):

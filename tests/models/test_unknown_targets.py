@@ -16,7 +16,7 @@ EQUATIONS = {
 
 
 # a ──► b ──► c
-def test_noise_stands_out_at_the_node_that_was_set_and_at_none_before_it():
+def test_noise_stands_out_at_the_node_that_was_set_and_not_before_it():
     scm = EquationSCM("a -> b -> c", EQUATIONS, num_data=2000, observation_shape=(8,))
     torch.manual_seed(0)
     encoder = nn.Sequential(nn.Linear(8, 64), nn.SiLU(), nn.Linear(64, 6))

@@ -104,7 +104,7 @@ def test_an_intervention_on_identity_changes_every_frame_of_single_ones_the_same
     assert (trace.nodes["identity"]["value"] == 2.0).all()
 
 
-def test_what_does_not_fit_is_told():
+def test_bad_arguments_are_refused():
     with pytest.raises(
         ValueError, match="expected an encoder of the groups 'identity' and 'pose', got {'a': 2}"
     ):

@@ -45,7 +45,7 @@ def codes_after(story, data, train, *, steps=2000):
 
 
 @pytest.mark.parametrize("average", ["arithmetic", "product"])
-def test_pairs_tell_the_factors_apart_that_a_vae_mixes(toy, average):
+def test_pairs_separate_factors_that_a_vae_mixes(toy, average):
     scores = {}
     for make in (BetaVAE, AdaGVAE):
         torch.manual_seed(0)
@@ -116,7 +116,7 @@ def ml_vae():
     return MLVAE(encoder, GaussianLearnedScale(network(FACTORS, FEATURES), scale=0.3), event_dim=1)
 
 
-def test_the_content_holds_what_groups_share_and_the_style_the_rest(toy):
+def test_the_content_holds_the_shared_factors_and_the_style_the_others(toy):
     """A factor that is not in the code is predicted at chance, or a little above on a grid of 6."""
     codes, factors = codes_after(ml_vae(), toy, sharing(toy, toy.factor_names[:2], 4))
     content, style = accuracies(codes[:, :2], factors), accuracies(codes[:, 2:], factors)
@@ -174,7 +174,7 @@ def test_labels_of_which_a_fifth_is_wrong_still_name_the_coordinates(toy):
     assert min(np.corrcoef(codes[:, k], factors[:, k])[0, 1] for k in range(FACTORS)) > 0.9
 
 
-def test_what_data_do_not_have_is_said_when_a_story_is_built():
+def test_data_without_the_needed_factors_are_refused():
     with pytest.raises(
         ValueError, match="AdaGVAE needs pairs that share a factor: expected data with two factors"
     ):
@@ -215,12 +215,12 @@ BAD = {
 
 
 @pytest.mark.parametrize(("build", "message"), BAD.values(), ids=list(BAD))
-def test_what_does_not_fit_is_told(build, message):
+def test_bad_arguments_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
 
 
-def test_pairs_of_a_data_set_are_what_the_story_learns_from(toy):
+def test_the_story_learns_from_pairs_of_a_data_set(toy):
     train = ada().training_data(toy)
     assert train.observation_shape == (2, FEATURES)
     assert len(train) == len(pairs(toy, "random"))
