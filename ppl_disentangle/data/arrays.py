@@ -1,4 +1,4 @@
-"""Your own arrays as a data set: observations, and the factors where they are known."""
+"""Arrays in memory as a data set: observations, and the factors if they are known."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ Array: TypeAlias = "Tensor | npt.NDArray[Any]"
 
 
 class ArrayDataset(FactorDataset):
-    """Observations held in memory; :func:`from_arrays` and its neighbours check the data and build one.
+    """Observations in memory, as made by :func:`from_arrays` and similar functions after checks.
 
-    The arrays are copied once to each device that an index comes from. Where a device is too small for
-    them, ask with an index on the CPU and move the batch.
+    The arrays are copied once to each device on which they are indexed. If a device is too small for
+    them, index on the CPU and move each batch.
 
     Args:
         observations: uint8 or floats of shape ``(num, *observation_shape)``.
-        classes: factor classes, int64 of shape ``(num, len(space))``; none where ``space`` is empty.
-        space: the factors.
-        maximum: the stored value that means 1.
-        name: a short name for tables and run folders.
+        classes: Factor classes, int64 of shape ``(num, len(space))``; not needed if ``space`` is empty.
+        space: The factors.
+        maximum: Stored value that stands for 1.
+        name: Short name for tables and run folders.
     """
 
     def __init__(
@@ -40,16 +40,18 @@ class ArrayDataset(FactorDataset):
         maximum: float = 1,
         name: str = "arrays",
     ) -> None:
-        classes = (
-            torch.zeros(len(observations), 0, dtype=torch.int64) if classes is None else classes
-        )
-        if classes.shape != (len(observations), len(space)):
-            expected = (len(observations), len(space))
+        if classes is None:
+            classes = torch.zeros(len(observations), 0, dtype=torch.int64)
+        expected = (len(observations), len(space))
+        if classes.shape != expected:
             raise ValueError(f"expected classes of shape {expected}, got {tuple(classes.shape)}")
-        self.name, self.space, self.maximum = name, tuple(space), maximum
+        self.name = name
+        self.space = tuple(space)
+        self.maximum = maximum
         self.observation_shape = tuple(observations.shape[1:])
         self._len = len(observations)
-        self._observations, self._classes = DeviceCopies(observations), DeviceCopies(classes)
+        self._observations = DeviceCopies(observations)
+        self._classes = DeviceCopies(classes)
 
     def __len__(self) -> int:
         return self._len
@@ -64,7 +66,7 @@ class ArrayDataset(FactorDataset):
 
 
 class MapStyle(Protocol):
-    """What a map-style ``torch.utils.data.Dataset`` can do."""
+    """The interface of a map-style ``torch.utils.data.Dataset``."""
 
     def __len__(self) -> int:
         """Number of data."""
@@ -82,17 +84,23 @@ def from_arrays(
     channels_last: bool = False,
     name: str = "arrays",
 ) -> ArrayDataset:
-    """A data set of arrays or tensors, which are checked here and not copied.
+    """A data set of arrays or tensors, which are checked and not copied.
 
     Args:
-        observations: uint8, bool or floats, of shape ``(num,)``, ``(num, dim)``, ``(num, height, width)``,
-            which gets one channel, or ``(num, channels, height, width)``.
-        factors: numbers or strings, of shape ``(num,)`` or ``(num, factors)``, or a column for each name, as
-            in ``dict(frame)`` for a pandas frame. The classes of a factor are its distinct values, sorted.
-        factor_names: names of the columns of ``factors``; by default ``factor0``, ``factor1``, …
-        maximum: the stored value that means 1; by default 255 for uint8 that exceed 1, else 1.
-        channels_last: whether images come as ``(num, height, width, channels)``.
-        name: a short name for tables and run folders.
+        observations: uint8, bool or floats, of shape ``(num,)``, ``(num, dim)``,
+            ``(num, height, width)`` for images with one channel, or
+            ``(num, channels, height, width)``.
+        factors: Numbers or strings, of shape ``(num,)`` or ``(num, factors)``, or a column for each name,
+            such as ``dict(frame)`` of a pandas frame. The classes of a factor are its distinct values,
+            sorted.
+        factor_names: Names of the columns of ``factors``; by default ``factor0``, ``factor1``, ….
+        maximum: Stored value that stands for 1; by default 255 for uint8 that exceed 1, else 1.
+        channels_last: Whether images have shape ``(num, height, width, channels)``.
+        name: Short name for tables and run folders.
+
+    Raises:
+        TypeError: Observations or factors have a type that is not supported.
+        ValueError: Shapes do not fit each other, or values are not finite or exceed ``maximum``.
 
     Example:
         >>> data = from_arrays(torch.rand(3, 8), {"colour": np.array(["red", "blue", "red"])})
@@ -100,20 +108,15 @@ def from_arrays(
         ((('blue', 'red'),), tensor([1, 0, 1]))
     """
     x = _channels_first(_checked(observations), channels_last)
-    highest = x.max().item()
-    if maximum is None:
-        maximum = 255 if x.dtype == torch.uint8 and highest > 1 else 1
-    if not 0 < maximum or (x.dtype == torch.uint8 and highest > maximum):
-        raise ValueError(
-            f"expected maximum > 0 and no observation above it, got {maximum=} and {highest}"
-        )
-    encoded = [
-        _encoded(key, column, len(x)) for key, column in _columns(factors, factor_names).items()
-    ]
-    classes = torch.stack([column for _, column in encoded], -1) if encoded else None
-    return ArrayDataset(
-        x, classes, space=[factor for factor, _ in encoded], maximum=maximum, name=name
-    )
+    maximum = _checked_maximum(x, maximum)
+    space = []
+    classes = []
+    for key, column in _columns(factors, factor_names).items():
+        factor, column_classes = _encoded(key, column, len(x))
+        space.append(factor)
+        classes.append(column_classes)
+    table = torch.stack(classes, -1) if classes else None
+    return ArrayDataset(x, table, space=space, maximum=maximum, name=name)
 
 
 def from_torch(
@@ -123,33 +126,48 @@ def from_torch(
     maximum: float | None = None,
     name: str = "torch",
 ) -> ArrayDataset:
-    """A map-style torch data set of ``x`` or ``(x, y)``, read once into memory; ``y`` holds the factors."""
+    """A map-style torch data set of ``x`` or ``(x, y)``, read once into memory.
+
+    Args:
+        dataset: Torch data set; ``x`` is a tensor, ``y`` holds the factors, as a number, a string or a
+            vector.
+        factor_names: Names of the factors; by default ``factor0``, ``factor1``, ….
+        maximum: Stored value that stands for 1; by default 255 for uint8 that exceed 1, else 1.
+        name: Short name for tables and run folders.
+
+    Raises:
+        TypeError: An item is neither a tensor ``x`` nor ``(x, y)``.
+        ValueError: The data set is empty, or observations differ in shape.
+    """
     items = [dataset[i] for i in range(len(dataset))]
     pairs = [tuple(item) if isinstance(item, tuple | list) else (item,) for item in items]
-    for i, pair in enumerate(pairs):
-        if len(pair) != len(pairs[0]) or len(pair) not in (1, 2) or not isinstance(pair[0], Tensor):
-            got = [type(part).__name__ for part in pair]
-            raise TypeError(f"expected a tensor x, or (x, y), everywhere, got {got} at {i}")
-        if pair[0].shape != pairs[0][0].shape:
-            raise ValueError(
-                f"expected shape {tuple(pairs[0][0].shape)}, got {tuple(pair[0].shape)} at {i}"
-            )
     if not pairs:
         raise ValueError("expected at least one observation, got an empty data set")
+    _check_pairs(pairs)
     x = torch.stack([pair[0] for pair in pairs])
-    y = [
-        pair[1].tolist() if isinstance(pair[1], Tensor) else pair[1]
-        for pair in pairs
-        if len(pair) == 2
-    ]
-    factors = np.array(y) if y else None
+    labels = [pair[1] for pair in pairs if len(pair) == 2]
+    numbers = [label.tolist() if isinstance(label, Tensor) else label for label in labels]
+    factors = np.array(numbers) if numbers else None
     return from_arrays(x, factors, factor_names=factor_names, maximum=maximum, name=name)
+
+
+def _check_pairs(pairs: Sequence[tuple[Any, ...]]) -> None:
+    """Raise an error unless all items are alike: ``(x,)`` or ``(x, y)`` with tensors x of one shape."""
+    num_parts = len(pairs[0])
+    for i, pair in enumerate(pairs):
+        if len(pair) != num_parts or num_parts not in (1, 2) or not isinstance(pair[0], Tensor):
+            got = [type(part).__name__ for part in pair]
+            raise TypeError(f"expected a tensor x, or (x, y), everywhere, got {got} at {i}")
+        expected = tuple(pairs[0][0].shape)
+        shape = tuple(pair[0].shape)
+        if shape != expected:
+            raise ValueError(f"expected shape {expected}, got {shape} at {i}")
 
 
 def _checked(observations: Array) -> Tensor:
     """Observations as a tensor of uint8 or finite floats with at least one row."""
     if isinstance(observations, np.ndarray):
-        # Torch takes neither read-only nor reversed nor foreign-endian arrays as they are.
+        # Torch accepts neither read-only nor reversed nor foreign-endian arrays.
         native = observations.dtype.newbyteorder("=")
         observations = torch.from_numpy(np.require(observations, native, ["C", "W"]))
     x = observations.view(torch.uint8) if observations.dtype == torch.bool else observations
@@ -161,15 +179,29 @@ def _checked(observations: Array) -> Tensor:
         raise ValueError(
             f"expected observations of shape (num, …) without empty axes, got {tuple(x.shape)}"
         )
-    if x.is_floating_point() and not (finite := x.isfinite().reshape(len(x), -1).all(1)).all():
-        raise ValueError(
-            f"expected finite observations, got nan or inf at index {finite.int().argmin()}"
-        )
+    if x.is_floating_point():
+        finite = x.isfinite().reshape(len(x), -1).all(1)
+        if not finite.all():
+            first = finite.int().argmin()
+            raise ValueError(f"expected finite observations, got nan or inf at index {first}")
     return x
 
 
+def _checked_maximum(x: Tensor, maximum: float | None) -> float:
+    """The stored value that stands for 1, after checking that no stored byte exceeds it."""
+    highest = x.max().item()
+    is_bytes = x.dtype == torch.uint8
+    if maximum is None:
+        maximum = 255 if is_bytes and highest > 1 else 1
+    if not maximum > 0 or (is_bytes and highest > maximum):
+        raise ValueError(
+            f"expected maximum > 0 and no observation above it, got {maximum=} and {highest}"
+        )
+    return maximum
+
+
 def _channels_first(x: Tensor, channels_last: bool) -> Tensor:
-    """Images as ``(num, channels, height, width)``, vectors and other shapes as they are."""
+    """Images as ``(num, channels, height, width)``; vectors and other shapes are unchanged."""
     if channels_last:
         if x.ndim != 4:
             raise ValueError(f"expected (num, height, width, channels), got {tuple(x.shape)}")
@@ -186,19 +218,19 @@ def _columns(
     factors: Array | Mapping[str, Array] | None, names: Sequence[str] | None
 ) -> dict[str, npt.NDArray[Any]]:
     """The column of each factor."""
-    if isinstance(factors, Mapping) and names is None:
-        return {key: np.asarray(column) for key, column in factors.items()}
-    if isinstance(factors, Mapping) or (factors is None and names is not None):
-        raise ValueError(f"expected factor_names only beside an array of factors, got {names}")
-    if factors is None:
-        return {}
+    if isinstance(factors, Mapping) or factors is None:
+        if names is not None:
+            raise ValueError(f"expected factor_names only beside an array of factors, got {names}")
+        return {key: np.asarray(column) for key, column in (factors or {}).items()}
     table = np.asarray(factors)
-    table = table[:, None] if table.ndim == 1 else table
+    if table.ndim == 1:
+        table = table[:, None]
     if table.ndim != 2:
         raise ValueError(f"expected factors of shape (num,) or (num, factors), got {table.shape}")
-    names = [f"factor{k}" for k in range(table.shape[1])] if names is None else list(names)
-    if len(set(names)) != table.shape[1] or len(names) != table.shape[1]:
-        raise ValueError(f"expected {table.shape[1]} different factor_names, got {names}")
+    num_factors = table.shape[1]
+    names = [f"factor{k}" for k in range(num_factors)] if names is None else list(names)
+    if len(set(names)) != num_factors or len(names) != num_factors:
+        raise ValueError(f"expected {num_factors} different factor_names, got {names}")
     return dict(zip(names, table.T, strict=True))
 
 
@@ -206,16 +238,21 @@ def _encoded(name: str, column: npt.NDArray[Any], num: int) -> tuple[Factor, Ten
     """The factor with its distinct values, and the classes ``(num,)`` of a column."""
     if column.dtype == object:
         column = np.array(column.tolist())
+    _check_column(name, column, num)
+    values, classes = np.unique(column, return_inverse=True)
+    is_text = column.dtype.kind == "U"
+    factor = Factor(name, tuple(values.tolist()), "categorical" if is_text else "ordinal")
+    return factor, torch.from_numpy(classes)
+
+
+def _check_column(name: str, column: npt.NDArray[Any], num: int) -> None:
+    """Raise an error unless a column has ``num`` finite numbers or strings."""
     if column.shape != (num,):
         raise ValueError(f"expected {num} values of factor {name!r}, got shape {column.shape}")
     if column.dtype.kind not in "biufU":
         raise TypeError(f"expected numbers or strings for factor {name!r}, got {column.dtype}")
-    if column.dtype.kind == "f" and not (finite := np.isfinite(column)).all():
-        raise ValueError(
-            f"expected finite factor {name!r}, got nan or inf at index {finite.argmin()}"
-        )
-    values, classes = np.unique(column, return_inverse=True)
-    factor = Factor(
-        name, tuple(values.tolist()), "categorical" if column.dtype.kind == "U" else "ordinal"
-    )
-    return factor, torch.from_numpy(classes)
+    if column.dtype.kind == "f":
+        finite = np.isfinite(column)
+        if not finite.all():
+            first = finite.argmin()
+            raise ValueError(f"expected finite factor {name!r}, got nan or inf at index {first}")

@@ -1,10 +1,11 @@
-"""A data set by its name or its path."""
+"""Load a data set by its name or its path."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from ppl_disentangle.data.base import FactorDataset
 from ppl_disentangle.data.causal.flow import Flow
@@ -43,20 +44,25 @@ NAMES: dict[str, Callable[[], FactorDataset]] = {
     "thickness_intensity": ThicknessIntensity,
     "digits": digits,
 }
-"""Data sets by name; a name comes before a folder that is called so."""
+"""Data sets by name. A name takes precedence over a folder with the same name."""
 
 
 def load_data(source: str | Path) -> FactorDataset:
-    """A data set that needs no file, such as ``"sprites"`` or ``"pendulum"``, a file, a folder, or a function of yours.
+    """Load a data set by name, from a file or folder, or from a function of a Python file.
 
-    ``"path/to/file.py:function"`` is called without arguments and returns the data.
-    What a file or a folder is, its content tells: all of :func:`~ppl_disentangle.data.catalogue` is known. An npz file
-    that is none of these goes to :func:`~ppl_disentangle.data.from_npz`, such a folder to
-    :func:`~ppl_disentangle.data.from_folder`. All come with the defaults of their classes. A folder called like a data
-    set is meant by ``"./sprites"`` or a ``Path``.
+    The content of a file or folder determines its format: all data sets of
+    :func:`~ppl_disentangle.data.catalogue` are recognised. Any other npz file is read by
+    :func:`~ppl_disentangle.data.from_npz`, any other folder by
+    :func:`~ppl_disentangle.data.from_folder`. All data sets are made with default arguments.
+
+    Args:
+        source: Name of a data set that needs no file, such as ``"sprites"``; path of a file or folder; or
+            ``"path/to/file.py:function"``, a function without arguments that returns a data set. If a
+            folder has the name of a data set, pass ``"./sprites"`` or a ``Path``.
 
     Raises:
-        ValueError: no such name, path or function, a file of no known format, or one that is damaged.
+        ValueError: The name, path or function does not exist, or the file has an unknown format or is
+            damaged.
 
     Example:
         >>> load_data("sprites").factor_sizes
@@ -65,12 +71,7 @@ def load_data(source: str | Path) -> FactorDataset:
     if isinstance(source, str) and source in NAMES:
         return NAMES[source]()
     if is_function(str(source)):
-        made = function_of(str(source))()
-        if not isinstance(made, FactorDataset):
-            raise ValueError(
-                f"{source}: expected a function that returns a data set, got {type(made).__name__}"
-            )
-        return made
+        return _call(str(source))
     path = Path(source)
     if path.is_dir():
         return _folder(path)
@@ -83,6 +84,15 @@ def load_data(source: str | Path) -> FactorDataset:
     )
 
 
+def _call(source: str) -> FactorDataset:
+    """The data set that a function of a Python file returns."""
+    data = function_of(source)()
+    if not isinstance(data, FactorDataset):
+        got = type(data).__name__
+        raise ValueError(f"{source}: expected a function that returns a data set, got {got}")
+    return data
+
+
 def _folder(path: Path) -> FactorDataset:
     """The data set whose files are in a folder."""
     if (path / "list_attr_celeba.txt").is_file():
@@ -90,28 +100,26 @@ def _folder(path: Path) -> FactorDataset:
     if (path / "list.txt").is_file() and any(path.glob("*_mesh.mat")):
         return Cars3D(path)
     if any(path.glob("smallnorb-*.mat*")):
-        halves = [
-            half
-            for half in ("training", "testing")
-            if any(path.glob(f"smallnorb-*-{half}-dat.mat*"))
-        ]
-        return SmallNORB(
-            path,
-            part="both" if len(halves) == 2 else "training" if "training" in halves else "testing",
-        )
+        return SmallNORB(path, part=_part_of_smallnorb(path))
     if any(path.glob("*-morpho.csv")):
-        return MorphoMNIST(
-            path, part="training" if (path / "train-morpho.csv").is_file() else "testing"
-        )
+        has_training = (path / "train-morpho.csv").is_file()
+        return MorphoMNIST(path, part="training" if has_training else "testing")
     if has_labelled_names(path):
         return from_labelled_names(path)
-    if inner := next(
-        (p for p in (path / "train", path / "test") if p.is_dir() and has_labelled_names(p)), None
-    ):
-        raise ValueError(
-            f"{path}: expected a folder of images, got folders of them; say which, such as {inner}"
-        )
+    for inner in (path / "train", path / "test"):
+        if inner.is_dir() and has_labelled_names(inner):
+            got = f"folders of them; say which, such as {inner}"
+            raise ValueError(f"{path}: expected a folder of images, got {got}")
     return from_folder(path)
+
+
+def _part_of_smallnorb(path: Path) -> Literal["training", "testing", "both"]:
+    """The part of SmallNORB whose images are in a folder."""
+    has_training = any(path.glob("smallnorb-*-training-dat.mat*"))
+    has_testing = any(path.glob("smallnorb-*-testing-dat.mat*"))
+    if has_training and has_testing:
+        return "both"
+    return "training" if has_training else "testing"
 
 
 def _file(path: Path) -> FactorDataset:

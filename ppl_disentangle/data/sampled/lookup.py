@@ -38,7 +38,7 @@ def positions(
 
     Raises:
         KeyError: A name is not a factor.
-        ValueError: There are no factors, a name is repeated, or, if ``varying``, a factor has one value.
+        ValueError: The data have no factors, a name is repeated, or, if ``varying``, a factor has one value.
     """
     if isinstance(names, str):
         names = [names]
