@@ -1,4 +1,4 @@
-"""Data sets: observations with the factors that generated them, drawn, read from files, or your own."""
+"""Data sets of observations and ground-truth factors: drawn, read from files, or user-defined."""
 
 from ppl_disentangle.data.arrays import ArrayDataset, from_arrays, from_torch
 from ppl_disentangle.data.base import Factor, FactorDataset, FactorGrid, Subset

@@ -20,12 +20,13 @@ Array: TypeAlias = "Tensor | npt.NDArray[Any]"
 class ArrayDataset(FactorDataset):
     """Observations in memory, as made by :func:`from_arrays` and similar functions after checks.
 
-    The arrays are copied once to each device on which they are indexed. If a device is too small for
-    them, index on the CPU and move each batch.
+    The arrays are copied once to each device on which they are indexed. If a device is too small
+    for them, index on the CPU and move each batch.
 
     Args:
         observations: uint8 or floats of shape ``(num, *observation_shape)``.
-        classes: Factor classes, int64 of shape ``(num, len(space))``; not needed if ``space`` is empty.
+        classes: Factor classes, int64 of shape ``(num, len(space))``; not needed if ``space`` is
+            empty.
         space: The factors.
         maximum: Stored value that stands for 1.
         name: Short name for tables and run folders.
@@ -90,9 +91,9 @@ def from_arrays(
         observations: uint8, bool or floats, of shape ``(num,)``, ``(num, dim)``,
             ``(num, height, width)`` for images with one channel, or
             ``(num, channels, height, width)``.
-        factors: Numbers or strings, of shape ``(num,)`` or ``(num, factors)``, or a column for each name,
-            such as ``dict(frame)`` of a pandas frame. The classes of a factor are its distinct values,
-            sorted.
+        factors: Numbers or strings, of shape ``(num,)`` or ``(num, factors)``, or a column for each
+            name, such as ``dict(frame)`` of a pandas frame. The classes of a factor are its
+            distinct values, sorted.
         factor_names: Names of the columns of ``factors``; by default ``factor0``, ``factor1``, ….
         maximum: Stored value that stands for 1; by default 255 for uint8 that exceed 1, else 1.
         channels_last: Whether images have shape ``(num, height, width, channels)``.
@@ -129,8 +130,8 @@ def from_torch(
     """A map-style torch data set of ``x`` or ``(x, y)``, read once into memory.
 
     Args:
-        dataset: Torch data set; ``x`` is a tensor, ``y`` holds the factors, as a number, a string or a
-            vector.
+        dataset: Torch data set; ``x`` is a tensor, ``y`` holds the factors, as a number, a string
+            or a vector.
         factor_names: Names of the factors; by default ``factor0``, ``factor1``, ….
         maximum: Stored value that stands for 1; by default 255 for uint8 that exceed 1, else 1.
         name: Short name for tables and run folders.
@@ -152,7 +153,7 @@ def from_torch(
 
 
 def _check_pairs(pairs: Sequence[tuple[Any, ...]]) -> None:
-    """Raise an error unless all items are alike: ``(x,)`` or ``(x, y)`` with tensors x of one shape."""
+    """Raise an error unless all items are ``(x,)``, or all ``(x, y)``, with tensors of one shape."""
     num_parts = len(pairs[0])
     for i, pair in enumerate(pairs):
         if len(pair) != num_parts or num_parts not in (1, 2) or not isinstance(pair[0], Tensor):

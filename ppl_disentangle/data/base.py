@@ -59,7 +59,7 @@ class FactorDataset(abc.ABC):
 
     @abc.abstractmethod
     def observations(self, index: Tensor) -> Tensor:
-        """Observations as stored (uint8 for images), of shape ``(len(index), *observation_shape)``."""
+        """Observations as stored, of shape ``(len(index), *observation_shape)``; images are uint8."""
 
     @abc.abstractmethod
     def factors(self, index: Tensor) -> Tensor:
@@ -129,7 +129,7 @@ class FactorDataset(abc.ABC):
         return self.to_float(self.observations(index))[0], self.factors(index)[0]
 
     def __getitems__(self, index: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        """Float observations and factor classes of a batch, which a ``DataLoader`` reads at once."""
+        """Float observations and factor classes of a batch, for a torch ``DataLoader``."""
         batch = torch.tensor(index)
         observations = self.to_float(self.observations(batch))
         return list(zip(observations, self.factors(batch), strict=True))

@@ -15,8 +15,8 @@ _NUM_BINS = 20
 def classes_of(column: Tensor) -> tuple[tuple[float, ...], Tensor]:
     """Representative values of the classes, and the class of each datum ``(num_data,)``.
 
-    A column with at most 100 distinct values has a class for each of them. Otherwise the classes are
-    20 intervals with about as many data each, represented by the median of the data in them.
+    A column with at most 100 distinct values has a class for each of them. Otherwise the classes
+    are 20 intervals with about as many data each, represented by the median of the data in them.
     """
     levels, classes = column.unique(return_inverse=True)
     if len(levels) <= _MAX_LEVELS:

@@ -12,8 +12,8 @@ class Entry:
     """A known data set.
 
     Attributes:
-        name: Name for :func:`~ppl_disentangle.data.load_data`, or the name that the authors gave to a data
-            set that is read from files.
+        name: Name for :func:`~ppl_disentangle.data.load_data`, or the name that the authors gave to
+            a data set that is read from files.
         description: Description in one sentence.
         factors: Names of the factors; in a grid, the last factor varies fastest.
         sizes: Number of values of each factor in the published files, 0 if it depends on the files.

@@ -56,13 +56,13 @@ def load_data(source: str | Path) -> FactorDataset:
     :func:`~ppl_disentangle.data.from_folder`. All data sets are made with default arguments.
 
     Args:
-        source: Name of a data set that needs no file, such as ``"sprites"``; path of a file or folder; or
-            ``"path/to/file.py:function"``, a function without arguments that returns a data set. If a
-            folder has the name of a data set, pass ``"./sprites"`` or a ``Path``.
+        source: Name of a data set that needs no file, such as ``"sprites"``; path of a file or
+            folder; or ``"path/to/file.py:function"``, a function without arguments that returns a
+            data set. If a folder has the name of a data set, pass ``"./sprites"`` or a ``Path``.
 
     Raises:
-        ValueError: The name, path or function does not exist, or the file has an unknown format or is
-            damaged.
+        ValueError: The name, path or function does not exist, or the file has an unknown format or
+            is damaged.
 
     Example:
         >>> load_data("sprites").factor_sizes

@@ -16,7 +16,7 @@ _MIX32_SECOND = 0xC2B2AE35 - (1 << 32)
 
 
 def as_generator(seed: int | torch.Generator) -> torch.Generator:
-    """A new generator with the given seed; a generator is returned as it is, and moves on with use."""
+    """A new generator with the given seed; a generator is returned unchanged."""
     return seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
 
 
@@ -37,9 +37,9 @@ def uniform_index(size: int | Tensor, num: int, generator: torch.Generator) -> T
 def random_bytes(seed: int, index: Tensor, num: int) -> Tensor:
     """Uniform bytes, a function of seed, index and position: uint8 of shape ``(len(index), num)``.
 
-    The generator is a counter without state, so a datum has the same bytes alone, in any batch and on
-    any device. Each word of 4 bytes is the hashed position, exclusive-or the hashed seed and index,
-    hashed again. The hashes are the finalisers of SplitMix64 [1] and of MurmurHash3.
+    The generator is a counter without state, so a datum has the same bytes alone, in any batch and
+    on any device. Each word of 4 bytes is the hashed position, exclusive-or the hashed seed and
+    index, hashed again. The hashes are the finalisers of SplitMix64 [1] and of MurmurHash3.
 
     References:
         [1] Steele et al., 2014. Fast splittable pseudorandom number generators.

@@ -50,20 +50,20 @@ class Labels(NamedTuple):
 
 
 class CausalDataset(FactorDataset):
-    r"""Units of a structural causal model, each observed through a function of the node values alone.
+    r"""Units of a structural causal model, observed through a function of the node values alone.
 
     .. math:: z_i = f_i(\varepsilon_i; z_{\text{parents}(i)}), \qquad x = g(z)
 
-    The noise :math:`\varepsilon` of every unit is stored, so the counterfactuals of a unit are known:
-    its noise goes through the same mechanisms f with some nodes set, and the result through the same g.
-    Over all units, these are draws from the interventional distribution.
+    The noise :math:`\varepsilon` of every unit is stored, so the counterfactuals of a unit are
+    known: its noise goes through the same mechanisms f with some nodes set, and the result through
+    the same g. Over all units, these are draws from the interventional distribution.
 
-    The factors are the nodes. For metrics, the classes of a node are its distinct values if there are at
-    most 100, and otherwise 20 intervals with about as many units each. The node values themselves are
-    :attr:`values`.
+    The factors are the nodes. For metrics, the classes of a node are its distinct values if there
+    are at most 100, and otherwise 20 intervals with about as many units each. The node values
+    themselves are :attr:`values`.
 
-    Implementing a causal data set: set the attributes that the mechanisms need, pass graph and noise to
-    ``__init__``, and define :meth:`mechanism` and :meth:`render_values`.
+    Implementing a causal data set: set the attributes that the mechanisms need, pass graph and
+    noise to ``__init__``, and define :meth:`mechanism` and :meth:`render_values`.
 
     Args:
         graph: Causal graph, in any form that :func:`~ppl_disentangle.graphs.as_dag` accepts.
@@ -71,12 +71,13 @@ class CausalDataset(FactorDataset):
         name: Short name for tables and run folders.
         observation_shape: Shape of one observation.
         maximum: Stored value that stands for 1.
-        ranges: Lowest and highest value to which a node can be set. A node that is not listed can be set
-            to any finite value.
+        ranges: Lowest and highest value to which a node can be set. A node that is not listed can
+            be set to any finite value.
 
     Attributes:
         dag: Causal graph.
-        names: Nodes, parents first, as in the columns of all tensors here; equal to :attr:`factor_names`.
+        names: Nodes, parents first, as in the columns of all tensors here; equal to
+            :attr:`factor_names`.
     """
 
     def __init__(
@@ -193,8 +194,8 @@ class CausalDataset(FactorDataset):
     def intervene(self, index: Tensor, do: Intervention) -> Tensor:
         """Node values ``(len(index), nodes)`` of the units at ``index`` under do(node := value).
 
-        The units keep their noise and mechanisms; nodes that do not descend from a set node keep their
-        values. See :meth:`mechanisms` for the form of interventions and the errors.
+        The units keep their noise and mechanisms; nodes that do not descend from a set node keep
+        their values. See :meth:`mechanisms` for the form of interventions and the errors.
         """
         return self.mechanisms(self._noise.on(index.device).index_select(0, index), do)
 
@@ -204,7 +205,7 @@ class CausalDataset(FactorDataset):
         return values, self.render_values(values)
 
     def units(self, index: Tensor) -> Self:
-        """The units at ``index`` as a causal data set, with the factor classes of the whole data."""
+        """The units at ``index`` as a causal data set, with the classes of the whole data."""
         # A copy, since subclasses have other arguments; it has the mechanisms of this data set.
         chosen = copy.copy(self)
         chosen._noise = DeviceCopies(self.noise[index])
@@ -228,15 +229,16 @@ class CausalDataset(FactorDataset):
         """Standardised node values of some of the units, as labels to learn from.
 
         Args:
-            fraction: Share of the units whose labels are known. For one seed, a larger share contains a
-                smaller one.
+            fraction: Share of the units whose labels are known. For one seed, a larger share
+                contains a smaller one.
             noise: Standard deviation of normal noise that is added to the standardised values.
             seed: Seed of the choice of the units and of the noise.
-            scales: Mean and scale with which each node is standardised; by default mean and standard
-                deviation over all units.
+            scales: Mean and scale with which each node is standardised; by default mean and
+                standard deviation over all units.
 
         Raises:
-            ValueError: ``fraction`` is out of [0, 1], or ``scales`` does not list exactly the nodes.
+            ValueError: ``fraction`` is out of [0, 1], or ``scales`` does not list exactly the
+                nodes.
         """
         if not 0 <= fraction <= 1:
             raise ValueError(f"expected 0 <= fraction <= 1, got {fraction}")

@@ -1,4 +1,4 @@
-"""The flow of CausalVAE, redrawn: a ball in a cup of water with a hole, and true counterfactuals."""
+"""The flow of CausalVAE, redrawn: a ball in a cup of water, with true counterfactuals."""
 
 from __future__ import annotations
 
@@ -21,26 +21,28 @@ _HOLES_PER_LENGTH = 3
 
 
 class Flow(CausalDataset):
-    r"""Images of a cup with a ball and a hole: the ball raises the water, water and hole make the jet.
+    r"""Images of a cup of water with a ball and a hole, which cause the jet that pours out.
 
-    With a ball of radius r/30, a hole at height d = hole/3 and m the height of the water without the
-    ball,
+    With a ball of radius r/30, a hole at height d = hole/3 and m the height of the water without
+    the ball,
 
     .. math::
         \text{height} = (r / 30)^3 + m, \qquad
         \text{flow} = \sqrt{2 \cdot 0.98 \cdot \text{height} \cdot (d - 0.5)} + \sigma \varepsilon,
         \qquad \varepsilon \sim N(0, 1).
 
-    The node ``ball`` is r, ``flow`` is the distance from the cup at which the jet lands, and m is the
-    noise of ``height``. By default these are the published 8100 units in their published order: every r
-    from 5 to 34 with every m of 1, 1.1, …, 3.9 and every hole from 6 to 14. The names of the published
-    files are r, the height and ten times the flow without their decimals, and the hole.
+    The node ``ball`` is r, ``flow`` is the distance from the cup at which the jet lands, and m is
+    the noise of ``height``. By default these are the published 8100 units in their published order:
+    every r from 5 to 34 with every m of 1, 1.1, …, 3.9 and every hole from 6 to 14. The names of
+    the published files are r, the height and ten times the flow without their decimals, and the
+    hole.
 
-    The published images differ in two ways: matplotlib moved upright and level edges to whole pixels,
-    and a hidden jitter, which belongs to no node, lets the jet land a little further than the label says.
+    The published images differ in two ways: matplotlib moved upright and level edges to whole
+    pixels, and a hidden jitter, which belongs to no node, lets the jet land a little further than
+    the label says.
 
-    All finite values can be drawn; whatever leaves the picture is cut off. Ball, height and flow can be
-    set to 0 or more, the hole to 1.5 to 57, the extent of the cup's wall.
+    All finite values can be drawn; whatever leaves the picture is cut off. Ball, height and flow
+    can be set to 0 or more, the hole to 1.5 to 57, the extent of the cup's wall.
 
     Args:
         num_data: Number of units with r, m and hole drawn uniformly from the range of the published
@@ -98,7 +100,11 @@ class Flow(CausalDataset):
         return index[~is_test], index[is_test]
 
     def mechanism(self, node: str, noise: Tensor, parent_values: Mapping[str, Tensor]) -> Tensor:
-        """Ball and hole equal their noise; the height adds the ball's cube, and Torricelli's formula gives the jet."""
+        """Value of a node.
+
+        Ball and hole equal their noise, the ball raises the water by the cube of its radius, and
+        the jet follows Torricelli's formula.
+        """
         if node in ("ball", "hole"):
             return noise
         if node == "height":

@@ -18,13 +18,13 @@ __all__ = ["InputGrid", "flow_grid", "pendulum_grid"]
 class InputGrid(FactorGrid):
     """The units of a causal data set as a grid over the noise of some nodes, in the same order.
 
-    The factors of this grid are independent and determine the image. Nodes that follow from them, such
-    as a shadow, are not factors. Metrics that draw combinations of factors, such as the FactorVAE score,
-    need such a grid.
+    The factors of this grid are independent and determine the image. Nodes that follow from them,
+    such as a shadow, are not factors. Metrics that draw combinations of factors, such as the
+    FactorVAE score, need such a grid.
 
     Args:
-        scene: Causal data set with every combination of the nodes' noise exactly once, the last node
-            varying fastest.
+        scene: Causal data set with every combination of the nodes' noise exactly once, the last
+            node varying fastest.
         inputs: Name of the factor, for each node whose noise varies freely.
 
     Raises:
@@ -64,7 +64,7 @@ class InputGrid(FactorGrid):
 
 
 def pendulum_grid(*, size: int = 64, clamp: bool = True) -> InputGrid:
-    """The 7308 published images of :class:`~ppl_disentangle.data.Pendulum` as a grid of both angles.
+    """The published images of :class:`~ppl_disentangle.data.Pendulum` as a grid of both angles.
 
     Args:
         size: Pixels along each side.
@@ -78,7 +78,7 @@ def pendulum_grid(*, size: int = 64, clamp: bool = True) -> InputGrid:
 
 
 def flow_grid(*, size: int = 64) -> InputGrid:
-    """The 8100 published units of :class:`~ppl_disentangle.data.Flow` as a grid of ball, water and hole.
+    """The published units of :class:`~ppl_disentangle.data.Flow` as a grid of ball, water and hole.
 
     Args:
         size: Pixels along each side.

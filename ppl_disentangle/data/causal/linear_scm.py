@@ -28,8 +28,8 @@ class LinearSCM(SyntheticSCM):
     Args:
         graph: Causal graph, in any form that :func:`~ppl_disentangle.graphs.as_dag` accepts.
         num_data: Number of units.
-        weights: Weight w of each edge ``(parent, child)``; by default drawn uniformly from [0.5, 2],
-            with random signs.
+        weights: Weight w of each edge ``(parent, child)``; by default drawn uniformly from [0.5,
+            2], with random signs.
         offsets: Offset a by node; 0 for nodes that are not listed.
         scales: Scale s of the noise by node; 1 for nodes that are not listed.
         noise: Distribution of the noise; see :class:`~ppl_disentangle.data.SyntheticSCM`.
@@ -38,8 +38,8 @@ class LinearSCM(SyntheticSCM):
         name: Short name for tables and run folders.
 
     Raises:
-        KeyError: The weights do not list exactly the edges, or an offset or a scale is for a name that is
-            not a node.
+        KeyError: The weights do not list exactly the edges, or an offset or a scale is for a name
+            that is not a node.
 
     Example:
         >>> scm = LinearSCM("x -> y", num_data=100, weights={("x", "y"): 3.0})
@@ -91,9 +91,9 @@ class LinearSCM(SyntheticSCM):
 
         .. math:: E z = (I - W^\top)^{-1} m, \qquad \text{Cov}\, z = (I - W^\top)^{-1} D^2 (I - W)^{-1}
 
-        with the mean m and the standard deviation D of :math:`a + s \varepsilon`. For a set node, m is
-        the value, and D and the weights of the incoming edges are 0. With normal noise, the distribution
-        of the nodes is the normal distribution with these moments.
+        with the mean m and the standard deviation D of :math:`a + s \varepsilon`. For a set node, m
+        is the value, and D and the weights of the incoming edges are 0. With normal noise, the
+        distribution of the nodes is the normal distribution with these moments.
 
         Args:
             do: Value of each set node; the default intervenes on nothing.

@@ -1,4 +1,4 @@
-"""The pendulum of CausalVAE, redrawn: a lamp, a pendulum and its shadow, with true counterfactuals."""
+"""The pendulum of CausalVAE, redrawn: a lamp, a pendulum and its shadow; true counterfactuals."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ _RADIANS_PER_STEP = math.pi / 200
 
 
 class Pendulum(CausalDataset):
-    r"""Images of a lit pendulum: the angles of pendulum and light cause length and position of the shadow.
+    r"""Images of a lit pendulum, whose angle and light cause length and position of its shadow.
 
-    With the angles :math:`\theta` of the pendulum and :math:`\varphi` of the light, the shadow on the
-    ground reaches from :math:`a = 10 - 11 \cot \varphi` to
-    :math:`b = 10 + 9.5 \sin \theta - (11 - 9.5 \cos \theta) \cot \varphi`, and
+    With the angles :math:`\theta` of the pendulum and :math:`\varphi` of the light, the shadow on
+    the ground reaches from :math:`a = 10 - 11 \cot \varphi` to :math:`b = 10 + 9.5 \sin \theta -
+    (11 - 9.5 \cos \theta) \cot \varphi`, and
 
     .. math::
         \text{length} = \max(3, |a - b|) + \sigma \varepsilon_1, \qquad
         \text{position} = \tfrac12 (a + b) + \sigma \varepsilon_2, \qquad \varepsilon \sim N(0, 1).
 
-    Angles are in steps of :math:`\pi / 200`, as in the names of the published files; the image is 20
-    units of length wide. By default these are the published 7308 images in their published order: every
-    angle from -40 to 43 with every light from 60 to 147 except 100, without noise. The published labels
-    lack the decimals of the shadow, and matplotlib moved the edges of the published shadows to whole
-    pixels.
+    Angles are in steps of :math:`\pi / 200`, as in the names of the published files; the image is
+    20 units of length wide. By default these are the published 7308 images in their published
+    order: every angle from -40 to 43 with every light from 60 to 147 except 100, without noise. The
+    published labels lack the decimals of the shadow, and matplotlib moved the edges of the
+    published shadows to whole pixels.
 
     All finite values can be drawn; whatever leaves the picture is cut off, and a shadow of negative
-    length is not drawn. The light can be set to 1 to 199, where its slope is finite, the length of the
-    shadow to 0 or more.
+    length is not drawn. The light can be set to 1 to 199, where its slope is finite, the length of
+    the shadow to 0 or more.
 
     Args:
-        num_data: Number of units with angles drawn uniformly from the range of the published units; by
-            default the published units.
+        num_data: Number of units with angles drawn uniformly from the range of the published units;
+            by default the published units.
         size: Pixels along each side; the published images have 96.
         clamp: Whether a shadow has at least length 3, as published; this concerns 39.6 % of the
             published units.
@@ -96,7 +96,10 @@ class Pendulum(CausalDataset):
         return index[~is_test], index[is_test]
 
     def mechanism(self, node: str, noise: Tensor, parent_values: Mapping[str, Tensor]) -> Tensor:
-        """Angles equal their noise; the shadow follows from the shadows of pivot and tip on the ground."""
+        """Value of a node.
+
+        Angles equal their noise; the shadow reaches from the shadow of the pivot to that of the tip.
+        """
         if node in ("angle", "light"):
             return noise
         theta = _RADIANS_PER_STEP * parent_values["angle"]

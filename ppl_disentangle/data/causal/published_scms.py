@@ -127,17 +127,16 @@ def published_scm(
 ) -> SyntheticSCM:
     r"""A small model of the literature, with the equations as published in [1].
 
-    Causal normalizing flows and other methods have been compared on these models. The noise is N(0, 1)
-    at every node, except in ``"large_backdoor"``, where it is uniform. ``"simpson"``, ``"sym_prod"`` and
-    ``"large_backdoor"`` were introduced in CSuite [2], with other noise in the first two and, in
-    ``"simpson"``, with the last node
-    :math:`x_4 = 5 \tanh((x_3 - 4) / 5) + 3 + \varepsilon_4 / \sqrt{10}`. Like [1], this function leaves
-    the tanh out.
+    Causal normalizing flows and other methods have been compared on these models. The noise is N(0,
+    1) at every node, except in ``"large_backdoor"``, where it is uniform. ``"simpson"``,
+    ``"sym_prod"`` and ``"large_backdoor"`` were introduced in CSuite [2], with other noise in the
+    first two and, in ``"simpson"``, with the last node :math:`x_4 = 5 \tanh((x_3 - 4) / 5) + 3 +
+    \varepsilon_4 / \sqrt{10}`. Like [1], this function leaves the tanh out.
 
     Args:
         name: Name of a model in ``PUBLISHED_SCMS``.
-        kind: ``"linear"``, which returns a :class:`~ppl_disentangle.data.LinearSCM`, or ``"nonlinear"``,
-            which returns an :class:`~ppl_disentangle.data.EquationSCM`.
+        kind: ``"linear"``, which returns a :class:`~ppl_disentangle.data.LinearSCM`, or
+            ``"nonlinear"``, which returns an :class:`~ppl_disentangle.data.EquationSCM`.
         num_data: Number of units; [1] uses 25,000, 80 % of them for training.
         seed: Seed of units and random map.
         observation_shape: Shape of an observation; see :class:`~ppl_disentangle.data.SyntheticSCM`.

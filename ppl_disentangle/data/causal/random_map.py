@@ -13,13 +13,14 @@ __all__ = ["RandomMap"]
 
 
 class RandomMap:
-    r"""A random function from node values to observations in which every coordinate depends on every node.
+    r"""A random function from node values to observations that mixes all nodes in all coordinates.
 
     .. math:: x = \sqrt{d / h}\; Q \tanh(W \tilde z)
 
     with the standardised values :math:`\tilde z` of k nodes, h = min(d, 4k) hidden units, W of
-    independent normals with variance 1/k, and Q with orthonormal columns. The function is one-to-one if
-    d is at least k. Observations with three axes are images: the logistic function maps them to (0, 1).
+    independent normals with variance 1/k, and Q with orthonormal columns. The function is
+    one-to-one if d is at least k. Observations with three axes are images: the logistic function
+    maps them to (0, 1).
 
     Args:
         mean: Mean of each node, ``(k,)``.

@@ -27,12 +27,12 @@ NOISE_MOMENTS: dict[str, tuple[float, float]] = {
 
 
 def random_dag(num_nodes: int, *, expected_degree: float, seed: int) -> nx.DiGraph:
-    """An Erdős–Rényi graph with nodes ``x1``, ``x2``, …, directed along a random order of the nodes.
+    """An Erdős–Rényi graph with nodes ``x1``, ``x2``, …, directed along a random order of them.
 
     Args:
         num_nodes: Number of nodes.
-        expected_degree: Expected number of neighbours of a node, at most ``num_nodes - 1``; all edges
-            have the same probability.
+        expected_degree: Expected number of neighbours of a node, at most ``num_nodes - 1``; all
+            edges have the same probability.
         seed: Seed of the order and of the edges.
 
     Raises:
@@ -66,8 +66,8 @@ class SyntheticSCM(CausalDataset):
         noise: Distribution of the noise: N(0, 1), Laplace(0, 1), or uniform on (0, 1).
         generator: Generator of the units, then of the random map.
         observation_shape: Shape of an observation through a
-            :class:`~ppl_disentangle.data.causal.random_map.RandomMap`. With ``None``, the node values are
-            the observation.
+            :class:`~ppl_disentangle.data.causal.random_map.RandomMap`. With ``None``, the node
+            values are the observation.
         name: Short name for tables and run folders.
     """
 
@@ -106,8 +106,8 @@ class EquationSCM(SyntheticSCM):
 
     Args:
         graph: Causal graph, in any form that :func:`~ppl_disentangle.graphs.as_dag` accepts.
-        equations: Function ``equation(noise, *parents)`` of each node, on vectors, with the parents in
-            alphabetical order. A root without an equation equals its noise.
+        equations: Function ``equation(noise, *parents)`` of each node, on vectors, with the parents
+            in alphabetical order. A root without an equation equals its noise.
         num_data: Number of units.
         noise: Distribution of the noise; see :class:`SyntheticSCM`.
         seed: Seed of units and random map.
@@ -115,7 +115,8 @@ class EquationSCM(SyntheticSCM):
         name: Short name for tables and run folders.
 
     Raises:
-        KeyError: An equation is for a name that is not a node, or a node with parents has no equation.
+        KeyError: An equation is for a name that is not a node, or a node with parents has no
+            equation.
 
     Example:
         >>> scm = EquationSCM("x -> y", {"y": lambda noise, x: x**2 + noise}, num_data=100)
@@ -169,7 +170,7 @@ def check_nodes(nodes: Collection[str], names: Iterable[str]) -> None:
 def _standard_noise(
     distribution: NoiseDistribution, num_nodes: int, num_data: int, generator: torch.Generator
 ) -> Tensor:
-    """Independent draws from a noise distribution by its quantile function, ``(nodes, num_data)``."""
+    """Independent draws from a noise distribution, by its quantile function: ``(nodes, data)``."""
     uniform = torch.rand(num_nodes, num_data, generator=generator, dtype=torch.float64)
     uniform = uniform.clamp(1e-6, 1 - 1e-6)  # the quantiles of 0 and 1 may be infinite
     if distribution == "normal":

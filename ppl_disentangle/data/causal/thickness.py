@@ -31,10 +31,10 @@ class ThicknessIntensity(CausalDataset):
         t = 0.5 + \tfrac15 \gamma, \quad \gamma \sim \text{Gamma}(10), \qquad
         i = 64 + 191\, \sigma(2t - 5 + 0.5\, \varepsilon), \quad \varepsilon \sim N(0, 1),
 
-    with the logistic function :math:`\sigma`. The pair has the distribution of DeepSCM's Morpho-MNIST
-    [1], so log p(t) and log p(i | t) of a model can be compared with the exact :meth:`log_prob`, which no
-    model exceeds on average. The image is a ring of radius 8 in 28 x 28 pixels, with line width t and
-    brightness i, where [1] has a digit.
+    with the logistic function :math:`\sigma`. The pair has the distribution of DeepSCM's
+    Morpho-MNIST [1], so log p(t) and log p(i | t) of a model can be compared with the exact
+    :meth:`log_prob`, which no model exceeds on average. The image is a ring of radius 8 in 28 x 28
+    pixels, with line width t and brightness i, where [1] has a digit.
 
     Thickness from 0 to 12 and intensity from 0 to 255 can be drawn.
 
@@ -43,8 +43,8 @@ class ThicknessIntensity(CausalDataset):
         seed: Seed of the noise.
 
     References:
-        [1] Pawlowski et al., 2020. Deep structural causal models for tractable counterfactual inference.
-        https://arxiv.org/abs/2006.06485
+        [1] Pawlowski et al., 2020. Deep structural causal models for tractable counterfactual
+        inference. https://arxiv.org/abs/2006.06485
 
     Example:
         >>> strokes = ThicknessIntensity(1000)
@@ -100,7 +100,7 @@ class ThicknessIntensity(CausalDataset):
         return torch.stack([of_thickness, of_intensity.nan_to_num(nan=-math.inf)], -1)
 
     def expected_log_prob(self) -> Tensor:
-        r"""Expectation of :meth:`log_prob` over the data distribution, ``(2,)``: the negative entropies.
+        r"""Expectation of :meth:`log_prob` over the data distribution, ``(2,)``: negative entropies.
 
         .. math::
             E \log p(i \mid t) = -\tfrac12 \log(2 \pi e\, 0.5^2) - \log 191 + E[\log(1 + e^y) + \log(1 + e^{-y})],

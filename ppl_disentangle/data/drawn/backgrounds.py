@@ -22,8 +22,8 @@ _DARK_RGB = (0.12, 0.1, 0.15)
 class RandomisedGrid(FactorGrid):
     """A grid whose images are changed at random, while the factors stay the same.
 
-    The change of an image depends on its index and the seed alone, so an image is the same whenever it
-    is drawn.
+    The change of an image depends on its index and the seed alone, so an image is the same whenever
+    it is drawn.
 
     Implementing one: define :meth:`randomise`.
     """
@@ -75,8 +75,8 @@ class Coloured(RandomisedGrid):
 
     .. math:: x_{chw} = u_c\, m_{chw}, \qquad u_c \sim U(\tfrac12, 1)
 
-    The colour is a function of seed and index: an image has the same colour whenever it is drawn. The
-    colour is not a factor.
+    The colour is a function of seed and index: an image has the same colour whenever it is drawn.
+    The colour is not a factor.
 
     Args:
         grid: Grid of images with 1 or 3 channels.
@@ -127,18 +127,20 @@ class Noisy(RandomisedGrid):
 
 
 class OnPicture(RandomisedGrid):
-    r"""Each image m as a negative on a random part b of a tinted picture, as in Scream-dSprites [1].
+    r"""Each image m as a negative on a part b of a tinted picture, as in Scream-dSprites [1].
 
-    .. math:: x = (1 - m)\, b + m\, (1 - b), \qquad b_{chw} = \tfrac12 (\text{picture}_{c, h + \eta, w + \omega} + u_c),
+    .. math:: x = (1 - m)\, b + m\, (1 - b), \qquad
+       b_{chw} = \tfrac12 (\text{picture}_{c, h + \eta, w + \omega} + u_c),
        \qquad u_c \sim U(0, 1)
 
-    with a uniform position :math:`(\eta, \omega)`. Position and tint u are functions of seed and index.
-    The published picture is not part of this library: pass it, or use the default :func:`swirls`.
+    with a uniform position :math:`(\eta, \omega)`. Position and tint u are functions of seed and
+    index. The published picture is not part of this library: pass it, or use the default
+    :func:`swirls`.
 
     Args:
         grid: Grid of images with 1 or 3 channels.
-        picture: Picture, uint8 of shape ``(3, height, width)``, no smaller than the images; by default
-            :func:`swirls`.
+        picture: Picture, uint8 of shape ``(3, height, width)``, no smaller than the images; by
+            default :func:`swirls`.
         seed: Seed of positions and tints.
 
     Raises:

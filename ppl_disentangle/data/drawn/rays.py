@@ -237,7 +237,7 @@ def _mantle(start: Tensor, rays: Tensor, radius: Tensor, half_height: Tensor) ->
 
 
 def _circle(start: Tensor, rays: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance to a circle in the plane, the smaller root of a quadratic equation, and if it is real."""
+    """Distance to a circle in the plane, the smaller root of a quadratic, and if it is real."""
     square = rays.square().sum(-1).clamp(min=1e-9)
     along = (rays * start).sum(-1)
     outside = start.square().sum(-1) - radius.square()

@@ -37,13 +37,13 @@ class Room(FactorGrid):
         + w_{\text{object}} c(h_{\text{object}}) + w_{\text{white}} 1,
 
     with sky colour s and the colour c(h) of hue h at full saturation and value. The shares include
-    the light and depend on shape, scale and orientation alone. The first call of :meth:`render` casts
-    rays through the 480 scenes, which takes seconds, and keeps the shares in 10 MB for the life of the
-    process.
+    the light and depend on shape, scale and orientation alone. The first call of :meth:`render`
+    casts rays through the 480 scenes, which takes seconds, and keeps the shares in 10 MB for the
+    life of the process.
 
-    The images resemble 3D Shapes without being a copy: camera, room, objects and lamps were fitted on
-    50 frames, from which the drawn images differ by 4.2 of 255 levels on average, and the walls have
-    no grain. Do not compare scores on the two data sets.
+    The images resemble 3D Shapes without being a copy: camera, room, objects and lamps were fitted
+    on 50 frames, from which the drawn images differ by 4.2 of 255 levels on average, and the walls
+    have no grain. Do not compare scores on the two data sets.
 
     References:
         [1] Burgess and Kim, 2018. 3D Shapes dataset. https://github.com/google-deepmind/3d-shapes
@@ -111,7 +111,7 @@ def _coloured_scenes(scenes: Tensor, factors: Tensor) -> Tensor:
     hues = torch.arange(_NUM_HUES, device=factors.device) / _NUM_HUES
     palette = _rainbow(hues).round_()  # (hues, 3)
     colours = palette.index_select(0, factors[:, :3].flatten()).view(-1, 3, 3)
-    # Shares and colours are whole numbers here: their sums of products are exact in floats of any order.
+    # Shares and colours are whole numbers: sums of their products are exact, in any order.
     mixed = _mixed(scenes.index_select(0, scene).float(), colours)
     return mixed.mul_(1 / 255).round_().clamp_(max=255).to(torch.uint8)
 

@@ -37,20 +37,20 @@ _IMAGE_WORDS = 16  # words of a row of the image
 class Sprites(FactorGrid):
     r"""All 737,280 images of dSprites [1], in the order of its file, drawn on the fly.
 
-    In its own frame, with :math:`u` to the right and :math:`v` down in pixels at scale 1, each sprite
-    is the set of points with
+    In its own frame, with :math:`u` to the right and :math:`v` down in pixels at scale 1, each
+    sprite is the set of points with
 
     .. math::
         |v - m(c)| < h(c), \qquad c = \sqrt{1 - (|u| / w)^p},
 
-    with half width :math:`w`, exponent :math:`p`, half height :math:`h = h_1 c + h_3 c^3` and middle
-    line :math:`m = m_0 + m_2 c^2 + m_4 c^4`. The square has :math:`p = \infty`, the ellipse
+    with half width :math:`w`, exponent :math:`p`, half height :math:`h = h_1 c + h_3 c^3` and
+    middle line :math:`m = m_0 + m_2 c^2 + m_4 c^4`. The square has :math:`p = \infty`, the ellipse
     :math:`p = 2`, and the heart :math:`p = 2/3`, which makes it the curve :math:`u = 9.6 \sin^3 t`,
     :math:`v = -0.66383\,(13 \cos t - 5 \cos 2t - 2 \cos 3t - \cos 4t) - 1.436`.
 
-    A pixel is 1 if and only if its centre is inside. The constants were fitted on 258 real frames: at
-    most 4 of 4096 pixels differ there, and at most 6 on 43 others. As in the file, orientations 0 and
-    39 give the same picture.
+    A pixel is 1 if and only if its centre is inside. The constants were fitted on 258 real frames:
+    at most 4 of 4096 pixels differ there, and at most 6 on 43 others. As in the file, orientations
+    0 and 39 give the same picture.
 
     References:
         [1] Matthey et al., 2017. dSprites: Disentanglement testing Sprites dataset.
@@ -90,7 +90,8 @@ class Sprites(FactorGrid):
     def draw(self, values: Tensor, *, antialias: int = 2) -> Tensor:
         """Images of any factor values, with smooth edges that show changes of less than a pixel.
 
-        This is equivalent to :meth:`render` at ``antialias=1`` and the values of the grid, in floats.
+        This is equivalent to :meth:`render` at ``antialias=1`` and the values of the grid, in
+        floats.
 
         Args:
             values: Shape class, scale, orientation in radians, x and y, of shape ``(batch, 5)``.

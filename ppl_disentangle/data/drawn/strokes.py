@@ -22,11 +22,11 @@ _NUM_NEWTON_STEPS = 6
 
 
 class Canvas:
-    """White square images of one inch with a box of data coordinates, as matplotlib lays out a figure.
+    """White square images of one inch, with axes placed like in a default figure of matplotlib.
 
-    A shape is painted over earlier shapes by the :func:`cover` of each pixel, and only inside the box.
-    Coordinates are numbers or vectors with one entry for each image, x to the right and y up. Line
-    widths are in points; the image is 72 points wide.
+    A shape is painted over earlier shapes by the :func:`cover` of each pixel, and only inside the
+    box. Coordinates are numbers or vectors with one entry for each image, x to the right and y up.
+    Line widths are in points; the image is 72 points wide.
 
     Args:
         like: Vector with one entry for each image; it gives the device and the dtype.

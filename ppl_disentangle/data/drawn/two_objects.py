@@ -21,10 +21,10 @@ _CHUNK_IMAGES = 256
 class TwoObjects(FactorGrid):
     """Two sprites of six colours on an 8 x 8 grid each: 64 x 64 pixels in RGB.
 
-    These are all 1,327,104 combinations. The sprites are the ones of :class:`Sprites`, upright and at
-    full size, on black, at eight of the 32 positions along each axis. The second sprite hides the
-    first where they overlap, so not every image determines its factors: if both sprites have the same
-    shape and position, only the front one is visible.
+    These are all 1,327,104 combinations. The sprites are the ones of :class:`Sprites`, upright and
+    at full size, on black, at eight of the 32 positions along each axis. The second sprite hides
+    the first where they overlap, so not every image determines its factors: if both sprites have
+    the same shape and position, only the front one is visible.
 
     Example:
         >>> scene = TwoObjects()
@@ -42,7 +42,7 @@ class TwoObjects(FactorGrid):
         self.space = (*_sprite_factors("back", position), *_sprite_factors("front", position))
 
     def render(self, factors: Tensor) -> Tensor:
-        """Images of the factor classes ``(batch, 8)``: uint8 in {0, 255}, ``(batch, 3, 64, 64)``."""
+        """Images of the classes ``(batch, 8)``: uint8 in {0, 255}, ``(batch, 3, 64, 64)``."""
         return torch.cat([self._compose(chunk) for chunk in factors.split(_CHUNK_IMAGES)])
 
     def _compose(self, factors: Tensor) -> Tensor:

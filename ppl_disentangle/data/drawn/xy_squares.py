@@ -16,13 +16,14 @@ class XYSquares(FactorGrid):
     .. math:: x_{c,i,j} = 255 \cdot [\lfloor i / 8 \rfloor = y_c] \, [\lfloor j / 8 \rfloor = x_c],
        \qquad c \in \{R, G, B\}
 
-    with row i and column j. A square that moves by one step no longer covers any of its former pixels.
-    The distance in pixels between two images therefore counts the squares that moved and ignores how
-    far they moved: a reconstruction loss cannot order the factor values, which makes these data hard.
+    with row i and column j. A square that moves by one step no longer covers any of its former
+    pixels. The distance in pixels between two images therefore counts the squares that moved and
+    ignores how far they moved: a reconstruction loss cannot order the factor values, which makes
+    these data hard.
 
     References:
-        [1] Michlo, James and Klein, 2022. Overlooked implications of the reconstruction loss for VAE
-        disentanglement. https://arxiv.org/abs/2202.13341
+        [1] Michlo, James and Klein, 2022. Overlooked implications of the reconstruction loss for
+        VAE disentanglement. https://arxiv.org/abs/2202.13341
 
     Example:
         >>> squares = XYSquares()
@@ -39,7 +40,7 @@ class XYSquares(FactorGrid):
         )
 
     def render(self, factors: Tensor) -> Tensor:
-        """Images of the factor classes ``(batch, 6)``: uint8 in {0, 255}, ``(batch, 3, 64, 64)``."""
+        """Images of the classes ``(batch, 6)``: uint8 in {0, 255}, ``(batch, 3, 64, 64)``."""
         # Row k of this (8, 64) table is 1 at the 8 pixels of step k.
         steps = torch.eye(8, dtype=torch.uint8, device=factors.device).repeat_interleave(8, 1)
         intervals = steps.index_select(0, factors.flatten()).view(-1, 3, 2, 64)

@@ -20,9 +20,10 @@ __all__ = ["Cars3D"]
 class Cars3D(StoredGrid):
     """183 cars, each seen from 24 sides and 4 heights [1]: 17,568 images in RGB.
 
-    The folder, ``data/cars`` of the published archive, has ``list.txt`` with the names of the cars and a
-    MATLAB file ``<name>.mat`` for each. The cars are in the order of the list. Other implementations take
-    them in the order in which the operating system lists the folder, which is arbitrary.
+    The folder, ``data/cars`` of the published archive, has ``list.txt`` with the names of the cars
+    and a MATLAB file ``<name>.mat`` for each. The cars are in the order of the list. Other
+    implementations take them in the order in which the operating system lists the folder, which is
+    arbitrary.
 
     Args:
         path: Path of the folder.

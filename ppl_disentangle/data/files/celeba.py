@@ -21,12 +21,13 @@ _PART_NUMBERS = {"training": 0, "validation": 1, "testing": 2}
 class CelebA(FactorDataset):
     """Photographs of faces with 40 binary attributes [1].
 
-    The folder has ``img_align_celeba`` with the images, ``list_attr_celeba.txt``, and, if ``part`` is
-    given, ``list_eval_partition.txt``. Images are decoded on demand, cut to a centred square and resized,
-    and not cached. A torch ``DataLoader`` with workers decodes them in parallel with training.
+    The folder has ``img_align_celeba`` with the images, ``list_attr_celeba.txt``, and, if ``part``
+    is given, ``list_eval_partition.txt``. Images are decoded on demand, cut to a centred square and
+    resized, and not cached. A torch ``DataLoader`` with workers decodes them in parallel with
+    training.
 
-    The attributes are not independent factors, and their causal graph is unknown: scores that need either
-    do not apply.
+    The attributes are not independent factors, and their causal graph is unknown: scores that need
+    either do not apply.
 
     Args:
         path: Path of the folder.
@@ -37,7 +38,8 @@ class CelebA(FactorDataset):
         ValueError: A list differs from the published format, or an image of it is missing.
 
     References:
-        [1] Liu et al., 2015. Deep learning face attributes in the wild. https://arxiv.org/abs/1411.7766
+        [1] Liu et al., 2015. Deep learning face attributes in the wild.
+        https://arxiv.org/abs/1411.7766
     """
 
     def __init__(

@@ -30,10 +30,11 @@ _NUM_PACKED_BYTES = _NUM_PIXELS // 8
 class DSprites(FactorGrid):
     """The images of dSprites [1], or of a sub-grid in the same format.
 
-    The file is ``dsprites_ndarray_co1sh3sc6or40x32y32_64x64``, npz or hdf5. The images are streamed from
-    the file and stored at one bit a pixel, in 377 MB instead of 3 GB. Nothing in the file is unpickled.
-    Colour has only one value and is left out of the factors. The images are copied once to each device on
-    which they are indexed. :class:`~ppl_disentangle.data.Sprites` has the same grid and needs no file.
+    The file is ``dsprites_ndarray_co1sh3sc6or40x32y32_64x64``, npz or hdf5. The images are streamed
+    from the file and stored at one bit a pixel, in 377 MB instead of 3 GB. Nothing in the file is
+    unpickled. Colour has only one value and is left out of the factors. The images are copied once
+    to each device on which they are indexed. :class:`~ppl_disentangle.data.Sprites` has the same
+    grid and needs no file.
 
     Args:
         path: Path of the file.

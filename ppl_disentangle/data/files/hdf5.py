@@ -65,7 +65,8 @@ def small_array(
 def blocks(dataset: h5py.Dataset) -> Iterator[npt.NDArray[Any]]:
     """Yield the array in parts, in order.
 
-    A part consists of whole chunks of the file: reading row by row would decompress a chunk for each row.
+    A part consists of whole chunks of the file: reading row by row would decompress a chunk for
+    each row.
 
     Raises:
         ValueError: A part is damaged.

@@ -28,12 +28,13 @@ def from_idx(images: str | Path, labels: str | Path | None = None) -> ArrayDatas
 
     Args:
         images: Path of the images, such as ``train-images-idx3-ubyte.gz``.
-        labels: Path of the labels; by default the file in the same folder whose name has ``labels`` for
-            ``images`` and ``idx1`` for ``idx3``. If that file does not exist, the data have no factors.
+        labels: Path of the labels; by default the file in the same folder whose name has ``labels``
+            for ``images`` and ``idx1`` for ``idx3``. If that file does not exist, the data have no
+            factors.
 
     Raises:
-        ValueError: A file is not an IDX file of bytes, is damaged or ends too early, or the numbers of
-            images and labels differ.
+        ValueError: A file is not an IDX file of bytes, is damaged or ends too early, or the numbers
+            of images and labels differ.
 
     References:
         [1] LeCun, Cortes and Burges, 1998. The MNIST database of handwritten digits.
@@ -100,7 +101,7 @@ def _is_idx(head: bytes) -> bool:
 
 
 def labels_beside(images: Path) -> Path | None:
-    """Path of the labels that belong to a file of images by name, gzipped or not; ``None`` if missing."""
+    """Path of the labels that belong to a file of images by name, or ``None`` if it is missing."""
     name = re.sub(r"idx\d", "idx1", images.name.replace("images", "labels")).removesuffix(".gz")
     if name in (images.name, images.name.removesuffix(".gz")):
         return None

@@ -25,21 +25,21 @@ def from_labelled_names(
 ) -> ArrayDataset:
     """The images ``a_<label>_<label>_<label>_<label>.png`` of one folder, ordered by their labels.
 
-    The pendulum and the flow of CausalVAE [1] are published in this format, with 96 x 96 pixels. The
-    labels are whole numbers: the file names lack the decimals of shadow and water, and their flow is ten
-    times the flow of :class:`~ppl_disentangle.data.Flow`. Training and testing data are separate folders;
-    some names of the flow are in both.
+    The pendulum and the flow of CausalVAE [1] are published in this format, with 96 x 96 pixels.
+    The labels are whole numbers: the file names lack the decimals of shadow and water, and their
+    flow is ten times the flow of :class:`~ppl_disentangle.data.Flow`. Training and testing data are
+    separate folders; some names of the flow are in both.
 
     Args:
         path: Path of the folder with the images.
-        names: Names of the four labels. By default they follow from the second label, the light of a
-            pendulum (60 to 147) or the height of water (below 10).
+        names: Names of the four labels. By default they follow from the second label, the light of
+            a pendulum (60 to 147) or the height of water (below 10).
         size: Pixels along each side.
         channels: 3, or 4 as published, where the last channel is 255 everywhere.
 
     Raises:
-        ValueError: The folder has no such images, a name or an image cannot be read, or the labels fit
-            neither pendulum nor flow.
+        ValueError: The folder has no such images, a name or an image cannot be read, or the labels
+            fit neither pendulum nor flow.
 
     References:
         [1] Yang et al., 2021. CausalVAE: disentangled representation learning via neural structural

@@ -27,12 +27,12 @@ class MorphoMNIST(FactorDataset):
     """Digits of 28 x 28 pixels with area, length, thickness, slant, width and height [1].
 
     With ``train`` or ``t10k`` for …, the folder has ``…-images-idx3-ubyte`` and
-    ``…-labels-idx1-ubyte``, gzipped or not, ``…-morpho.csv``, and in data sets with perturbed digits
-    ``…-pert-idx1-ubyte``.
+    ``…-labels-idx1-ubyte``, gzipped or not, ``…-morpho.csv``, and in data sets with perturbed
+    digits ``…-pert-idx1-ubyte``.
 
-    The factors are the digit, the perturbation if the file exists, and the six measures. For metrics, the
-    classes of a measure are 20 intervals with about as many digits each; the numbers themselves are
-    :attr:`values`.
+    The factors are the digit, the perturbation if the file exists, and the six measures. For
+    metrics, the classes of a measure are 20 intervals with about as many digits each; the numbers
+    themselves are :attr:`values`.
 
     Args:
         path: Path of the folder.
@@ -46,8 +46,8 @@ class MorphoMNIST(FactorDataset):
         ValueError: A file is missing, is damaged, or does not fit the others.
 
     References:
-        [1] Castro et al., 2019. Morpho-MNIST: quantitative assessment and diagnostics for representation
-        learning. https://arxiv.org/abs/1809.10780
+        [1] Castro et al., 2019. Morpho-MNIST: quantitative assessment and diagnostics for
+        representation learning. https://arxiv.org/abs/1809.10780
     """
 
     measures = _MEASURES

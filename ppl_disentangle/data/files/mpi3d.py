@@ -45,26 +45,27 @@ _SPACE_BY_NUM = {_NUM_SIMPLE: _SIMPLE, _NUM_COMPLEX: _COMPLEX}
 class MPI3D(StoredGrid):
     """The images of MPI3D toy, realistic, real or complex [1], from its npz file.
 
-    The file has images and no labels. The number of images determines the grid: 1,036,800 images of six
-    colours and six shapes, or 460,800 images of four colours and four shapes. A compressed file is
-    unpacked once into an npy file of 12.7 GB or 5.7 GB; an uncompressed file is mapped directly.
+    The file has images and no labels. The number of images determines the grid: 1,036,800 images of
+    six colours and six shapes, or 460,800 images of four colours and four shapes. A compressed file
+    is unpacked once into an npy file of 12.7 GB or 5.7 GB; an uncompressed file is mapped directly.
 
-    An older toy and realistic file also has 460,800 images, with other colours and shapes than complex:
-    its classes are right, but the names of its colours and shapes are wrong.
+    An older toy and realistic file also has 460,800 images, with other colours and shapes than
+    complex: its classes are right, but the names of its colours and shapes are wrong.
 
     Args:
         path: Path of the file.
-        sizes: Number of values of each of the seven factors, for a file with another number of images.
+        sizes: Number of values of each of the seven factors, for a file with another number of
+            images.
         unpacked_to: Path of the npy file; by default ``<path>.unpacked.npy``.
 
     Raises:
-        ValueError: The file has another format or is damaged, or the number of images differs from the
-            number of combinations.
+        ValueError: The file has another format or is damaged, or the number of images differs from
+            the number of combinations.
         OSError: The npy file cannot be written.
 
     References:
-        [1] Gondal et al., 2019. On the transfer of inductive bias from simulation to the real world: a
-        new disentanglement dataset. https://arxiv.org/abs/1906.03292
+        [1] Gondal et al., 2019. On the transfer of inductive bias from simulation to the real
+        world: a new disentanglement dataset. https://arxiv.org/abs/1906.03292
     """
 
     def __init__(

@@ -29,8 +29,8 @@ _MIN_SIZES = 3  # in the header, whatever the number of axes
 def read_matrix(path: Path) -> npt.NDArray[np.generic]:
     """Read a whole matrix, gzipped or not.
 
-    The header consists of little-endian int32: a number for the type, the number of axes, and three or
-    more sizes, padded with 1. The values follow, the last index varying fastest.
+    The header consists of little-endian int32: a number for the type, the number of axes, and three
+    or more sizes, padded with 1. The values follow, the last index varying fastest.
 
     Raises:
         ValueError: The file has another format, is damaged, or has too few or too many bytes.

@@ -24,7 +24,7 @@ _PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # by number of channels
 def from_npz(
     path: str | Path, *, maximum: float | None = None, channels_last: bool = False
 ) -> ArrayDataset:
-    """The array ``x`` of an npz file, with the arrays ``factors`` and ``factor_names`` if it has them.
+    """The array ``x`` of an npz file, and ``factors`` and ``factor_names`` if the file has them.
 
     ``x`` may also be named ``images``, ``imgs`` or ``observations``. Nothing is unpickled. See
     :func:`~ppl_disentangle.data.from_arrays` for the accepted arrays.
@@ -35,7 +35,8 @@ def from_npz(
         channels_last: Whether images have shape ``(num, height, width, channels)``.
 
     Raises:
-        ValueError: The file has another format or other arrays, or the arrays do not fit each other.
+        ValueError: The file has another format or other arrays, or the arrays do not fit each
+            other.
     """
     path = Path(path)
     if path.is_file() and not zipfile.is_zipfile(path):
@@ -75,9 +76,9 @@ def from_folder(
         path: Path of the folder. Sub-folders and files without the suffix of an image are ignored.
         size: Side of the square in pixels.
         channels: 1 for grey, 3 for RGB, 4 for RGBA.
-        factors: Path of a CSV file with the header ``file,<factor>,<factor>,…`` and one row for each
-            image; by default ``factors.csv`` in the folder, if it exists. Columns with values that are
-            not numbers are categorical.
+        factors: Path of a CSV file with the header ``file,<factor>,<factor>,…`` and one row for
+            each image; by default ``factors.csv`` in the folder, if it exists. Columns with values
+            that are not numbers are categorical.
 
     Raises:
         ValueError: The folder has no images, an image cannot be read, or the CSV file does not list

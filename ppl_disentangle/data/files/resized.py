@@ -10,9 +10,9 @@ __all__ = ["resized"]
 
 
 def resized(images: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
-    """Resize square images ``(num, side, side, channels)`` to ``size`` pixels, bilinear with antialiasing.
+    """Resize square images ``(num, side, side, channels)`` to ``size`` pixels.
 
-    This is equivalent to Pillow's ``BILINEAR``, up to rounding.
+    The interpolation is bilinear, with antialiasing. This is equivalent to Pillow's ``BILINEAR``, up to rounding.
     """
     if images.shape[1] == size:
         return images

@@ -24,10 +24,10 @@ _SHAPE_COLUMN = 4
 class Shapes3D(StoredGrid):
     """The images of ``3dshapes.h5`` [1], or of a sub-grid in the same format.
 
-    The compressed chunks of the file make single images slow to read. The file is therefore unpacked
-    once, into an npy file of 5.9 GB for the whole grid, and mapped from there: it uses no memory except
-    the cache of the operating system. :class:`~ppl_disentangle.data.Room` has the same grid and needs no
-    file.
+    The compressed chunks of the file make single images slow to read. The file is therefore
+    unpacked once, into an npy file of 5.9 GB for the whole grid, and mapped from there: it uses no
+    memory except the cache of the operating system. :class:`~ppl_disentangle.data.Room` has the
+    same grid and needs no file.
 
     The values of the factors are the labels of the file: hues, scales, shapes 0 to 3, and degrees.
 
@@ -36,7 +36,8 @@ class Shapes3D(StoredGrid):
         unpacked_to: Path of the npy file; by default beside the file, ``3dshapes.h5.unpacked.npy``.
 
     Raises:
-        ValueError: The file has another format or is damaged, or its labels do not form a row-major grid.
+        ValueError: The file has another format or is damaged, or its labels do not form a row-major
+            grid.
         OSError: The npy file cannot be written.
 
     References:

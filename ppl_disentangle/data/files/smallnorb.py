@@ -28,10 +28,10 @@ _AZIMUTH_STEP_DEGREES = 10
 class SmallNORB(StoredGrid):
     """Photographs of 50 toys of five kinds, from 9 heights and 18 sides, under 6 lights [1].
 
-    The folder has ``smallnorb-…-dat.mat``, ``…-cat.mat`` and ``…-info.mat`` for training, testing or
-    both, gzipped or not. The 24,300 data of each half are all combinations of kind, toy, height, side and
-    light, here in this order, which differs from the order in the files. Each half has five toys of every
-    kind; no toy is in both halves.
+    The folder has ``smallnorb-…-dat.mat``, ``…-cat.mat`` and ``…-info.mat`` for training, testing
+    or both, gzipped or not. The 24,300 data of each half are all combinations of kind, toy, height,
+    side and light, here in this order, which differs from the order in the files. Each half has
+    five toys of every kind; no toy is in both halves.
 
     Args:
         path: Path of the folder.
@@ -40,12 +40,12 @@ class SmallNORB(StoredGrid):
         cameras: 1 for the first camera, 2 for both cameras as two channels.
 
     Raises:
-        ValueError: A file is missing, is damaged, or does not fit the others, or a combination is missing
-            or present twice.
+        ValueError: A file is missing, is damaged, or does not fit the others, or a combination is
+            missing or present twice.
 
     References:
-        [1] LeCun, Huang and Bottou, 2004. Learning methods for generic object recognition with invariance
-        to pose and lighting. https://cs.nyu.edu/~ylclab/data/norb-v1.0-small
+        [1] LeCun, Huang and Bottou, 2004. Learning methods for generic object recognition with
+        invariance to pose and lighting. https://cs.nyu.edu/~ylclab/data/norb-v1.0-small
     """
 
     def __init__(

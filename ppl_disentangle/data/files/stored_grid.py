@@ -16,12 +16,12 @@ __all__ = ["StoredGrid", "row_major"]
 class StoredGrid(FactorGrid):
     """A grid of stored images.
 
-    Implementing a stored grid: set the attributes of :class:`~ppl_disentangle.data.FactorDataset` and
-    ``images``, and define :meth:`rows`.
+    Implementing a stored grid: set the attributes of :class:`~ppl_disentangle.data.FactorDataset`
+    and ``images``, and define :meth:`rows`.
 
     Attributes:
-        images: uint8 of shape ``(num, height, width, channels)``, in memory or mapped. A batch is copied
-            to the device of its index; :meth:`to` moves all images.
+        images: uint8 of shape ``(num, height, width, channels)``, in memory or mapped. A batch is
+            copied to the device of its index; :meth:`to` moves all images.
     """
 
     images: Tensor
@@ -49,7 +49,7 @@ class StoredGrid(FactorGrid):
 def row_major(
     table: npt.NDArray[np.generic], name: str, last: str
 ) -> list[npt.NDArray[np.generic]]:
-    """Distinct values of each column of a table that lists every combination once, in row-major order.
+    """Distinct values of each column of a table that lists every combination in row-major order.
 
     Args:
         table: Values or classes of shape ``(rows, factors)``.

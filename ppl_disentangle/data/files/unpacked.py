@@ -26,8 +26,8 @@ def unpacked(
 ) -> Tensor:
     """Images of a compressed file, mapped from an npy file that is written if necessary.
 
-    The npy file has the modification time of its source, which identifies the source: an npy file with
-    another time or shape is overwritten.
+    The npy file has the modification time of its source, which identifies the source: an npy file
+    with another time or shape is overwritten.
 
     Args:
         source: Path of the compressed file.

@@ -16,8 +16,8 @@ def with_conditions(data: FactorDataset, **conditions: Tensor | ArrayLike) -> Co
 
     Args:
         data: Data set.
-        **conditions: Tensor or array for each argument of model and guide, with one row for each datum;
-            NaN stands for unknown values.
+        **conditions: Tensor or array for each argument of model and guide, with one row for each
+            datum; NaN stands for unknown values.
 
     Raises:
         ValueError: A condition has another number of rows than the data.

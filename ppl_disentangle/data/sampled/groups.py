@@ -29,18 +29,19 @@ def groups(
     """Groups in which exactly one factor varies, the mini-batches of DC-IGN [1].
 
     Observations have shape ``(size, *event)``. The first two members are a pair of
-    :func:`~ppl_disentangle.data.pairs` with ``k=1``, so they differ. The other members are drawn with
-    replacement from the data that agree with them in all other factors.
+    :func:`~ppl_disentangle.data.pairs` with ``k=1``, so they differ. The other members are drawn
+    with replacement from the data that agree with them in all other factors.
 
     Args:
         data: Grid, or other data with factors.
         size: Number of members of a group, at least 2.
-        factors: Names of the factors that may vary; each varies in about as many groups. By default all
-            factors with at least two values.
+        factors: Names of the factors that may vary; each varies in about as many groups. By default
+            all factors with at least two values.
         num: Number of groups; by default the number of data.
         seed: Seed of the random draws, or a generator.
-        conditions: Whether the groups come with the position of the factor that varies, which ``fit``
-            passes to model and guide as ``varied``, int64 ``(batch,)``. By default they come without.
+        conditions: Whether the groups come with the position of the factor that varies, which
+            ``fit`` passes to model and guide as ``varied``, int64 ``(batch,)``. By default they
+            come without.
 
     Raises:
         KeyError: A name is not a factor.
@@ -70,7 +71,7 @@ def groups(
 def _others(
     data: FactorDataset, first: Tensor, varied: Tensor, num: int, generator: torch.Generator
 ) -> Tensor:
-    """Data that agree with the first member in all factors but the varied one, ``(len(first), num)``."""
+    """Data that agree with the first member in all but the varied factor, ``(len(first), num)``."""
     table = lookup(data)
     others = first[:, None].repeat(1, num)
     for k in varied.unique().tolist():
@@ -90,9 +91,9 @@ def sharing(
 ) -> Tuples:
     """Groups that share the classes of the named factors, while all other factors are free.
 
-    Observations have shape ``(size, *event)``. The first member is drawn uniformly from the data, the
-    others with replacement from the data of the same classes. These are the groups of ML-VAE [1], and the
-    pairs of one class of cycle-consistent and adversarial models.
+    Observations have shape ``(size, *event)``. The first member is drawn uniformly from the data,
+    the others with replacement from the data of the same classes. These are the groups of ML-VAE
+    [1], and the pairs of one class of cycle-consistent and adversarial models.
 
     Args:
         data: Grid, or other data with factors.
@@ -132,9 +133,9 @@ def triplets(
 ) -> Tuples:
     """Triplets of anchor, positive and negative, by the class of one factor.
 
-    Observations have shape ``(3, *event)``. The anchor is drawn uniformly from the data, the positive
-    from the data with the anchor's class of ``factor``, the negative from the data with another class.
-    All other factors are free.
+    Observations have shape ``(3, *event)``. The anchor is drawn uniformly from the data, the
+    positive from the data with the anchor's class of ``factor``, the negative from the data with
+    another class. All other factors are free.
 
     Args:
         data: Grid, or other data with factors.

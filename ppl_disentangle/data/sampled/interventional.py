@@ -36,27 +36,30 @@ def interventional(
     .. math:: i \sim U(\text{data}), \quad r \sim U(\text{regimes}), \quad c = c_i \text{ with } c_k := d_{rk}
        \text{ for the factors } k \text{ set in } r
 
-    If factors do not cause each other, this is :math:`p(x \mid do(c_k := d_{rk}))`: the other factors
-    keep their joint distribution, correlated or not. In a :class:`CausalDataset`, the descendants of a
-    set node change by the mechanisms, with the noise of the unit.
+    If factors do not cause each other, this is :math:`p(x \mid do(c_k := d_{rk}))`: the other
+    factors keep their joint distribution, correlated or not. In a :class:`CausalDataset`, the
+    descendants of a set node change by the mechanisms, with the noise of the unit.
 
     Args:
         data: Grid, causal data set, or other data with factors.
-        do: Value of each set factor, a list of values, or ``None`` for all values; from several values,
-            one is drawn uniformly for each datum. A list of such mappings gives several regimes, one of
-            which is drawn uniformly for each datum; ``{}`` is the regime without intervention.
-        among: Data set that contains the changed data, such as the full grid if ``data`` is a correlated
-            subset; by default ``data``. A causal data set computes the changed data instead.
+        do: Value of each set factor, a list of values, or ``None`` for all values; from several
+            values, one is drawn uniformly for each datum. A list of such mappings gives several
+            regimes, one of which is drawn uniformly for each datum; ``{}`` is the regime without
+            intervention.
+        among: Data set that contains the changed data, such as the full grid if ``data`` is a
+            correlated subset; by default ``data``. A causal data set computes the changed data
+            instead.
         num: Number of draws; by default the number of data.
         seed: Seed of the random draws, or a generator.
-        conditions: Whether the data come with the interventions, which ``fit`` passes to model and guide
-            as ``interventions``, of shape ``(batch, len(data.space))``: the class to which a factor was
-            set, or the value of a node of a causal data set; NaN where nothing was set. By default they
-            come without.
+        conditions: Whether the data come with the interventions, which ``fit`` passes to model and
+            guide as ``interventions``, of shape ``(batch, len(data.space))``: the class to which a
+            factor was set, or the value of a node of a causal data set; NaN where nothing was set.
+            By default they come without.
 
     Raises:
         KeyError: A name is not a factor.
-        ValueError: A value does not exist, ``do`` has no regimes, or no datum has the changed factors.
+        ValueError: A value does not exist, ``do`` has no regimes, or no datum has the changed
+            factors.
 
     Example:
         >>> from ppl_disentangle.data import Sprites
@@ -101,7 +104,7 @@ def _find_changed(
     source: FactorDataset,
     generator: torch.Generator,
 ) -> FactorDataset:
-    """Data of ``source`` with the factor classes of the data at ``index`` after the intervention."""
+    """Data of ``source`` with the classes of the data at ``index`` after the intervention."""
     if source.space != data.space:
         raise ValueError(
             f"expected among with the factors of data, got the factors of {source.name!r}"

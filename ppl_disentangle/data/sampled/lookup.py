@@ -38,7 +38,8 @@ def positions(
 
     Raises:
         KeyError: A name is not a factor.
-        ValueError: The data have no factors, a name is repeated, or, if ``varying``, a factor has one value.
+        ValueError: The data have no factors, a name is repeated, or, if ``varying``, a factor has
+            one value.
     """
     if isinstance(names, str):
         names = [names]
@@ -71,7 +72,8 @@ def allowed_classes(factor: Factor, condition: Condition) -> Tensor:
 
     Args:
         factor: Factor.
-        condition: Value, list of values, or range as a tuple ``(low, high)`` that includes both ends.
+        condition: Value, list of values, or range as a tuple ``(low, high)`` that includes both
+            ends.
 
     Raises:
         ValueError: A value does not exist, or a range is given for a factor without order.
@@ -108,7 +110,7 @@ def _equal(a: Value, b: Value) -> bool:
 
 
 def codes(rows: Tensor, sizes: Sequence[int]) -> Tensor:
-    """One integer for each row of classes, in lexicographic order; only equal rows have the same one.
+    """An integer for each row of classes, in lexicographic order; only equal rows have equal codes.
 
     Args:
         rows: Classes of shape ``(num, len(sizes))``.
@@ -149,7 +151,8 @@ class Lookup(abc.ABC):
 
         Args:
             factors: Positions of the factors.
-            classes: Wanted classes of these factors, ``(num, len(factors))``; other factors are free.
+            classes: Wanted classes of these factors, ``(num, len(factors))``; other factors are
+                free.
             generator: Generator of the random draws.
 
         Raises:
@@ -160,7 +163,7 @@ class Lookup(abc.ABC):
     def differing(
         self, index: Tensor, changed: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """For each datum, one that differs from it in exactly the ``changed`` factors, drawn uniformly.
+        """For each datum, a uniform partner that differs from it in exactly the ``changed`` factors.
 
         Args:
             index: Indices of the data, ``(num,)``.
@@ -269,7 +272,7 @@ class _TableLookup(Lookup):
 
 
 class _Candidates:
-    """Candidates for the partner of each datum: the data with the same classes of the other factors.
+    """Candidates for the partner of each datum: data with the same classes of the other factors.
 
     Args:
         order: Indices of the data, sorted so that candidates of the same datum are neighbours.
@@ -307,8 +310,8 @@ def _equal_ranges(code: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]
     """Sort data by code, and find the range of each wanted code.
 
     Returns:
-        Order of the data in which equal codes are neighbours; position in this order of the first datum
-        with each wanted code; number of data with each wanted code.
+        Order of the data in which equal codes are neighbours; position in this order of the first
+        datum with each wanted code; number of data with each wanted code.
     """
     order = code.argsort(stable=True)
     ranked = code[order]

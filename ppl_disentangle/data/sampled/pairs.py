@@ -37,20 +37,20 @@ def pairs(
     .. math:: i \sim U(\text{data}), \qquad S \sim U\{S : |S| = k\}, \qquad
        j \sim U\{j : c_j \ne c_i \text{ in each factor of } S, \; c_j = c_i \text{ in all others}\}
 
-    with the classes :math:`c_i` of datum i. If no such j exists, both i and S are drawn again. On a grid
-    it always exists, and every factor changes equally often. The pairs of [1] redraw the factors in S, so
-    some keep their value by chance; here, as in [2], all factors in S change.
+    with the classes :math:`c_i` of datum i. If no such j exists, both i and S are drawn again. On a
+    grid it always exists, and every factor changes equally often. The pairs of [1] redraw the
+    factors in S, so some keep their value by chance; here, as in [2], all factors in S change.
 
     Args:
-        data: Grid, or other data with factors. Both members come from it, so make the pairs of a training
-            set from the training set.
+        data: Grid, or other data with factors. Both members come from it, so make the pairs of a
+            training set from the training set.
         k: Number of factors that change, or ``"random"``: uniform over 1, …, K - 1 of K factors.
         factors: Names of the factors that may change; by default all with at least two values.
         num: Number of pairs; by default the number of data.
         seed: Seed of the random draws, or a generator.
-        conditions: Whether the pairs come with the factors that changed, which ``fit`` passes to model
-            and guide as ``changed``, bool of shape ``(batch, len(data.space))``. By default they come
-            without.
+        conditions: Whether the pairs come with the factors that changed, which ``fit`` passes to
+            model and guide as ``changed``, bool of shape ``(batch, len(data.space))``. By default
+            they come without.
 
     Raises:
         KeyError: A name is not a factor.
@@ -59,8 +59,8 @@ def pairs(
     References:
         [1] Locatello et al., 2020. Weakly-supervised disentanglement without compromises.
         https://arxiv.org/abs/2002.02886
-        [2] Klindt et al., 2021. Towards nonlinear disentanglement in natural data with temporal sparse
-        coding. https://arxiv.org/abs/2007.10930
+        [2] Klindt et al., 2021. Towards nonlinear disentanglement in natural data with temporal
+        sparse coding. https://arxiv.org/abs/2007.10930
 
     Example:
         >>> from ppl_disentangle.data import Sprites

@@ -26,9 +26,9 @@ def partial_labels(
 ) -> Labels:
     """Classes of the named factors as labels for some of the data, some of them wrong.
 
-    Give them to a story by ``with_conditions(data, labels=partial_labels(data, …).values)``. For the node
-    values of a causal data set, use :meth:`~ppl_disentangle.data.CausalDataset.labels` instead. As in
-    [1], a wrong label is a uniform other class.
+    Give them to a story by ``with_conditions(data, labels=partial_labels(data, …).values)``. For
+    the node values of a causal data set, use :meth:`~ppl_disentangle.data.CausalDataset.labels`
+    instead. As in [1], a wrong label is a uniform other class.
 
     Args:
         data: Grid, or other data with factors.
@@ -39,13 +39,14 @@ def partial_labels(
         seed: Seed of the choice of the data and of the wrong labels.
 
     Returns:
-        ``values``, float32 of shape ``(len(data), len(factors))``: classes, NaN if not known; ``known``,
-        bool ``(len(data),)``; ``mean`` 0 and ``scale`` 1, since classes are not standardised.
+        ``values``, float32 of shape ``(len(data), len(factors))``: classes, NaN if not known;
+        ``known``, bool ``(len(data),)``; ``mean`` 0 and ``scale`` 1, since classes are not
+        standardised.
 
     Raises:
         KeyError: A name is not a factor.
-        ValueError: ``fraction`` or ``wrong`` is out of [0, 1], or a factor with only one class is to have
-            wrong labels.
+        ValueError: ``fraction`` or ``wrong`` is out of [0, 1], or a factor with only one class is
+            to have wrong labels.
 
     References:
         [1] Locatello et al., 2020. Disentangling factors of variation using few labels.

@@ -46,16 +46,16 @@ def correlated(
 
     .. math:: p(c) \propto \prod_{(a, b)} w_{ab}(c_a, c_b)
 
-    over the classes c of the named factors. The datum is uniform among the data with these classes, so
-    the other factors of a grid remain uniform and independent. A number as weight w stands for
-    :func:`correlated_density`. A factor may be in several pairs, like a confounder. For a single pair,
-    the joint distribution is the normalised table; its marginals are the sums of rows and columns, which
-    are not uniform in general.
+    over the classes c of the named factors. The datum is uniform among the data with these classes,
+    so the other factors of a grid remain uniform and independent. A number as weight w stands for
+    :func:`correlated_density`. A factor may be in several pairs, like a confounder. For a single
+    pair, the joint distribution is the normalised table; its marginals are the sums of rows and
+    columns, which are not uniform in general.
 
     Args:
         data: Grid, or other data with factors.
-        joint: Width of :func:`correlated_density` for each pair of names, or table of weights of shape
-            ``(classes of the first, classes of the second)``.
+        joint: Width of :func:`correlated_density` for each pair of names, or table of weights of
+            shape ``(classes of the first, classes of the second)``.
         num: Number of draws; by default the number of data.
         seed: Seed of the random draws, or a generator.
 
@@ -110,11 +110,10 @@ def correlated_density(first: int, second: int, width: float) -> Tensor:
 
     .. math:: p(c_1, c_2) \propto \exp\left(-\frac{(u_1 - u_2)^2}{2 \sigma^2}\right), \qquad u_i = \frac{c_i}{n_i - 1}
 
-    with :math:`n_i` classes and width :math:`\sigma`. This is the density of [1],
-    :math:`\exp(-(c_1 - \alpha c_2)^2 / 2 \sigma^2)` with
-    :math:`\alpha = c_1^\text{max} / c_2^\text{max}` and :math:`\sigma` relative to the range of the first
-    factor. With infinite width the factors are independent and uniform. Flip the table along one axis for
-    a negative correlation.
+    with :math:`n_i` classes and width :math:`\sigma`. This is the density of [1], :math:`\exp(-(c_1
+    - \alpha c_2)^2 / 2 \sigma^2)` with :math:`\alpha = c_1^\text{max} / c_2^\text{max}` and
+    :math:`\sigma` relative to the range of the first factor. With infinite width the factors are
+    independent and uniform. Flip the table along one axis for a negative correlation.
 
     Args:
         first: Number of classes of the first factor, at least 2.

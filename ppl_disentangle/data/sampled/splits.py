@@ -29,20 +29,20 @@ def split_combinations(
 ) -> tuple[FactorDataset, FactorDataset]:
     """Training and test set without common combinations of the named factors.
 
-    Whole combinations are held out at random. Each single value stays in the training set, so only the
-    combinations are new in the test set.
+    Whole combinations are held out at random. Each single value stays in the training set, so only
+    the combinations are new in the test set.
 
     Args:
         data: Grid, or other data with factors.
-        factors: Names of the factors whose combinations are split; by default all. With
-            ``["shape", "scale"]``, the test set has some shapes in sizes that training lacks, at any
-            position.
+        factors: Names of the factors whose combinations are split; by default all. With ``["shape",
+            "scale"]``, the test set has some shapes in sizes that training lacks, at any position.
         fraction: Share of the combinations that is held out, between 0 and 1.
         seed: Seed of the choice.
 
     Raises:
         KeyError: A name is not a factor.
-        ValueError: No combination is held out, or too many for every value to stay in the training set.
+        ValueError: No combination is held out, or too many for every value to stay in the training
+            set.
 
     Example:
         >>> from ppl_disentangle.data import Sprites
@@ -61,8 +61,8 @@ def split_combinations(
     if not 0 < num <= len(free):
         names = [data.factor_names[k] for k in chosen]
         raise ValueError(
-            f"cannot hold out {num} of {len(combinations)} combinations: between 1 and {len(free)} leave "
-            f"each value of {names} in the training set"
+            f"cannot hold out {num} of {len(combinations)} combinations: between 1 and {len(free)} "
+            f"leave each value of {names} in the training set"
         )
     held_out = torch.zeros(len(combinations), dtype=torch.bool)
     held_out[free[:num]] = True
@@ -84,17 +84,17 @@ def split_where(
 ) -> tuple[FactorDataset, FactorDataset]:
     """Training set, and a test set with all data that meet conditions on their factors.
 
-    - Extrapolation: ``{"scale": (0.8, 1.0)}`` holds out all large objects; training never sees these
-      values.
-    - Recombination [1]: ``{"shape": "heart", "x": (0.5, 1.0)}`` holds out hearts on the right; training
-      sees hearts and positions on the right, but never together.
+    - Extrapolation: ``{"scale": (0.8, 1.0)}`` holds out all large objects; training never sees
+      these values.
+    - Recombination [1]: ``{"shape": "heart", "x": (0.5, 1.0)}`` holds out hearts on the right;
+      training sees hearts and positions on the right, but never together.
     - Named combinations: ``[{"shape": "heart", "scale": 0.5}, {"shape": "square", "scale": 1.0}]``.
 
     Args:
         data: Grid, or other data with factors.
-        where: Value, list of values, or range as a tuple ``(low, high)`` with both ends included, for
-            each named factor. A datum is held out if it meets all conditions of the mapping. From a list
-            of mappings, it has to meet one.
+        where: Value, list of values, or range as a tuple ``(low, high)`` with both ends included,
+            for each named factor. A datum is held out if it meets all conditions of the mapping.
+            From a list of mappings, it has to meet one.
 
     Raises:
         KeyError: A name is not a factor.

@@ -12,12 +12,12 @@ __all__ = ["Tuples", "checked_num"]
 class Tuples(FactorDataset):
     """Each datum consists of ``size`` data of ``dataset``, stacked to shape ``(size, *event)``.
 
-    The tuples are drawn once, when the data set is made: datum i is the same in every epoch, and after a
-    run is resumed. A story is fitted to a finite sample of ``len(data)`` independent tuples; a bound is
-    therefore scaled to the number of tuples, not to the number of images.
+    The tuples are drawn once, when the data set is made: datum i is the same in every epoch, and
+    after a run is resumed. A story is fitted to a finite sample of ``len(data)`` independent
+    tuples; a bound is therefore scaled to the number of tuples, not to the number of images.
 
-    The factors are the factors of the first member. Conditions of ``dataset`` come for all members, with
-    shape ``(batch, size, …)``.
+    The factors are the factors of the first member. Conditions of ``dataset`` come for all members,
+    with shape ``(batch, size, …)``.
 
     Args:
         dataset: Data set of the members.

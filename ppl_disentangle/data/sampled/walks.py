@@ -33,29 +33,31 @@ def walks(
     .. math:: i_1 \sim U(\text{data}), \qquad c_{t+1, k} \mid c_{t, k} \sim T_k(c_{t, k}, \cdot)
        \text{ independently over the factors } k
 
-    with the classes c of each frame. A number as transition stands for :func:`laplace_transition` with
-    this rate. With two frames, these are the data of SlowVAE [1], except that cyclic factors do not wrap
-    around in [1], and that [1] replaces a step without any change; see ``always_moves``. Factors without
-    a transition stay the same, like identity while the pose changes.
+    with the classes c of each frame. A number as transition stands for :func:`laplace_transition`
+    with this rate. With two frames, these are the data of SlowVAE [1], except that cyclic factors
+    do not wrap around in [1], and that [1] replaces a step without any change; see
+    ``always_moves``. Factors without a transition stay the same, like identity while the pose
+    changes.
 
     Args:
         data: Grid, or other data with all combinations that a walk reaches.
         length: Number of frames, at least 2.
-        transitions: Rate for each moving factor, or matrix of shape ``(classes, classes)`` whose rows are
-            the probabilities of the next class. A single rate applies to all ordered and cyclic factors.
-        always_moves: Whether a step in which no factor moved is replaced: one of the moving factors is
-            drawn uniformly, and its next class given that the class changes.
+        transitions: Rate for each moving factor, or matrix of shape ``(classes, classes)`` whose
+            rows are the probabilities of the next class. A single rate applies to all ordered and
+            cyclic factors.
+        always_moves: Whether a step in which no factor moved is replaced: one of the moving factors
+            is drawn uniformly, and its next class given that the class changes.
         num: Number of walks; by default the number of data.
         seed: Seed of the random draws, or a generator.
 
     Raises:
         KeyError: A name is not a factor.
-        ValueError: ``length`` is below 2, the rows of a matrix are not probabilities, a class cannot be
-            left although a step always moves, or a combination has no datum.
+        ValueError: ``length`` is below 2, the rows of a matrix are not probabilities, a class
+            cannot be left although a step always moves, or a combination has no datum.
 
     References:
-        [1] Klindt et al., 2021. Towards nonlinear disentanglement in natural data with temporal sparse
-        coding. https://arxiv.org/abs/2007.10930
+        [1] Klindt et al., 2021. Towards nonlinear disentanglement in natural data with temporal
+        sparse coding. https://arxiv.org/abs/2007.10930
 
     Example:
         >>> from ppl_disentangle.data import Sprites
@@ -83,8 +85,8 @@ def laplace_transition(size: int, rate: float, *, cyclic: bool = False) -> Tenso
 
     .. math:: T(i, j) \propto \exp\left(-\frac{\lambda\, |i - j|}{\log n}\right)
 
-    with n classes, rate :math:`\lambda` and the natural logarithm. Each row is normalised, so walks stay
-    in the range. The uniform distribution is stationary only if the factor is cyclic.
+    with n classes, rate :math:`\lambda` and the natural logarithm. Each row is normalised, so walks
+    stay in the range. The uniform distribution is stationary only if the factor is cyclic.
 
     Args:
         size: Number of classes n, at least 2.
@@ -98,8 +100,8 @@ def laplace_transition(size: int, rate: float, *, cyclic: bool = False) -> Tenso
         ValueError: ``size`` is below 2, or ``rate`` below 0.
 
     References:
-        [1] Klindt et al., 2021. https://arxiv.org/abs/2007.10930; the width of the step follows the public
-        code, https://github.com/bethgelab/slow_disentanglement (``truncated_laplace``)
+        [1] Klindt et al., 2021. https://arxiv.org/abs/2007.10930; the width of the step follows the
+        public code, https://github.com/bethgelab/slow_disentanglement (``truncated_laplace``)
 
     Example:
         >>> laplace_transition(3, math.log(3)) * (1 + math.exp(-1) + math.exp(-2))  # first row: 1, 1/e, 1/e²
