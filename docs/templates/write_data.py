@@ -1,4 +1,8 @@
-"""Write ``docs/data.md`` from docstrings, catalogue and speeds: ``python docs/templates/write_data.py [pictures]``."""
+"""Write ``docs/data.md`` from docstrings, catalogue and measured speeds.
+
+``python docs/templates/write_data.py`` writes the page, ``python docs/templates/write_data.py pictures`` the pictures
+too.
+"""
 
 from __future__ import annotations
 
@@ -15,56 +19,43 @@ from PIL import Image
 from write_objectives import arguments, first_line, paragraph, split
 
 from ppl_disentangle import data
-from ppl_disentangle.data import CausalDataset, FactorDataset, FactorGrid, Sprites, catalogue
+from ppl_disentangle.data import CausalDataset, Entry, FactorDataset, FactorGrid, Sprites, catalogue
 
 DOCS = Path(__file__).parents[1]
-PAGE, IMAGES = DOCS / "data.md", DOCS / "images"
+PAGE = DOCS / "data.md"
+IMAGES = DOCS / "images"
 GROUPS = {
-    "Drawn": (
-        *("Sprites", "Room", "XYSquares", "TwoObjects", "Pendulum", "Flow", "ThicknessIntensity"),
-        *("pendulum_grid", "flow_grid", "InputGrid", "digits"),
-    ),
-    "Read from your disk": (
-        *("DSprites", "Shapes3D", "MPI3D", "Cars3D", "SmallNORB", "CelebA", "MorphoMNIST"),
-        *("from_labelled_names", "from_idx"),
-    ),
-    "Your own": ("load_data", "from_arrays", "from_torch", "from_npz", "from_folder"),
-    "Structural models": (
-        "LinearSCM",
-        "NonlinearSCM",
-        "EquationSCM",
-        "published_scm",
-        "random_dag",
-    ),
-    "Colours and backgrounds": ("Coloured", "Noisy", "OnPicture", "swirls"),
-    "Samples": (
-        *(
-            "iid",
-            "correlated",
-            "correlated_density",
-            "pairs",
-            "groups",
-            "sharing",
-            "triplets",
-            "walks",
-        ),
-        *("laplace_transition", "interventional", "partial_labels", "with_conditions"),
-    ),
-    "Splits": ("split_combinations", "split_where"),
+    "Data sets that are drawn": """
+        Sprites Room XYSquares TwoObjects Pendulum Flow ThicknessIntensity pendulum_grid flow_grid InputGrid digits
+    """.split(),
+    "Data sets that are read from files": """
+        DSprites Shapes3D MPI3D Cars3D SmallNORB CelebA MorphoMNIST from_labelled_names from_idx
+    """.split(),
+    "Your own data": "load_data from_arrays from_torch from_npz from_folder".split(),
+    "Structural causal models": "LinearSCM NonlinearSCM EquationSCM published_scm random_dag".split(),
+    "Colours and backgrounds": "Coloured Noisy OnPicture swirls".split(),
+    "Samples from a data set": """
+        iid correlated correlated_density pairs groups sharing triplets walks laplace_transition interventional
+        partial_labels with_conditions
+    """.split(),
+    "Splits": "split_combinations split_where".split(),
 }
 COLUMNS = 8
+MANY_FACTORS = 10
 
 
 def page() -> str:
-    """The page as it should be."""
+    """The text of the page."""
     speeds = json.loads((DOCS / "measured/data_speed.json").read_text())
-    contents, chapters = [], []
+    contents = []
+    chapters = []
     for title, names in GROUPS.items():
-        members = [getattr(data, name) for name in names]
-        contents += [f"- {title}"] + [
-            f"  - [`{m.__name__}`](#{m.__name__.lower()}): {first_line(m)}" for m in members
-        ]
-        chapters += [f"# {title}", *map(chapter, members)]
+        contents.append(f"- {title}")
+        chapters.append(f"# {title}")
+        for name in names:
+            member = getattr(data, name)
+            contents.append(f"  - [`{name}`](#{name.lower()}): {first_line(member)}")
+            chapters.append(chapter(member))
     fields = {
         "CATALOGUE": catalogue_table(),
         "CONTENTS": "\n".join(contents),
@@ -81,17 +72,15 @@ def page() -> str:
 
 
 def chapter(member: Callable[..., Any]) -> str:
-    """One data set or sampler: text and formula, picture, arguments with defaults, errors, sources."""
+    """The section of one data set or sampler: text, picture, arguments with defaults, sources."""
     text, sections = split(inspect.getdoc(member))
     parts = [f"## {member.__name__}", *map(paragraph, text)]
     if member.__name__ in SHEETS:
         rows = SHEETS[member.__name__][1]
         parts.append(f"![{first_line(member)}](images/{picture(member.__name__).name})\n\n{rows}")
     if "Args" in sections:
-        parts.append(
-            "| argument | default | |\n|---|---|---|\n"
-            + "\n".join(arguments(member, sections["Args"]))
-        )
+        rows = arguments(member, sections["Args"])
+        parts.append("\n".join(["| argument | default | |", "|---|---|---|", *rows]))
     references = re.sub(r"\s+", " ", sections.get("References", "")).strip()
     if references:
         parts.append("Sources: " + re.sub(r" (?=\[\d+\])", "; ", references))
@@ -99,32 +88,37 @@ def chapter(member: Callable[..., Any]) -> str:
 
 
 def catalogue_table() -> str:
-    """All known data sets with what is known of them."""
+    """A table of all known data sets."""
     lines = [
         "| data | number | factors and their sizes | licence | source | call |",
         "|---|---|---|---|---|---|",
     ]
     for entry in catalogue():
-        pairs = [
-            f"{name} {size or ''}".strip()
-            for name, size in zip(entry.factors, entry.sizes, strict=True)
-        ]
-        factors = (
-            ", ".join(pairs) if len(pairs) < 10 else f"{len(pairs)} of {max(entry.sizes)} values"
-        )
         source = f"<{entry.source}>" if entry.source.startswith("http") else entry.source
-        number = f"{entry.num_data:,}" if entry.num_data else ""
-        name = f"{entry.name} (here)" if entry.needs_no_file else entry.name
-        lines.append(
-            f"| {name} | {number} | {factors} | {entry.licence} | {source} | `{entry.call}` |"
-        )
+        cells = [
+            f"{entry.name} (no file)" if entry.needs_no_file else entry.name,
+            f"{entry.num_data:,}" if entry.num_data else "",
+            factors_and_sizes(entry),
+            entry.licence,
+            source,
+            f"`{entry.call}`",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
+def factors_and_sizes(entry: Entry) -> str:
+    """The factors of a data set with their numbers of values, or only their number if there are many."""
+    if len(entry.factors) >= MANY_FACTORS:
+        return f"{len(entry.factors)} factors of {max(entry.sizes)} values"
+    pairs = zip(entry.factors, entry.sizes, strict=True)
+    return ", ".join(f"{name} {size or ''}".strip() for name, size in pairs)
+
+
 def speed_table(drawn: dict[str, Any]) -> str:
-    """Milliseconds a batch and images a second of what is drawn."""
+    """Milliseconds per batch and images per second of the drawn data sets."""
     lines = [
-        "| data | ms for 64 images | images a second | s before the first |",
+        "| data | ms for 64 images | images per second | s before the first batch |",
         "|---|---|---|---|",
     ]
     for name, row in drawn.items():
@@ -135,7 +129,7 @@ def speed_table(drawn: dict[str, Any]) -> str:
 
 
 def packed(row: dict[str, Any]) -> str:
-    """The speed of the dSprites file, in a sentence."""
+    """The speed of the dSprites file, as a sentence."""
     return (
         f"{row['ms']['median']:.3f} ms for 64 images as floats, from {row['megabytes_kept']:.0f} MB, "
         f"after {row['seconds_to_load']:.1f} s of loading."
@@ -143,7 +137,7 @@ def packed(row: dict[str, Any]) -> str:
 
 
 def sampler_table(samplers: dict[str, Any]) -> str:
-    """Speed of every sampler against independent draws."""
+    """Speed of each sampler relative to independent draws."""
     lines = ["| samples | ms | speed |", "|---|---|---|"]
     lines += [
         f"| {name} | {row['cpu_ms']:.2f} | {row['speed']:.2f} |"
@@ -154,12 +148,12 @@ def sampler_table(samplers: dict[str, Any]) -> str:
 
 
 def picture(name: str) -> Path:
-    """Where the picture of a member is."""
+    """Path of the picture of a data set."""
     return IMAGES / f"data_{name.lower()}.png"
 
 
 def grid_sheet(grid: FactorGrid, base: list[int]) -> torch.Tensor:
-    """A row for each factor, which goes through its values while the others stay."""
+    """A row for each factor, which takes its values in turn while the others are constant."""
     rows = []
     for k, size in enumerate(grid.factor_sizes):
         factors = torch.tensor([base] * COLUMNS)
@@ -171,7 +165,7 @@ def grid_sheet(grid: FactorGrid, base: list[int]) -> torch.Tensor:
 def causal_sheet(
     scene: CausalDataset, unit: int, settings: dict[str, tuple[float, float]]
 ) -> torch.Tensor:
-    """A row for each node, which is set to values in a range: what the unit would have been."""
+    """A row of counterfactuals for each node, which is set to values in a range."""
     rows = []
     for node, (low, high) in settings.items():
         index = torch.full((COLUMNS,), unit)
@@ -180,8 +174,8 @@ def causal_sheet(
     return tiled(rows)
 
 
-def first_sheet(some: FactorDataset, num: int) -> torch.Tensor:
-    """Some of the data, one row."""
+def random_sheet(some: FactorDataset, num: int) -> torch.Tensor:
+    """One row of random data, enlarged to at least 32 pixels."""
     index = torch.randperm(len(some), generator=torch.Generator().manual_seed(0))[:num]
     images = some.to_float(some.observations(index))
     return tiled(
@@ -198,10 +192,10 @@ def tiled(rows: list[torch.Tensor]) -> torch.Tensor:
     return grid.mul(255).round().to(torch.uint8).permute(1, 2, 0)
 
 
-FACTORS = "A row for each factor, from its first to its last value while the others stay: {}."
-NODES = (
-    "What one unit would have been, had a node been set to values in its range; a row for each: {}."
+FACTORS = (
+    "A row for each factor, from its first to its last value while the others are constant: {}."
 )
+NODES = "Counterfactuals of one unit; a row for each node, which is set to values in its range: {}."
 SHEETS: dict[str, tuple[Callable[[], torch.Tensor], str]] = {
     "Sprites": (
         lambda: grid_sheet(Sprites(), [2, 4, 3, 16, 16]),
@@ -246,10 +240,13 @@ SHEETS: dict[str, tuple[Callable[[], torch.Tensor], str]] = {
         ),
         NODES.format("thickness, intensity"),
     ),
-    "digits": (lambda: first_sheet(data.digits(), 16), "Some of them, each pixel as 4 x 4."),
-    "Coloured": (lambda: first_sheet(data.Coloured(Sprites()), COLUMNS), "Some sprites."),
-    "Noisy": (lambda: first_sheet(data.Noisy(Sprites()), 5), "Some sprites."),
-    "OnPicture": (lambda: first_sheet(data.OnPicture(Sprites()), 5), "Some sprites."),
+    "digits": (
+        lambda: random_sheet(data.digits(), 16),
+        "Random digits, each pixel enlarged to 4 x 4.",
+    ),
+    "Coloured": (lambda: random_sheet(data.Coloured(Sprites()), COLUMNS), "Random sprites."),
+    "Noisy": (lambda: random_sheet(data.Noisy(Sprites()), 5), "Random sprites."),
+    "OnPicture": (lambda: random_sheet(data.OnPicture(Sprites()), 5), "Random sprites."),
 }
 
 

@@ -1,4 +1,4 @@
-"""The page of data is as the script writes it, its pictures are what the data look like, and nothing is missing."""
+"""The page of data sets equals the output of its script, its pictures are current, and nothing is missing."""
 
 import sys
 
@@ -42,7 +42,7 @@ def test_all_data_of_the_package_are_on_the_page():
 
 
 def test_what_is_published_names_its_source():
-    for name in write_data.GROUPS["Read from your disk"]:
+    for name in write_data.GROUPS["Data sets that are read from files"]:
         assert "Sources: [1]" in write_data.chapter(getattr(data, name)), name
 
 

@@ -98,7 +98,7 @@ class Pendulum(CausalDataset):
     def mechanism(self, node: str, noise: Tensor, parent_values: Mapping[str, Tensor]) -> Tensor:
         """Value of a node.
 
-        Angles equal their noise; the shadow reaches from the shadow of the pivot to that of the tip.
+        Angles equal their noise; the shadow extends from pivot to tip, projected on the ground.
         """
         if node in ("angle", "light"):
             return noise

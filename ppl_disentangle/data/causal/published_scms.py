@@ -125,7 +125,7 @@ def published_scm(
     seed: int = 0,
     observation_shape: tuple[int, ...] | None = None,
 ) -> SyntheticSCM:
-    r"""A small model of the literature, with the equations as published in [1].
+    r"""A small structural causal model of the literature, with its published equations [1].
 
     Causal normalizing flows and other methods have been compared on these models. The noise is N(0,
     1) at every node, except in ``"large_backdoor"``, where it is uniform. ``"simpson"``,
