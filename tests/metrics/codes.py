@@ -1,5 +1,7 @@
 """Factors, codes of known quality, and every metric of both as a function to one number."""
 
+import math
+
 import numpy as np
 
 from ppl_disentangle.data.base import Factor, FactorGrid
@@ -52,6 +54,29 @@ def noisy(factors, noise=0.4, seed=1):
     return standardised(factors) + noise * np.random.default_rng(seed).standard_normal(
         factors.shape
     )
+
+
+def noise(num, size, seed=7):
+    return np.random.default_rng(seed).standard_normal((num, size))
+
+
+def normal(num=2000, size=4, seed=0):
+    return np.random.default_rng(seed).standard_normal((num, size))
+
+
+def with_covariance(covariance):
+    """Codes that have exactly this covariance."""
+    points = np.linalg.cholesky(covariance).T * math.sqrt(len(covariance) - 0.5)
+    return np.concatenate([points, -points])
+
+
+def reordered(codes, seed=0):
+    """The same codes in another order, with other signs, scales and shifts."""
+    rng = np.random.default_rng(seed)
+    size = codes.shape[1]
+    return codes[:, rng.permutation(size)] * rng.choice([-1, 1], size) * rng.uniform(
+        0.5, 2, size
+    ) + rng.normal(size)
 
 
 def rotation(size):

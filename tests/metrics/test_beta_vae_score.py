@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ppl_disentangle.metrics import beta_vae_score, factor_vae_score
+from ppl_disentangle.metrics import beta_vae_score, beta_vae_score_from_codes, factor_vae_score
 from ppl_disentangle.metrics.beta_vae_score import beta_vae_accuracies
-from ppl_disentangle.metrics.estimators.grid_codes import GridCodes
 from tests import GOLDEN
 from tests.golden.representations import REPRESENTATIONS, SIZES
 from tests.metrics.codes import Factors, rotation
@@ -88,26 +87,6 @@ def test_a_small_grid_is_encoded_once(score):
     assert grid.rendered[0].unique(dim=0).shape == (24, 3)
 
 
-def test_codes_that_are_looked_up_are_those_that_are_encoded():
-    mixed = torch.tensor(rotation(3)).double()
-    one, other = (
-        GridCodes(Factors(3, 4, 5), lambda x: x.double() @ mixed, seed=3, num_draws=n)
-        for n in (59, 60)
-    )
-    assert (one.looks_up, other.looks_up) == (False, True)
-    factors = one.sample(5000)
-    assert torch.equal(factors, other.sample(5000))
-    assert np.array_equal(one.codes(factors), other.codes(factors))
-    assert max(map(len, one.grid.rendered)) == 4096
-    assert torch.equal(one.sample_factor_indices(9), other.sample_factor_indices(9))
-
-
-def test_a_random_encoder_keeps_the_code_that_it_gave_first():
-    sampler = GridCodes(Factors(3, 4), lambda x: x + torch.randn(len(x), 1), seed=0, num_draws=1000)
-    factors = sampler.sample(50)
-    assert np.array_equal(sampler.codes(factors), sampler.codes(factors))
-
-
 def test_encoders_are_called_without_gradients_and_their_codes_checked():
     weight = torch.eye(3, requires_grad=True)
     assert beta_vae_score(Factors(3, 4, 5), lambda x: x @ weight, seed=0, **FEW) == 1
@@ -128,3 +107,25 @@ def test_settings_and_grids_are_checked():
     assert (
         beta_vae_score(Factors(1, 4), lambda x: x, seed=0, **FEW) == 1
     )  # there is nothing to tell
+
+
+@pytest.mark.parametrize("name", ["rotated", "noisy_dead", "split_merge"])
+def test_beta_vae_score_of_given_rows_is_that_of_the_grid(name):
+    factors = REPRESENTATIONS[name].factors()
+    value, tolerance = REFERENCE[name]["beta_vae_score"]
+    score = beta_vae_score_from_codes(REPRESENTATIONS[name].encoder()(factors), factors, seed=0)
+    assert score == pytest.approx(value, abs=max(tolerance, 0.02))
+
+
+def test_chance_and_small_data():
+    factors = np.stack([np.arange(60) % 3, np.arange(60) // 3 % 4], 1)
+    few = {"seed": 0, "num_train": 200, "num_eval": 200}
+    assert beta_vae_score_from_codes(np.ones((60, 2)), factors, **few) == pytest.approx(
+        0.5, abs=0.1
+    )
+    assert beta_vae_score_from_codes(factors, factors, **few) == 1
+    assert beta_vae_score_from_codes(factors, factors, **few) == beta_vae_score_from_codes(
+        factors - 7, factors, **few
+    )
+    with pytest.raises(ValueError, match="a factor with a value that two rows share"):
+        beta_vae_score_from_codes(np.ones((4, 1)), np.arange(4)[:, None], **few)
