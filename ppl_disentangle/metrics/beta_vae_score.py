@@ -1,4 +1,4 @@
-"""beta-VAE score: which factor do two observations share, judged by the differences of their codes?"""
+"""beta-VAE score: do differences of codes show which factor two observations share?"""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def beta_vae_score(
     num_eval: int = 5_000,
     batch_size: int = 64,
 ) -> float:
-    r"""Accuracy of a linear classifier that recognises the factor which pairs of observations share.
+    r"""Accuracy of a linear classifier that recognises the factor shared by pairs of observations.
 
     A point consists of a random factor :math:`k` and ``batch_size`` pairs of observations. The two
     observations of a pair share the value of :math:`v_k` and are uniform in all other factors. The
@@ -99,7 +99,7 @@ def beta_vae_score_from_codes(
     num_eval: int = 5_000,
     batch_size: int = 64,
 ) -> float:
-    """The score of :func:`beta_vae_score` from codes of a fixed set of rows, without a grid to sample from.
+    """The score of :func:`beta_vae_score` from codes of a fixed set of rows, without a grid.
 
     A pair takes a random row and draws, with replacement, two rows with the same value of the
     factor. Rows whose value no other row shares make no pair, and a row may be paired with itself.

@@ -1,4 +1,4 @@
-"""Counterfactual metrics: soundness axioms as distances, minimality, and errors against a known truth."""
+"""Counterfactual metrics: soundness axioms, minimality, and errors against a known truth."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def mean_absolute(first: ndarray, second: ndarray) -> ndarray:
 
 
 def composition(x: ArrayLike, unchanged: ArrayLike, *, distance: Distance = mean_absolute) -> float:
-    r"""Mean distance of units from themselves after an intervention that changes nothing; 0 is perfect.
+    r"""Mean distance of units from themselves after an intervention without effect; 0 is perfect.
 
     .. math:: \frac{1}{N} \sum_u d\big(x_u, f_\varnothing(x_u)\big)
 
@@ -71,7 +71,7 @@ def reversibility(
 
 
 def effectiveness(intended: ArrayLike, measured: ArrayLike, *, classes: bool = False) -> float:
-    r"""Agreement of counterfactual images with the value that a node was set to, judged without the model [1].
+    r"""Agreement of counterfactual images with the value that a node was set to [1].
 
     For numbers this is the mean absolute difference (0 is perfect), for classes the share of units
     that agree (1 is perfect).
@@ -100,7 +100,7 @@ def minimality(
     weights: tuple[float, float] = (0.8, 0.2),
     distance: Distance = mean_absolute,
 ) -> float:
-    r"""Whether counterfactuals are nearer to their units than other members of the new class; less is better.
+    r"""Distance of counterfactuals from their units, relative to other units; less is better.
 
     .. math:: \frac{1}{N} \sum_u \log\big(w_1 e^{P(S'_u \le d_u)} + w_2 e^{P(S_u \ge d_u)}\big)
 
@@ -131,10 +131,11 @@ def minimality(
     scores = []
     for u, unit in enumerate(units):
         distances = distance(units, np.broadcast_to(unit, units.shape))
-        new_class = distances[old == new[u]]
-        if new_class.size:
-            closer = (new_class <= moved[u]).mean()
-            farther = (distances[old == old[u]] >= moved[u]).mean()
+        in_new_class = distances[old == new[u]]
+        in_old_class = distances[old == old[u]]
+        if in_new_class.size:
+            closer = (in_new_class <= moved[u]).mean()
+            farther = (in_old_class >= moved[u]).mean()
             scores.append(np.log(weights[0] * np.exp(closer) + weights[1] * np.exp(farther)))
     if not scores:
         raise ValueError("no unit is of any of the classes that were set")
@@ -165,7 +166,7 @@ def counterfactual_error(
 
 
 def average_effect_error(truth: ArrayLike, estimate: ArrayLike) -> float:
-    """Absolute difference of the mean true effect and the mean estimated effect of units, each ``(num,)``."""
+    """Absolute difference of the mean true and the mean estimated effect of units, ``(num,)``."""
     return float(abs(as_array(truth).mean() - as_array(estimate).mean()))
 
 

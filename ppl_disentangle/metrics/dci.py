@@ -1,4 +1,4 @@
-"""DCI: disentanglement, completeness and informativeness, from the codes that a predictor of the factors uses."""
+"""DCI: disentanglement, completeness and informativeness, from the codes that a predictor uses."""
 
 from __future__ import annotations
 
@@ -105,13 +105,13 @@ def dci(
 
 
 def disentanglement(importances: ArrayLike) -> float:
-    """Mean of :func:`disentanglement_per_code`, weighted by the codes' importance; 0 if all importances are 0."""
+    """Mean of :func:`disentanglement_per_code`, weighted by the importance of the codes."""
     r = _checked(importances)
     return _weighted(disentanglement_per_code(r), r.sum(1))
 
 
 def completeness(importances: ArrayLike) -> float:
-    """Mean of :func:`completeness_per_factor`, weighted by the factors' importance; 0 if all importances are 0."""
+    """Mean of :func:`completeness_per_factor`, weighted by the importance of the factors."""
     r = _checked(importances)
     return _weighted(completeness_per_factor(r), r.sum(0))
 
@@ -156,12 +156,13 @@ def _concentration(rows: ndarray) -> ndarray:
 
 
 def _weighted(scores: ndarray, importance: ndarray) -> float:
+    """The weighted mean; 0 if all weights are 0."""
     total = importance.sum()
     return float((scores * importance).sum() / total) if total > 0 else 0.0
 
 
 def _checked(importances: ArrayLike) -> ndarray:
-    """The importances without columns of NaN; values that are negative or not finite are an error."""
+    """Importances without columns of NaN; negative and infinite values are an error."""
     r = np.asarray(importances, dtype=np.float64)
     if r.ndim != 2:
         raise ValueError(f"expected importances of shape (num_codes, num_factors), got {r.shape}")

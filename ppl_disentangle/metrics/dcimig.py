@@ -1,4 +1,4 @@
-"""DCIMIG: how much of the factors' entropy is in codes that serve a single factor, one code per factor?"""
+"""DCIMIG: how much of the factors' entropy is in separate codes, one code per factor?"""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def dcimig(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> float:
 
 
 def separate_information(information: ndarray) -> ndarray:
-    """Largest gap of each factor, ``(num_factors,)`` in nats, from a matrix ``(num_codes, num_factors)``."""
+    """Largest gap of each factor in nats, ``(num_factors,)``, from ``(num_codes, num_factors)``."""
     ordered = np.sort(information, axis=1)
     next_information = ordered[:, -2] if information.shape[1] > 1 else 0.0
     gaps = ordered[:, -1] - next_information

@@ -1,4 +1,4 @@
-"""Downstream prediction: how well, and from how few labels, can the factors be read from the codes?"""
+"""Downstream prediction: how well can factors be read from codes, and with how few labels?"""
 
 from __future__ import annotations
 
@@ -77,21 +77,28 @@ def downstream_accuracy(
     _check_sizes(num_labels, repeats, num_train)
     rng = np.random.default_rng(seed)
     varies = varying(v[:num_train])
+
+    def accuracies(rows: ndarray) -> list[float]:
+        return _accuracies(z, v[:, varies], rows, num_train, predictor, seed)
+
     means = np.full((len(num_labels), v.shape[1]), np.nan)
     errors = np.full_like(means, np.nan)
     for i, num in enumerate(num_labels):
         num_repeats = repeats if num < num_train else 1
         selections = [rng.permutation(num_train)[:num] for _ in range(num_repeats)]
-        # (num_repeats, number of varying factors)
-        scores = np.array(
-            [_accuracies(z, v[:, varies], rows, num_train, predictor, seed) for rows in selections]
-        )
+        scores = np.array([accuracies(rows) for rows in selections])
         means[i, varies] = scores.mean(0)
-        if num_repeats > 1:
-            errors[i, varies] = scores.std(0, ddof=1) / np.sqrt(num_repeats)
+        errors[i, varies] = _standard_errors(scores)
     dims = ("num_labels", "factor")
     variables = {"accuracy": (dims, means), "accuracy_standard_error": (dims, errors)}
     return xr.Dataset(variables, {"num_labels": list(num_labels)}, {"predictor": predictor})
+
+
+def _standard_errors(scores: ndarray) -> ndarray | float:
+    """Standard errors of the means of scores ``(repeats, num_factors)``; NaN for a single repeat."""
+    if len(scores) == 1:
+        return np.nan
+    return scores.std(0, ddof=1) / np.sqrt(len(scores))
 
 
 def _check_sizes(num_labels: Sequence[int], repeats: int, num_train: int) -> None:
@@ -114,7 +121,7 @@ def _accuracies(
 
 
 def sample_efficiency(accuracy: xr.DataArray, *, few: int = 100, many: int = 10_000) -> float:
-    r"""Accuracy with few labels as a share of the accuracy with many labels, both averaged over the factors.
+    r"""Mean accuracy over the factors with few labels, as a share of that with many labels.
 
     .. math:: \frac{\sum_k a_{100}(k)}{\sum_k a_{10000}(k)}
 

@@ -1,4 +1,4 @@
-"""Explicitness: can a linear classifier of all codes together recognise every value of every factor?"""
+"""Explicitness: can a linear classifier of all codes recognise every value of every factor?"""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ def explicitness(
     areas = [factor_areas for factor_areas in areas if len(factor_areas)]
     if not areas:
         raise ValueError(
-            "expected a factor with at least two values in the test rows, got one value of every factor"
+            "expected a factor with at least two values in the test rows, "
+            "got one value of every factor"
         )
     return float(np.mean([factor_areas.mean() for factor_areas in areas]))
 
@@ -79,7 +80,7 @@ def _areas(codes: ndarray, classes: ndarray, num_train: int) -> ndarray:
 
 
 def _class_probabilities(codes: ndarray, classes: ndarray, num_train: int) -> ndarray:
-    """Probabilities ``(num_test, num_classes)`` by a regression; 0 for classes absent from training."""
+    """Probabilities ``(num_test, num_classes)`` by a regression; 0 for classes it has not seen."""
     regression = fit_logistic(codes[:num_train], classes[:num_train])
     probabilities = np.zeros((len(codes) - num_train, classes.max() + 1))
     probabilities[:, regression.classes_] = regression.predict_proba(codes[num_train:])

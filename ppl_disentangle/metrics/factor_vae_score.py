@@ -1,4 +1,4 @@
-"""FactorVAE score: does the code that varies least in a batch identify the factor that was held fixed?"""
+"""FactorVAE score: does the code that varies least in a batch identify the fixed factor?"""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def factor_vae_score(
     num_variance: int = 10_000,
     threshold: float = 0.05,
 ) -> float:
-    r"""Accuracy of a majority vote that recognises from a batch of codes which factor was held fixed.
+    r"""Accuracy of a majority vote that recognises from a batch of codes the fixed factor.
 
     A vote samples a factor :math:`k` and a batch of ``batch_size`` observations that share its
     value and are uniform in all other factors. It is cast for the pair :math:`(d^*, k)` with
@@ -102,7 +102,7 @@ def factor_vae_score_from_codes(
     batch_size: int = 64,
     threshold: float = 0.05,
 ) -> float:
-    """The score of :func:`factor_vae_score` from codes of a fixed set of rows, without a grid to sample from.
+    """The score of :func:`factor_vae_score` from codes of a fixed set of rows, without a grid.
 
     A vote takes a random row and draws, with replacement, ``batch_size`` rows with the same value
     of the factor. Rows whose value no other row shares lead no vote. A factor is never sampled if
@@ -167,7 +167,7 @@ def _accuracies(
 
 
 def _majority_vote(votes: ndarray, factors: ndarray, *, num_codes: int) -> Classifier:
-    """Predicts for each code the factor that was held fixed most often when the code won the vote."""
+    """Predict for each code the factor that was fixed most often when the code won the vote."""
     counts = np.zeros((num_codes, factors.max() + 1))
     np.add.at(counts, (votes, factors), 1)
     most_frequent = counts.argmax(1)

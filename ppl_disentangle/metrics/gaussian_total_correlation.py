@@ -13,7 +13,9 @@ __all__ = ["gaussian_total_correlation"]
 
 
 def gaussian_total_correlation(codes: ArrayLike) -> float:
-    r"""Total correlation, in nats, of a Gaussian with the covariance of the codes; no factors are needed.
+    r"""Total correlation, in nats, of a Gaussian with the covariance of the codes.
+
+    No factors are needed.
 
     .. math:: \operatorname{KL}\big(\mathcal N(0, \Sigma) \,\|\, \mathcal N(0, \operatorname{diag} \Sigma)\big)
         = \tfrac12 \Big(\sum_d \log \Sigma_{dd} - \log \det \Sigma\Big)

@@ -65,16 +65,16 @@ def graph_scores(
 ) -> dict[str, float]:
     r"""Distances and rates of an estimated graph, by name.
 
-    ============================= ===================================================================
+    ============================= ==================================================================
     ``shd``                       :func:`shd`; a reversed edge counts once
     ``shd_reversal_counts_two``   :func:`shd`; a reversed edge counts twice
     ``precision, recall, f1``     rates of directed edges; a reversed edge is wrong
     ``tpr, fdr``                  recall; the share of the estimated edges that are wrong
-    ``fpr``                       number of wrong edges over the number of pairs without a true edge,
-                                  which exceeds 1 if many edges are reversed
+    ``fpr``                       wrong edges, divided by the number of pairs without a true edge;
+                                  above 1 if many edges are reversed
     ``adjacency_…``               precision, recall and F1 of joined pairs, whatever the direction
     ``orientation_…``             the same rates; a pair also needs the right direction
-    ============================= ===================================================================
+    ============================= ==================================================================
 
     For two acyclic graphs the orientation scores equal the scores of directed edges. A rate with
     denominator zero is 0: the graph without edges has precision 0 and false discovery rate 0. These
@@ -93,18 +93,11 @@ def graph_scores(
         0, 0]]) >>> scores["shd"], scores["precision"], scores["adjacency_f1"] (1, 0.5, 1.0)
     """
     estimated_edges, true_edges = _adjacencies(estimated, true)
-    edges = _edge_rates(estimated_edges, true_edges)
     adjacency, orientation = _pair_rates(estimated_edges, true_edges)
-    num_wrong = int((estimated_edges & ~true_edges).sum())
-    num_nodes = len(true_edges)
-    num_empty_pairs = num_nodes * (num_nodes - 1) // 2 - int(true_edges.sum())
     return {
         "shd": shd(estimated_edges, true_edges),
         "shd_reversal_counts_two": shd(estimated_edges, true_edges, reversal=2),
-        **edges,
-        "tpr": edges["recall"],
-        "fdr": num_wrong / max(int(estimated_edges.sum()), 1),
-        "fpr": num_wrong / max(num_empty_pairs, 1),
+        **_edge_rates(estimated_edges, true_edges),
         **{f"adjacency_{name}": value for name, value in adjacency.items()},
         **{f"orientation_{name}": value for name, value in orientation.items()},
     }
@@ -112,8 +105,17 @@ def graph_scores(
 
 def _edge_rates(estimated: ndarray, true: ndarray) -> dict[str, float]:
     """Rates of directed edges."""
-    num_correct = int((estimated & true).sum())
-    return _rates(num_correct, int(estimated.sum()), int(true.sum()))
+    num_estimated = int(estimated.sum())
+    num_true = int(true.sum())
+    num_wrong = int((estimated & ~true).sum())
+    num_pairs = len(true) * (len(true) - 1) // 2
+    rates = _rates(int((estimated & true).sum()), num_estimated, num_true)
+    return {
+        **rates,
+        "tpr": rates["recall"],
+        "fdr": num_wrong / max(num_estimated, 1),
+        "fpr": num_wrong / max(num_pairs - num_true, 1),
+    }
 
 
 def _pair_rates(estimated: ndarray, true: ndarray) -> tuple[dict[str, float], dict[str, float]]:
@@ -144,7 +146,8 @@ def _adjacencies(
     """Both as bool matrices over one order of nodes."""
     if isinstance(estimated, nx.DiGraph) != isinstance(true, nx.DiGraph):
         raise TypeError(
-            "expected two graphs or two adjacency matrices, got one of each: the order of nodes is unknown"
+            "expected two graphs or two adjacency matrices, got one of each: "
+            "the order of nodes is unknown"
         )
     if isinstance(estimated, nx.DiGraph) and isinstance(true, nx.DiGraph):
         if set(estimated) != set(true):

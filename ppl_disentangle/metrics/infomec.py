@@ -115,7 +115,7 @@ def _discrete_information(codes: ndarray, factors: ndarray) -> ndarray:
 
 
 def concentration(shares: ndarray) -> float:
-    """Excess of the largest entry of each row over an even share: the mean over the rows, from 0 to 1."""
+    """Excess of each row's largest entry over an even share: the mean over the rows, 0 to 1."""
     size = shares.shape[1]
     if size == 1:
         return 1.0
@@ -131,7 +131,7 @@ def _one_hot(codes: ndarray) -> ndarray:
 
 
 def _explicitness(features: ndarray, factors: ndarray) -> float:
-    """One minus the mean loss of a regression of each factor, as a share of the log of its number of values."""
+    """One minus the mean normalised loss of a regression of each factor on the features."""
     losses = []
     for classes in factors.T:
         regression = fit_logistic(features, classes, C=np.inf, class_weight="balanced")

@@ -94,7 +94,7 @@ def irs_of_grid(
 
 
 def _deviation(codes: ndarray, classes: ndarray, quantile: float) -> ndarray:
-    """Quantile of each code's distance from its mean given the class, averaged over the classes, ``(num_codes,)``."""
+    """Quantile of each code's distance from its mean in a class; mean over classes, ``(num_codes,)``."""
     order = np.argsort(classes, kind="stable")
     groups = np.split(codes[order], np.flatnonzero(np.diff(classes[order])) + 1)
     distances = [np.abs(group - group.mean(0)) for group in groups]

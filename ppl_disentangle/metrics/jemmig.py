@@ -17,7 +17,7 @@ __all__ = ["jemmig", "jemmig_per_factor"]
 
 
 def jemmig(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> float:
-    r"""Mean over the factors of the joint entropy minus the mutual information gap, scaled so that 1 is best.
+    r"""Mean over the factors of joint entropy minus information gap, scaled so that 1 is best.
 
     .. math:: \frac{1}{K} \sum_k \Big(1 - \frac{H(z_{(1)}, v_k) - I(z_{(1)}; v_k) + I(z_{(2)}; v_k)}
        {H(v_k) + \log b}\Big)

@@ -1,4 +1,4 @@
-"""Leakage: how much of a sensitive factor is in each code, in all codes, and in all codes but one?"""
+"""Leakage: how much of a sensitive factor is in each code, in all codes, and in all but one?"""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def leakage(
     predictor: Probe = "gbt",
     seed: int = 0,
 ) -> xr.Dataset:
-    r"""Predictability of a sensitive factor above chance: from each code, from all codes, and from all but one.
+    r"""Predictability of a sensitive factor above chance: from each code, from all, from all but one.
 
     .. math:: L(z_S) = \frac{A(z_S) - 1/V}{1 - 1/V}, \qquad
         A(z_S) = \frac{1}{V} \sum_v \Pr\big(f(z_S) = v \mid s = v\big)
@@ -83,12 +83,7 @@ def leakage(
     classes = _sensitive_classes(v, sensitive, num_train)
 
     def score(columns: ndarray) -> tuple[float, float]:
-        if not columns.size:
-            return 0.0, 0.0
-        predict = fit_probe(
-            predictor, z[:num_train, columns], classes[:num_train], seed=seed, balanced=True
-        )
-        return _above_chance(predict(z[num_train:, columns]), classes[num_train:])
+        return _score(z[:, columns], classes, num_train, predictor, seed)
 
     every = np.arange(z.shape[1])
     alone = [score(every[[d]]) for d in every]
@@ -98,7 +93,7 @@ def leakage(
 
 
 def _sensitive_classes(factors: ndarray, sensitive: int, num_train: int) -> ndarray:
-    """Classes of the sensitive factor, which must have several values in training and in test rows."""
+    """Classes of the sensitive factor, which must vary in the training and in the test rows."""
     if not 0 <= sensitive < factors.shape[1]:
         raise IndexError(f"no factor {sensitive}; there are {factors.shape[1]}")
     classes = factors[:, sensitive]
@@ -109,6 +104,16 @@ def _sensitive_classes(factors: ndarray, sensitive: int, num_train: int) -> ndar
             f"factor {sensitive} has one"
         )
     return classes
+
+
+def _score(
+    codes: ndarray, classes: ndarray, num_train: int, predictor: Probe, seed: int
+) -> tuple[float, float]:
+    """The score of some codes and its standard error; 0 without codes."""
+    if not codes.size:
+        return 0.0, 0.0
+    predict = fit_probe(predictor, codes[:num_train], classes[:num_train], seed=seed, balanced=True)
+    return _above_chance(predict(codes[num_train:]), classes[num_train:])
 
 
 def _dataset(

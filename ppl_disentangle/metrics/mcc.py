@@ -67,7 +67,7 @@ def mcc(codes: ArrayLike, factors: ArrayLike, *, method: Method = "pearson") -> 
 def absolute_correlations(
     codes: ndarray, factors: ndarray, *, method: Method = "pearson"
 ) -> ndarray:
-    """Absolute correlation of every code and factor, ``(num_codes, num_factors)``; 0 if either is constant."""
+    """Absolute correlations ``(num_codes, num_factors)``; 0 if the code or the factor is constant."""
     if method not in ("pearson", "spearman"):
         raise KeyError(f"no method named {method!r}; there are ['pearson', 'spearman']")
     is_constant = np.logical_or.outer(constant(codes), constant(factors))

@@ -13,7 +13,7 @@ __all__ = ["information_gaps", "mig", "mig_per_factor"]
 
 
 def mig(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> float:
-    r"""Mean gap in information between the two most informative codes of a factor, divided by the factor's entropy.
+    r"""Mean gap in information between the best two codes of a factor, relative to its entropy.
 
     .. math:: \mathrm{MIG} = \frac{1}{K} \sum_k \frac{I(z_{(1)}; v_k) - I(z_{(2)}; v_k)}{H(v_k)}
 
@@ -51,7 +51,9 @@ def mig(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> float:
 
 
 def mig_per_factor(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> ndarray:
-    """Gap of each factor, ``(num_factors,)``, NaN for a factor with a single value; the mean is :func:`mig`.
+    """Gap of each factor, ``(num_factors,)``; NaN for a factor with a single value.
+
+    The mean over the other factors is :func:`mig`.
 
     Args:
         codes: Codes of shape ``(num_data, num_codes)``.
@@ -64,7 +66,7 @@ def mig_per_factor(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> n
 
 
 def information_gaps(information: ndarray, entropy: ndarray) -> ndarray:
-    """Gaps ``(num_factors,)`` from a matrix ``(num_codes, num_factors)`` and entropies; NaN if the entropy is 0."""
+    """Gaps ``(num_factors,)`` from information ``(num_codes, num_factors)``; NaN for entropy 0."""
     top = np.sort(information, axis=0)
     runner_up = top[-2] if len(top) > 1 else 0.0
     return (top[-1] - runner_up) / np.where(entropy > 1e-12, entropy, np.nan)

@@ -26,7 +26,7 @@ def mig_exact(
     seed: int = 0,
     chunk: int = 2**24,
 ) -> float:
-    r"""Mutual information gap of codes sampled from the posteriors, by :func:`posterior_information`.
+    r"""Mutual information gap of codes sampled from posteriors; see :func:`posterior_information`.
 
     .. math:: \frac{1}{K} \sum_k \frac{I(z_{(1)}; v_k) - I(z_{(2)}; v_k)}{H(v_k)}
 
@@ -104,10 +104,7 @@ def posterior_information(
         An array of shape ``(num_codes, num_factors)``.
     """
     q = _coordinates(posterior)
-    classes = torch.from_numpy(as_classes(factors))
-    if len(classes) != q.batch_shape[0]:
-        got = f"{q.batch_shape[0]} and {len(classes)}"
-        raise ValueError(f"expected a posterior for each row of the factors, got {got}")
+    classes = _classes_of(q, factors)
     if num_samples < 1 or chunk < 1:
         raise ValueError(f"expected num_samples >= 1 and chunk >= 1, got {num_samples} and {chunk}")
     index, z = _samples(q, num_samples, seed)
@@ -120,8 +117,19 @@ def posterior_information(
     return (total / num_samples).clamp(min=0).cpu().numpy()
 
 
+def _classes_of(q: Distribution, factors: ArrayLike) -> Tensor:
+    """Factor classes of the data, which must match the posteriors."""
+    classes = torch.from_numpy(as_classes(factors))
+    if len(classes) != q.batch_shape[0]:
+        got = f"{q.batch_shape[0]} and {len(classes)}"
+        raise ValueError(f"expected a posterior for each row of the factors, got {got}")
+    return classes
+
+
 def _log_ratios(q: Distribution, classes: Tensor, rows: Tensor, codes: Tensor) -> Tensor:
-    """Log density of codes given each factor's value minus log density, ``(num, num_codes, num_factors)``.
+    """Log density of codes given each factor's value, minus the unconditional log density.
+
+    The shape is ``(num, num_codes, num_factors)``.
 
     Args:
         q: Posteriors of all data.
@@ -152,7 +160,8 @@ def _coordinates(posterior: Any) -> Distribution:
     if len(q.batch_shape) != 2 or q.event_shape:
         shapes = f"{tuple(posterior.batch_shape)} and {tuple(posterior.event_shape)}"
         raise ValueError(
-            f"expected independent coordinates, (num_data, num_codes), got batch and event shape {shapes}"
+            "expected independent coordinates, (num_data, num_codes), "
+            f"got batch and event shape {shapes}"
         )
     return q
 

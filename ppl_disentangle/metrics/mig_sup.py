@@ -50,7 +50,7 @@ def mig_sup(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> float:
 
 
 def mig_sup_per_code(information: ndarray, entropy: ndarray) -> ndarray:
-    """Gaps ``(num_codes,)`` from a matrix ``(num_codes, num_factors)`` and positive entropies of the factors."""
+    """Gaps ``(num_codes,)`` from information ``(num_codes, num_factors)`` and positive entropies."""
     ratios = np.sort(information / entropy, axis=1)
     runner_up = ratios[:, -2] if ratios.shape[1] > 1 else 0.0
     return ratios[:, -1] - runner_up

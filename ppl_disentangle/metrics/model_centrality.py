@@ -31,7 +31,7 @@ class Centrality(NamedTuple):
 def model_centrality(
     codes: Sequence[ArrayLike], kls: Sequence[ArrayLike] | None = None, *, threshold: float = 0.01
 ) -> Centrality:
-    r"""Mean similarity of each model to the other models; it is largest for the medoid of the models.
+    r"""Mean similarity of each model to the other models; the medoid has the largest.
 
     .. math::
         s_i = \frac{1}{M - 1} \sum_{j \ne i} B_{ij}, \qquad

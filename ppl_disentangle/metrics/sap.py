@@ -1,4 +1,4 @@
-"""Separated attribute predictability (SAP): does one code alone predict a factor, and no other code as well?"""
+"""Separated attribute predictability (SAP): does a single code predict each factor?"""
 
 from __future__ import annotations
 

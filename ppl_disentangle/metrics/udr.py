@@ -35,7 +35,7 @@ def udr(
     method: Literal["lasso", "spearman"] = "lasso",
     threshold: float = 0.01,
 ) -> UDR:
-    r"""Unsupervised disentanglement ranking: the similarity of the codes of each model and other models.
+    r"""Unsupervised disentanglement ranking: similarity of the codes of each model and the others.
 
     .. math::
         \mathrm{UDR}_j &= \operatorname{median}_{i \ne j} S(R^{ij}) \\
@@ -141,7 +141,7 @@ def _collapsed_codes(
 
 
 def _lasso(source: ndarray, target: ndarray) -> ndarray:
-    """Absolute weights ``(num_source, num_target)`` of Lassos of the target codes on all source codes."""
+    """Absolute weights ``(num_source, num_target)`` of Lassos of the targets on all sources."""
     from sklearn.linear_model import Lasso
 
     if not (source.size and target.size):

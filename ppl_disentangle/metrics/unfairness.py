@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy import ndarray
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from ppl_disentangle.metrics.estimators.arrays import as_array, as_split, varying
 from ppl_disentangle.metrics.estimators.grid_codes import Encode, GridCodes, RenderableGrid
@@ -41,7 +42,7 @@ def unfairness(
     num_train: int = 10_000,
     num_test: int = 200,
 ) -> Unfairness:
-    r"""Change in the distribution of predictions when the sensitive factor is set and the others stay the same.
+    r"""Change in the distribution of predictions when only the sensitive factor is set.
 
     .. math:: U_{ks} = \frac{1}{|S|} \sum_{c \in S} \operatorname{TV}\big(p(\hat v_k),\,
         p(\hat v_k \mid \operatorname{do}(v_s = c))\big), \qquad
@@ -81,15 +82,23 @@ def unfairness(
     predict = {k: fit_probe(predictor, codes, classes[:, k], seed=seed) for k in columns}
     pairs = np.full((len(sampler.sizes),) * 2, np.nan)
     for s in columns:
-        size = sampler.sizes[s]
-        # (size * num_test, num_factors): the same vectors of the other factors for every value of s
-        intervened = sampler.sample(num_test).repeat(size, 1)
-        intervened[:, s] = torch.arange(size).repeat_interleave(num_test)
+        intervened = _intervened_factors(sampler, int(s), num_test)
         intervened_codes = sampler.codes(intervened)
         for k in columns[columns != s]:
             predictions = predict[k](intervened_codes)
             pairs[k, s] = total_variation(predictions, intervened[:, s].numpy())
     return Unfairness(_mean(pairs), 0.0, pairs)
+
+
+def _intervened_factors(sampler: GridCodes, sensitive: int, num: int) -> Tensor:
+    """Factors ``(num_values * num, num_factors)`` with every value of the sensitive factor in turn.
+
+    The vectors of the other factors are the same for all values.
+    """
+    num_values = sampler.sizes[sensitive]
+    factors = sampler.sample(num).repeat(num_values, 1)
+    factors[:, sensitive] = torch.arange(num_values).repeat_interleave(num)
+    return factors
 
 
 def unfairness_from_codes(
@@ -101,7 +110,7 @@ def unfairness_from_codes(
     predictor: Probe = "gbt",
     seed: int = 0,
 ) -> Unfairness:
-    """The score of :func:`unfairness` from a fixed set of rows: the sensitive factor is observed, not set.
+    """The score of :func:`unfairness` from fixed rows: the sensitive factor is observed, not set.
 
     The distribution of the predictions given a value is estimated from the test rows with that
     value. If factors are correlated in the data, even correct predictions depend on the sensitive
@@ -148,7 +157,7 @@ def unfairness_of_predictions(
 
 
 def total_variation(predictions: ArrayLike, sensitive: ArrayLike) -> float:
-    """Mean distance of the predictions' distribution, given a sensitive value, from the mean distribution.
+    """Mean distance of the distribution of predictions, given a sensitive value, from the mean.
 
     The mean distribution weights all sensitive values equally.
 

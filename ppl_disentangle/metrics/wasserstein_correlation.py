@@ -11,7 +11,7 @@ __all__ = ["wasserstein_correlation"]
 
 
 def wasserstein_correlation(codes: ArrayLike, *, normalised: bool = False) -> float:
-    r"""Squared 2-Wasserstein distance between Gaussians with the full and the diagonal covariance of the codes.
+    r"""Squared 2-Wasserstein distance of Gaussians with full and diagonal covariance of the codes.
 
     .. math:: W_2^2\big(\mathcal N(0, \Sigma), \mathcal N(0, \Delta)\big)
         = 2 \operatorname{tr} \Sigma - 2 \operatorname{tr} (\Delta^{1/2} \Sigma \Delta^{1/2})^{1/2},

@@ -1,1 +1,1 @@
-"""Estimators that several metrics share: information, predictors, checks of arrays, draws from grids."""
+"""Estimators that metrics share: information, predictors, checks of arrays, samples of grids."""

@@ -1,4 +1,4 @@
-"""Codes and factors as checked NumPy arrays: every metric reads its data through these functions."""
+"""Codes and factors as checked NumPy arrays: every metric reads its data with these functions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def as_codes(codes: ArrayLike) -> ndarray:
 
 
 def as_classes(factors: ArrayLike) -> ndarray:
-    """Factors ``(num_data, num_factors)`` as int64 classes: the rank of each value in its column."""
+    """Factors ``(num_data, num_factors)`` as int64 classes: the rank of each value."""
     array = _two_dimensional(factors, "factors", "num_factors")
     if array.dtype.kind == "f":
         _refuse_non_finite(array, "factor")
@@ -63,7 +63,7 @@ def as_numbers(codes: ArrayLike, factors: ArrayLike) -> tuple[ndarray, ndarray]:
 def as_split(
     codes_train: ArrayLike, factors_train: ArrayLike, codes_test: ArrayLike, factors_test: ArrayLike
 ) -> tuple[ndarray, ndarray, int]:
-    """Codes and factor classes of the training rows followed by the test rows, and the number of training rows.
+    """Codes and factor classes of training rows followed by test rows; the number of training rows.
 
     Training and test rows are joined so that equal factor values get equal classes in both.
     """
@@ -78,7 +78,7 @@ def as_split(
 
 
 def varying(factors: ndarray) -> ndarray:
-    """Mask ``(num_factors,)`` of the factors with several values; other factors carry no information."""
+    """Mask ``(num_factors,)`` of the factors that vary; other factors carry no information."""
     varies = (factors != factors[:1]).any(0)
     if not varies.any():
         raise ValueError(
@@ -88,7 +88,7 @@ def varying(factors: ndarray) -> ndarray:
 
 
 def constant(codes: ndarray) -> ndarray:
-    """Mask ``(num_codes,)`` of the codes that are equal for all data, up to the rounding of float64."""
+    """Mask ``(num_codes,)`` of the codes that are equal for all data, up to rounding."""
     return np.ptp(codes, axis=0) <= 1e-12 * np.abs(codes).max(0)
 
 

@@ -22,7 +22,7 @@ ROWS_PER_CALL = 4096
 
 
 class RenderableGrid(Protocol):
-    """The part of a grid that metrics need; every :class:`~ppl_disentangle.data.base.FactorGrid` has it."""
+    """The part of a grid that metrics need; see :class:`~ppl_disentangle.data.base.FactorGrid`."""
 
     @property
     def factor_sizes(self) -> tuple[int, ...]:

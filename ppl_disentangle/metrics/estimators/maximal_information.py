@@ -142,7 +142,9 @@ def _counts_below(clump: ndarray, row: ndarray) -> ndarray:
 
 
 def _best_information(counts_below: ndarray, columns: int) -> ndarray:
-    """Mutual information, in nats, of rows and the best 2, …, ``columns`` columns, by dynamic programming.
+    """Mutual information, in nats, of rows and the best 2, …, ``columns`` columns.
+
+    The cuts between the columns are found by dynamic programming.
 
     Args:
         counts_below: Numbers of data of each row below each cut, ``(num_clumps + 1, num_rows)``.
@@ -164,7 +166,7 @@ def _best_information(counts_below: ndarray, columns: int) -> ndarray:
 
 
 def _equal_parts(values: ndarray, num_parts: int) -> ndarray:
-    """The part of each value, numbered without gaps, with equal numbers of data as far as ties allow [2]."""
+    """The part of each value, numbered without gaps, of equal sizes as far as ties allow [2]."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     part = np.zeros(len(counts), np.intp)
     current = 0

@@ -80,12 +80,12 @@ def entropies(factors: ArrayLike) -> ndarray:
 
 
 def binned(codes: ArrayLike, bins: int) -> ndarray:
-    """Bin of every code, ``(num_data, num_codes)``; the bins of a code have equal width and cover its range."""
+    """Bin of every code, ``(num_data, num_codes)``; bins have equal width and cover the code's range."""
     return _bins(as_codes(codes), bins).T
 
 
 def _bins(codes: ndarray, bins: int) -> ndarray:
-    """Bin of every code, ``(num_codes, num_data)``; a value on an inner edge belongs to the higher bin.
+    """Bin of every code, ``(num_codes, num_data)``; values on an inner edge belong to the higher bin.
 
     This is equivalent to ``np.searchsorted`` in the inner edges of each code, and faster.
     """

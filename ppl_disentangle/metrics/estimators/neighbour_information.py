@@ -1,4 +1,4 @@
-"""Mutual information between continuous codes and discrete factors, from distances to nearest neighbours."""
+"""Mutual information between continuous codes and discrete factors, from nearest neighbours."""
 
 from __future__ import annotations
 
@@ -91,7 +91,10 @@ def _pair_information(code: ndarray, classes: ndarray, neighbours: int) -> float
 def _class_neighbours(
     code: ndarray, classes: ndarray, neighbours: int
 ) -> tuple[ndarray, ndarray, ndarray, ndarray]:
-    """Class size, number k of neighbours, and interval up to the k-th neighbour; data are sorted by class."""
+    """Class size, number k of neighbours, and both ends of the interval up to the k-th neighbour.
+
+    The results are sorted by class.
+    """
     # Within a class the values still ascend, so that neighbours are adjacent.
     values = code[np.argsort(classes, kind="stable")]
     counts = np.bincount(classes)
@@ -119,8 +122,8 @@ def _neighbour_intervals(
     radius = np.full(len(values), np.inf)
     low = values.copy()
     high = values.copy()
-    # The k neighbours are a run of adjacent values. Try every number of them below the value; the run with the smallest
-    # distance to its farther end holds the nearest neighbours.
+    # The k neighbours are a run of adjacent values. Try every number of them below the value: the
+    # run with the smallest distance to its farther end holds the nearest neighbours.
     for num_below in range(k.max() + 1):
         possible = (num_below <= np.minimum(rank, k)) & (rank - num_below + k < class_size)
         first = values[np.where(possible, index - num_below, index)]
@@ -128,9 +131,19 @@ def _neighbour_intervals(
         distance = np.maximum(values - first, last - values)
         better = possible & (distance < radius)
         radius[better] = distance[better]
-        # The neighbour itself is one end, exactly: no rounding may put it inside the interval.
-        low_end = np.where(distance == values - first, first, values - distance)
-        high_end = np.where(distance == last - values, last, values + distance)
+        low_end, high_end = _symmetric_interval(values, first, last, distance)
         low[better] = low_end[better]
         high[better] = high_end[better]
+    return low, high
+
+
+def _symmetric_interval(
+    values: ndarray, first: ndarray, last: ndarray, distance: ndarray
+) -> tuple[ndarray, ndarray]:
+    """Ends of the interval around each value that reaches to the farther of two neighbours.
+
+    That neighbour is one end exactly, so that rounding cannot put it inside the open interval.
+    """
+    low = np.where(distance == values - first, first, values - distance)
+    high = np.where(distance == last - values, last, values + distance)
     return low, high

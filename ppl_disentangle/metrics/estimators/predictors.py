@@ -20,7 +20,7 @@ Probe = Literal["linear", "gbt", "lightgbm", "forest"]
 def fit_probe(
     probe: Probe, codes: ndarray, classes: ndarray, *, seed: int = 0, balanced: bool = False
 ) -> Callable[[ndarray], ndarray]:
-    """Fit a classifier, and return its function from codes ``(num, num_codes)`` to classes ``(num,)``.
+    """Fit a classifier; return its function from codes ``(num, num_codes)`` to classes ``(num,)``.
 
     ``"linear"`` is a multinomial logistic regression of the standardised codes with scikit-learn's
     penalty (C = 1); the other classifiers are the trees of :func:`dci`. Classes that are absent
@@ -46,13 +46,13 @@ def fit_probe(
 
 
 def _balanced_weights(classes: ndarray) -> ndarray:
-    """Weight of every row such that the classes have equal total weights and the mean weight is 1."""
+    """Weight of every row: classes have equal total weights, and the mean weight is 1."""
     present, counts = np.unique(classes, return_counts=True)
     return (1 / counts)[np.searchsorted(present, classes)] * len(classes) / len(present)
 
 
 def fit_logistic(codes: ndarray, classes: ndarray, **settings: Any) -> Any:
-    """Logistic regression of scikit-learn after at most 100 iterations, without a warning if it has not converged."""
+    """Logistic regression of scikit-learn with at most 100 iterations, converged or not."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -72,7 +72,7 @@ def _linear() -> Any:
 def fit_trees(
     codes: ndarray, factors: ndarray, num_train: int, *, predictor: Predictor, seed: int
 ) -> tuple[ndarray, ndarray]:
-    """Fit trees that predict each factor from all codes; return the importances of the codes and predictions.
+    """Fit trees that predict each factor from all codes; return importances and predictions.
 
     Args:
         codes: Codes of all rows, training rows first, ``(num_data, num_codes)``.

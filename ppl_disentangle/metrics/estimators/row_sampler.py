@@ -73,7 +73,7 @@ class _RowsByValue:
         self.accompanied = np.flatnonzero(self.count > 1)
 
     def sample(self, num: int, group_size: int, rng: np.random.Generator) -> ndarray:
-        """Rows ``(num, group_size)``; the rows of a group have the value of a random accompanied row."""
+        """Rows ``(num, group_size)``; a group has the value of a random accompanied row."""
         leader = rng.choice(self.accompanied, num)[:, None]
         offset = rng.integers(self.count[leader], size=(num, group_size))
         return self.order[self.start[leader] + offset]

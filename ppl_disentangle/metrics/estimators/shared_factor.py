@@ -17,7 +17,7 @@ Classifier = Callable[[ndarray], ndarray]
 
 
 class GroupSampler(Protocol):
-    """A source of groups that share a factor's value: a grid (``GridCodes``) or rows (``RowSampler``)."""
+    """A source of groups that share a factor's value: ``GridCodes`` or ``RowSampler``."""
 
     def sample_groups(
         self, num: int, num_groups: int, group_size: int, /

@@ -46,7 +46,7 @@ MANY_LABELS = 10_000
 
 
 class Metric(NamedTuple):
-    """The names of one or several scores that are computed together, and the functions that compute them.
+    """The names of scores that are computed together, and the functions that compute them.
 
     Attributes:
         names: Names of the scores.
@@ -106,7 +106,7 @@ def _dci(scored: ScoredCodes) -> Sequence[float]:
 
 
 def _voting(score: Callable[..., float]) -> Score:
-    """A score that samples votes among the rows; it is NaN if there is a single factor to choose from."""
+    """A score that samples votes among the rows; NaN if there is only one factor to choose."""
 
     def score_of_rows(scored: ScoredCodes) -> Sequence[float]:
         task = scored.task

@@ -1,4 +1,4 @@
-"""Scores of codes beside their standard errors, chance, baselines and a perfect code, all on the same data."""
+"""Scores of codes beside standard errors, chance, baselines and a perfect code, on the same data."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def _column(
 def _standard_errors(
     metrics: Sequence[Metric], scored: ScoredCodes, bar: tqdm[NoReturn]
 ) -> list[float]:
-    """Standard errors of all scores; NaN without resamples, or if a metric has too few rows for them."""
+    """Standard errors of all scores; NaN without resamples or with too few rows for a metric."""
     column: list[float] = []
     for metric in metrics:
         errors = [np.nan] * len(metric.names)

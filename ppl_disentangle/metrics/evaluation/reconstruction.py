@@ -13,9 +13,9 @@ SMALLEST_PROBABILITY = 1e-3
 
 
 def bernoulli_log_likelihood(x: Tensor, probability: Tensor) -> Tensor:
-    """Sum over the pixels of x log p + (1 - x) log (1 - p), in nats, of each datum, ``(num_data,)``.
+    """Log likelihood of each datum in nats, ``(num_data,)``.
 
-    As usual, 0 log 0 is 0.
+    It is the sum over the pixels of x log p + (1 - x) log (1 - p), where 0 log 0 is 0.
     """
     ones = torch.xlogy(x, probability)
     zeros = torch.xlogy(1 - x, 1 - probability)

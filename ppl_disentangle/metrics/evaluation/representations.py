@@ -1,4 +1,4 @@
-"""Codes of stories, encoders and arrays for the same rows, and reference codes for chance and ceiling."""
+"""Codes of stories, encoders and arrays for the same rows, and codes for chance and ceiling."""
 
 from __future__ import annotations
 

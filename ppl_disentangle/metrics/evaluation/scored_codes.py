@@ -1,4 +1,4 @@
-"""Codes with the factors that they are scored against, and the intermediate results that metrics share."""
+"""Codes with the factors that they are scored against, and results that several metrics need."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class ScoredCodes:
 
     @cached_property
     def information(self) -> ndarray:
-        """Mutual information of codes and varying factors in the training rows, ``(num_codes, num_factors)``."""
+        """Mutual information of codes and varying factors, training rows, ``(num_codes, num_factors)``."""
         codes, factors = self.train
         return mutual_information(codes, factors[:, varying(factors)])
 

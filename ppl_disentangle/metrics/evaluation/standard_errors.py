@@ -1,4 +1,4 @@
-"""Standard errors of scores: by the bootstrap, or from the spread over disjoint blocks of the rows."""
+"""Standard errors of scores: by the bootstrap, or from disjoint blocks of the rows."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def bootstrap(score: Score, scored: ScoredCodes) -> ndarray:
 
 
 def blocks(score: Score, scored: ScoredCodes) -> ndarray:
-    """Standard deviation of the score over five disjoint blocks of the rows, over the square root of five.
+    """Standard deviation of the score over five disjoint blocks of rows, over the square root of five.
 
     This suits scores that train a predictor, search neighbours or draw votes, which repeated rows
     would mislead. It costs as much as the score itself. It assumes that the variance falls as one
