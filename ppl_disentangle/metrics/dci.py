@@ -125,8 +125,9 @@ def disentanglement_per_code(importances: ArrayLike) -> ndarray:
         importances: Matrix :math:`R \ge 0` of shape ``(num_codes, num_factors)``. Columns of NaN
             are left out.
 
-    Returns: An array of shape ``(num_codes,)``: 1 for a code that serves one factor, 0 for a code
-        that serves all factors equally or no factor. With a single factor every code has 1.
+    Returns:
+        An array of shape ``(num_codes,)``: 1 for a code that serves one factor, 0 for a code that
+        serves all factors equally or no factor. With a single factor every code has 1.
     """
     return _concentration(_checked(importances))
 

@@ -61,9 +61,10 @@ def downstream_accuracy(
             is one.
         seed: Seed of the selections and of the trees.
 
-    Returns: A dataset over ``num_labels`` and ``factor`` with ``accuracy`` and its standard error
-        over the repeats, ``accuracy_standard_error``. Both are NaN for a factor with a single value
-        in the training rows.
+    Returns:
+        A dataset over ``num_labels`` and ``factor`` with ``accuracy`` and its standard error over
+        the repeats, ``accuracy_standard_error``. Both are NaN for a factor with a single value in
+        the training rows.
 
     Raises:
         ValueError: ``num_labels`` exceeds the number of training rows.

@@ -47,8 +47,11 @@ def explicitness(
         [1] Ridgeway and Mozer, 2018. Learning Deep Disentangled Embeddings with the F-Statistic
             Loss. https://arxiv.org/abs/1802.05312
 
-    Example: >>> v = np.indices((3, 4, 5)).reshape(3, -1).T >>> [round(explicitness(z, v, z, v), 2)
-        for z in (v, v @ np.eye(3)[[1, 2, 0]], np.ones_like(v))] [1.0, 1.0, 0.5]
+    Example:
+        >>> v = np.indices((3, 4, 5)).reshape(3, -1).T
+        >>> moved = v @ np.eye(3)[[1, 2, 0]]
+        >>> [round(explicitness(z, v, z, v), 2) for z in (v, moved, np.ones_like(v))]
+        [1.0, 1.0, 0.5]
     """
     z, v, num_train = as_split(codes_train, factors_train, codes_test, factors_test)
     scale = z[:num_train].std(0)

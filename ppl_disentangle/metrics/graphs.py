@@ -89,8 +89,11 @@ def graph_scores(
         ValueError: The graphs or matrices are invalid; see :func:`shd`.
         TypeError: One argument is a graph and the other a matrix.
 
-    Example: >>> scores = graph_scores([[0, 1, 0], [0, 0, 0], [0, 1, 0]], [[0, 1, 0], [0, 0, 1], [0,
-        0, 0]]) >>> scores["shd"], scores["precision"], scores["adjacency_f1"] (1, 0.5, 1.0)
+    Example:
+        >>> true = [[0, 1, 0], [0, 0, 1], [0, 0, 0]]
+        >>> scores = graph_scores([[0, 1, 0], [0, 0, 0], [0, 1, 0]], true)
+        >>> scores["shd"], scores["precision"], scores["adjacency_f1"]
+        (1, 0.5, 1.0)
     """
     estimated_edges, true_edges = _adjacencies(estimated, true)
     adjacency, orientation = _pair_rates(estimated_edges, true_edges)

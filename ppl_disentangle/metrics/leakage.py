@@ -57,8 +57,9 @@ def leakage(
         predictor: Classifier of the sensitive factor; see :func:`downstream_accuracy`.
         seed: Seed of the trees.
 
-    Returns: A dataset over ``code``. ``alone`` and ``without`` are the scores of each code alone
-        and of all other codes, ``whole`` is the score of all codes. ``*_standard_error`` are their
+    Returns:
+        A dataset over ``code``. ``alone`` and ``without`` are the scores of each code alone and of
+        all other codes, ``whole`` is the score of all codes. ``*_standard_error`` are their
         standard errors over test rows, for the classifier as trained. With a single code
         ``without`` is 0.
 

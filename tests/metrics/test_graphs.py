@@ -1,4 +1,4 @@
-"""Distances between graphs, against the functions of other libraries, loops, and the laws of a distance."""
+"""Distances between graphs, against other libraries and loops, and the axioms of a distance."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""Every metric of codes and factors: ceiling, chance, invariances, and what it does with awkward codes."""
+"""Every metric of codes and factors: ceiling, chance, invariances, and unusual codes."""
 
 import math
 import subprocess

@@ -1,4 +1,4 @@
-"""Exact MIG against quadrature, and the laws of information."""
+"""Exact MIG against quadrature, and the inequalities of information."""
 
 import math
 

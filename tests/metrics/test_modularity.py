@@ -1,4 +1,4 @@
-"""Modularity against reference values and closed forms, and what it does not see."""
+"""Modularity against reference values and closed forms, and its blindness to rotations."""
 
 import json
 

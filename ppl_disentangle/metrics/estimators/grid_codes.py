@@ -78,7 +78,8 @@ class GridCodes:
             num_groups: Groups for each sampled factor; groups may share different values.
             group_size: Observations in a group.
 
-        Returns: The index of the shared factor, ``(num,)``, and the codes,
+        Returns:
+            The index of the shared factor, ``(num,)``, and the codes,
             ``(num, num_groups, group_size, num_codes)``.
         """
         shared = self.sample_factor_indices(num)

@@ -80,8 +80,9 @@ def concept_information(
         nodes: Values of each node, ``(num_data,)`` or ``(num_data, dim)``.
         labels: Values of each label, ``(num_data,)``, under the name of its node.
 
-    Returns: The maximal and the total coefficients, each of shape ``(num_concepts,)``, in the order
-        of ``nodes``.
+    Returns:
+        The maximal and the total coefficients, each of shape ``(num_concepts,)``, in the order of
+        ``nodes``.
 
     Raises:
         KeyError: A node has no label.

@@ -81,7 +81,8 @@ def fit_trees(
         predictor: Kind of the trees.
         seed: Seed of the trees.
 
-    Returns: Importances ``(num_codes, num_factors)``, which sum to 1 over the codes, and predicted
+    Returns:
+        Importances ``(num_codes, num_factors)``, which sum to 1 over the codes, and predicted
         classes of the test rows, ``(num_test, num_factors)``. For a factor with a single value in
         the training rows the importances are NaN and the prediction is that value.
     """

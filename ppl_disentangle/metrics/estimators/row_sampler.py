@@ -41,8 +41,9 @@ class RowSampler:
             num_groups: Groups for each sampled factor; groups may share different values.
             group_size: Rows in a group.
 
-        Returns: The number of the shared factor, ``(num,)``, among the factors that can be sampled,
-            in ascending order, and the codes, ``(num, num_groups, group_size, num_codes)``.
+        Returns:
+            The number of the shared factor, ``(num,)``, among the factors that can be sampled, in
+            ascending order, and the codes, ``(num, num_groups, group_size, num_codes)``.
         """
         # The shared factors are sorted so that the groups of each factor are drawn in one call.
         shared = np.sort(self.rng.integers(len(self.rows_by_value), size=num))

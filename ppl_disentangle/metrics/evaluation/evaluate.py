@@ -83,11 +83,14 @@ def evaluate(
     Returns:
         A dataset over ``metric`` with these variables:
 
-        * ``estimate``: the score; * ``standard_error``: its standard error, by :func:`bootstrap` or
-        :func:`blocks` as suits the metric; * ``chance``: the score of the same codes after each
-        code was shuffled independently over the data; * ``ceiling``: the score of a perfect code,
-        which has one code per factor, its standardised class, and small noise in the other codes,
-        up to the number of codes of the representation;
+        * ``estimate``: the score;
+        * ``standard_error``: its standard error, by :func:`bootstrap` or :func:`blocks` as suits
+          the metric;
+        * ``chance``: the score of the same codes after each code was shuffled independently over
+          the data;
+        * ``ceiling``: the score of a perfect code, which has one code per factor, its standardised
+          class, and small noise in the other codes, up to the number of codes of the
+          representation;
         * ``baseline_estimate``, over ``(baseline, metric)``: the scores of the baselines, if there
           are any.
 
@@ -102,10 +105,11 @@ def evaluate(
         ValueError: The data have no factors, the codes do not match the data or are not finite, or
             ``mig_exact`` is requested for a representation that is not a story.
 
-    Example: >>> v = np.indices((4, 5, 6)).reshape(3, -1).T >>> scores = evaluate(-2 * v, v,
-        metrics=["mig", "gaussian_total_correlation"], progress=False) >>>
-        [round(scores[name].sel(metric="mig").item(), 2) for name in ("estimate", "ceiling")] [0.97,
-        0.97]
+    Example:
+        >>> v = np.indices((4, 5, 6)).reshape(3, -1).T
+        >>> scores = evaluate(-2 * v, v, metrics=["mig", "mcc_pearson"], progress=False)
+        >>> [round(scores[name].sel(metric="mig").item(), 2) for name in ("estimate", "ceiling")]
+        [0.97, 0.97]
     """
     names = _metric_names(metrics)
     if "mig_exact" in names and metrics != "all" and not is_story(representation):

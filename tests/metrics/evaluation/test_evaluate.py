@@ -1,4 +1,4 @@
-"""`evaluate`: what it puts beside each score, what it takes, and how sure it says it is."""
+"""`evaluate`: chance, ceiling and baselines of each score, accepted inputs, and standard errors."""
 
 import math
 import sys
