@@ -39,8 +39,8 @@ class DARLA(NormalCode):
       Python, pass a trained autoencoder.
     - For: codes that remain useful for images that look different from the training data. This is
       the first of the three stages of [1]; the agents of the other two are not in this library. In
-      ``tests/models/test_darla.py``, positions were read more accurately from these codes than from
-      the codes of a beta-VAE of pixels when images had combinations of colours not seen before.
+      ``tests/models/test_darla.py``, a predictor of positions lost less accuracy on new
+      combinations of colours than with the codes of a beta-VAE of pixels.
 
     Args:
         encoder: ``encoder(x)`` is q(z | x), with events of shape ``(latent_dim,)``.

@@ -32,7 +32,7 @@ class FactorVAE(IsotropicVAE):
         decoder: ``decoder(z)`` is p(x | z).
         latent_dim: Number of coordinates of z.
         gamma: Weight of the total correlation.
-        permute: Data whose coordinates are permuted for the critic; see
+        permute: Draws that are permuted for the critic, ``"batch"`` or ``"halves"``; see
             :class:`~ppl_disentangle.inference.FactorELBO`.
 
     References:

@@ -28,8 +28,8 @@ class InfoGAN(GroupedCodes):
     .. math:: c^k \sim \operatorname{Categorical}(1/K), \quad z^g \sim \mathcal N(0, I), \quad
        e \sim \mathcal N(0, I), \quad x = G(c, z, e), \qquad q(c, z \mid x)
 
-    The codes are classes c and continuous groups z; e is noise. Every call of the decoder for given
-    codes draws new noise.
+    The codes are classes c and continuous groups z; e is noise. Decoding given codes draws new
+    noise each time.
 
     - Story: Above. In [1] continuous codes are uniform, and q has unit variance in the authors'
       code.
