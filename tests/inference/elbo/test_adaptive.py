@@ -1,4 +1,4 @@
-"""Weights that adapt, against Lagrange multipliers in closed form and the controller as a loop."""
+"""Adaptive weights against Lagrange multipliers in closed form and the controller as a loop."""
 
 import math
 
