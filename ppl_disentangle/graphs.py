@@ -77,7 +77,7 @@ def graph_of(story: str, data: Any, graph: Any) -> Any:
     Raises:
         ValueError: there is none.
     """
-    graph = graph or getattr(data, "dag", None)
+    graph = graph or data.dag
     if graph is None:
         raise ValueError(
             f"{story} needs a graph of its nodes: give it the option graph='light -> shadow; angle -> shadow'"

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal, Self
 
+import networkx as nx
 import torch
 from torch import Tensor
 
@@ -47,12 +48,14 @@ class FactorDataset(abc.ABC):
         space: The factors; empty if no factors are known.
         observation_shape: Shape of one observation, ``(channels, height, width)`` for images.
         maximum: Stored value that stands for 1, such as 255; :meth:`to_float` divides by it.
+        dag: Causal graph of the factors; ``None`` where none is known.
     """
 
     name: str
     space: tuple[Factor, ...]
     observation_shape: tuple[int, ...]
     maximum: float
+    dag: nx.DiGraph | None = None
 
     @abc.abstractmethod
     def __len__(self) -> int: ...
