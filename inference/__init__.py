@@ -1,5 +1,7 @@
 """Objectives, the training loop, and bounds of fitted stories."""
 
+from typing import Any
+
 from ppl_disentangle.inference.bounds.compression import compression_curve
 from ppl_disentangle.inference.bounds.decomposition import decompose
 from ppl_disentangle.inference.bounds.per_datum import elbo_per_datum, log_marginal
@@ -79,3 +81,10 @@ __all__ = [
     "fit",
     "log_marginal",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """``evidence``, the name that ``elbo_per_datum`` had until version 0.1, for one more release."""
+    if name == "evidence":
+        return elbo_per_datum
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
