@@ -1,4 +1,4 @@
-"""Causal questions to a story: interventions, worlds, counterfactuals, effects, and priors with a causal graph."""
+"""Interventions, worlds, counterfactuals and effects of stories, and priors with a causal graph."""
 
 from ppl_disentangle.causal.actions import Action, from_text, shift, to_text
 from ppl_disentangle.causal.counterfactuals import counterfactual

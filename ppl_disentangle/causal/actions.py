@@ -1,4 +1,4 @@
-"""Actions of an intervention: how they are written, checked against a story, and applied to natural values."""
+"""Actions of an intervention: their text, their checks, and their effect on natural values."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ppl_disentangle.story import GenerativeStory
 __all__ = ["Action", "from_text", "shift", "to_text"]
 
 Action: TypeAlias = "float | Tensor | np.ndarray | Distribution | Callable[[Tensor], Tensor]"
-"""How a site gets its value: a number, a tensor or an array, a distribution to draw it from, or a function of the
-natural value, which is the value that the site would have had."""
+"""The new value of a site: a number, tensor or array, a distribution to draw it from, or a function of
+the natural value, which is the value that the site would have had."""
 
 Changes: TypeAlias = dict[str, dict[int | None, Action]]
-"""Checked actions by site, and by coordinate of the site; the key ``None`` stands for the whole site."""
+"""Checked actions by site, and by coordinate of the site; ``None`` stands for the whole site."""
 
 FACTUAL = "factual"
 """Text of an empty intervention: the world as it is."""
@@ -58,8 +58,9 @@ class Shift:
 def to_text(actions: Mapping[str, Action]) -> str:
     """Write actions as text, such as ``light = 1, angle += 0.2``.
 
-    The inverse of :func:`from_text` for numbers, rows of few numbers, and shifts by these. Other actions, such as
-    distributions, functions and large tensors, are only described. The text of no action is ``factual``.
+    The inverse of :func:`from_text` for numbers, rows of few numbers, and shifts by these. Other
+    actions, such as distributions, functions and large tensors, are only described. The text of no
+    action is ``factual``.
 
     Example:
         >>> to_text({"light": 1.0, "angle": shift(0.2), "colour": torch.tensor([0.0, 0.0, 1.0])})
@@ -97,12 +98,14 @@ def _number_to_text(number: np.floating) -> str:
 
 
 def from_text(text: str) -> dict[str, Action]:
-    """Read actions from text: statements ``NAME = VALUE``, ``NAME += VALUE`` or ``NAME -= VALUE``, separated by commas.
+    """Read actions from text: statements that are separated by commas.
 
-    A value is a number, or a row of numbers in brackets. Spaces are optional.
+    A statement is ``NAME = VALUE``, ``NAME += VALUE`` or ``NAME -= VALUE``. A value is a number, or
+    a row of numbers in brackets. Spaces are optional.
 
     Raises:
-        ValueError: A statement has another form, its value is not a number or a row of numbers, or a name is set twice.
+        ValueError: A statement has another form, its value is not a number or a row of numbers, or
+            a name is set twice.
 
     Example:
         >>> from_text("light=1, z[0] -= 0.5")
@@ -148,12 +151,15 @@ def _is_number(value: Any) -> bool:
 def read_actions(
     story: GenerativeStory, actions: Mapping[str, Action], sites: Mapping[str, Site]
 ) -> Changes:
-    """Check actions against a story; returns them by site and coordinate, values as tensors of the sites' dtype.
+    """Check actions against a story; returns them by site and coordinate.
+
+    Numbers and arrays become tensors with the dtype and device of their sites.
 
     Args:
         story: The story to intervene on.
         actions: The actions by name, as :func:`~ppl_disentangle.causal.do` takes them.
-        sites: The result of :func:`~ppl_disentangle.causal.interventions.intervenable` for the story.
+        sites: The result of :func:`~ppl_disentangle.causal.interventions.intervenable` for the
+            story.
 
     Raises:
         KeyError: A name is not a latent, node or coordinate of the story.
@@ -186,7 +192,7 @@ def _check_set_once(
 
 
 def resolve(story: GenerativeStory, name: str, sites: Mapping[str, Site]) -> tuple[str, int | None]:
-    """Find the site that ``name`` refers to, and the index of the coordinate; ``None`` for the whole site.
+    """Find the site that ``name`` refers to, and the coordinate; ``None`` for the whole site.
 
     Raises:
         KeyError: The story has no such site or coordinate.
@@ -258,7 +264,7 @@ def expand(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def act(name: str, action: Action, natural: Tensor) -> Tensor:
-    """Apply an action to the natural value of a site or coordinate; returns a value of the same shape."""
+    """Apply an action to the natural value of a site or coordinate; the shape stays the same."""
     if isinstance(action, Distribution):
         own_dims = len(action.batch_shape) + len(action.event_shape)
         value = action.sample(natural.shape[: natural.dim() - own_dims])
@@ -268,7 +274,7 @@ def act(name: str, action: Action, natural: Tensor) -> Tensor:
 
 
 def changed(name: str, change: Mapping[int | None, Action], natural: Tensor) -> Tensor:
-    """Apply the actions on a site, as a whole or on some of its coordinates, to its natural value."""
+    """Apply the actions on a site, whole or by coordinate, to its natural value."""
     if None in change:
         return act(name, change[None], natural)
     columns = list(natural.unbind(-1))

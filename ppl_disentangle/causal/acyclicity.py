@@ -11,17 +11,19 @@ __all__ = ["log_determinant", "trace_exponential", "trace_polynomial"]
 
 
 def trace_exponential(weights: Tensor) -> Tensor:
-    r"""NOTEARS [1]: the weight of all closed walks, where walks of k steps are divided by k factorial.
+    r"""NOTEARS [1]: the weight of all closed walks, divided by k factorial for walks of k steps.
 
     .. math:: h(A) = \operatorname{tr} e^{A \circ A} - d = \sum_{k \ge 1} \frac{1}{k!} \operatorname{tr}\,(A \circ A)^k,
        \quad \nabla h = 2 A \circ (e^{A \circ A})^\top
 
-    for a weight matrix A of d nodes. It is zero if no edge is on a cycle, else positive. It is computed as
-    :math:`\operatorname{tr} B\,\varphi(B)` with :math:`B = A \circ A`, :math:`\varphi(B) = B^{-1}(e^B - I)`, and so
-    is accurate arbitrarily close to zero, where subtracting d from the trace would cancel.
+    for a weight matrix A of d nodes. It is zero if no edge is on a cycle, else positive. It is
+    computed as :math:`\operatorname{tr} B\,\varphi(B)` with :math:`B = A \circ A`,
+    :math:`\varphi(B) = B^{-1}(e^B - I)`, and so is accurate arbitrarily close to zero, where
+    subtracting d from the trace would cancel.
 
     Args:
-        weights: The matrix A, of shape ``(…, d, d)``; entry (i, j) is the weight of the edge from i to j.
+        weights: The matrix A, of shape ``(…, d, d)``; entry (i, j) is the weight of the edge from i
+            to j.
 
     Returns:
         The value h, of shape ``(…)``.
@@ -45,17 +47,18 @@ def trace_exponential(weights: Tensor) -> Tensor:
 
 
 def trace_polynomial(weights: Tensor) -> Tensor:
-    r"""DAG-GNN [1]: a polynomial in place of the exponential, the weight of closed walks of up to d steps.
+    r"""DAG-GNN [1]: a polynomial, the weight of closed walks of up to d steps.
 
     .. math:: h(A) = \operatorname{tr}\,(I + \tfrac1d A \circ A)^d - d, \quad
        \nabla h = 2 A \circ \bigl((I + \tfrac1d A \circ A)^{d - 1}\bigr)^\top
 
-    for a weight matrix A of d nodes. It is zero if no edge is on a cycle, else positive. It takes a few products of
-    matrices and is accurate arbitrarily close to zero, because the identity is never added. Unlike
-    :func:`trace_exponential` it never waits for an accelerator.
+    for a weight matrix A of d nodes. It is zero if no edge is on a cycle, else positive. It takes a
+    few products of matrices and is accurate arbitrarily close to zero, because the identity is
+    never added. Unlike :func:`trace_exponential` it never waits for an accelerator.
 
     Args:
-        weights: The matrix A, of shape ``(…, d, d)``; entry (i, j) is the weight of the edge from i to j.
+        weights: The matrix A, of shape ``(…, d, d)``; entry (i, j) is the weight of the edge from i
+            to j.
 
     Returns:
         The value h, of shape ``(…)``.
@@ -79,16 +82,17 @@ def trace_polynomial(weights: Tensor) -> Tensor:
 
 
 def log_determinant(weights: Tensor, *, s: float = 1.0) -> Tensor:
-    r"""DAGMA [1]: a log-determinant that keeps the weights in the domain where s bounds their squared eigenvalues.
+    r"""DAGMA [1]: a log-determinant that is infinite where the weights leave its domain.
 
     .. math:: h_s(A) = d \log s - \log\det(s I - A \circ A), \quad \nabla h_s = 2 A \circ (s I - A \circ A)^{-\top}
 
-    for a weight matrix A of d nodes. It is zero if no edge is on a cycle, else positive. Outside its domain, where s is
-    at most the spectral radius of :math:`A \circ A`, it is infinite; the sign of the determinant does not detect this.
-    Small steps from zero weights stay inside.
+    for a weight matrix A of d nodes. It is zero if no edge is on a cycle, else positive. Outside
+    its domain, where s is at most the spectral radius of :math:`A \circ A`, it is infinite; the
+    sign of the determinant does not detect this. Small steps from zero weights stay inside.
 
     Args:
-        weights: The matrix A, of shape ``(…, d, d)``; entry (i, j) is the weight of the edge from i to j.
+        weights: The matrix A, of shape ``(…, d, d)``; entry (i, j) is the weight of the edge from i
+            to j.
         s: Bound s on the spectral radius of :math:`A \circ A`.
 
     Returns:
@@ -114,7 +118,7 @@ def log_determinant(weights: Tensor, *, s: float = 1.0) -> Tensor:
 
 
 def _is_m_matrix(matrix: Tensor) -> Tensor:
-    """Whether s I - B has an inverse without negative entries, up to rounding; this holds exactly inside the domain."""
+    """Whether the inverse exists and has no negative entry: this holds exactly in the domain."""
     inverse, singular = torch.linalg.inv_ex(matrix)
     dim = matrix.shape[-1]
     rounding = dim * torch.finfo(inverse.dtype).eps * inverse.abs().amax((-2, -1))
@@ -122,7 +126,7 @@ def _is_m_matrix(matrix: Tensor) -> Tensor:
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """The product of matrices as a sum of products: autocast would compute a matrix product in bfloat16."""
+    """The product of matrices as a sum, because autocast would multiply them in bfloat16."""
     return (a.unsqueeze(-1) * b.unsqueeze(-3)).sum(-2)  # (…, i, j, 1) * (…, 1, j, k) -> (…, i, k)
 
 

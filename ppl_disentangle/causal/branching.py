@@ -22,22 +22,24 @@ __all__ = ["Branch", "StopProgram"]
 
 
 class StopProgram(Exception):
-    """Leaves a program early, when the values of its remaining sites, such as images, are not needed."""
+    """Leaves a program early, when its remaining sites, such as images, are not needed."""
 
 
 class Branch(Messenger):
-    """Runs a program in several worlds at once, on an axis left of its plates, with the same noise in all worlds.
+    """Runs a program in several worlds at once, with the same noise in all worlds.
 
-    The axis of worlds appears at the first site on which some world intervenes, and at the sites that follow from it;
-    all other sites are computed once, without this axis.
+    The worlds are an axis left of the plates. It appears at the first site on which some world
+    intervenes, and at the sites that follow from it; all other sites are computed once, without
+    this axis.
 
     Args:
         changes: The checked actions of each world.
         plates: Number of batch dimensions of the program.
         latents: Names of the latents.
-        data: Treatment of observed sites. ``"stay"``: they keep their values in every world. ``"abduct"``: their noise
-            in the first world, which must be factual, is used in all others. ``"mean"``: they become their means. The
-            latter two also abduct the noise of latents with given values.
+        data: Treatment of observed sites. ``"stay"``: they keep their values in every world.
+            ``"abduct"``: their noise in the first world, which must be factual, is used in all
+            others. ``"mean"``: they become their means. The latter two also abduct the noise of
+            latents with given values.
         until: Names of the sites after which the program may stop; by default it runs to its end.
 
     Attributes:
@@ -89,7 +91,7 @@ class Branch(Messenger):
         name = self._names_of_messages.pop(id(msg), None)
         if name is None:
             return
-        # An Intervened story states <name> with all dimensions as event; its natural site knows the event dimensions.
+        # An Intervened story states <name> with all dims as event dims; its natural site knows better.
         self.event_dims[name] = self.event_dims.get(f"{name}{NATURAL}", msg["fn"].event_dim)
         if name in self.intervened:
             msg["value"] = self._branched(name, msg["value"])
@@ -140,7 +142,7 @@ class Branch(Messenger):
         return fn.mean
 
     def _branched(self, name: str, natural: Tensor) -> Tensor:
-        """The value of a site after the intervention of each world, ``(world, *plates, *event)``."""
+        """The value of a site after the interventions, ``(world, *plates, *event)``."""
         batch_dims = natural.dim() - self.event_dims[name]
         if batch_dims > self.plates:
             natural_by_world = natural.unbind(0)

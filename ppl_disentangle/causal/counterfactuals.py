@@ -38,33 +38,40 @@ def counterfactual(
     data_range: RangeCheck | None = None,
     **conditions: Tensor,
 ) -> xr.Dataset:
-    r"""Predict how given units would have been under interventions, the third rung of the ladder of causation.
+    r"""Predict how given units would have been under interventions.
 
-    Abduction: the guide draws the latents of each unit; in a structural story these are the noise of its nodes. Action
-    and prediction: the model runs under :func:`~ppl_disentangle.causal.worlds` with these latents, for all worlds,
-    draws and units in one pass [1]. For likelihoods with location :math:`\mu` and scale :math:`\sigma`, the unit's
-    own pixel noise :math:`(x - \mu) / \sigma` is abducted too, so that the factual world returns x itself.
+    This is the third rung of the ladder of causation. Abduction: the guide draws the latents of
+    each unit; in a structural story these are the noise of its nodes. Action and prediction: the
+    model runs under :func:`~ppl_disentangle.causal.worlds` with these latents, for all worlds,
+    draws and units in one pass [1]. For likelihoods with location :math:`\mu` and scale
+    :math:`\sigma`, the unit's own pixel noise :math:`(x - \mu) / \sigma` is abducted too, so that
+    the factual world returns x itself.
 
     Args:
         story: A story, or an object with a Pyro ``model`` and ``guide``.
         x: Units, as float observations ``(batch, *event)``.
-        actions: The actions of one world, as :func:`~ppl_disentangle.causal.do` takes them, or a list of such
-            mappings, one for each world; ``{}`` is the factual world. Values may differ by unit.
-        num_samples: Number of draws of the latents of each unit; ``None`` takes their posterior means instead.
+        actions: The actions of one world, as :func:`~ppl_disentangle.causal.do` takes them, or a
+            list of such mappings, one for each world; ``{}`` is the factual world. Values may
+            differ by unit.
+        num_samples: Number of draws of the latents of each unit; ``None`` takes their posterior
+            means instead.
         seed: Seed of the random draws.
-        evidence: Known values of nodes, ``(batch,)`` or ``(batch, dim)`` by name, NaN where unknown. They replace the
-            values that the guide draws; the noise of these nodes and of their children is abducted from them. All other
-            nodes keep the values that the guide drew. By default no value is known.
-        noise: ``"abduct"`` keeps the pixel noise of each unit; ``"mean"`` returns mean images. Where the pixel noise
-            cannot be known, as for Bernoulli pixels, ``"abduct"`` returns means too. The attribute ``noise`` of each
-            observed variable says which it is.
-        data_range: The range of the data, from :func:`~ppl_disentangle.causal.data_range`. If it is given, worlds that
-            leave this range cause a warning; by default nothing is checked.
-        **conditions: Conditions that the story's guide or model takes for each unit, such as ``labels``.
+        evidence: Known values of nodes, ``(batch,)`` or ``(batch, dim)`` by name, NaN where
+            unknown. They replace the values that the guide draws; the noise of these nodes and of
+            their children is abducted from them. All other nodes keep the values that the guide
+            drew. By default no value is known.
+        noise: ``"abduct"`` keeps the pixel noise of each unit; ``"mean"`` returns mean images.
+            Where the pixel noise cannot be known, as for Bernoulli pixels, ``"abduct"`` returns
+            means too. The attribute ``noise`` of each observed variable says which it is.
+        data_range: The range of the data, from :func:`~ppl_disentangle.causal.data_range`. If it is
+            given, worlds that leave this range cause a warning; by default nothing is checked.
+        **conditions: Conditions that the story's guide or model takes for each unit, such as
+            ``labels``.
 
     Returns:
-        Every latent, node and observed variable over the dims ``world``, ``draw``, ``data`` and its event dims:
-        ``channel, row, column`` for images, ``<node>_coordinate`` for several coordinates, and no further dim for one.
+        Every latent, node and observed variable over the dims ``world``, ``draw``, ``data`` and its
+        event dims: ``channel, row, column`` for images, ``<node>_coordinate`` for several
+        coordinates, and no further dim for one.
 
     Raises:
         KeyError: The story has no such latent, node or coordinate.
@@ -87,7 +94,7 @@ def counterfactual(
     if noise not in ("abduct", "mean"):
         raise ValueError(f"expected noise to be 'abduct' or 'mean', got {noise!r}")
     asked = [actions] if isinstance(actions, Mapping) else list(actions)
-    # Abduction takes place in the first world, which must be factual: it is added where nobody asked for it.
+    # Abduction takes place in the first world, which must be factual: add it if nobody asked for it.
     added: list[Mapping[str, Action]] = [] if asked and not asked[0] else [{}]
     all_worlds = worlds(story, [*added, *asked])
     with evaluating(all_worlds.story, seed=seed) as device:
@@ -125,7 +132,10 @@ def abduct(
     conditions: Mapping[str, Tensor],
     evidence: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Abduction: the latents of each unit, ``(draw, batch, *event)``, given the observations and the evidence."""
+    """Abduction: the latents of each unit given observations and evidence, by name.
+
+    Each has the shape ``(draw, batch, *event)``.
+    """
     story = worlds.story
     _check_conditions(story, x, conditions)
     if num_samples is None:
@@ -164,8 +174,9 @@ def predict(
 ) -> Branch:
     """Prediction: all worlds with the given latents, ``(draw, batch, *event)`` each.
 
-    Latents that are not given are drawn ``num_samples`` times for each unit. The attribute ``returned`` of the result
-    is the name of the site whose value the model returned, such as ``x``.
+    Latents that are not given are drawn ``num_samples`` times for each unit. The attribute
+    ``returned`` of the result is the name of the site whose value the model returned, such as
+    ``x``.
     """
     model = worlds.story.model
     num_draws = next((len(value) for value in latents.values()), num_samples)
@@ -190,7 +201,7 @@ def accepted(function: Callable[..., Any], conditions: Mapping[str, Tensor]) -> 
 def _with_evidence(
     story: GenerativeStory, latents: Mapping[str, Tensor], evidence: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """The latents, with known values in place of drawn ones, and the noise that known nodes imply."""
+    """The latents, with known values in place of draws, and the noise that known nodes imply."""
     prior = _prior_of_latents(story, latents)
     nodes = prior.names if prior is not None else ()
     for name in evidence:
@@ -209,7 +220,7 @@ def _with_evidence(
 def _prior_of_latents(
     story: GenerativeStory, latents: Mapping[str, Tensor]
 ) -> StructuralPrior | None:
-    """The story's structural prior, if it has exactly one and the noise of all its nodes is among the latents."""
+    """The structural prior whose noise is among the latents; ``None`` unless there is one."""
     priors = [module for module in story.modules() if isinstance(module, StructuralPrior)]
     if len(priors) != 1:
         return None
@@ -222,7 +233,8 @@ def _noise_given_nodes(
 ) -> dict[str, Tensor]:
     """New noise of the nodes with evidence and of their children, by latent.
 
-    All other nodes keep their drawn values, so a child of a known node needs other noise to have the same value.
+    All other nodes keep their drawn values, so a child of a known node needs other noise to have
+    the same value.
     """
     values = prior.values_of({node: latents[f"{node}{NOISE}"] for node in prior.names})
     noise = {}

@@ -27,7 +27,7 @@ __all__ = ["DataRange", "OutsideDataWarning", "data_range"]
 LOWER_QUANTILE = 0.01
 UPPER_QUANTILE = 0.99
 TOLERATED_SHARE_OUTSIDE = 0.05
-"""Share of units that may be out of range when values are drawn or computed: they have tails, as the data have."""
+"""Share of units that may be out of range if values are drawn or computed, as they have tails."""
 
 
 class OutsideDataWarning(UserWarning):
@@ -35,24 +35,27 @@ class OutsideDataWarning(UserWarning):
 
 
 def data_range(story: Any, data: FactorDataset | Tensor, *, seed: int = 0) -> DataRange:
-    r"""Estimate the range of each coordinate of the representation over data, and their joint distribution.
+    r"""Estimate the range of the data among the codes of a story, by coordinate and jointly.
 
-    With z drawn once from the representation of each datum, the range of a coordinate is the interval from its 1 % to
-    its 99 % quantile. The joint distribution is summarised by the 99 % quantile of the distance [1]
+    With z drawn once from the representation of each datum, the range of a coordinate is the
+    interval from its 1 % to its 99 % quantile. The joint distribution is summarised by the 99 %
+    quantile of the distance [1]
 
     .. math:: d(z) = \sqrt{(z - \mu)^\top \Sigma^{-1} (z - \mu)}
 
-    with mean :math:`\mu` and covariance :math:`\Sigma` of these draws. An intervention that sets a node to a value in
-    its range may still be jointly improbable, because nodes that are not its descendants do not follow.
+    with mean :math:`\mu` and covariance :math:`\Sigma` of these draws. An intervention that sets a
+    node to a value in its range may still be jointly improbable, because nodes that are not its
+    descendants do not follow.
 
     Args:
         story: A story, or an object with a Pyro ``model`` and ``guide``.
-        data: A data set, or float observations ``(num_data, *event)``; more data than the representation has
-            coordinates.
+        data: A data set, or float observations ``(num_data, *event)``; more data than the
+            representation has coordinates.
         seed: Seed of the random draws.
 
     Raises:
-        ValueError: There are too few data, or the model does not state a part of the representation.
+        ValueError: There are too few data, or the model does not state a part of the
+            representation.
 
     References:
         [1] Mahalanobis, 1936. On the generalised distance in statistics.
@@ -143,14 +146,16 @@ class DataRange:
     ) -> None:
         """Warn if the intervention ``actions`` leaves the range of the data.
 
-        There is one warning for each coordinate that was set and is out of range: in any unit if its values were given,
-        in more than 5 % of the units if they were drawn or computed from natural values. If all are in range, there is
-        a warning if more than half of the units are farther from the data than 99 % of the data are.
+        There is one warning for each coordinate that was set and is out of range: in any unit if
+        its values were given, in more than 5 % of the units if they were drawn or computed from
+        natural values. If all are in range, there is a warning if more than half of the units are
+        farther from the data than 99 % of the data are.
 
         Args:
             values: The values of all sites under the intervention, ``(…, *event)`` each.
             actions: The actions of the intervention.
-            stacklevel: Number of frames between the warning and the code that it is attributed to, as in ``warnings``.
+            stacklevel: Number of frames between the warning and the code that it is attributed to,
+                as in ``warnings``.
         """
         sites = intervenable(self.story)
         codes = self._codes(values, sites)
@@ -178,7 +183,8 @@ class DataRange:
         Args:
             intervened: The intervened story.
             actions: The actions of the intervention.
-            num: Number of units to draw. If ``actions`` have a value for each unit, there are as many as these values.
+            num: Number of units to draw. If ``actions`` have a value for each unit, there are as
+                many as these values.
         """
         batch_size = _batch_size_of_values(intervened) or num
         with evaluating(intervened):
@@ -196,7 +202,7 @@ class DataRange:
         return torch.cat(columns, -1).detach().cpu().double().numpy()
 
     def _out_of_range(self, column: int, values: ndarray, tolerated_share: float) -> str | None:
-        """A message if more than the tolerated share of the values of a coordinate are out of range."""
+        """A message if more than the tolerated share of values is out of range."""
         low = self.low[column]
         high = self.high[column]
         outside = (values < low) | (values > high)
@@ -213,7 +219,7 @@ class DataRange:
     def _tolerated_shares(
         self, actions: Mapping[str, Action], sites: Mapping[str, Site]
     ) -> dict[int, float]:
-        """The columns of codes that are set, and the share of units whose values may be out of range."""
+        """The columns of codes that are set, and the share of units that may be out of range."""
         by_coordinate = {
             resolve(self.story, name, sites): _tolerated_share(action)
             for name, action in actions.items()
@@ -233,7 +239,7 @@ def _tolerated_share(action: Action) -> float:
 
 
 def _batch_size_of_values(intervened: Intervened) -> int | None:
-    """Number of units for which an intervention has a value each; ``None`` if it has one value for all units."""
+    """Number of units for which an intervention has a value each; ``None`` for one value."""
     values_and_event_dims = [
         (value, len(intervened.shapes[name])) for name, value in intervened.whole.items()
     ]

@@ -1,4 +1,4 @@
-"""Causal effects of one node on another or on data: average, individual, by group, direct and indirect."""
+"""Causal effects on nodes or data: average, individual, by group, direct and indirect."""
 
 from __future__ import annotations
 
@@ -32,12 +32,14 @@ def average_effect(
     Args:
         story: A story, or an object with a Pyro ``model`` and ``guide``.
         cause: The cause c: a node, a latent, or a coordinate of one.
-        effect: The effect Y: a node, or a function from data ``(num, *event)`` to ``(num, …)``, such as a classifier.
+        effect: The effect Y: a node, or a function from data ``(num, *event)`` to ``(num, …)``,
+            such as a classifier.
         values: The values a and b.
         **units: Settings of :class:`Units`; by default the model draws the units.
 
     Returns:
-        Variables ``mean``, ``lower``, ``upper`` over the dims of the effect, and ``draws`` over ``draw`` as well.
+        Variables ``mean``, ``lower``, ``upper`` over the dims of the effect, and ``draws`` over
+        ``draw`` as well.
 
     Raises:
         KeyError: The story has no such node.
@@ -63,12 +65,12 @@ def average_effect(
 def individual_effects(
     story: Any, cause: str, effect: Effect, x: Tensor, *, values: Values, **units: Any
 ) -> xr.Dataset:
-    r"""Compute how setting a node to one value instead of another changes the effect in each of the units ``x``.
+    r"""Compute the effect of setting a node to one value instead of another in each unit.
 
     .. math:: Y_{\mathrm{do}(c = b)}(u) - Y_{\mathrm{do}(c = a)}(u)
 
-    over the guide's draws of the latents of unit u. Arguments and result are the same as for :func:`average_effect`,
-    and the result has the additional dim ``data``.
+    over the guide's draws of the latents of unit u. Arguments and result are the same as for
+    :func:`average_effect`, and the result has the additional dim ``data``.
     """
     population = Population(story, Units(x=x, **units))
     difference = _difference(population, cause, effect, values)
@@ -82,10 +84,10 @@ def conditional_effects(
 
     .. math:: \mathbb E[Y_{\mathrm{do}(c = b)} - Y_{\mathrm{do}(c = a)} \mid v \in \text{group}]
 
-    If the node v has at most ``bins`` different values, each of them makes a group; otherwise the groups are quantile
-    bins. The other arguments are the same as for :func:`average_effect`, and so is the result, with the additional dim
-    ``group``. Its coordinates ``low`` and ``high`` are the range of v in a group, ``count`` is the number of units in
-    it over all draws.
+    If the node v has at most ``bins`` different values, each of them makes a group; otherwise the
+    groups are quantile bins. The other arguments are the same as for :func:`average_effect`, and so
+    is the result, with the additional dim ``group``. Its coordinates ``low`` and ``high`` are the
+    range of v in a group, ``count`` is the number of units in it over all draws.
     """
     population = Population(story, Units(**units))
     difference = _difference(population, cause, effect, values, also=(by,))
@@ -104,7 +106,7 @@ def conditional_effects(
 
 
 def _lower_edges(values: np.ndarray, bins: int) -> np.ndarray:
-    """The smallest value of each group: the distinct values if they are few, else lower ends of quantile bins."""
+    """The smallest value of each group: distinct values, or lower ends of quantile bins."""
     distinct = np.unique(values)
     if len(distinct) <= bins:
         return distinct
@@ -120,15 +122,16 @@ def mediated_effects(
     values: Values,
     **units: Any,
 ) -> xr.Dataset:
-    r"""Split the effect of a node into its natural direct and indirect parts [1]: past the mediators and through them.
+    r"""Split the effect of a node into its natural direct and indirect components [1].
 
     .. math:: \text{direct} = \mathbb E[Y_{b, M_a} - Y_{a, M_a}], \quad
        \text{indirect} = \mathbb E[Y_{a, M_b} - Y_{a, M_a}], \quad
        \text{total} = \mathbb E[Y_{b, M_b} - Y_{a, M_a}]
 
-    where :math:`Y_{b, M_a}` is the effect with the cause at b and the mediators M at the values that they would have
-    with the cause at a, in the same unit. The interaction is the total minus the sum of both parts. The arguments are
-    the same as for :func:`average_effect`, and so is the result, with the additional dim ``component``.
+    where the indirect effect passes through the mediators M, and :math:`Y_{b, M_a}` is the effect
+    with the cause at b and the mediators at the values that they would have with the cause at a, in
+    the same unit. The interaction is the total minus the sum of both parts. The arguments are the
+    same as for :func:`average_effect`, and so is the result, with the additional dim ``component``.
 
     References:
         [1] Pearl, 2001. Direct and indirect effects. UAI, 411-420.
@@ -150,7 +153,8 @@ def _components(differences: xr.DataArray) -> xr.DataArray:
     """The components of an effect.
 
     Args:
-        differences: Outcomes minus the outcome at a, over ``world``: at a, at b, at b with M_a, at a with M_b.
+        differences: Outcomes minus the outcome at a, over ``world``: at a, at b, at b with M_a, at
+            a with M_b.
     """
     total = differences.isel(world=1)
     direct = differences.isel(world=2)

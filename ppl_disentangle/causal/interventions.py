@@ -30,11 +30,11 @@ __all__ = ["do"]
 T = TypeVar("T")
 
 NATURAL = "_natural"
-"""Suffix of the site with the natural value of an intervened site: the value that it would have had."""
+"""Suffix of the site with the natural value, which a site would have had without intervention."""
 
 
 class RangeCheck(Protocol):
-    """Warns of interventions that leave the range of the data; a :class:`~ppl_disentangle.causal.DataRange` is one."""
+    """Warns of interventions that leave the range of the data, like ``DataRange``."""
 
     def check(
         self, values: Mapping[str, Tensor], actions: Mapping[str, Action], *, stacklevel: int = 3
@@ -48,30 +48,34 @@ class RangeCheck(Protocol):
 def do(
     story: Any, actions: Mapping[str, Action], *, data_range: RangeCheck | None = None
 ) -> Intervened:
-    """Intervene on a story; the result is a story again, and everything that takes a story takes it.
+    """Intervene on a story; the result is a story again, accepted wherever a story is.
 
-    This is the story under do(site := value), the second rung of the ladder of causation: it describes units that are
-    drawn anew. The third rung, of given units, is :func:`~ppl_disentangle.causal.counterfactual`.
+    This is the story under do(site := value), the second rung of the ladder of causation: it
+    describes units that are drawn anew. The third rung, of given units, is
+    :func:`~ppl_disentangle.causal.counterfactual`.
 
-    ``pyro.do`` sets a whole latent, or a node of a causal graph, to a value. A messenger of this package applies the
-    other actions: a function of the natural value (:func:`~ppl_disentangle.causal.shift`), a draw from a distribution,
-    and an action on one coordinate of a vector (``"z[3]"``, or its name in ``story.coordinate_names``), which leaves
-    the other coordinates as they are. A value broadcasts against the site's shape ``(batch, *event)``, or ``(batch,)``
-    for a coordinate, and takes its dtype and device.
+    ``pyro.do`` sets a whole latent, or a node of a causal graph, to a value. A messenger of this
+    package applies the other actions: a function of the natural value
+    (:func:`~ppl_disentangle.causal.shift`), a draw from a distribution, and an action on one
+    coordinate of a vector (``"z[3]"``, or its name in ``story.coordinate_names``), which leaves the
+    other coordinates as they are. A value broadcasts against the site's shape ``(batch, *event)``,
+    or ``(batch,)`` for a coordinate, and takes its dtype and device.
 
-    In a trace of the result, ``<name>`` is the value after the intervention and ``<name>_natural`` the value that the
-    site would otherwise have had. The guide samples the natural values of latents.
+    In a trace of the result, ``<name>`` is the value after the intervention and ``<name>_natural``
+    the value that the site would otherwise have had. The guide samples the natural values of
+    latents.
 
     Args:
         story: A story, or an object with a Pyro ``model`` and ``guide``.
         actions: The action on each site or coordinate, by name.
-        data_range: The range of the data, from :func:`~ppl_disentangle.causal.data_range`. If it is given, actions
-            that leave this range cause a warning; by default nothing is checked.
+        data_range: The range of the data, from :func:`~ppl_disentangle.causal.data_range`. If it is
+            given, actions that leave this range cause a warning; by default nothing is checked.
 
     Raises:
-        KeyError: A name is not a latent, node or coordinate of the story. (``pyro.do`` silently ignores an unknown
-            name.)
-        ValueError: A value does not fit its site, is not finite or is impossible, or a site is set twice.
+        KeyError: A name is not a latent, node or coordinate of the story. (``pyro.do`` silently
+            ignores an unknown name.)
+        ValueError: A value does not fit its site, is not finite or is impossible, or a site is set
+            twice.
         TypeError: A value is not an action.
 
     Example:
@@ -115,7 +119,7 @@ class Intervened(GenerativeStory):
         self.already_set = story.already_set.union(set_as_a_whole)
 
     def natural(self, name: str) -> str:
-        """Name of the site with the natural value of ``name``: ``name`` itself if it is not intervened on."""
+        """Name of the site with the natural value: ``name`` itself without intervention on it."""
         return name + NATURAL if name in self.intervened else name
 
     @property

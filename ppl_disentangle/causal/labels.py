@@ -1,4 +1,4 @@
-"""Labels of the nodes of a story: their columns, the data that have them, and the scales that they are measured in."""
+"""Labels of the nodes of a story: their columns, their scales, and the data with labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["NodeScales", "label_columns", "needed_labels", "with_labels", "with_
 
 @dataclasses.dataclass(frozen=True)
 class NodeScales:
-    """The scales of a story's nodes: their values are standard deviations of the training data from their mean.
+    """The scales of a story's nodes, which are standardised by the training data.
 
     Attributes:
         mean: Mean of each node that has labels, in the units of measure of the data.
@@ -30,7 +30,7 @@ class NodeScales:
     scale: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def standardised(self, data: CausalDataset, values: Tensor) -> dict[str, Tensor]:
-        """Convert values ``(batch, nodes)`` of the nodes of ``data`` to the scales of the story, by node."""
+        """Values ``(batch, nodes)`` of the nodes of ``data`` in the story's scales, by node."""
         return {
             name: (column - self.mean[name]) / self.scale[name]
             for name, column in zip(data.names, values.unbind(-1), strict=True)
@@ -38,7 +38,9 @@ class NodeScales:
         }
 
     def in_data(self, name: str, action: Action, natural: Tensor) -> Tensor | float | None:
-        """The value that an action sets a node to, in the units of measure of the data; ``None`` if it is not known.
+        """The value that an action sets a node to, in the units of measure of the data.
+
+        ``None`` if it is not known.
 
         Args:
             name: The node.
@@ -69,16 +71,18 @@ def label_columns(story: GenerativeStory, data: FactorDataset) -> tuple[str, ...
 def with_labels(
     story: GenerativeStory, data: CausalDataset, fraction: float, scales: NodeScales | None = None
 ) -> tuple[FactorDataset, NodeScales]:
-    """Add standardised labels of a fraction of the units to the data; returns the labelled data and the scales.
+    """Add standardised labels of a fraction of the units; returns the data and the scales.
 
-    Columns that are not nodes of the data are NaN throughout. If no unit has a label, nothing relates the nodes of the
-    story to the nodes of the data: the data are returned unchanged, with empty scales.
+    Columns that are not nodes of the data are NaN throughout. If no unit has a label, nothing
+    relates the nodes of the story to the nodes of the data: the data are returned unchanged, with
+    empty scales.
 
     Args:
         story: A story that takes labels.
         data: Data with known nodes.
         fraction: Share of the units that have labels.
-        scales: Scales to standardise with; by default the mean and standard deviation of these data.
+        scales: Scales to standardise with; by default the mean and standard deviation of these
+            data.
     """
     labels = data.labels(fraction=fraction, scales=_mean_and_scale(data, scales))
     if not labels.known.any():
@@ -117,5 +121,5 @@ def with_needed_labels(
 
 
 def needed_labels(story: GenerativeStory, data: FactorDataset, index: Tensor) -> dict[str, Tensor]:
-    """The condition ``labels`` of some units, if the story cannot do without it; else an empty dictionary."""
+    """The condition ``labels`` of some units if the story needs it, else an empty dictionary."""
     return {"labels": data.conditions(index)["labels"]} if story.needs_labels else {}

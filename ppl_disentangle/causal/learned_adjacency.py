@@ -22,25 +22,26 @@ Edges: TypeAlias = Iterable[tuple[str, str]]
 class LearnedAdjacency(nn.Module):
     """Weights of the edges among named nodes, which may be observed nodes or latents.
 
-    Required edges count as present whatever their weight is, so that no other edge can close a cycle with them. The
-    weight is zero for forbidden edges, for the reverse of required edges, and for edges from a node to itself.
+    Required edges count as present whatever their weight is, so that no other edge can close a
+    cycle with them. The weight is zero for forbidden edges, for the reverse of required edges, and
+    for edges from a node to itself.
 
     Args:
         nodes: Names of the nodes, in the order of rows and columns.
         required: Edges ``(cause, effect)`` that are known to exist.
         forbidden: Edges that are known not to exist.
-        width: Number of weights of each edge, such as one for each hidden unit that reads the cause. By default,
-            ``None``, an edge has one weight.
+        width: Number of weights of each edge, such as one for each hidden unit that reads the
+            cause. By default, ``None``, an edge has one weight.
 
     Raises:
-        ValueError: A node is named twice, an edge has an unknown node, the required edges have a cycle, or an edge is
-            both required and forbidden.
+        ValueError: A node is named twice, an edge has an unknown node, the required edges have a
+            cycle, or an edge is both required and forbidden.
 
     Attributes:
         names: Names of the nodes.
         candidates: Edges that may exist.
-        weight: The parameter, of shape ``(d, d)``, initially zero, or ``(width, d, d)``, initially small random
-            numbers.
+        weight: The parameter, of shape ``(d, d)``, initially zero, or ``(width, d, d)``, initially
+            small random numbers.
         allowed: 1 where an edge may exist, else 0, of shape ``(d, d)``.
         required: Whether an edge is required, of shape ``(d, d)``.
 
@@ -101,12 +102,12 @@ class LearnedAdjacency(nn.Module):
         return self.weight * self.allowed
 
     def matrix(self) -> Tensor:
-        """One number for each edge, ``(d, d)``: its weight, or the Euclidean norm of its ``width`` weights."""
+        """One number for each edge, ``(d, d)``: its weight, or the norm of its weights."""
         weights = self.weights()
         return weights if weights.dim() == 2 else torch.linalg.vector_norm(weights, dim=0)
 
     def cycles(self, acyclicity: Callable[[Tensor], Tensor]) -> Tensor:
-        """The value of an acyclicity function, such as :func:`trace_exponential`; required edges count as 1."""
+        """The value of an acyclicity function of the weights, where required edges count as 1."""
         return acyclicity(torch.where(self.required, 1.0, self.matrix()))
 
     def size(self) -> Tensor:
@@ -131,17 +132,19 @@ class LearnedAdjacency(nn.Module):
 def learned_dag(story: nn.Module, threshold: float = 0.3) -> nx.DiGraph:
     """Turn learned weights into a graph: the edges whose absolute weight exceeds a threshold.
 
-    If this graph has a cycle, the threshold is raised until it has none, with a warning. Required edges are always
-    included. The result can be passed to every argument called ``graph``.
+    If this graph has a cycle, the threshold is raised until it has none, with a warning. Required
+    edges are always included. The result can be passed to every argument called ``graph``.
 
     Args:
-        story: A story with a :class:`LearnedAdjacency` as its ``adjacency``, or a :class:`LearnedAdjacency` itself.
-        threshold: Smallest absolute weight, in units of the effect per unit of the cause. The default of 0.3 comes from
+        story: A story with a :class:`LearnedAdjacency` as its ``adjacency``, or a
+            :class:`LearnedAdjacency` itself.
+        threshold: Smallest absolute weight, in units of the effect per unit of the cause. The
+            default of 0.3 comes from
             [1], whose noise has scale 1.
 
     Returns:
-        An acyclic graph over all nodes. Its edges have the attribute ``weight``; the graph has the attribute
-        ``threshold``, which was used.
+        An acyclic graph over all nodes. Its edges have the attribute ``weight``; the graph has the
+        attribute ``threshold``, which was used.
 
     Raises:
         TypeError: ``story`` has no learned adjacency.

@@ -1,4 +1,4 @@
-"""A population of units with fixed noise, simulated in several worlds: the basis of causal effects."""
+"""A population of units with fixed noise, simulated in several worlds."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ Values: TypeAlias = "tuple[float | Tensor, float | Tensor]"
 
 @dataclasses.dataclass(frozen=True)
 class Units:
-    """The units over which effects are computed, and the intervals of the results: settings that all effects share.
+    """Settings of effects: the units over which they are computed, and the intervals.
 
     Attributes:
-        x: Units as observations ``(batch, *event)``; the guide draws their latents. By default, ``None``, the model
-            draws new units.
-        num_samples: Number of draws of the latents of each unit. Without ``x``, number of repetitions of the whole draw
-            of units.
+        x: Units as observations ``(batch, *event)``; the guide draws their latents. By default,
+            ``None``, the model draws new units.
+        num_samples: Number of draws of the latents of each unit. Without ``x``, number of
+            repetitions of the whole draw of units.
         num_units: Number of units in each repetition, without ``x``.
-        prob: Probability of the intervals over the draws. With ``x`` they express uncertainty about the latents of the
-            units, without ``x`` the sampling error of a finite number of units.
-        interval: ``"hdi"``, the interval of highest density, or ``"eti"``, the interval with equal tails.
+        prob: Probability of the intervals over the draws. With ``x`` they express uncertainty about
+            the latents of the units, without ``x`` the sampling error of a finite number of units.
+        interval: ``"hdi"``, the interval of highest density, or ``"eti"``, the interval with equal
+            tails.
         seed: Seed of the random draws.
         conditions: Conditions that the story takes for each unit of ``x``, such as ``labels``.
     """
@@ -62,7 +63,7 @@ class Units:
 
 @dataclasses.dataclass(frozen=True)
 class FixedValue:
-    """The action that sets a node to given values ``(draw, batch, *event)``, one for each draw of each unit."""
+    """Sets a node to values ``(draw, batch, *event)``, one for each draw of each unit."""
 
     values: Tensor
 
@@ -105,7 +106,7 @@ class Population:
             self.values = self._predict(all_worlds, latents, until=last_sites).broadcast()
 
     def value(self, name: str) -> Tensor:
-        """A node in all simulated worlds, ``(world, draw, data, *event)``; the first world is factual."""
+        """A node in all simulated worlds, ``(world, draw, data, *event)``; the first is factual."""
         site, index = self._site_of(name)
         return self.values[site] if index is None else self.values[site][..., index]
 
@@ -137,9 +138,10 @@ class Population:
     def outcomes(
         self, actions: Sequence[Mapping[str, Action]], effect: Effect, *, also: Sequence[str] = ()
     ) -> xr.DataArray:
-        """The effect in the world of each of ``actions``, over ``world``, ``draw``, ``data`` and its event dims.
+        """The effect in the world of each of ``actions``, without the factual world.
 
-        The values of the nodes ``also`` are simulated too, and can then be read with :meth:`value`.
+        Its dims are ``world``, ``draw``, ``data`` and event dims. The values of the nodes ``also``
+        are simulated too, and can then be read with :meth:`value`.
         """
         if not callable(effect):
             self.simulate(actions, until=(effect, *also))

@@ -1,4 +1,4 @@
-"""One noise in several worlds: draws that worlds share, and observed values carried over to other worlds."""
+"""One noise in several worlds: draws, and observed values carried over to other worlds."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ LOCATION_SCALE = (Normal, Laplace)
 
 
 def draw_with_shared_noise(fn: TorchDistribution) -> Tensor:
-    r"""Draw from distributions that differ between worlds, with noise that is the same in all worlds.
+    r"""Draw from a distribution for each world, with the same noise in all worlds.
 
     .. math:: x_k = F_k^{-1}(u), \quad u \sim \mathcal U(0, 1)
 
-    for world k with distribution function :math:`F_k`, or :math:`x_k = \mu_k + \sigma_k \varepsilon` for families with
-    location and scale. For these, and for all others that torch samples by the same formula, the draw of a world is
-    equal to a sample of its distribution alone from the same state of the random numbers.
+    for world k with distribution function :math:`F_k`, or
+    :math:`x_k = \mu_k + \sigma_k \varepsilon` for families with location and scale. For these, and
+    for all others that torch samples by the same formula, the draw of a world is equal to a sample
+    of its distribution alone from the same state of the random numbers.
 
     Args:
         fn: A distribution whose first batch dimension is the world.
@@ -80,18 +81,20 @@ def _draw_by_quantiles(distribution: Distribution) -> Tensor:
 
 
 def transport(fn: TorchDistribution, value: Tensor, plates: int) -> Tensor:
-    r"""Carry a value that is observed in the first world over to the other worlds, with the same noise.
+    r"""Carry a value observed in the first world over to the other worlds, with the same noise.
 
     .. math:: x_k = x_0 + (\mu_k - \mu_0) + (\sigma_k / \sigma_0 - 1) (x_0 - \mu_0)
 
-    for families with location :math:`\mu_k` and scale :math:`\sigma_k` in world k. A world with the location and scale
-    of the first world has exactly its value. Transformed distributions are inverted. For a class, the Gumbel noise is
-    drawn from its posterior, as in :class:`~ppl_disentangle.causal.mechanisms.Categorical`.
+    for families with location :math:`\mu_k` and scale :math:`\sigma_k` in world k. A world with the
+    location and scale of the first world has exactly its value. Transformed distributions are
+    inverted. For a class, the Gumbel noise is drawn from its posterior, as in
+    :class:`~ppl_disentangle.causal.mechanisms.Categorical`.
 
     Args:
-        fn: A distribution whose first batch dimension is the world, the first world being factual; or a distribution
-            without a dimension for worlds, which is the same in all of them.
-        value: The value in the first world, of the shape of ``fn`` without the world, or with fewer dimensions.
+        fn: A distribution whose first batch dimension is the world, the first world being factual;
+            or a distribution without a dimension for worlds, which is the same in all of them.
+        value: The value in the first world, of the shape of ``fn`` without the world, or with fewer
+            dimensions.
         plates: Number of batch dimensions of ``fn``, not counting the world.
 
     Raises:
@@ -141,7 +144,7 @@ def _transport_base(distribution: TransformedDistribution, value: Tensor) -> Ten
 
 
 def _unexpanded(values: Tensor) -> Tensor:
-    """The values with size 1 along dimensions that were expanded, so that arithmetic is done once on each number."""
+    """The values with size 1 along expanded dimensions, so that arithmetic is cheap."""
     for dim, (size, stride) in enumerate(zip(values.shape, values.stride(), strict=True)):
         values = values.narrow(dim, 0, 1) if size > 1 and stride == 0 else values
     return values

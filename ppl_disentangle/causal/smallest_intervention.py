@@ -1,4 +1,4 @@
-"""The smallest intervention that brings an outcome to a target, found by gradients through the intervened story."""
+"""The smallest intervention that brings an outcome to a target, found by gradients."""
 
 from __future__ import annotations
 
@@ -39,32 +39,37 @@ def smallest_intervention(
     .. math:: \min_v \sum_i \left(\frac{v_i - z_i}{s_i}\right)^2 \quad \text{such that} \quad
        Y_{\mathrm{do}(z := v)}(u) = y
 
-    for unit u with factual nodes z, scales s, target y and outcome Y. Each step solves this for the outcome linearised
-    around the last solution, and is shortened if it leads away from the target. In a linear story the first step is the
-    answer; in others the result is a local minimum.
+    for unit u with factual nodes z, scales s, target y and outcome Y. Each step solves this for the
+    outcome linearised around the last solution, and is shortened if it leads away from the target.
+    In a linear story the first step is the answer; in others the result is a local minimum.
 
     Args:
-        story: A story, or an object with a Pyro ``model`` and ``guide``, that is differentiable from the nodes to the
-            outcome.
+        story: A story, or an object with a Pyro ``model`` and ``guide``, that is differentiable
+            from the nodes to the outcome.
         x: Units, as float observations ``(batch, *event)``.
-        nodes: Nodes (or latents, or coordinates) that may be set, continuous and with one coordinate each.
-        outcome: A node with one coordinate, or a function from data ``(num, *event)`` to ``(num,)``.
+        nodes: Nodes (or latents, or coordinates) that may be set, continuous and with one
+            coordinate each.
+        outcome: A node with one coordinate, or a function from data ``(num, *event)`` to
+            ``(num,)``.
         target: The target y.
-        scales: Scale s of each node, the unit in which its change is measured; 1 for nodes that are not named.
-        num_samples: Number of draws of the latents of each unit, over which the outcome is averaged; by default,
-            ``None``, the posterior means of the latents take their place.
+        scales: Scale s of each node, the unit in which its change is measured; 1 for nodes that are
+            not named.
+        num_samples: Number of draws of the latents of each unit, over which the outcome is
+            averaged; by default, ``None``, the posterior means of the latents take their place.
         steps: Number of steps.
         tolerance: Largest distance from the target that counts as reached.
         seed: Seed of the random draws.
-        **conditions: Conditions that the story's guide or model takes for each unit, such as ``labels``.
+        **conditions: Conditions that the story's guide or model takes for each unit, such as
+            ``labels``.
 
     Returns:
-        ``value`` and ``factual`` over ``data`` and ``node``; ``outcome``, ``factual_outcome``, ``distance`` (the root
-        of the minimum) and ``reached`` over ``data``.
+        ``value`` and ``factual`` over ``data`` and ``node``; ``outcome``, ``factual_outcome``,
+        ``distance`` (the root of the minimum) and ``reached`` over ``data``.
 
     Raises:
         KeyError: The story has no such node, or a scale is given for a node that may not be set.
-        ValueError: A node has several coordinates, or the outcome does not depend on any of the nodes.
+        ValueError: A node has several coordinates, or the outcome does not depend on any of the
+            nodes.
 
     Example:
         >>> from ppl_disentangle.causal import StructuralPrior
@@ -129,7 +134,7 @@ class _Problem:
         self.outcome = outcome
         self.conditions = conditions
         self.sites = intervenable(story)
-        # The actions read these values when the model runs, so each call can set others in the same worlds.
+        # The actions read these values when the model runs: each call sets others in the same worlds.
         self.values = x.new_zeros(len(x), len(nodes))
         actions = {name: self._set_to_column(column) for column, name in enumerate(nodes)}
         self.worlds = worlds(story, [{}, actions])
@@ -141,7 +146,7 @@ class _Problem:
             self.factual_outcome = self._outcome(branch)[0]
 
     def __call__(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """The outcomes ``(batch,)`` with the nodes at ``values``, ``(batch, node)``, and their gradients."""
+        """The outcomes ``(batch,)`` for values ``(batch, node)``, and their gradients."""
         self.values = values.detach().requires_grad_()
         outcome = self._outcome(self._predict())[1]
         if not outcome.requires_grad:
@@ -185,10 +190,11 @@ class _Problem:
 
 
 def _shortest(problem: _Problem, scale: Tensor, target: float, steps: int) -> tuple[Tensor, Tensor]:
-    """The change in units of ``scale``, ``(batch, node)``, and the outcome, by sequential quadratic programming.
+    """The smallest change in units of ``scale``, ``(batch, node)``, and the outcome.
 
-    A step is shortened until the exact penalty function, half the squared distance plus twice the Lagrange multiplier
-    times the distance from the target, does not grow.
+    The method is sequential quadratic programming. A step is shortened until the exact penalty
+    function, half the squared distance plus twice the Lagrange multiplier times the distance from
+    the target, does not grow.
     """
     change = torch.zeros_like(problem.factual)
     step_size = torch.ones_like(problem.factual[:, :1])
@@ -213,9 +219,10 @@ def _shortest(problem: _Problem, scale: Tensor, target: float, steps: int) -> tu
 def _linearised_solution(
     change: Tensor, outcome: Tensor, slope: Tensor, target: float
 ) -> tuple[Tensor, Tensor]:
-    """The smallest change for the outcome linearised around ``change``, and its Lagrange multiplier, ``(batch, 1)``.
+    """The smallest change if the outcome is linear around ``change``, and its multiplier.
 
-    Units whose outcome has no slope keep their change.
+    The Lagrange multiplier has shape ``(batch, 1)``. Units whose outcome has no slope keep their
+    change.
     """
     steepness = slope.square().sum(-1, keepdim=True)
     missing = target - outcome[:, None] + (slope * change).sum(-1, keepdim=True)

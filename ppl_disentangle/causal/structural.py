@@ -30,26 +30,27 @@ class StructuralPrior(nn.Module):
 
     .. math:: \varepsilon_i \sim p(\varepsilon_i), \quad z_i = f_i(\varepsilon_i; z_{\text{parents}(i)})
 
-    with noise :math:`\varepsilon_i` and mechanism :math:`f_i` of node :math:`z_i`. Called inside a model, the prior
-    samples ``<node>_noise`` and states ``<node>`` as a deterministic function of it, parents first. ``pyro.do`` on a
-    node therefore affects its descendants, and the same program under ``do``, run with the noise that a guide inferred,
-    gives the counterfactual. Called inside a guide, :meth:`pull_back` samples the noise from posteriors of the nodes.
-    The only divergence is the divergence of the noise, which equals the divergence of the nodes pointwise.
+    with noise :math:`\varepsilon_i` and mechanism :math:`f_i` of node :math:`z_i`. Called inside a
+    model, the prior samples ``<node>_noise`` and states ``<node>`` as a deterministic function of
+    it, parents first. ``pyro.do`` on a node therefore affects its descendants, and the same program
+    under ``do``, run with the noise that a guide inferred, gives the counterfactual. Called inside
+    a guide, :meth:`pull_back` samples the noise from posteriors of the nodes. The only divergence
+    is the divergence of the noise, which equals the divergence of the nodes pointwise.
 
-    A node that is observed is sampled from its conditional distribution instead, and its noise is the noise that the
-    observation implies.
+    A node that is observed is sampled from its conditional distribution instead, and its noise is
+    the noise that the observation implies.
 
     Args:
         graph: The causal graph, in any form that :func:`~ppl_disentangle.graphs.as_dag` takes.
-        mechanism: A function ``mechanism(dim, parent_dim)`` for all nodes, or a mapping from nodes to such functions or
-            to mechanisms that are built already. Nodes that are not named have
+        mechanism: A function ``mechanism(dim, parent_dim)`` for all nodes, or a mapping from nodes
+            to such functions or to mechanisms that are built already. Nodes that are not named have
             :class:`~ppl_disentangle.causal.mechanisms.AdditiveNoise`.
         dims: Number of coordinates of each node; 1 for nodes that are not named.
 
     Raises:
         KeyError: A mechanism or a dimension is given for a node that is not in the graph.
-        ValueError: A mechanism has other dimensions than its node, :func:`as_dag` refuses the graph, or a node is named
-            like an attribute of ``nn.ModuleDict``, such as ``"type"``.
+        ValueError: A mechanism has other dimensions than its node, :func:`as_dag` refuses the
+            graph, or a node is named like an attribute of ``nn.ModuleDict``, such as ``"type"``.
 
     Attributes:
         dag: The graph.
@@ -109,7 +110,7 @@ class StructuralPrior(nn.Module):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of all coordinates in topological order: ``light``, or ``light[0]``, ``light[1]``, …."""
+        """Names of all coordinates in topological order: ``a``, or ``a[0]``, ``a[1]``, …."""
         columns: list[str] = []
         for node, dim in self.dims.items():
             columns += [node] if dim == 1 else [f"{node}[{i}]" for i in range(dim)]
@@ -125,11 +126,13 @@ class StructuralPrior(nn.Module):
         """Sample all nodes; returns their values, of shape ``(…, dim)``, in topological order.
 
         Args:
-            observed: Values of observed nodes, ``(…, dim)`` each. If a node was set in any coordinate, its value says
-                nothing about its noise: its density is left out, and its noise is drawn anew.
-            base: Distributions that replace the mechanisms' own distributions of the noise, by node.
-            interventions: Values that the coordinates are set to in each datum, ``(batch, columns)``; NaN where a
-                coordinate is not set.
+            observed: Values of observed nodes, ``(…, dim)`` each. If a node was set in any
+                coordinate, its value says nothing about its noise: its density is left out, and its
+                noise is drawn anew.
+            base: Distributions that replace the mechanisms' own distributions of the noise, by
+                node.
+            interventions: Values that the coordinates are set to in each datum,
+                ``(batch, columns)``; NaN where a coordinate is not set.
 
         Raises:
             KeyError: A node is not in the graph.
@@ -161,13 +164,14 @@ class StructuralPrior(nn.Module):
         Args:
             posteriors: Distributions of event shape ``(dim,)`` by node; observed nodes need none.
             observed: Values of observed nodes, as in :meth:`forward`.
-            interventions: Values that the coordinates are set to, as in :meth:`forward`. The data say nothing about the
-                noise of a node that was set: its posterior is its prior, and adds nothing to the divergence.
+            interventions: Values that the coordinates are set to, as in :meth:`forward`. The data
+                say nothing about the noise of a node that was set: its posterior is its prior, and
+                adds nothing to the divergence.
 
         Raises:
             KeyError: A node is not in the graph, or has neither a posterior nor an observation.
-            ValueError: Values have other dimensions than the nodes; or, under ``interventions``, a node with several
-                coordinates has a posterior of its noise that is not normal.
+            ValueError: Values have other dimensions than the nodes; or, under ``interventions``, a
+                node with several coordinates has a posterior of its noise that is not normal.
         """
         observed = self._checked(observed)
         self._check_nodes(posteriors)
@@ -262,7 +266,7 @@ class StructuralPrior(nn.Module):
         return self._like(node, sampled, value)
 
     def _like(self, node: str, stated: Tensor, value: Tensor) -> Tensor:
-        """The value of a site, expanded to the node's coordinates if a handler such as ``pyro.do`` replaced it."""
+        """The value of a site; a number from ``pyro.do`` is expanded to the coordinates."""
         if stated is value:
             return value
         dim = self.dims[node]

@@ -22,20 +22,22 @@ __all__ = ["Worlds", "worlds"]
 def worlds(story: Any, actions: Sequence[Mapping[str, Action]]) -> Worlds:
     """Run a story under several interventions at once; each world may set other sites.
 
-    This is equivalent to one :func:`~ppl_disentangle.causal.do` for each world, all with the same noise, and to
-    stacking their results. The worlds are one batch axis left of the story's plates. Sites that no world intervenes on,
-    and that are not descendants of such a site, are computed once. The networks of the story must accept inputs with
-    any number of batch dimensions, as those in :mod:`~ppl_disentangle.conditionals` with ``input_dims`` do.
+    This is equivalent to one :func:`~ppl_disentangle.causal.do` for each world, all with the same
+    noise, and to stacking their results. The worlds are one batch axis left of the story's plates.
+    Sites that no world intervenes on, and that are not descendants of such a site, are computed
+    once. The networks of the story must accept inputs with any number of batch dimensions, as those
+    in :mod:`~ppl_disentangle.conditionals` with ``input_dims`` do.
 
     Args:
         story: A story, or an object with a Pyro ``model`` and ``guide``.
-        actions: The actions of each world, as :func:`~ppl_disentangle.causal.do` takes them; ``{}`` is the factual
-            world.
+        actions: The actions of each world, as :func:`~ppl_disentangle.causal.do` takes them; ``{}``
+            is the factual world.
 
     Raises:
         KeyError: A name is not a latent, node or coordinate of the story.
         ValueError: The list of worlds is empty, or an action does not fit the story.
-        TypeError: A value is not an action, or ``actions`` is one mapping instead of a sequence of mappings.
+        TypeError: A value is not an action, or ``actions`` is one mapping instead of a sequence of
+            mappings.
 
     Example:
         >>> from ppl_disentangle.causal import shift
@@ -90,8 +92,8 @@ class Worlds:
     ) -> Tensor:
         """p(x, z) in every world; returns x, of shape ``(world, batch, *event)``.
 
-        In a trace, a site that some world sets has the value after the intervention, and ``<name>_natural`` the value
-        that it would otherwise have had.
+        In a trace, a site that some world sets has the value after the intervention, and
+        ``<name>_natural`` the value that it would otherwise have had.
         """
         with self._branch() as branch:
             result = self.story.model(x, batch_size=batch_size, **conditions)
@@ -114,7 +116,8 @@ class Worlds:
     def _branch(self) -> Iterator[Branch]:
         """The handler of the worlds.
 
-        Pyro validates the parameters of distributions in the first pass only: validation takes half of the time.
+        Pyro validates the parameters of distributions in the first pass only: validation takes half
+        of the time.
         """
         validate = is_validation_enabled() and not self._was_validated
         with dist.validation_enabled(validate), Branch(self.changes, self.plates) as branch:

@@ -21,7 +21,8 @@ __all__ = ["AdditiveNoise", "AffineMechanism", "LinearGaussian", "LocationScale"
 class AffineMechanism(InvertibleMechanism):
     r"""A mechanism :math:`z = \mu(\text{parents}) + \sigma(\text{parents})\, \varepsilon`.
 
-    Implementing an affine mechanism: define :meth:`loc_and_scale`, which returns :math:`\mu` and :math:`\sigma`.
+    Implementing an affine mechanism: define :meth:`loc_and_scale`, which returns :math:`\mu` and
+    :math:`\sigma`.
     """
 
     @abc.abstractmethod
@@ -39,7 +40,7 @@ class AffineMechanism(InvertibleMechanism):
         return dist.Normal(loc, scale).to_event(1)
 
     def pull_back(self, posterior: TorchDistribution, parents: Tensor) -> TorchDistribution:
-        """The distribution of the noise; it is normal if ``posterior`` is, so that divergences have closed forms."""
+        """The distribution of the noise; it is normal if ``posterior`` is normal."""
         if not (isinstance(posterior, Independent) and isinstance(posterior.base_dist, Normal)):
             return super().pull_back(posterior, parents)
         loc, scale = self.loc_and_scale(parents)
@@ -47,15 +48,18 @@ class AffineMechanism(InvertibleMechanism):
         return dist.Normal((value.loc - loc) / scale, value.scale / scale).to_event(1)
 
     def _loc_and_scale_by_coordinate(self, parents: Tensor) -> tuple[Tensor, Tensor]:
-        """Location and scale of shape ``(…, dim)``: torch derives the shape of the Jacobian from the scale."""
+        """Both of shape ``(…, dim)``: torch derives the shape of the Jacobian from the scale."""
         loc, scale, _ = torch.broadcast_tensors(*self.loc_and_scale(parents), self.zeros)
         return loc, scale
 
 
 class LinearGaussian(AffineMechanism):
-    r"""A linear function of the parents with normal noise: :math:`z = W\,\text{parents} + b + \sigma \varepsilon`.
+    r"""A linear function of the parents with normal noise.
 
-    The weights W, the bias b and the scale :math:`\sigma` are learned. A root has only b and :math:`\sigma`.
+    .. math:: z = W\,\text{parents} + b + \sigma \varepsilon
+
+    The weights W, the bias b and the scale :math:`\sigma` are learned. A root has only b and
+    :math:`\sigma`.
 
     Example:
         >>> LinearGaussian(1, 2)(torch.zeros(5, 1), torch.zeros(5, 2)).shape
@@ -77,7 +81,9 @@ class LinearGaussian(AffineMechanism):
 
 
 class AdditiveNoise(AffineMechanism):
-    r"""A learned function of the parents with additive noise [1]: :math:`z = g(\text{parents}) + \sigma \varepsilon`.
+    r"""A learned function of the parents with additive noise [1].
+
+    .. math:: z = g(\text{parents}) + \sigma \varepsilon
 
     Args:
         dim: Number of coordinates of the node.
@@ -123,7 +129,7 @@ class LocationScale(AffineMechanism):
 
 
 def output_of(net: nn.Module | None, bias: Tensor, parents: Tensor) -> Tensor:
-    """The output of a mechanism's network for given parents plus a bias; for a root, without a network, the bias."""
+    """The output of a network for given parents plus a bias; a root has only the bias."""
     if net is None:
         return bias
     return bias + unrounded(net, parents.to(bias.dtype))

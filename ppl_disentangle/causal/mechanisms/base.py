@@ -14,15 +14,19 @@ __all__ = ["InvertibleMechanism", "Mechanism"]
 
 
 class Mechanism(nn.Module, abc.ABC):
-    r"""A structural equation :math:`z = f(\varepsilon; \text{parents})` for a node z with noise :math:`\varepsilon`.
+    r"""A structural equation: a node as a function of its parents and its noise.
 
-    Values have event shape ``(dim,)``, noise has event shape ``(noise_dim,)``. The values of all parents are side by
-    side in the last dimension, ``(…, parent_dim)``. The batch dimensions of noise and parents broadcast.
+    .. math:: z = f(\varepsilon; \text{parents})
 
-    Implementing a mechanism: define :meth:`forward`, :meth:`abduct` and :meth:`conditional`, such that
-    ``forward(abduct(z, parents), parents) == z``, and such that ``z`` is distributed as ``conditional(parents)`` if the
-    noise is distributed as :meth:`base`. Define :meth:`pull_back` if guides may state the posterior of the node instead
-    of the posterior of its noise, and :meth:`check` if the node cannot take every number.
+    Values have event shape ``(dim,)``, noise has event shape ``(noise_dim,)``. The values of all
+    parents are side by side in the last dimension, ``(…, parent_dim)``. The batch dimensions of
+    noise and parents broadcast.
+
+    Implementing a mechanism: define :meth:`forward`, :meth:`abduct` and :meth:`conditional`, such
+    that ``forward(abduct(z, parents), parents) == z``, and such that ``z`` is distributed as
+    ``conditional(parents)`` if the noise is distributed as :meth:`base`. Define :meth:`pull_back`
+    if guides may state the posterior of the node instead of the posterior of its noise, and
+    :meth:`check` if the node cannot take every number.
 
     Args:
         dim: Number of coordinates of the node.
@@ -51,14 +55,14 @@ class Mechanism(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def abduct(self, value: Tensor, parents: Tensor) -> Tensor:
-        """The noise that gives ``value``, of shape ``(…, noise_dim)``; a random draw if it is not unique."""
+        """The noise that gives ``value``, ``(…, noise_dim)``; a random draw if it is not unique."""
 
     @abc.abstractmethod
     def conditional(self, parents: Tensor) -> TorchDistribution:
         """p(value | parents)."""
 
     def pull_back(self, posterior: TorchDistribution, parents: Tensor) -> TorchDistribution:
-        """The distribution of the noise if the value is distributed as ``posterior``, of event shape ``(dim,)``."""
+        """The distribution of the noise if ``posterior`` is the distribution of the value."""
         raise NotImplementedError(
             f"{type(self).__name__} has no posterior of its noise in closed form"
         )

@@ -19,11 +19,11 @@ class Categorical(Mechanism):
     .. math:: z = \mathrm{onehot}(\arg\max_k \,[\,l_k(\text{parents}) + \varepsilon_k\,]),
        \quad \varepsilon_k \sim \mathrm{Gumbel}(0, 1)
 
-    with logits l, so that :math:`p(z_k = 1 \mid \text{parents}) = \mathrm{softmax}_k\, l`. The noise of an observed
-    class is drawn from its exact posterior: first the largest of all sums, then the others, truncated at it.
-    Counterfactuals are stable [1]: a unit of class k moves only to a class whose probability grew by a larger factor
-    than the probability of k. No gradient passes through the class; the logits receive gradients from
-    :meth:`conditional`.
+    with logits l, so that :math:`p(z_k = 1 \mid \text{parents}) = \mathrm{softmax}_k\, l`. The
+    noise of an observed class is drawn from its exact posterior: first the largest of all sums,
+    then the others, truncated at it. Counterfactuals are stable [1]: a unit of class k moves only
+    to a class whose probability grew by a larger factor than the probability of k. No gradient
+    passes through the class; the logits receive gradients from :meth:`conditional`.
 
     Args:
         dim: Number of classes.
@@ -83,7 +83,7 @@ class Categorical(Mechanism):
         )
 
     def check(self, name: str, value: Tensor) -> None:
-        """Raise a ValueError unless each row of ``value`` is one-hot; the index of a class is not accepted."""
+        """Raise a ValueError unless each row of ``value`` is one-hot; an index is not accepted."""
         has_classes = value.dim() > 0 and value.shape[-1] == self.dim
         is_binary = ((value == 0) | (value == 1)).all()
         if not (has_classes and is_binary and (value.sum(-1) == 1).all()):

@@ -19,8 +19,8 @@ __all__ = ["GivenRoot"]
 class GivenRoot(Mechanism):
     r"""A root with a given distribution: it equals its noise, :math:`z = \varepsilon`.
 
-    For a root with a learned normal distribution, use ``LinearGaussian(dim)``. The distribution moves with the module
-    to other devices and precisions; it is not part of the state dict.
+    For a root with a learned normal distribution, use ``LinearGaussian(dim)``. The distribution
+    moves with the module to other devices and precisions; it is not part of the state dict.
 
     Args:
         distribution: Distribution of event shape ``()`` or ``(dim,)``, without batch dimensions.

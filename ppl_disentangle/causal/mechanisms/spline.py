@@ -1,4 +1,4 @@
-"""A mechanism with a monotone spline of its noise: skewed, peaked, flat or bimodal, depending on the parents."""
+"""A mechanism with a monotone spline of its noise: skewed, peaked, flat or bimodal."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["LinearRationalSpline", "MonotoneSpline"]
 
 
 class MonotoneSpline(InvertibleMechanism):
-    r"""A shifted and scaled monotone function of the noise; location, scale and function depend on the parents.
+    r"""A shifted and scaled monotone function of the noise, which depends on the parents.
 
     .. math:: z = \mu(\text{parents}) + \sigma(\text{parents})\, S(\varepsilon; \text{parents})
 
-    The function S acts on each coordinate separately. On :math:`[-b, b]` it is a :class:`LinearRationalSpline` with
-    slopes in :math:`[1/m, m]`; outside it is the identity up to a shift, so that :math:`\sigma` is the scale of the
-    tails. Because the slopes are bounded, inverses are exact up to rounding in single precision. With zero parameters,
-    S is the identity.
+    The function S acts on each coordinate separately. On :math:`[-b, b]` it is a
+    :class:`LinearRationalSpline` with slopes in :math:`[1/m, m]`; outside it is the identity up to
+    a shift, so that :math:`\sigma` is the scale of the tails. Because the slopes are bounded,
+    inverses are exact up to rounding in single precision. With zero parameters, S is the identity.
 
     Args:
         dim: Number of coordinates of the node.
@@ -89,11 +89,12 @@ class LinearRationalSpline(Transform):
 
     .. math:: S(x) = y_k + \frac{d_k t}{1 + c_k t}, \quad t = x - x_k, \quad c_k = (\sqrt{d_k / d_{k+1}} - 1) / w_k
 
-    for x in bin k, which has width :math:`w_k`, begins at the knot :math:`x_k` with value :math:`y_k`, and has slopes
-    :math:`d_k` and :math:`d_{k+1}` at its ends. The slope is continuous; within a bin it lies between the slopes at the
-    ends of the bin. Outside all bins the slope is 1. The knots are centred on zero. This is the rational-quadratic
-    spline [1, 2] with bins of height :math:`w_k \sqrt{d_k d_{k+1}}`. With other heights, also in [3], the slopes at the
-    ends of a bin do not bound the slopes within it.
+    for x in bin k, which has width :math:`w_k`, begins at the knot :math:`x_k` with value
+    :math:`y_k`, and has slopes :math:`d_k` and :math:`d_{k+1}` at its ends. The slope is
+    continuous; within a bin it lies between the slopes at the ends of the bin. Outside all bins the
+    slope is 1. The knots are centred on zero. This is the rational-quadratic spline [1, 2] with
+    bins of height :math:`w_k \sqrt{d_k d_{k+1}}`. With other heights, also in [3], the slopes at
+    the ends of a bin do not bound the slopes within it.
 
     Args:
         widths: Positive widths of the bins, ``(…, bins)``.
