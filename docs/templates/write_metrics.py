@@ -36,7 +36,7 @@ GROUPS = {
         *("active_units", "collapsed", "mmcs"),
     ),
     "Several models of the same data": ("udr", "model_centrality"),
-    "What the codes are good for": (
+    "Downstream use of the codes": (
         *("downstream_accuracy", "sample_efficiency", "leakage"),
         *("unfairness", "unfairness_from_codes"),
     ),

@@ -84,6 +84,38 @@ def rotation(size):
     return np.eye(size) - 2 / size
 
 
+def entangled_and_shared():
+    """Codes and factors of 4 values each: the first code holds the first factor, the second both."""
+    v = grid(4, 4)
+    return np.stack([v[:, 0], 4 * v[:, 1] + v[:, 0]], 1), v
+
+
+def mixed_rows():
+    """Four noisy, partly rotated codes of three factors."""
+    factors = rows(500, (3, 4, 6))
+    codes = noisy(np.hstack([factors, factors[:, :1]]), 0.7)
+    return codes @ (np.eye(4) + 0.3 * rotation(4)), factors
+
+
+def information_by_scikit_learn(codes, factors, bins):
+    """Information of binned codes and factors, entropies of the binned codes and of the factors."""
+    from sklearn.metrics import mutual_info_score
+
+    binned = [np.digitize(z, np.histogram(z, bins)[1][1:-1]) for z in codes.T]
+    information = np.zeros((len(binned), factors.shape[1]))
+    for d, k in np.ndindex(*information.shape):
+        information[d, k] = mutual_info_score(factors[:, k], binned[d])
+    code_entropies = [mutual_info_score(b, b) for b in binned]
+    factor_entropies = [mutual_info_score(v, v) for v in factors.T]
+    return information, code_entropies, factor_entropies
+
+
+def information_of_bins(values):
+    """Entropy of the values 0 to 39 in 20 bins of equal width."""
+    share = np.bincount(np.digitize(values, np.linspace(0, 39, 21)[1:-1])) / 40
+    return -(share * np.log(share)).sum()
+
+
 def halves(codes, factors):
     n = len(codes) // 2
     return codes[:n], factors[:n], codes[n:], factors[n:]

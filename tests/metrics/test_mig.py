@@ -14,7 +14,7 @@ from ppl_disentangle.metrics import (
 )
 from tests import GOLDEN
 from tests.golden.representations import NUM_TRAIN, REPRESENTATIONS
-from tests.metrics.codes import noisy, rows
+from tests.metrics.codes import entangled_and_shared, grid, noisy, rows
 
 REFERENCE = json.loads((GOLDEN / "metrics.json").read_text())["cases"]
 
@@ -64,3 +64,19 @@ def test_bfloat16_codes_are_converted():
     factors = rows()
     codes = torch.tensor(noisy(factors)).bfloat16()
     assert mig(codes, factors) == mig(codes.double().numpy(), factors)
+
+
+def test_a_code_of_two_factors_has_the_closed_form():
+    codes, v = entangled_and_shared()
+    assert mig(codes, v) == pytest.approx((0 + 1) / 2, abs=1e-12)
+
+
+def test_a_factor_in_two_codes_has_the_closed_form():
+    v = grid(4, 4)
+    assert mig(v[:, [0, 1, 1]], v) == pytest.approx(1 / 2, abs=1e-12)
+
+
+def test_a_constant_code_has_score_zero():
+    factors = rows()
+    fair = noisy(factors, 1.0)
+    assert mig(np.ones_like(fair), factors) == 0 < mig(fair, factors)
