@@ -76,8 +76,8 @@ def to_datatree(
         story: A story.
         data: Data with the conditions that the story needs. ``num_data`` of them are drawn at
             random without replacement.
-        history: Result of :func:`~ppl_disentangle.inference.fit`; without it there is no group
-            ``fit``.
+        history: Result of :func:`~ppl_disentangle.inference.fit`; left out, the group ``fit`` is
+            left out too.
         num_data: Number of data to keep.
         draws: Number of draws for each datum.
         predictive: ``"summary"``, or ``"draws"`` to keep every draw of the predictive groups, over

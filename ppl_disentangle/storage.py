@@ -1,4 +1,4 @@
-"""Tensors and JSON in one safetensors file, written at once or not at all; nothing is pickled."""
+"""Files that are written completely or not at all: tensors and JSON in safetensors, no pickles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ __all__ = ["atomic_path", "load_tensors", "save_tensors"]
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place when the block ends, and vanishes if it fails."""
+    """Write a file atomically: yields a temporary file that replaces ``path`` when the block ends.
+
+    If the block fails, the temporary file is removed and ``path`` stays as it was.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
@@ -35,27 +38,32 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write ``tensors`` and JSON-like ``metadata`` to a safetensors file, atomically.
+    """Write tensors and metadata to a safetensors file, atomically.
+
+    Args:
+        path: Path of the file.
+        tensors: Tensors by name.
+        metadata: Values that JSON can express, by name.
 
     Raises:
-        OSError: it could not be written; a file that was there before is as it was.
+        OSError: The file could not be written. An earlier file stays as it was.
     """
-    held = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     texts = {name: json.dumps(value) for name, value in metadata.items()}
     try:
         with atomic_path(path) as temporary:
-            save_file(held, temporary, metadata=texts)
+            save_file(copies, temporary, metadata=texts)
     except Exception as error:
-        before = "what was there before is as it was" if path.exists() else "nothing was written"
-        raise OSError(f"could not save {path} ({error}); {before}") from error
+        left = "the earlier file is unchanged" if path.exists() else "nothing was written"
+        raise OSError(f"could not save {path} ({error}); {left}") from error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors, on the CPU, and metadata of a file that :func:`save_tensors` wrote.
+    """Read the tensors, on the CPU, and the metadata of a file of :func:`save_tensors`.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no safetensors file.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not a safetensors file.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
@@ -64,5 +72,5 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
     except Exception as error:
-        raise ValueError(f"{path} is no checkpoint: {error}") from error
+        raise ValueError(f"{path} is not a checkpoint: {error}") from error
     return tensors, metadata

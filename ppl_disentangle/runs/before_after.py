@@ -93,7 +93,7 @@ def intervene(
 
 
 def _draw(fitted: Fitted, name: str, result: xr.Dataset) -> None:
-    """Draw the images before and after an intervention, and what was observed and is true."""
+    """Draw the images before and after an intervention, with the observed and the true images."""
     from ppl_disentangle import plots
 
     others = {kind: result[kind].values for kind in ("observed", "truth") if kind in result}

@@ -12,7 +12,7 @@ from ppl_disentangle.causal.labels import needed_labels
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import elbo_per_datum
 from ppl_disentangle.representation import encode, reconstruct
-from ppl_disentangle.runs.folder import Fitted
+from ppl_disentangle.runs.folder import Fitted, round_images
 from ppl_disentangle.story import GenerativeStory
 from ppl_disentangle.traversal import aggregate_quantiles, traverse
 
@@ -34,7 +34,8 @@ LEAST_KL_NATS = 0.05
 def draw(fitted: Fitted) -> None:
     """Draw all figures of a run that its data and story allow.
 
-    The images of the traversals are written to the group ``traversals`` as well.
+    The images of the traversals, rounded to 1/1024, are written to the group ``traversals`` as
+    well.
     """
     from ppl_disentangle import plots
     from ppl_disentangle.plots.dag import plot_dag
@@ -125,7 +126,8 @@ def _draw_traversals(fitted: Fitted, codes: xr.Dataset, information: xr.DataArra
     kl = codes["kl"].sel(code=names)
     notes = _traversal_notes(kl, information)
     fitted.run.write_figure("traversals", plots.plot_traversals(images, notes=notes))
-    fitted.run.write_group("traversals", images.to_dataset(name="x").assign(kl=kl))
+    group = images.to_dataset(name="x").assign(kl=kl)
+    fitted.run.write_group("traversals", round_images(group))
 
 
 def _traversed_codes(story: GenerativeStory, codes: xr.Dataset) -> list[str]:

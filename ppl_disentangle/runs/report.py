@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 import xarray as xr
 
-from ppl_disentangle.plots.panels import COST_SIGNS, cost_title
+from ppl_disentangle.plots.training import COST_SIGNS, cost_title
 from ppl_disentangle.runs.folder import Run
 from ppl_disentangle.runs.tables import describe_nodes, node_columns
 from ppl_disentangle.storage import atomic_path
@@ -23,10 +23,10 @@ __all__ = ["write_report"]
 QUESTIONS = ("intervention", "counterfactual")
 FIGURES = ("terms", "reconstructions", "traversals", "factor_map")
 METRICS = {
-    "mig": ("MIG", "how much more the best code tells about a factor than the second best"),
+    "mig": ("MIG", "by how much the best code knows more about a factor than the second best"),
     "dci_disentanglement": (
         "DCI disentanglement",
-        "whether each code serves to predict one factor only",
+        "whether each code predicts one factor only",
     ),
     "dci_completeness": ("DCI completeness", "whether each factor is predicted by one code only"),
     "dci_informativeness": (
@@ -35,21 +35,24 @@ METRICS = {
     ),
     "factor_vae_score": (
         "FactorVAE score",
-        "how often the code that varies least tells which factor was held fixed",
+        "how often the code that varies least reveals which factor was held fixed",
     ),
     "log_likelihood": ("Log likelihood", "of held-out pixels given their codes, in nats per datum"),
     "elbo": (
         "ELBO",
-        "a lower bound on the log likelihood of held-out data, in nats per datum; at its ceiling every datum of"
-        " the grid has the same probability",
+        "a lower bound on the log likelihood of held-out data, in nats per datum; at the ceiling, all"
+        " data have the same probability",
     ),
-    "active_units": ("Active units", "number of codes that vary with the data at all; not ranked"),
+    "active_units": (
+        "Active units",
+        "number of codes that vary with the data; more are not better",
+    ),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A number in a table, as written, and whether it is the best of its row."""
+    """A number of a table as text, and whether it is the best of its row."""
 
     text: str
     best: bool = False
@@ -57,7 +60,7 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Columns after the first, rows by their label, and notes by label."""
+    """A table: headings of the columns after the first, rows by label, and notes by label."""
 
     columns: list[str]
     rows: dict[str, list[Cell]]
@@ -66,7 +69,7 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Intervention:
-    """A sheet, and of nodes a table and what it says."""
+    """The figure of an intervention; for nodes also their table, and sentences about it."""
 
     name: str
     image: str

@@ -17,7 +17,7 @@ from ppl_disentangle.inference import BetaELBO, DecomposedELBO, elbo_per_datum, 
 from ppl_disentangle.inference.distributed.processes import rank
 from ppl_disentangle.inference.training.batches import Batches
 from ppl_disentangle.results import Predictive, to_datatree
-from ppl_disentangle.runs.folder import Fitted, Run
+from ppl_disentangle.runs.folder import Fitted, Run, round_images
 from ppl_disentangle.runs.preparation import build_story, load_run_data, split_data
 from ppl_disentangle.runs.recipes import Plan
 from ppl_disentangle.sites import observed_sites
@@ -28,7 +28,7 @@ __all__ = ["environment", "processor", "train"]
 
 PACKAGES = ("ppl-disentangle", "torch", "pyro-ppl", "numpy", "xarray", "arviz", "scikit-learn")
 NUM_SUMMARISED_DATA = 10
-"""Data whose predictive summaries are written; an image takes some 50 kB."""
+"""Data whose predictive summaries are written: as many as the figure of reconstructions shows."""
 
 
 def train(
@@ -95,8 +95,9 @@ def _write_results(
         tree = to_datatree(fitted.story, held_out, predictive=predictive)
         for name, group in tree.children.items():
             dataset = group.to_dataset()
-            if name == "posterior_predictive" and predictive == "summary":
-                dataset = dataset.isel(data=slice(NUM_SUMMARISED_DATA))
+            if predictive == "summary" and name.endswith("_predictive"):
+                shown = {"data": slice(NUM_SUMMARISED_DATA)}
+                dataset = round_images(dataset.isel(shown, missing_dims="ignore"))
             run.write_group(name, dataset)
 
 

@@ -182,7 +182,7 @@ def test_a_checkpoint_is_never_overwritten_unasked_nor_taken_for_another_run(tmp
     with pytest.raises(ValueError, match="is of another run: objective was .TCELBO"):
         run(checkpoint=path, resume=True, objective=BetaELBO())
     path.write_bytes(b"not a checkpoint")
-    with pytest.raises(ValueError, match="is no checkpoint"):
+    with pytest.raises(ValueError, match="is not a checkpoint"):
         run(checkpoint=path, resume=True)
 
 
@@ -372,7 +372,7 @@ def test_a_truncated_checkpoint_is_told_so_and_kept(tmp_path):
     run(checkpoint=path)
     cut = path.read_bytes()[:-100]
     path.write_bytes(cut)
-    with pytest.raises(ValueError, match="checkpoint.safetensors is no checkpoint"):
+    with pytest.raises(ValueError, match="checkpoint.safetensors is not a checkpoint"):
         run(checkpoint=path, resume=True)
     assert path.read_bytes() == cut
 
@@ -402,7 +402,7 @@ def test_a_disk_that_is_full_costs_nothing_that_was_saved(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "could not save" in done.stdout
-    assert "what was there before is as it was" in done.stdout
+    assert "the earlier file is unchanged" in done.stdout
 
 
 KILLED_WHILE_SAVING = """
