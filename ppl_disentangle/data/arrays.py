@@ -167,11 +167,7 @@ def _check_pairs(pairs: Sequence[tuple[Any, ...]]) -> None:
 
 def _checked(observations: Array) -> Tensor:
     """Observations as a tensor of uint8 or finite floats with at least one row."""
-    if isinstance(observations, np.ndarray):
-        # Torch accepts neither read-only nor reversed nor foreign-endian arrays.
-        native = observations.dtype.newbyteorder("=")
-        observations = torch.from_numpy(np.require(observations, native, ["C", "W"]))
-    x = observations.view(torch.uint8) if observations.dtype == torch.bool else observations
+    x = _as_tensor(observations)
     if x.dtype != torch.uint8 and not x.is_floating_point():
         raise TypeError(
             f"expected observations of uint8, bool or floats, got {x.dtype}; convert them"
@@ -186,6 +182,15 @@ def _checked(observations: Array) -> Tensor:
             first = finite.int().argmin()
             raise ValueError(f"expected finite observations, got nan or inf at index {first}")
     return x
+
+
+def _as_tensor(observations: Array) -> Tensor:
+    """Observations as a tensor, bool as uint8."""
+    if isinstance(observations, np.ndarray):
+        # Torch accepts neither read-only nor reversed nor foreign-endian arrays.
+        native = observations.dtype.newbyteorder("=")
+        observations = torch.from_numpy(np.require(observations, native, ["C", "W"]))
+    return observations.view(torch.uint8) if observations.dtype == torch.bool else observations
 
 
 def _checked_maximum(x: Tensor, maximum: float | None) -> float:
@@ -228,11 +233,15 @@ def _columns(
         table = table[:, None]
     if table.ndim != 2:
         raise ValueError(f"expected factors of shape (num,) or (num, factors), got {table.shape}")
-    num_factors = table.shape[1]
-    names = [f"factor{k}" for k in range(num_factors)] if names is None else list(names)
-    if len(set(names)) != num_factors or len(names) != num_factors:
-        raise ValueError(f"expected {num_factors} different factor_names, got {names}")
-    return dict(zip(names, table.T, strict=True))
+    return dict(zip(_factor_names(names, table.shape[1]), table.T, strict=True))
+
+
+def _factor_names(names: Sequence[str] | None, num: int) -> list[str]:
+    """Names of ``num`` factors, by default ``factor0``, ``factor1``, …."""
+    names = [f"factor{k}" for k in range(num)] if names is None else list(names)
+    if len(set(names)) != num or len(names) != num:
+        raise ValueError(f"expected {num} different factor_names, got {names}")
+    return names
 
 
 def _encoded(name: str, column: npt.NDArray[Any], num: int) -> tuple[Factor, Tensor]:

@@ -66,17 +66,23 @@ class Cars3D(StoredGrid):
 def _read_cars(folder: Path, names: list[str], size: int) -> npt.NDArray[np.uint8]:
     """Images of all cars: uint8 of shape ``(elevations, azimuths, cars, size, size, 3)``."""
     shape = _read_car(folder / f"{names[0]}.mat").shape
-    side, _, channels, azimuths, elevations = shape
+    *_, azimuths, elevations = shape
     images = np.empty((elevations, azimuths, len(names), size, size, 3), dtype=np.uint8)
     for k, name in enumerate(tqdm(names, desc="reading cars", disable=None)):
         path = folder / f"{name}.mat"
         car = _read_car(path)
         if car.shape != shape:
             raise ValueError(f"{path}: expected im of shape {shape}, got {car.shape}")
-        views = car.transpose(4, 3, 0, 1, 2).reshape(-1, side, side, channels)
-        small = resized(np.ascontiguousarray(views), size)
-        images[:, :, k] = small.reshape(elevations, azimuths, size, size, channels)
+        images[:, :, k] = _views(car, size)
     return images
+
+
+def _views(car: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
+    """The views of one car, ``(elevations, azimuths, size, size, 3)``."""
+    by_view = car.transpose(4, 3, 0, 1, 2)
+    elevations, azimuths, *image_shape = by_view.shape
+    small = resized(np.ascontiguousarray(by_view.reshape(-1, *image_shape)), size)
+    return small.reshape(elevations, azimuths, size, size, 3)
 
 
 def _read_car(path: Path) -> npt.NDArray[np.uint8]:

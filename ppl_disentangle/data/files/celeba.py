@@ -101,15 +101,20 @@ def _read_attributes(path: Path) -> tuple[list[str], list[str], npt.NDArray[np.i
     if count != [str(len(rows))] or not rows:
         got = f"{' '.join(count)} for {len(rows)}"
         raise ValueError(f"{path}: expected the number of rows in the first line, got {got}")
-    for name, *values in rows:
-        if len(values) != len(attributes) or not set(values) <= {"-1", "1"}:
-            expected = f"{len(attributes)} of -1 and 1 for each image"
-            raise ValueError(f"{path}: expected {expected}, got {' '.join([name, *values])}")
+    _check_values(path, rows, len(attributes))
     names = [row[0] for row in rows]
     if len(set(names)) != len(names) or len(set(attributes)) != len(attributes):
         raise ValueError(f"{path}: expected each image and each attribute once, got one twice")
     table = np.array([row[1:] for row in rows])
     return names, attributes, (table == "1").astype(np.int64)
+
+
+def _check_values(path: Path, rows: list[list[str]], num_attributes: int) -> None:
+    """Raise an error unless each row has a name and a value of each attribute."""
+    for name, *values in rows:
+        if len(values) != num_attributes or not set(values) <= {"-1", "1"}:
+            expected = f"{num_attributes} of -1 and 1 for each image"
+            raise ValueError(f"{path}: expected {expected}, got {' '.join([name, *values])}")
 
 
 def _read_part_numbers(path: Path, names: list[str]) -> npt.NDArray[np.int64]:

@@ -77,10 +77,7 @@ class SmallNORB(StoredGrid):
 def _space(path: str | Path, table: npt.NDArray[np.generic]) -> tuple[Factor, ...]:
     """The factors, after checking that labels ``(num, 5)`` have every combination exactly once."""
     levels = [np.unique(column).tolist() for column in table.T]
-    sizes = [len(level) for level in levels]
-    if np.prod(sizes) != len(table) or len(np.unique(table, axis=0)) != len(table):
-        got = f"{sizes} values, {len(table)} data"
-        raise ValueError(f"{path}: expected every combination once, got {got}")
+    _check_combinations(path, table, [len(level) for level in levels])
     kinds, toys, heights, sides, lights = levels
     elevations = [_LOWEST_ELEVATION_DEGREES + _ELEVATION_STEP_DEGREES * k for k in heights]
     azimuths = [_AZIMUTH_STEP_DEGREES * k for k in sides]
@@ -91,6 +88,14 @@ def _space(path: str | Path, table: npt.NDArray[np.generic]) -> tuple[Factor, ..
         Factor("azimuth", tuple(azimuths), "cyclic"),
         Factor("lighting", tuple(lights), "categorical"),
     )
+
+
+def _check_combinations(path: str | Path, table: npt.NDArray[np.generic], sizes: list[int]) -> None:
+    """Raise an error unless the labels have every combination exactly once."""
+    num_distinct = len(np.unique(table, axis=0))
+    if np.prod(sizes) != len(table) or num_distinct != len(table):
+        got = f"{sizes} values, {len(table)} data"
+        raise ValueError(f"{path}: expected every combination once, got {got}")
 
 
 def _read_half(

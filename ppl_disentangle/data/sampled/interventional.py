@@ -152,11 +152,10 @@ class _IntervenedUnits(FactorDataset):
         self.observation_shape = data.observation_shape
         self.maximum = data.maximum
         values = data.intervene(index, dict(zip(data.names, settings.unbind(-1), strict=True)))
-        columns = zip(self.space, values.unbind(-1), strict=True)
-        nearest = torch.stack([_nearest_class(factor, column) for factor, column in columns], -1)
         is_unchanged = values == data.values[index]
+        classes = torch.where(is_unchanged, data.factors(index), _nearest(self.space, values))
         self._values = DeviceCopies(values)
-        self._classes = DeviceCopies(torch.where(is_unchanged, data.factors(index), nearest))
+        self._classes = DeviceCopies(classes)
         self._len = len(index)
 
     def __len__(self) -> int:
@@ -174,8 +173,11 @@ class _IntervenedUnits(FactorDataset):
         return self._classes.on(index.device)[index]
 
 
-def _nearest_class(factor: Factor, column: Tensor) -> Tensor:
-    """Class of the nearest value of the factor, ``(num,)``."""
-    levels = torch.tensor([float(value) for value in factor.values])
-    midpoints = (levels[1:] + levels[:-1]) / 2
-    return torch.bucketize(column.contiguous(), midpoints)
+def _nearest(space: Sequence[Factor], values: Tensor) -> Tensor:
+    """Class of the nearest value of each factor, ``(num, factors)``."""
+    classes = []
+    for factor, column in zip(space, values.unbind(-1), strict=True):
+        levels = torch.tensor([float(value) for value in factor.values])
+        midpoints = (levels[1:] + levels[:-1]) / 2
+        classes.append(torch.bucketize(column.contiguous(), midpoints))
+    return torch.stack(classes, -1)

@@ -76,15 +76,20 @@ def correlated(
     names = list(dict.fromkeys(name for pair in joint for name in pair))
     factors = positions(data, names)
     weights = _joint_weights(data, names, joint)
-    cumulative = weights.flatten().cumsum(0)
-    if not cumulative[-1] > 0:
+    if not weights.sum() > 0:
         raise ValueError(f"no combination of {names} has a positive weight")
     generator = as_generator(seed)
-    uniform = torch.rand(checked_num(data, num), generator=generator, dtype=torch.float64)
+    classes = _draw_classes(weights, checked_num(data, num), generator)
+    return data.subset(lookup(data).find(factors, classes, generator))
+
+
+def _draw_classes(weights: Tensor, num: int, generator: torch.Generator) -> Tensor:
+    """Classes with probabilities proportional to ``weights``, drawn by inversion: ``(num, axes)``."""
+    cumulative = weights.flatten().cumsum(0)
+    uniform = torch.rand(num, generator=generator, dtype=torch.float64)
     cell = torch.searchsorted(cumulative, uniform * cumulative[-1], right=True)
     cell = cell.clamp(max=len(cumulative) - 1)
-    classes = torch.stack(torch.unravel_index(cell, weights.shape), -1)  # (num, named factors)
-    return data.subset(lookup(data).find(factors, classes, generator))
+    return torch.stack(torch.unravel_index(cell, weights.shape), -1)
 
 
 def _joint_weights(
