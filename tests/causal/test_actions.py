@@ -1,4 +1,4 @@
-"""Actions as text: what is written is read back, and wrong statements are errors that show the right form."""
+"""Actions as text: they are read back as they were written, and wrong statements are errors."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Counterfactuals: closed forms of linear stories, the laws that any must keep, and what comes out of them."""
+"""Counterfactuals: closed forms of linear stories, properties of all stories, and the labelled result."""
 
 import numpy as np
 import pyro

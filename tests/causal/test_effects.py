@@ -93,7 +93,7 @@ def test_effects_on_data_are_read_off_images_with_the_units_own_noise(story, x):
 
 
 class Product(AffineMechanism):
-    """effect = cause * mediator + noise: neither of both has an effect of its own alone."""
+    """effect = cause * mediator + noise: cause and mediator act only together."""
 
     def loc_and_scale(self, parents):
         return parents.prod(-1, keepdim=True), torch.ones(1)

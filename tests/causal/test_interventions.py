@@ -1,4 +1,4 @@
-"""Interventions: what is set, what goes on from it, and what bad ones are told."""
+"""Interventions: the values that are set, the sites that follow from them, and error messages."""
 
 import numpy as np
 import pyro

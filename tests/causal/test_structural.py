@@ -81,7 +81,7 @@ def law_of(weights, offsets, scales, actions):
 
 
 def noise_given(weights, offsets, scales, evidence):
-    """Mean and covariance of u = tau noise given exact evidence, through the joint law of u and x."""
+    """Mean and covariance of u = tau noise given exact evidence, through the joint distribution of u and x."""
     mean, covariance, inverse = law_of(weights, offsets, scales, {})
     seen = list(evidence)
     prior = np.diag(scales**2)
@@ -517,7 +517,7 @@ def test_the_divergence_of_a_linear_model_is_in_closed_form(scm):
 
 
 def some_interventions(prior, size):
-    """A matrix in which some units have some nodes set, and what is set in words of ``do``."""
+    """A matrix in which some units have some nodes set, and the same values for ``pyro.do``."""
     values, _ = drawn(prior, size)
     matrix = torch.full((size, len(prior.columns)), torch.nan)
     for node, rows in (("a", slice(0, 4)), ("b", slice(2, 6)), ("d", slice(5, 8))):

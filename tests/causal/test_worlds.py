@@ -1,4 +1,4 @@
-"""Worlds: each is what one intervention alone makes of the same noise, and all of them are one pass."""
+"""Worlds: each equals a single intervention with the same noise, and all are computed in one pass."""
 
 import pyro
 import pyro.distributions as dist

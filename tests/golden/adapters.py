@@ -1,4 +1,4 @@
-"""This package under the names and signatures of a shared table of reference values."""
+"""This package behind the names and signatures of shared tables of reference values."""
 
 import math
 
@@ -48,7 +48,7 @@ from ppl_disentangle.story import GenerativeStory
 
 
 class Grid:
-    """A ground truth whose observation is its factor vector."""
+    """A grid of factors whose observations are the factor vectors themselves."""
 
     def __init__(self, ground_truth):
         self.factor_sizes = ground_truth.factor_sizes
@@ -117,8 +117,10 @@ def _with_binned_factors(score):
 
 def _sap_binned(z, v):
     rows = np.random.default_rng(0).permutation(len(z))
-    train, test = rows[:10_000], rows[10_000:15_000]
-    bins, classes = 1 + binned(z, 20), binned(v, 20)
+    train = rows[:10_000]
+    test = rows[10_000:15_000]
+    bins = 1 + binned(z, 20)
+    classes = binned(v, 20)
     return sap(bins[train], classes[train], bins[test], classes[test], continuous=False)
 
 
@@ -143,32 +145,34 @@ def _unsupervised(codes):
 
 
 def _gauss(covariance):
-    """The total correlation of codes with exactly this covariance."""
+    """The total correlation of codes that have exactly the given covariance."""
     points = np.linalg.cholesky(covariance).T * math.sqrt(len(covariance) - 0.5)
     return gaussian_total_correlation(np.concatenate([points, -points]))
 
 
 def _minibatch(z, mu, log_std, num_data):
-    z, mu, log_std = (torch.as_tensor(a) for a in (z, mu, log_std))
+    z = torch.as_tensor(z)
+    posterior = dist.Normal(torch.as_tensor(mu), torch.as_tensor(log_std).exp()).to_event(1)
     plate = Plate("data", -1, len(z), num_data)
-    pairs = pairwise_log_prob(
-        Site("z", dist.Normal(mu, log_std.exp()).to_event(1), z, 1.0, None, (plate,)), plate
-    )
-    values = {}
-    for key, estimator in (("mws", "weighted"), ("mss", "stratified")):
-        weights = minibatch_log_weights(len(z), num_data, estimator, like=z)
-        joint = log_mixture(pairs.sum(-1, keepdim=True), weights).sum(-1)
-        factored = log_mixture(pairs, weights).sum(-1)
-        values |= {
-            f"{key}_log_qz": joint,
-            f"{key}_log_prod_qzj": factored,
-            f"{key}_tc_mean": (joint - factored).mean(),
-        }
-    return {name: value.numpy() for name, value in values.items()}
+    pairs = pairwise_log_prob(Site("z", posterior, z, 1.0, None, (plate,)), plate)
+    weighted = minibatch_log_weights(len(z), num_data, "weighted", like=z)
+    stratified = minibatch_log_weights(len(z), num_data, "stratified", like=z)
+    return _log_densities("mws", pairs, weighted) | _log_densities("mss", pairs, stratified)
+
+
+def _log_densities(estimator, pairs, log_weights):
+    """Log densities of the aggregate posterior and of the product of its marginals; the difference."""
+    joint = log_mixture(pairs.sum(-1, keepdim=True), log_weights).sum(-1)
+    factored = log_mixture(pairs, log_weights).sum(-1)
+    return {
+        f"{estimator}_log_qz": joint.numpy(),
+        f"{estimator}_log_prod_qzj": factored.numpy(),
+        f"{estimator}_tc_mean": (joint - factored).mean().numpy(),
+    }
 
 
 class LinearGaussian(GenerativeStory):
-    """z ~ N(0, I), x ~ N(Wz + b, sigma^2 I), and the guide N(Mx + c, diag s^2)."""
+    """A story with z ~ N(0, I) and x ~ N(Wz + b, sigma^2 I), and the guide N(Mx + c, diag s^2)."""
 
     latents = ("z",)
 
@@ -197,7 +201,10 @@ class LinearGaussian(GenerativeStory):
 
 
 class AtSigmaPoints(LinearGaussian):
-    """The same, with 2 D points per datum instead of draws: their mean of a quadratic function is its expectation."""
+    """The same story, whose guide has 2 D fixed points per datum instead of draws.
+
+    The mean of a quadratic function over these points is its expectation.
+    """
 
     def guide(self, x):
         q = self.posterior(x)
@@ -212,15 +219,20 @@ class AtSigmaPoints(LinearGaussian):
             pyro.sample("z", dist.Delta(points).to_event(1))
 
 
+def _expected_log_likelihood(params, x, points):
+    """The expected log likelihood of each datum, from the given number of points per datum."""
+    repeated = x.repeat_interleave(points, 0)
+    bound = elbo_per_datum(AtSigmaPoints(params), repeated, batch_size=points)
+    return bound["log_likelihood"].to_numpy().reshape(len(x), points).mean(1)
+
+
 def _vae(params):
     story = LinearGaussian(params)
     x = story.params["X"]
-    codes, kl = encode(story, x), elbo_per_datum(story, x)["kl"]
-    per_datum, points = kl.sum("code"), 2 * kl.sizes["code"]
-    at_points = elbo_per_datum(
-        AtSigmaPoints(params), x.repeat_interleave(points, 0), batch_size=points
-    )["log_likelihood"]
-    likelihood = at_points.to_numpy().reshape(len(x), points).mean(1)
+    codes = encode(story, x)
+    kl = elbo_per_datum(story, x)["kl"]
+    per_datum = kl.sum("code")
+    likelihood = _expected_log_likelihood(params, x, points=2 * kl.sizes["code"])
     mean = codes["mean"].to_numpy()
     covariance = ((mean - mean.mean(0)).T @ (mean - mean.mean(0))) / len(x)
     parts = -decompose(story, x.repeat(1 + 300 // len(x), 1), num_samples=200)
@@ -246,7 +258,7 @@ def _vae(params):
 
 
 def linear_scm(weights, offsets, scales):
-    """The structural causal model x = Bx + a + tau noise, over x0, x1, …."""
+    """The structural causal model x = Bx + a + tau noise over nodes x0, x1, …."""
     names = [f"x{i}" for i in range(len(offsets))]
     prior = StructuralPrior(as_dag(weights.T, nodes=names), mechanisms.LinearGaussian).double()
     for i, name in enumerate(names):
@@ -261,7 +273,11 @@ def linear_scm(weights, offsets, scales):
 
 
 def affine_map(prior, do):
-    """Offset and matrix of the map from noise to nodes under an intervention, as the program computes it."""
+    """Offset and matrix of the affine map from noise to nodes under an intervention.
+
+    The program runs at zero noise, which gives the offset, and at each unit vector of noise, which
+    gives a column of the matrix.
+    """
     names = sorted(prior.names, key=lambda name: int(name[1:]))
     basis = torch.cat([torch.zeros(1, len(names)), torch.eye(len(names))]).double()
     noise = {f"{name}{NOISE}": basis[:, [i]] for i, name in enumerate(names)}
@@ -273,18 +289,26 @@ def affine_map(prior, do):
     return columns[0], (columns[1:] - columns[0]).T
 
 
+def _noise_given(prior, evidence):
+    """Mean and covariance of the standard normal noise given exact values of some nodes."""
+    dim = len(prior.names)
+    if not evidence:
+        return torch.zeros(dim).double(), torch.eye(dim).double()
+    offset, matrix = affine_map(prior, {})
+    seen = list(evidence)
+    values = torch.tensor(list(evidence.values()), dtype=torch.float64)
+    gain = torch.linalg.pinv(matrix[seen])
+    return gain @ (values - offset[seen]), torch.eye(dim).double() - gain @ matrix[seen]
+
+
 def _scm(query, weights, offsets, scales, do, evidence):
     prior = linear_scm(weights, offsets, scales)
-    mean, covariance = torch.zeros(len(offsets)).double(), torch.eye(len(offsets)).double()
-    if evidence:
-        offset, matrix = affine_map(prior, {})
-        seen = list(evidence)
-        gain = torch.linalg.pinv(matrix[seen])
-        mean = gain @ (torch.tensor(list(evidence.values()), dtype=torch.float64) - offset[seen])
-        covariance = covariance - gain @ matrix[seen]
-    offset, matrix = affine_map(prior, do or {})
+    mean, covariance = _noise_given(prior, evidence)
     if query == "abduction":
-        offset, matrix = 0.0, torch.as_tensor(scales).diag()
+        offset = 0.0
+        matrix = torch.as_tensor(scales).diag()
+    else:
+        offset, matrix = affine_map(prior, do or {})
     return (offset + matrix @ mean).numpy(), (matrix @ covariance @ matrix.T).numpy()
 
 

@@ -1,4 +1,4 @@
-"""What every structural mechanism promises: a catalogue of constructors, and each law once."""
+"""Properties of all mechanisms: a catalogue of constructors, and each property once."""
 
 import copy
 import itertools
