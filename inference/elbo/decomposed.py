@@ -174,6 +174,7 @@ class DecomposedELBO(nn.Module, ELBO):
         """The loss as a scalar on the device of the data; it never waits for the device."""
         totals: dict[str, Tensor] = {}
         for model_trace, guide_trace in self._traces(model, guide, args, kwargs):
+            # An objective may return its own term for a statement, as EnumeratedELBO does.
             terms = _factor_terms(guide_trace) | self.terms(model_trace, guide_trace)
             for name, term in terms.items():
                 totals[name] = totals[name] + term if name in totals else term
