@@ -341,14 +341,14 @@ class Hierarchical(GenerativeStory):
 
     latents = ("cause", "shape")
 
-    def __init__(self, law=dist.Normal):
+    def __init__(self, distribution=dist.Normal):
         super().__init__()
-        self.law = law
+        self.distribution = distribution
 
     def model(self, x=None, *, batch_size=1):
         with self.data_plate(x, batch_size):
             cause = pyro.sample("cause", dist.Normal(0.0, 1.0))
-            shape = pyro.sample("shape", self.law(3 * cause, cause.abs() + 0.5))
+            shape = pyro.sample("shape", self.distribution(3 * cause, cause.abs() + 0.5))
             return pyro.sample("x", dist.Normal(shape, 0.1), obs=x)
 
     def guide(self, x):

@@ -157,7 +157,7 @@ def test_bad_interventions_say_what_is_wrong(story, values, error, message):
         do(story, values)
 
 
-def test_a_batch_that_does_not_fit_is_told_at_the_call(story):
+def test_a_batch_that_does_not_fit_is_refused_at_the_call(story):
     with pytest.raises(
         ValueError, match=r"do\('z'\): expected a value that broadcasts to \(3, 4\), got \(5, 4\)"
     ):
@@ -185,7 +185,7 @@ def test_decode_needs_all_latents(story):
     assert decode(story, {"z": torch.zeros(2, 4)}).shape == (2, 6)
 
 
-LAWS = {
+DISTRIBUTIONS = {
     "of Pyro": lambda: dist.Normal(3.0, 0.01),
     "of the whole event": lambda: dist.Normal(torch.full((4,), 3.0), 0.01).to_event(1),
     "of torch": lambda: torch.distributions.Uniform(2.99, 3.01),
@@ -193,12 +193,12 @@ LAWS = {
 }
 
 
-@pytest.mark.parametrize("law", LAWS.values(), ids=list(LAWS))
-def test_a_distribution_is_drawn_from_for_each_datum(story, law):
-    z = effective(do(story, {"z": law()}), batch_size=200)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS.values(), ids=list(DISTRIBUTIONS))
+def test_a_distribution_is_drawn_from_for_each_datum(story, distribution):
+    z = effective(do(story, {"z": distribution()}), batch_size=200)
     assert z.shape == (200, 4)
     torch.testing.assert_close(z, torch.full((200, 4), 3.0), rtol=0, atol=0.1)
-    assert len(z.unique()) > 700 or isinstance(law(), dist.Delta)
+    assert len(z.unique()) > 700 or isinstance(distribution(), dist.Delta)
 
 
 def test_a_distribution_of_a_coordinate_leaves_the_others(story):

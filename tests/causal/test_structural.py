@@ -72,7 +72,7 @@ def scm(request):
     )
 
 
-def law_of(weights, offsets, scales, actions):
+def distribution_of(weights, offsets, scales, actions):
     """Mean and covariance of x = (I - B)^-1 (a + u) in the graph without the edges into nodes that are set."""
     kept = np.array([i not in actions for i in range(len(offsets))])
     inverse = np.linalg.inv(np.eye(len(offsets)) - kept[:, None] * weights)
@@ -82,7 +82,7 @@ def law_of(weights, offsets, scales, actions):
 
 def noise_given(weights, offsets, scales, evidence):
     """Mean and covariance of u = tau noise given exact evidence, through the joint distribution of u and x."""
-    mean, covariance, inverse = law_of(weights, offsets, scales, {})
+    mean, covariance, inverse = distribution_of(weights, offsets, scales, {})
     seen = list(evidence)
     prior = np.diag(scales**2)
     cross = (prior @ inverse.T)[:, seen]
@@ -90,10 +90,10 @@ def noise_given(weights, offsets, scales, evidence):
     return gain @ (np.array(list(evidence.values())) - mean[seen]), prior - gain @ cross.T
 
 
-def counterfactual_law(weights, offsets, scales, actions, evidence):
+def counterfactual_distribution(weights, offsets, scales, actions, evidence):
     """Mean and covariance of x under an intervention, with the noise that the evidence leaves."""
     mean, covariance = noise_given(weights, offsets, scales, evidence)
-    start, _, inverse = law_of(weights, offsets, scales, actions)
+    start, _, inverse = distribution_of(weights, offsets, scales, actions)
     kept = np.array([i not in actions for i in range(len(offsets))])
     matrix = inverse * kept
     return start + matrix @ mean, matrix @ covariance @ matrix.T
@@ -106,17 +106,17 @@ def close(actual, expected):
 
 def test_linear_models_have_the_closed_form_laws_of_all_three_rungs(scm):
     weights, offsets, scales, actions, evidence, expected = scm
-    law = ADAPTERS["scm"]
+    distribution = ADAPTERS["scm"]
     model = (weights, offsets, scales)
-    close(law("observational", *model, None, None), law_of(*model, {})[:2])
-    close(law("do", *model, actions, None), law_of(*model, actions)[:2])
-    close(law("abduction", *model, None, evidence), noise_given(*model, evidence))
+    close(distribution("observational", *model, None, None), distribution_of(*model, {})[:2])
+    close(distribution("do", *model, actions, None), distribution_of(*model, actions)[:2])
+    close(distribution("abduction", *model, None, evidence), noise_given(*model, evidence))
     close(
-        law("counterfactual", *model, actions, evidence),
-        counterfactual_law(*model, actions, evidence),
+        distribution("counterfactual", *model, actions, evidence),
+        counterfactual_distribution(*model, actions, evidence),
     )
     np.testing.assert_allclose(
-        law("counterfactual", *model, actions, evidence)[0], expected, atol=1e-12
+        distribution("counterfactual", *model, actions, evidence)[0], expected, atol=1e-12
     )
 
 
@@ -197,14 +197,14 @@ def test_draws_under_an_intervention_follow_the_closed_form(scm, way):
     values = way(
         prior, {f"x{i}": torch.full((size, 1), v, **DOUBLE) for i, v in actions.items()}, size
     )
-    mean, covariance, _ = law_of(*model, actions)
+    mean, covariance, _ = distribution_of(*model, actions)
     within_sampling_error(table(prior, values, size).numpy(), mean, covariance)
 
 
 def test_draws_without_an_intervention_follow_the_closed_form(scm):
     *model, _, _, _ = scm
     prior, size = linear_scm(*model), 20_000
-    mean, covariance, _ = law_of(*model, {})
+    mean, covariance, _ = distribution_of(*model, {})
     within_sampling_error(table(prior, by_pyro(prior, {}, size), size).numpy(), mean, covariance)
 
 
@@ -220,7 +220,7 @@ def test_draws_of_counterfactuals_follow_the_closed_form(scm, way):
             prior, {f"x{i}": torch.full((size, 1), v, **DOUBLE) for i, v in actions.items()}, size
         )
     within_sampling_error(
-        table(prior, values, size).numpy(), *counterfactual_law(*model, actions, evidence)
+        table(prior, values, size).numpy(), *counterfactual_distribution(*model, actions, evidence)
     )
 
 
@@ -403,7 +403,7 @@ def test_worlds_left_of_the_plate_share_the_noise(prior):
 def test_the_likelihood_of_observed_nodes_is_exact(scm):
     *model, _, _, _ = scm
     prior = linear_scm(*model)
-    mean, covariance, _ = law_of(*model, {})
+    mean, covariance, _ = distribution_of(*model, {})
     data = dist.MultivariateNormal(torch.as_tensor(mean), torch.as_tensor(covariance)).sample((6,))
     observed = {f"x{i}": data[:, [i]] for i in range(len(mean))}
     with pyro.plate("data", 6):
@@ -447,11 +447,11 @@ def test_a_guide_needs_no_posterior_of_what_is_observed(prior):
 
 
 def some_posteriors(prior, size, **options):
-    laws = {}
+    posteriors = {}
     for node, dim in prior.dims.items():
         loc, scale = torch.randn(size, dim, **options), torch.rand(size, dim, **options) + 0.2
-        laws[node] = dist.Normal(loc, scale).to_event(1)
-    return laws
+        posteriors[node] = dist.Normal(loc, scale).to_event(1)
+    return posteriors
 
 
 @pytest.mark.parametrize("kind", ["linear", "location-scale", "spline"])
@@ -503,7 +503,7 @@ def test_the_divergence_of_a_linear_model_is_in_closed_form(scm):
         torch.cat([getattr(posteriors[n], k) for n in sorted(posteriors)], -1)
         for k in ("mean", "stddev")
     )
-    mean, covariance, _ = (torch.as_tensor(a) for a in law_of(*model, {}))
+    mean, covariance, _ = (torch.as_tensor(a) for a in distribution_of(*model, {}))
     posterior = dist.MultivariateNormal(q_mean, scale_tril=torch.diag_embed(q_scale))
     expected = (
         torch.distributions.kl_divergence(posterior, dist.MultivariateNormal(mean, covariance))
@@ -773,6 +773,6 @@ BAD = {
 
 
 @pytest.mark.parametrize(("build", "error", "message"), BAD.values(), ids=list(BAD))
-def test_what_does_not_fit_is_told(build, error, message):
+def test_invalid_arguments_are_refused(build, error, message):
     with pytest.raises(error, match=message):
         build()

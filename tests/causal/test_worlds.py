@@ -35,10 +35,10 @@ class Hierarchical(GenerativeStory):
 
     latents = ("hue", "shape", "size")
 
-    def __init__(self, law=dist.Normal):
+    def __init__(self, distribution=dist.Normal):
         super().__init__()
-        self.law, self.net, self.decoder = (
-            law,
+        self.distribution, self.net, self.decoder = (
+            distribution,
             nn.Linear(2, 2),
             GaussianLearnedScale(nn.Linear(3, FEATURES)),
         )
@@ -48,7 +48,9 @@ class Hierarchical(GenerativeStory):
             hue = pyro.sample("hue", dist.Normal(torch.zeros(2), 1.0).to_event(1))
             shape = pyro.sample(
                 "shape",
-                self.law(self.net(hue), hue.square().sum(-1, keepdim=True) + 0.1).to_event(1),
+                self.distribution(self.net(hue), hue.square().sum(-1, keepdim=True) + 0.1).to_event(
+                    1
+                ),
             )
             size = pyro.sample("size", dist.Normal(0.0, 1.0))
             together = torch.broadcast_tensors(shape[..., 0], shape[..., 1], size)
@@ -209,8 +211,8 @@ def test_what_no_world_reaches_is_computed_once_and_is_the_same_in_all(story):
 
 def test_pixels_have_one_noise_in_all_worlds(story):
     trace = poutine.trace(worlds(story, [{}, {"light": 1.0}]).model).get_trace(batch_size=BATCH)
-    law, x = trace.nodes["x"]["fn"].base_dist, trace.nodes["x"]["value"]
-    noise = (x - law.loc) / law.scale
+    distribution, x = trace.nodes["x"]["fn"].base_dist, trace.nodes["x"]["value"]
+    noise = (x - distribution.loc) / distribution.scale
     torch.testing.assert_close(noise[0], noise[1], rtol=0, atol=1e-6)
     assert noise.std() > 0.5
     assert not torch.isclose(x[0], x[1]).all()
@@ -311,7 +313,7 @@ def test_bad_worlds_say_what_is_wrong(story, actions, error, message):
         worlds(story, actions)
 
 
-def test_a_value_of_another_batch_is_told_at_the_call(story):
+def test_a_value_of_another_batch_is_refused_at_the_call(story):
     with pytest.raises(
         ValueError,
         match=r"do\('light'\): expected a value that broadcasts to \(3, 1\), got \(5, 1\)",

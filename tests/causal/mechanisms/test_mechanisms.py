@@ -114,8 +114,10 @@ def test_the_density_is_that_of_the_noise_by_the_change_of_variables(mechanism):
 def test_the_posterior_of_the_noise_is_that_of_the_value_by_the_change_of_variables(mechanism):
     mechanism = mechanism.double()
     noise, parents = some(mechanism, 6, **DOUBLE)
-    for law in (dist.Normal, dist.Laplace):
-        posterior = law(torch.randn(6, 2, **DOUBLE), torch.rand(6, 2, **DOUBLE) + 0.5).to_event(1)
+    for distribution in (dist.Normal, dist.Laplace):
+        posterior = distribution(
+            torch.randn(6, 2, **DOUBLE), torch.rand(6, 2, **DOUBLE) + 0.5
+        ).to_event(1)
         pulled = mechanism.pull_back(posterior, parents)
         expected = posterior.log_prob(mechanism(noise, parents)) + jacobian_of(
             mechanism, noise, parents
