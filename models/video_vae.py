@@ -164,7 +164,7 @@ class VideoVAE(GenerativeStory):
             return pyro.sample("x", clip, obs=x)
 
     def guide(self, x: Tensor) -> None:
-        """q(s | x), q(p | x) of single frames; of clips, see above."""
+        """q(s | x), q(p | x) of single frames, or the posteriors of clips."""
         if self._are_clips(x):
             self._guide_of_clips(x)
             return
