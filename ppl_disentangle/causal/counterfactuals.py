@@ -126,7 +126,7 @@ def _check_worlds(
 
 
 def abduct(
-    worlds: Worlds,
+    all_worlds: Worlds,
     x: Tensor,
     num_samples: int | None,
     conditions: Mapping[str, Tensor],
@@ -136,14 +136,14 @@ def abduct(
 
     Each has the shape ``(draw, batch, *event)``.
     """
-    story = worlds.story
+    story = all_worlds.story
     _check_conditions(story, x, conditions)
     if num_samples is None:
         means = story.latent_means(x, **accepted(story.latent_means, conditions))
         latents = {name: value[None] for name, value in means.items()}
     else:
         # The plate of draws is left of the story's plates, and so right of the axis of worlds.
-        with pyro.plate("draw", num_samples, dim=-1 - worlds.plates):
+        with pyro.plate("draw", num_samples, dim=-1 - all_worlds.plates):
             trace = poutine.trace(story.guide).get_trace(x, **accepted(story.guide, conditions))
         latents = {name: site.value for name, site in sampled_sites(trace).items()}
     if evidence and "interventions" in conditions:
@@ -162,7 +162,7 @@ def _check_conditions(story: GenerativeStory, x: Tensor, conditions: Mapping[str
 
 
 def predict(
-    worlds: Worlds,
+    all_worlds: Worlds,
     latents: Mapping[str, Tensor],
     x: Tensor | None = None,
     *,
@@ -178,13 +178,15 @@ def predict(
     ``returned`` of the result is the name of the site whose value the model returned, such as
     ``x``.
     """
-    model = worlds.story.model
+    model = all_worlds.story.model
     num_draws = next((len(value) for value in latents.values()), num_samples)
     # The draws are one more plate, between the axis of worlds and the plates of the story.
-    draws = pyro.plate("draw", num_draws, dim=-1 - worlds.plates)
-    plates = worlds.plates + 1
+    draws = pyro.plate("draw", num_draws, dim=-1 - all_worlds.plates)
+    plates = all_worlds.plates + 1
     given = poutine.condition(data=dict(latents))
-    branch = Branch(worlds.changes, plates, latents=worlds.story.latents, data=data, until=until)
+    branch = Branch(
+        all_worlds.changes, plates, latents=all_worlds.story.latents, data=data, until=until
+    )
     with suppress(StopProgram), branch, draws, given:
         result = model(x, batch_size=batch_size, **accepted(model, conditions or {}))
         branch.returned = branch.name_of(result)
@@ -262,31 +264,31 @@ def _known_where_given(name: str, evidence: Tensor, drawn: Tensor) -> Tensor:
     return torch.where(value.isnan(), drawn, value)
 
 
-def _dataset(worlds: Worlds, branch: Branch) -> xr.Dataset:
+def _dataset(all_worlds: Worlds, branch: Branch) -> xr.Dataset:
     """The values of all sites as arrays with labelled dims."""
     values = branch.broadcast()
     variables = {
-        name: _labelled(worlds, branch, name, value.detach().cpu().numpy())
+        name: _labelled(all_worlds, branch, name, value.detach().cpu().numpy())
         for name, value in values.items()
     }
-    coordinates: dict[str, Any] = {"world": list(worlds.names)}
+    coordinates: dict[str, Any] = {"world": list(all_worlds.names)}
     for name, variable in variables.items():
         dim = f"{name}_coordinate"
         if dim in variable.sizes:
-            coordinates[dim] = list(code_names(worlds.story, name, variable.sizes[dim]))
+            coordinates[dim] = list(code_names(all_worlds.story, name, variable.sizes[dim]))
     sizes = xr.Dataset(variables).sizes
     for dim in ("draw", "data"):
         coordinates[dim] = np.arange(sizes[dim])
     return xr.Dataset(variables, coordinates)
 
 
-def _labelled(worlds: Worlds, branch: Branch, name: str, value: np.ndarray) -> xr.Variable:
-    is_data = name not in worlds.sites
+def _labelled(all_worlds: Worlds, branch: Branch, name: str, value: np.ndarray) -> xr.Variable:
+    is_data = name not in all_worlds.sites
     event_shape = value.shape[value.ndim - branch.event_dims[name] :]
     if event_shape == (1,) and not is_data:
         value = value.squeeze(-1)
         event_shape = ()
-    inner_plates = tuple(f"plate_dim_{i}" for i in range(worlds.plates - 1))
+    inner_plates = tuple(f"plate_dim_{i}" for i in range(all_worlds.plates - 1))
     event_dims = event_dims_of(name, len(event_shape), data=is_data)
     dims = ("world", "draw", *inner_plates, "data", *event_dims)
     if not is_data:
