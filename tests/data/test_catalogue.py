@@ -4,9 +4,7 @@ import math
 
 import pytest
 
-from ppl_disentangle.data import (
-    catalogue,
-)
+from ppl_disentangle.data import catalogue
 from ppl_disentangle.data.load import NAMES
 
 

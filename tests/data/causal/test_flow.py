@@ -3,9 +3,7 @@
 import pytest
 import torch
 
-from ppl_disentangle.data import (
-    Flow,
-)
+from ppl_disentangle.data import Flow
 from tests.data.causal.test_pendulum import linear_fit
 
 # ball ──► height ──► flow ◄── hole

@@ -5,13 +5,7 @@ import itertools
 import pytest
 import torch
 
-from ppl_disentangle.data import (
-    Flow,
-    InputGrid,
-    Pendulum,
-    flow_grid,
-    pendulum_grid,
-)
+from ppl_disentangle.data import Flow, InputGrid, Pendulum, flow_grid, pendulum_grid
 
 
 @pytest.mark.parametrize(("grid", "scene"), [(pendulum_grid, Pendulum), (flow_grid, Flow)])

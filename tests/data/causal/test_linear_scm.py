@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ppl_disentangle.data import (
-    LinearSCM,
-    random_dag,
-)
+from ppl_disentangle.data import LinearSCM, random_dag
 
 # x0 ──► x1 ──► x2      x0 ──► x1 ──► x2      x0 ──► x1 ──► x3
 #                        ╰─────────────▲       ╰───► x2 ─────▲

@@ -5,9 +5,7 @@ import math
 import pytest
 import torch
 
-from ppl_disentangle.data import (
-    NonlinearSCM,
-)
+from ppl_disentangle.data import NonlinearSCM
 
 # a ──► b ──► c ◄── a
 

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ppl_disentangle.data import (
-    Pendulum,
-)
+from ppl_disentangle.data import Pendulum
 
 # angle ──► shadow_length
 #       ╲ ╱

@@ -6,10 +6,7 @@ import networkx as nx
 import pytest
 import torch
 
-from ppl_disentangle.data import (
-    PUBLISHED_SCMS,
-    published_scm,
-)
+from ppl_disentangle.data import PUBLISHED_SCMS, published_scm
 
 
 def softplus(x):

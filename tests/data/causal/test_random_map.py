@@ -3,11 +3,7 @@
 import pytest
 import torch
 
-from ppl_disentangle.data import (
-    LinearSCM,
-    NonlinearSCM,
-    random_dag,
-)
+from ppl_disentangle.data import LinearSCM, NonlinearSCM, random_dag
 
 
 @pytest.mark.parametrize("shape", [(5,), (24,), (3, 8, 8)])

@@ -9,10 +9,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ppl_disentangle.data import (
-    Flow,
-    Pendulum,
-)
+from ppl_disentangle.data import Flow, Pendulum
 
 
 def by_matplotlib(draw, values, *, snap):

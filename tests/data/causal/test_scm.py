@@ -7,11 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ppl_disentangle.data import (
-    EquationSCM,
-    LinearSCM,
-    random_dag,
-)
+from ppl_disentangle.data import EquationSCM, LinearSCM, random_dag
 
 
 def test_standard_noise_has_its_quantiles():

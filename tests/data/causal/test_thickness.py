@@ -7,11 +7,7 @@ import pytest
 import torch
 from scipy.integrate import quad
 from torch import nn
-from torch.distributions import (
-    Gamma,
-    Normal,
-    TransformedDistribution,
-)
+from torch.distributions import Gamma, Normal, TransformedDistribution
 from torch.distributions.transforms import (
     AffineTransform,
     ComposeTransform,
@@ -22,11 +18,7 @@ from torch.distributions.transforms import (
 from ppl_disentangle import StructuralPrior
 from ppl_disentangle.causal.mechanisms import LocationScale, MonotoneSpline
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
-from ppl_disentangle.data import (
-    ThicknessIntensity,
-    from_arrays,
-    with_conditions,
-)
+from ppl_disentangle.data import ThicknessIntensity, from_arrays, with_conditions
 from ppl_disentangle.inference import fit
 from ppl_disentangle.models import DeepSCM
 from ppl_disentangle.models.deep_scm import RescaledMechanism

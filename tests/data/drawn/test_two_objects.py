@@ -2,10 +2,7 @@
 
 import torch
 
-from ppl_disentangle.data import (
-    Sprites,
-    TwoObjects,
-)
+from ppl_disentangle.data import Sprites, TwoObjects
 
 
 def test_the_front_covers_the_back():

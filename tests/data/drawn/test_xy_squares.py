@@ -3,9 +3,7 @@
 import numpy as np
 import torch
 
-from ppl_disentangle.data import (
-    XYSquares,
-)
+from ppl_disentangle.data import XYSquares
 
 
 def test_the_squares_are_where_their_factors_say():

@@ -6,11 +6,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from ppl_disentangle.data import (
-    Factor,
-    FactorGrid,
-    from_arrays,
-)
+from ppl_disentangle.data import Factor, FactorGrid, from_arrays
 
 LEAST = 1e-3  # p value of a goodness-of-fit test, all seeds being fixed
 

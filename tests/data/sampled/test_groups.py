@@ -2,12 +2,7 @@
 
 import torch
 
-from ppl_disentangle.data import (
-    digits,
-    groups,
-    sharing,
-    triplets,
-)
+from ppl_disentangle.data import digits, groups, sharing, triplets
 from tests.data.sampled.grids import SOURCES, assert_follows, counts, everything
 
 

@@ -2,11 +2,7 @@
 
 import torch
 
-from ppl_disentangle.data import (
-    Pendulum,
-    correlated,
-    interventional,
-)
+from ppl_disentangle.data import Pendulum, correlated, interventional
 from tests.data.sampled.grids import GRID, assert_follows, counts, everything
 
 

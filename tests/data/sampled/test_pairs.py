@@ -5,10 +5,7 @@ import itertools
 import pytest
 import torch
 
-from ppl_disentangle.data import (
-    from_arrays,
-    pairs,
-)
+from ppl_disentangle.data import from_arrays, pairs
 from tests.data.sampled.grids import (
     GRID,
     SOURCES,

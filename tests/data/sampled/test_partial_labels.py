@@ -2,11 +2,7 @@
 
 import torch
 
-from ppl_disentangle.data import (
-    correlated,
-    partial_labels,
-    with_conditions,
-)
+from ppl_disentangle.data import correlated, partial_labels, with_conditions
 from tests.data.sampled.grids import GRID, assert_follows, counts, everything
 
 

@@ -7,12 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ppl_disentangle.data import (
-    correlated,
-    correlated_density,
-    iid,
-    split_where,
-)
+from ppl_disentangle.data import correlated, correlated_density, iid, split_where
 from tests.data.sampled.grids import GRID, SOURCES, assert_follows, counts, everything
 
 

@@ -3,13 +3,7 @@
 import pytest
 import torch
 
-from ppl_disentangle.data import (
-    groups,
-    pairs,
-    split_combinations,
-    split_where,
-    triplets,
-)
+from ppl_disentangle.data import groups, pairs, split_combinations, split_where, triplets
 from tests.data.sampled.grids import GRID, SOURCES, Numbers, everything
 
 

@@ -6,11 +6,7 @@ import pytest
 import torch
 
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
-from ppl_disentangle.data import (
-    Sprites,
-    pairs,
-    with_conditions,
-)
+from ppl_disentangle.data import Sprites, pairs, with_conditions
 from ppl_disentangle.inference import fit
 from ppl_disentangle.models import VAE
 from ppl_disentangle.networks import mlp_decoder, mlp_encoder

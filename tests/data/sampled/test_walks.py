@@ -7,10 +7,7 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from ppl_disentangle.data import (
-    laplace_transition,
-    walks,
-)
+from ppl_disentangle.data import laplace_transition, walks
 from tests.data.sampled.grids import MORE, assert_follows, counts, everything, table
 
 
