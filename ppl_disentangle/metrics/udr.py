@@ -112,8 +112,8 @@ def informative_codes(
                 informative, _collapsed_codes(models, kls, threshold), strict=True
             )
         ]
-    kept = [z[:, mask] for z, mask in zip(models, informative, strict=True)]
-    return [(z - z.mean(0)) / z.std(0) for z in kept]
+    selected = [z[:, mask] for z, mask in zip(models, informative, strict=True)]
+    return [(z - z.mean(0)) / z.std(0) for z in selected]
 
 
 def _codes_of_same_data(codes: Sequence[ArrayLike]) -> list[ndarray]:
