@@ -83,18 +83,21 @@ def _statement(name: str, action: Action) -> str:
 
 def _numbers_to_text(value: float | Tensor | np.ndarray) -> str:
     array = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
-    numbers = array.ravel() if np.issubdtype(array.dtype, np.floating) else array.ravel() * 1.0
     if array.size == 1:
-        return _number_to_text(numbers[0])
-    row = f"[{','.join(map(_number_to_text, numbers))}]" if array.ndim == 1 else ""
-    is_short = 0 < len(row) <= MOST_CHARACTERS_OF_A_ROW
-    return row if is_short else f"values of shape {array.shape}"
+        return _number_to_text(array.item(0), array.dtype)
+    description = f"values of shape {array.shape}"
+    # A row of n numbers has more than 2 n characters: do not write large arrays to measure them.
+    if array.ndim != 1 or 2 * array.size > MOST_CHARACTERS_OF_A_ROW:
+        return description
+    row = f"[{','.join(_number_to_text(number, array.dtype) for number in array.tolist())}]"
+    return row if len(row) <= MOST_CHARACTERS_OF_A_ROW else description
 
 
-def _number_to_text(number: np.floating) -> str:
-    """The shortest text that reads back as the same number in its own precision."""
+def _number_to_text(number: float, dtype: np.dtype) -> str:
+    """The shortest text that reads back as the same number in the precision of ``dtype``."""
+    precise = np.dtype(dtype).type(number) if np.issubdtype(dtype, np.floating) else float(number)
     six_digits = f"{number:g}"
-    return six_digits if type(number)(six_digits) == number else str(number)
+    return six_digits if type(precise)(six_digits) == precise else str(precise)
 
 
 def from_text(text: str) -> dict[str, Action]:
