@@ -52,14 +52,14 @@ def test_factors_may_be_numbers_or_strings_under_names():
         (np.array([[0.0, 255.0]]), 255, 255),
     ],
 )
-def test_the_maximum_is_that_of_the_type_unless_it_is_given(x, given, maximum):
+def test_the_maximum_follows_from_the_type_by_default(x, given, maximum):
     data = from_arrays(x, maximum=given)
     assert data.maximum == maximum
     expected = torch.from_numpy(x.astype(np.float32) / maximum)
     torch.testing.assert_close(data.to_float(data.observations(torch.tensor([0]))), expected)
 
 
-def test_images_get_their_channels_first_only_when_told():
+def test_channels_move_to_the_front_only_on_request():
     images = np.arange(2 * 5 * 6 * 3, dtype=np.uint8).reshape(2, 5, 6, 3)
     with pytest.raises(ValueError, match=r"got \(2, 5, 6, 3\); is it channels_last=True\?"):
         from_arrays(images)
@@ -147,7 +147,7 @@ ROWS = np.zeros((3, 4), np.float32)
         ),
     ],
 )
-def test_from_arrays_says_what_is_wrong(arguments, error, message):
+def test_from_arrays_rejects_invalid_arrays(arguments, error, message):
     with pytest.raises(error, match=message):
         from_arrays(**{"observations": ROWS, **arguments})
 
@@ -173,6 +173,6 @@ def test_a_torch_data_set_is_read_once():
         ([torch.zeros(2), torch.zeros(3)], ValueError, r"expected shape \(2,\), got \(3,\) at 1"),
     ],
 )
-def test_from_torch_says_what_is_wrong(items, error, message):
+def test_from_torch_rejects_invalid_items(items, error, message):
     with pytest.raises(error, match=message):
         from_torch(items)

@@ -86,7 +86,7 @@ def test_a_datum_is_the_same_alone_in_a_batch_and_in_a_subset(dataset):
     assert torch.equal(subset.factors(torch.arange(3)), factors)
 
 
-def test_answers_are_on_the_device_of_the_index(dataset):
+def test_results_are_on_the_device_of_the_index(dataset):
     index = torch.zeros(4, dtype=torch.int64, device="meta")
     assert dataset.observations(index).device.type == "meta"
     assert dataset.observations(index).shape == (4, *dataset.observation_shape)

@@ -9,7 +9,7 @@ from ppl_disentangle.data.load import NAMES
 
 
 @pytest.mark.parametrize("entry", [e for e in catalogue() if e.needs_no_file], ids=lambda e: e.name)
-def test_the_catalogue_says_what_the_data_are(entry):
+def test_the_catalogue_describes_the_data(entry):
     data = NAMES[entry.name]()
     assert (data.name, len(data)) == (entry.name, entry.num_data)
     assert (data.factor_names, data.factor_sizes) == (entry.factors, entry.sizes)

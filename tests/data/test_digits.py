@@ -5,7 +5,7 @@ import torch
 from ppl_disentangle.data import digits
 
 
-def test_digits_are_those_of_scikit_learn():
+def test_digits_equal_scikit_learns():
     data = digits()
     index = torch.arange(len(data))
     assert (len(data), data.observation_shape, data.maximum) == (1797, (1, 8, 8), 16)

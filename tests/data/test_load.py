@@ -24,7 +24,7 @@ def test_load_data_finds_data_by_name_and_path(folder, dsprites_file, monkeypatc
     assert load_data("./digits").maximum == load_data(Path("digits")).maximum == 255
 
 
-def test_load_data_says_what_it_knows(folder):
+def test_load_data_lists_the_names_that_it_knows(folder):
     with pytest.raises(
         ValueError, match=r"'sprits'; expected one of \['sprites', .* did you mean 'sprites'\?"
     ):

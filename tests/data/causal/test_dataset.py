@@ -61,7 +61,7 @@ def test_nodes_come_parents_first_and_are_the_factors(data):
     assert data.values.isfinite().all()
 
 
-def test_nothing_set_is_bitwise_the_factual_world(data):
+def test_no_intervention_gives_the_factual_values_bit_for_bit(data):
     assert torch.equal(data.intervene(INDEX, {}), data.values[INDEX])
     values, observations = data.counterfactual(INDEX, {})
     assert torch.equal(values, data.values[INDEX])
@@ -69,7 +69,7 @@ def test_nothing_set_is_bitwise_the_factual_world(data):
     assert torch.equal(data.mechanisms(data.noise), data.values)
 
 
-def test_a_node_set_to_what_it_was_changes_nothing(data):
+def test_setting_a_node_to_its_value_changes_nothing(data):
     for k, node in enumerate(data.names):
         inside = (
             data.values[:, k].clamp(*data.ranges.get(node, (-math.inf, math.inf)))
@@ -79,7 +79,7 @@ def test_a_node_set_to_what_it_was_changes_nothing(data):
         assert torch.equal(data.intervene(index, {node: data.values[index, k]}), data.values[index])
 
 
-def test_a_node_takes_its_value_and_only_what_descends_from_it_changes(data):
+def test_a_set_node_changes_only_its_descendants(data):
     for k, node in enumerate(data.names):
         value = middle(data, node)
         worlds = data.intervene(torch.arange(300), {node: value})
@@ -139,7 +139,7 @@ def test_units_are_drawn_by_the_seed_alone(make):
     assert not torch.isclose(first.noise, other.noise).any(1).any()
 
 
-def test_units_are_a_causal_data_set_of_their_own(data):
+def test_units_are_a_causal_data_set(data):
     part, do = data.units(INDEX), {data.names[0]: middle(data, data.names[0])}
     assert len(part) == 5
     assert torch.equal(part.observations(torch.arange(5)), data.observations(INDEX))
@@ -148,7 +148,7 @@ def test_units_are_a_causal_data_set_of_their_own(data):
     assert len(data) == 300
 
 
-def test_answers_are_on_the_device_of_the_index(data):
+def test_results_are_on_the_device_of_the_index(data):
     index = torch.zeros(3, dtype=torch.int64, device="meta")
     assert data.observations(index).device.type == "meta"
     assert data.factors(index).device.type == "meta"
@@ -182,7 +182,7 @@ def test_few_distinct_values_are_the_classes():
     assert Pendulum().factor_values[1] == tuple(j for j in range(60, 148) if j != 100)
 
 
-def test_what_was_cut_off_is_one_class():
+def test_values_that_were_cut_off_are_one_class():
     pendulum = Pendulum()
     length, classes = pendulum.values[:, 2], pendulum.factors(torch.arange(7308))[:, 2]
     assert torch.equal(classes == 0, length == 3)
@@ -219,7 +219,7 @@ def test_what_was_cut_off_is_one_class():
         ),
     ],
 )
-def test_a_bad_intervention_is_told_so(do, error, message):
+def test_invalid_interventions_are_errors(do, error, message):
     with pytest.raises(error, match=message):
         Pendulum(300).intervene(INDEX, do)
 

@@ -45,7 +45,7 @@ def test_the_grid_of_the_flow_names_the_free_water_and_not_the_height():
     torch.testing.assert_close(height, water)
 
 
-def test_a_grid_of_units_that_are_none_is_an_error():
+def test_units_that_form_no_grid_are_an_error():
     with pytest.raises(
         ValueError, match=r"every combination of {'a': 50, 'l': 50} once and in order, got 50 other"
     ):

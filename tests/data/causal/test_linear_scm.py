@@ -77,7 +77,7 @@ def edges(weights):
     return "; ".join(f"{parent} -> {child}" for parent, child in weights)
 
 
-def test_laws_of_linear_models_are_those_of_the_oracle(case):
+def test_moments_of_linear_models_equal_the_oracles(case):
     scm = linear(case, num_data=2)
     for do, prefix in (({}, ""), (case["do"], "do_")):
         mean, covariance = scm.moments(do)
@@ -85,7 +85,7 @@ def test_laws_of_linear_models_are_those_of_the_oracle(case):
         np.testing.assert_allclose(covariance, case[f"{prefix}covariance"], atol=1e-12)
 
 
-def test_the_counterfactual_of_a_known_unit_is_that_of_the_oracle(case):
+def test_counterfactuals_of_a_unit_equal_the_oracles(case):
     scm, unit = linear(case, num_data=2), case["unit"]
     noise = [
         (
@@ -104,7 +104,7 @@ def test_the_counterfactual_of_a_known_unit_is_that_of_the_oracle(case):
 
 
 @pytest.mark.parametrize("noise", ["normal", "laplace", "uniform"])
-def test_units_follow_the_law_of_their_world(case, noise):
+def test_units_follow_the_interventional_distribution(case, noise):
     scm = linear(case, num_data=50_000, noise=noise, seed=4)
     for do in ({}, case["do"]):
         values = scm.intervene(torch.arange(50_000), do).double()

@@ -63,7 +63,7 @@ WORLDS = {
 
 
 @pytest.mark.parametrize(("data", "draw", "do"), WORLDS.values(), ids=list(WORLDS))
-def test_images_are_those_of_matplotlib(data, draw, do):
+def test_images_equal_matplotlibs(data, draw, do):
     index = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:6]
     values, images = data.counterfactual(index, do)
     expected = np.stack([by_matplotlib(draw, row, snap=False) for row in values.tolist()])

@@ -86,6 +86,6 @@ def test_random_graphs_are_acyclic_with_the_expected_degree():
         ),
     ],
 )
-def test_a_bad_model_is_told_so(build, error, message):
+def test_invalid_models_are_errors(build, error, message):
     with pytest.raises(error, match=message):
         build()

@@ -58,7 +58,7 @@ def test_densities_come_near_the_exact_ones_and_do_not_exceed_them(kind):
 # thickness ──► intensity
 
 
-def test_log_densities_of_strokes_are_those_of_their_distributions():
+def test_log_densities_of_strokes_equal_their_distributions():
     strokes = ThicknessIntensity(500)
     thickness, intensity = strokes.values.double().unbind(1)
     of_thickness = Gamma(torch.tensor(10.0, dtype=torch.float64), 5.0).log_prob(thickness - 0.5)

@@ -1,4 +1,4 @@
-"""Colours, noise and pictures behind images: their formulas, their laws, and what depends on what."""
+"""Colours, noise and pictures behind images: formulas, distributions and dependence on the seed."""
 
 import math
 
@@ -179,6 +179,6 @@ def test_the_picture_that_is_drawn_has_the_published_size_and_many_colours():
         ),
     ],
 )
-def test_what_is_wrong_is_said(call, error, message):
+def test_invalid_arguments_are_errors(call, error, message):
     with pytest.raises(error, match=message):
         call()

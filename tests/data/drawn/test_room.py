@@ -1,4 +1,4 @@
-"""The drawn room against real frames of 3D Shapes, projective geometry and its own laws."""
+"""The drawn room, compared with real frames of 3D Shapes and with projective geometry."""
 
 import colorsys
 import math
@@ -35,7 +35,7 @@ def test_the_room_looks_like_the_real_frames():
         assert (further > errors).all(), ROOM.factor_names[k]
 
 
-def test_the_space_is_that_of_the_readme_of_3d_shapes():
+def test_the_factors_equal_the_readme_of_3d_shapes():
     assert len(ROOM) == 480_000
     assert ROOM.factor_sizes == (10, 10, 10, 8, 4, 15)
     for k in range(3):
@@ -75,7 +75,7 @@ def test_each_hue_colours_its_surface_and_no_other():
         assert changed[scene[:, surface] > 0.2].all()
 
 
-def test_colours_are_those_of_the_hue_at_full_saturation_and_value():
+def test_colours_are_hues_at_full_saturation_and_value():
     factors = torch.tensor([[k, (k + 3) % 10, 0, 0, 2, 7] for k in range(10)])
     scene = shares_of(factors)[0]
     lightest = scene[FLOOR].flatten().argmax()

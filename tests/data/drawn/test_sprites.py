@@ -1,4 +1,4 @@
-"""The drawn sprites against real dSprites images, closed forms and their own laws."""
+"""The drawn sprites, compared with real images of dSprites and with closed forms."""
 
 import math
 
@@ -38,7 +38,7 @@ def test_observations_are_binary_uint8_images():
     assert torch.equal(SPRITES.to_float(images), images.float())
 
 
-def test_the_space_is_that_of_the_readme_of_dsprites():
+def test_the_factors_equal_the_readme_of_dsprites():
     assert len(SPRITES) == 737_280
     assert SPRITES.factor_names == ("shape", "scale", "orientation", "x", "y")
     assert SPRITES.factor_sizes == (3, 6, 40, 32, 32)
@@ -61,7 +61,7 @@ def test_factors_and_index_are_row_major_and_inverse(start, num):
     assert torch.equal(SPRITES.index(factors), index)
 
 
-def test_values_are_those_of_the_space_at_every_class():
+def test_values_equal_the_factor_values_at_every_class():
     factors = torch.tensor([[k % size for size in SPRITES.factor_sizes] for k in range(40)])
     expected = [
         [values[k % len(values)] for values in SPRITES.factor_values[1:]] for k in range(40)
@@ -118,7 +118,7 @@ def polygon(shape):
 
 
 def area_and_centroid(x, y):
-    """Those of a closed polygon, by Green's theorem."""
+    """Area and centroid of a closed polygon, by Green's theorem."""
     cross = x[:-1] * y[1:] - x[1:] * y[:-1]
     area = cross.sum() / 2
     return (
@@ -130,9 +130,7 @@ def area_and_centroid(x, y):
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2), st.floats(0.5, 1), st.floats(-7, 7), st.floats(0, 1), st.floats(0, 1))
-def test_area_and_centroid_of_a_drawn_sprite_are_those_of_its_outline(
-    shape, scale, orientation, x, y
-):
+def test_area_and_centroid_of_a_drawn_sprite_equal_its_outlines(shape, scale, orientation, x, y):
     image = SPRITES.draw(torch.tensor([[shape, scale, orientation, x, y]]), antialias=15)[0, 0]
     u, v = scale * polygon(shape)
     cos, sin = math.cos(orientation), math.sin(orientation)

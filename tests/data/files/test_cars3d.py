@@ -45,7 +45,7 @@ def test_cars3d_is_made_smaller_as_pillow_does_it(cars):
     assert np.abs(found.numpy().astype(int) - np.asarray(small).astype(int)).max() <= 1
 
 
-def test_cars3d_says_what_is_wrong_with_a_folder(cars):
+def test_cars3d_rejects_an_invalid_folder(cars):
     folder, names, views = cars
     path = folder / f"{names[1]}.mat"
     for im, message in (

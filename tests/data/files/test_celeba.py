@@ -67,7 +67,7 @@ def test_celeba_has_parts(tmp_path):
         assert torch.equal(data.factors(index), whole.factors(torch.tensor(rows)))
 
 
-def test_celeba_says_what_is_wrong_with_a_folder(tmp_path):
+def test_celeba_rejects_an_invalid_folder(tmp_path):
     write_celeba(tmp_path)
     attributes, parts = tmp_path / "list_attr_celeba.txt", tmp_path / "list_eval_partition.txt"
     for path, old, new, message in (
@@ -131,7 +131,7 @@ def test_celeba_says_what_is_wrong_with_a_folder(tmp_path):
         CelebA(tmp_path / "absent")
 
 
-def test_an_image_of_celeba_that_cannot_be_read_is_named_when_it_is_asked_for(tmp_path):
+def test_celeba_names_an_image_that_cannot_be_read(tmp_path):
     write_celeba(tmp_path)
     broken = tmp_path / "img_align_celeba" / "000002.jpg"
     broken.write_bytes(broken.read_bytes()[:700])

@@ -42,7 +42,7 @@ def test_dsprites_reads_hdf5_as_it_reads_npz(tmp_path):
     assert data.factor_sizes == (2, 2, 1, 2, 3)
 
 
-def test_dsprites_says_what_is_wrong_with_an_hdf5_file(tmp_path):
+def test_dsprites_rejects_an_invalid_hdf5_file(tmp_path):
     path = tmp_path / "spoilt.hdf5"
     write_dsprites(path)
     with h5py.File(path, "a") as file:
@@ -81,7 +81,7 @@ def test_dsprites_holds_the_images_and_factors_of_its_file(dsprites, dsprites_fi
     assert dsprites.factor_values[0] == ("square", "ellipse", "heart")
 
 
-def test_dsprites_reads_what_it_would_render(dsprites):
+def test_dsprites_reads_the_images_that_it_renders(dsprites):
     index = torch.randperm(len(dsprites))
     assert torch.equal(dsprites.render(dsprites.factors(index)), dsprites.observations(index))
     assert torch.equal(dsprites.index(dsprites.factors(index)), index)
@@ -195,7 +195,7 @@ def _two_colours(arrays):
         (_with("latents_values", lambda x: x.astype(object)), "Object arrays cannot be loaded"),
     ],
 )
-def test_dsprites_says_what_is_wrong_with_a_file(tmp_path, spoil, message):
+def test_dsprites_rejects_an_invalid_file(tmp_path, spoil, message):
     arrays = sprites_arrays()
     spoil(arrays)
     np.savez(tmp_path / "spoilt.npz", **arrays)
@@ -203,7 +203,7 @@ def test_dsprites_says_what_is_wrong_with_a_file(tmp_path, spoil, message):
         DSprites(tmp_path / "spoilt.npz")
 
 
-def test_dsprites_says_where_a_file_ends_is_damaged_or_is_none(tmp_path):
+def test_dsprites_rejects_truncated_damaged_and_other_files(tmp_path):
     path = tmp_path / "short.npz"
     arrays = sprites_arrays()
     imgs = io.BytesIO()

@@ -41,7 +41,7 @@ def test_images_in_an_idx_file_have_the_labels_beside_them(tmp_path, zipped):
     assert from_idx(path, other).factors(torch.tensor([0])).item() == 0
 
 
-def test_from_idx_says_what_is_wrong(tmp_path):
+def test_from_idx_rejects_invalid_files(tmp_path):
     path, labels = tmp_path / "images-idx3-ubyte", tmp_path / "labels-idx1-ubyte"
     good = idx(pictures(4, 5, 6))
     for content, message in (

@@ -51,7 +51,7 @@ def test_labels_come_from_the_names_of_the_files(tmp_path, labels, names):
     assert own.factor_names == ("a", "b", "c", "d")
 
 
-def test_from_labelled_names_says_what_is_wrong(tmp_path):
+def test_from_labelled_names_rejects_invalid_folders(tmp_path):
     with pytest.raises(
         ValueError, match=r"expected images a_<label>_<label>_<label>_<label>.png, got none"
     ):

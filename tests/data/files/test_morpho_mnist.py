@@ -51,7 +51,7 @@ def test_morpho_mnist_knows_how_digits_were_perturbed(tmp_path):
     assert data.observations(torch.zeros(2, dtype=torch.int64, device="meta")).device.type == "meta"
 
 
-def test_morpho_mnist_says_what_is_wrong_with_a_folder(tmp_path):
+def test_morpho_mnist_rejects_an_invalid_folder(tmp_path):
     with pytest.raises(
         ValueError, match=r"expected part among \['training', 'testing'\], got 'train'"
     ):

@@ -36,7 +36,7 @@ def test_mpi3d_holds_the_images_of_its_file(tmp_path, save):
     ("num", "sizes", "colours"),
     [(1_036_800, (6, 6, 2, 3, 3, 40, 40), "white"), (460_800, (4, 4, 2, 3, 3, 40, 40), "yellow")],
 )
-def test_the_number_of_images_tells_which_mpi3d_it_is(tmp_path, num, sizes, colours):
+def test_the_number_of_images_determines_the_kind_of_mpi3d(tmp_path, num, sizes, colours):
     # A sparse file: a header, and zeros that take no room on the disk.
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
@@ -84,7 +84,7 @@ def test_the_number_of_images_tells_which_mpi3d_it_is(tmp_path, num, sizes, colo
     path.unlink()
 
 
-def test_mpi3d_says_what_is_wrong_with_a_file(tmp_path):
+def test_mpi3d_rejects_an_invalid_file(tmp_path):
     path = tmp_path / "spoilt.npz"
     np.savez(path, images=pictures(48, 64, 64, 3))
     with pytest.raises(

@@ -39,7 +39,7 @@ def test_an_npz_file_holds_observations_and_factors(tmp_path):
         ({"x": ROWS, "factor_names": np.array("a")}, "bad.npz: expected factor_names only beside"),
     ],
 )
-def test_from_npz_says_what_is_wrong(tmp_path, arrays, message):
+def test_from_npz_rejects_invalid_arrays(tmp_path, arrays, message):
     np.savez(tmp_path / "bad.npz", **arrays)
     with pytest.raises(ValueError, match=message):
         from_npz(tmp_path / "bad.npz")
@@ -120,13 +120,13 @@ def test_a_table_in_the_folder_gives_the_factors(folder):
         ),
     ],
 )
-def test_from_folder_says_what_is_wrong_with_the_table(folder, table, message):
+def test_from_folder_rejects_an_invalid_table(folder, table, message):
     (folder / "factors.csv").write_text(table)
     with pytest.raises(ValueError, match=message):
         from_folder(folder)
 
 
-def test_from_folder_says_what_is_wrong(folder, tmp_path):
+def test_from_folder_rejects_invalid_folders(folder, tmp_path):
     with pytest.raises(
         ValueError,
         match=r"expected size > 0 and channels among \[1, 3, 4\], got size=8, channels=2",

@@ -44,7 +44,7 @@ def test_shapes3d_holds_the_images_and_labels_of_its_file(shapes3d):
     assert found == labels[index.numpy(), 5].tolist()
 
 
-def test_stored_grids_keep_the_laws_of_data_sets(shapes3d):
+def test_stored_grids_keep_the_promises_of_data_sets(shapes3d):
     data = Shapes3D(shapes3d[0])
     index = torch.tensor([47, 0, 47])
     assert torch.equal(
@@ -136,7 +136,7 @@ def test_a_file_that_cannot_be_unpacked_leaves_nothing_behind(shapes3d, tmp_path
         ),
     ],
 )
-def test_shapes3d_says_what_is_wrong_with_a_file(tmp_path, change, message):
+def test_shapes3d_rejects_an_invalid_file(tmp_path, change, message):
     write_shapes3d(tmp_path / "spoilt.h5", **{"images": pictures(48, 64, 64, 3), **change})
     with pytest.raises(ValueError, match=f"spoilt.h5 is not a file of 3D Shapes: .*{message}"):
         Shapes3D(tmp_path / "spoilt.h5")

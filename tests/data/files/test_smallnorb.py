@@ -78,7 +78,7 @@ def test_smallnorb_may_be_gzipped_and_one_half(tmp_path):
     assert bright.any()
 
 
-def test_smallnorb_says_what_is_wrong_with_a_folder(tmp_path):
+def test_smallnorb_rejects_an_invalid_folder(tmp_path):
     with pytest.raises(
         ValueError, match=r"expected a file smallnorb-…-training-dat.mat or .mat.gz, got none"
     ):

@@ -64,7 +64,7 @@ def counts(rows, sizes):
 
 
 def assert_follows(observed, probabilities):
-    """Chi-square against exact probabilities, the rare ones pooled; what cannot be was not seen."""
+    """Chi-square test against exact probabilities, rare cases pooled; impossible cases do not occur."""
     observed, p = (
         observed.double().flatten(),
         probabilities.double().flatten() / probabilities.double().sum(),

@@ -7,7 +7,7 @@ from tests.data.sampled.grids import SOURCES, assert_follows, counts, everything
 
 
 @SOURCES
-def test_groups_vary_one_factor_which_is_told(data):
+def test_groups_vary_one_factor_and_have_its_position_as_condition(data):
     drawn = groups(data, 5, num=4000, seed=2, conditions=True)
     members = everything(drawn)
     varies = (members != members[:, :1]).any(1)

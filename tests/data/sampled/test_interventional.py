@@ -6,7 +6,7 @@ from ppl_disentangle.data import Pendulum, correlated, interventional
 from tests.data.sampled.grids import GRID, assert_follows, counts, everything
 
 
-def test_interventions_set_what_they_say_and_leave_the_others_alone():
+def test_interventions_set_their_factors_and_no_others():
     source = correlated(GRID, {("size", "turn"): 0.2}, num=30000)
     regimes = [{}, {"size": [1.0, 3.0]}, {"kind": "c", "turn": None}]
     data = interventional(source, regimes, among=GRID, num=30000, seed=4, conditions=True)

@@ -47,7 +47,7 @@ def test_a_random_number_of_factors_is_uniform_below_all():
     assert_follows((first != second).sum(1).bincount()[1:], torch.ones(3))
 
 
-def test_pairs_of_a_part_are_in_that_part_and_of_the_law_given_that_a_partner_exists():
+def test_pairs_of_a_subset_follow_the_distribution_given_that_a_partner_exists():
     # Of the grid 3 x 4, a cross is left: kind 0 in all sizes, and all kinds in size 0.
     cross = table(Numbers(3, 4), torch.tensor([0, 1, 2, 3, 4, 8]))
     first, second = everything(pairs(cross, 1, num=8000)).unbind(1)

@@ -43,7 +43,7 @@ def sampler(request):
 
 
 @SOURCES
-def test_the_same_seed_draws_the_same_and_no_one_elses_draws_matter(sampler, data):
+def test_the_same_seed_gives_the_same_draws_whatever_the_global_state(sampler, data):
     state = torch.get_rng_state()
     first, again, other = (sampler(data, seed) for seed in (7, 7, 8))
     assert torch.equal(state, torch.get_rng_state())
@@ -231,6 +231,6 @@ ERRORS = {
 
 
 @pytest.mark.parametrize(("call", "error", "message"), ERRORS.values(), ids=list(ERRORS))
-def test_what_is_wrong_is_said(call, error, message):
+def test_invalid_arguments_are_errors(call, error, message):
     with pytest.raises(error, match=message):
         call()

@@ -25,7 +25,7 @@ def test_conditions_of_the_members_come_for_each_member():
 
 
 class PairVAE(VAE):
-    """Both images of a pair as one observation; is told which factors changed."""
+    """Both images of a pair as one observation; the changed factors are its condition."""
 
     def model(self, x=None, *, batch_size=1, changed=None):
         assert x is None or changed.shape == (len(x), 5)

@@ -12,7 +12,7 @@ from tests.data.sampled.grids import MORE, assert_follows, counts, everything, t
 
 
 @pytest.mark.parametrize("data", [MORE, table(MORE)], ids=["grid", "table"])
-def test_walks_follow_their_step_law_in_every_frame(data):
+def test_walks_follow_their_transitions_in_every_frame(data):
     matrix = torch.tensor(
         [[0.5, 0.5, 0, 0], [0, 0.2, 0.8, 0], [0, 0, 0, 1.0], [0.1, 0.2, 0.3, 0.4]]
     )
