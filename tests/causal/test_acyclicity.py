@@ -1,48 +1,24 @@
-"""Acyclicity functions against exponentials, walks and finite differences; the objective that constrains them."""
+"""Acyclicity functions against exponentials, closed walks and finite differences."""
 
 import itertools
 import math
 
 import networkx as nx
 import numpy as np
-import pyro
-import pyro.distributions as dist
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
-from scipy.linalg import expm
-from torch import nn
 
 from ppl_disentangle.causal.acyclicity import log_determinant, trace_exponential, trace_polynomial
-from ppl_disentangle.causal.learned_adjacency import LearnedAdjacency
-from ppl_disentangle.inference import AcyclicELBO, AugmentedLagrangian, BetaELBO
-from tests.inference.pairs import BATCH, PARTICLES, SETTINGS, Pair, loss_and_gradients, terms
+from tests.causal.cycles import DOUBLE, REFERENCES, random_weights
 
-DOUBLE = {"dtype": torch.float64}
 MEASURES = {
     "exponential": trace_exponential,
     "polynomial": trace_polynomial,
     "determinant": lambda weights: log_determinant(weights, s=30.0),
 }
-REFERENCES = {
-    "exponential": lambda squares: np.trace(expm(squares)) - len(squares),
-    "polynomial": lambda squares: (
-        np.trace(
-            np.linalg.matrix_power(np.eye(len(squares)) + squares / len(squares), len(squares))
-        )
-        - len(squares)
-    ),
-    "determinant": lambda squares: (
-        -np.log(np.linalg.eigvals(np.eye(len(squares)) - squares / 30.0)).sum().real
-    ),
-}
-
-
-def random_weights(dim, seed=0):
-    return torch.randn(dim, dim, generator=torch.Generator().manual_seed(seed), **DOUBLE)
 
 
 @pytest.fixture(params=MEASURES, ids=list(MEASURES))
@@ -151,153 +127,3 @@ def test_weights_that_are_not_square_and_a_bad_bound_are_refused(name):
             MEASURES[name](torch.zeros(shape))
     with pytest.raises(ValueError, match="expected s > 0, got 0"):
         log_determinant(torch.zeros(2, 2), s=0)
-
-
-# The augmented Lagrangian
-
-
-def test_multiplier_and_penalty_follow_the_rule():
-    lagrangian = AugmentedLagrangian(every=3, rho=0.5, growth=4.0, progress=0.25, maximum=20.0)
-    values = [
-        2.0,
-        1.9,
-        1.8,
-        1.0,
-        0.5,
-        0.44,
-        0.4,
-        0.4,
-        0.2,
-        0.1,
-        0.01,
-        0.09,
-        0.0,
-        0.0,
-        0.0,
-        0.0,
-        0.0,
-        1.0,
-    ]
-    alpha, rho, reached = 0.0, 0.5, math.inf
-    for step, h in enumerate(values, 1):
-        lagrangian.advance(torch.tensor(h), step=torch.tensor(float(step)))
-        if step % 3 == 0:
-            alpha += rho * h
-            if h > 0.25 * reached:
-                rho = min(4.0 * rho, 20.0)
-            reached = h
-        h = torch.tensor(h, requires_grad=True)
-        penalty = lagrangian.weight(h) * h
-        assert penalty.item() == pytest.approx(alpha * h.item() + rho / 2 * h.item() ** 2)
-        penalty.backward()
-        assert h.grad.item() == pytest.approx(alpha + rho * h.item())
-    assert rho == 20.0
-    assert set(lagrangian.state_dict()) == {"multiplier", "rho", "reached"}
-
-
-def test_it_finds_the_minimum_under_a_constraint():
-    # min (x - 2)^2 + (y - 1)^2 subject to x^2 = 0: at (0, 1)
-    point = nn.Parameter(torch.tensor([1.0, 0.0]))
-    optimizer, lagrangian = (
-        torch.optim.Adam([point], lr=0.02),
-        AugmentedLagrangian(every=50, maximum=1e4),
-    )
-    for step in range(1, 2001):
-        h = point[0].square()
-        loss = (point - torch.tensor([2.0, 1.0])).square().sum() + lagrangian.weight(h) * h
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        lagrangian.advance(h, step=torch.tensor(float(step)))
-    torch.testing.assert_close(point.detach(), torch.tensor([0.0, 1.0]), rtol=0, atol=0.05)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"every": 0}, "every >= 1 and growth >= 1, got every=0, growth=2.0"),
-        ({"growth": 0.5}, "growth >= 1, got every=100, growth=0.5"),
-        ({"rho": 0.0}, "0 < rho <= maximum, got rho=0.0"),
-        ({"rho": 10.0, "maximum": 1.0}, "0 < rho <= maximum, got rho=10.0, maximum=1.0"),
-        ({"progress": 1.0}, "0 < progress < 1, got 1.0"),
-    ],
-)
-def test_arguments_out_of_their_range_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        AugmentedLagrangian(**arguments)
-
-
-# The objective
-
-
-def adjacency_of(weights, names="abc", **edges):
-    adjacency = LearnedAdjacency(list(names), **edges).to(weights.dtype)
-    adjacency.weight = nn.Parameter(weights)
-    return adjacency
-
-
-@pytest.mark.parametrize("particles", PARTICLES.values(), ids=list(PARTICLES))
-@pytest.mark.parametrize("setting", SETTINGS.values(), ids=list(SETTINGS))
-def test_without_edges_it_is_pyros_bound(setting, particles):
-    pair, adjacency = Pair(**setting), LearnedAdjacency(list("abc"))
-    expected = loss_and_gradients(TraceMeanField_ELBO(**particles), pair)
-    for value, reference in zip(
-        loss_and_gradients(AcyclicELBO(adjacency, **particles), pair), expected, strict=True
-    ):
-        torch.testing.assert_close(value, reference, rtol=2e-5, atol=2e-3)
-
-
-@pytest.mark.parametrize("particles", PARTICLES.values(), ids=list(PARTICLES))
-@pytest.mark.parametrize("setting", [{}, {"split": (2, 1)}, SETTINGS["masked"], {"scale": 0.3}])
-def test_penalties_are_those_of_each_datum(setting, particles):
-    pair, weights = Pair(**setting, **DOUBLE), random_weights(3)
-    adjacency = adjacency_of(weights, required=[("a", "b")])
-    elbo = AcyclicELBO(adjacency, sparsity=0.3, acyclicity=trace_exponential, **particles)
-    elbo.lagrangian.multiplier.fill_(0.7)
-    elbo.lagrangian.rho.fill_(5.0)
-    found = terms(elbo, pair)
-    count = pair.scale * 1000 * (BATCH if pair.mask is None else pair.mask.sum().item()) / BATCH
-    counted = weights.clone().fill_diagonal_(0.0)
-    counted[0, 1], counted[1, 0] = 1.0, 0.0  # a -> b counts as present, b -> a cannot be
-    size = sum(abs(counted[i, j].item()) for i in range(3) for j in range(3) if (i, j) != (0, 1))
-    h = REFERENCES["exponential"](counted.square().numpy())
-    assert found["acyclicity"].item() == pytest.approx(-count * h, rel=1e-9)
-    assert found["sparsity"].item() == pytest.approx(-count * size, rel=1e-9)
-    bound = BetaELBO(1.0, **particles)
-    values = []
-    for objective in (elbo, bound):
-        pyro.set_rng_seed(0)
-        values.append(objective.loss(pair.model, pair.guide))
-    penalty = count * (0.7 * h + 5.0 / 2 * h**2 + 0.3 * size)
-    assert values[0] - values[1] == pytest.approx(penalty, rel=1e-6)
-
-
-def test_a_pair_without_latents_has_its_likelihood():
-    x = torch.randn(BATCH, 3)
-
-    def model():
-        with pyro.plate("data", 1000, subsample=range(BATCH)):
-            pyro.sample("x", dist.Normal(torch.zeros(3), 1.0).to_event(1), obs=x)
-
-    elbo = AcyclicELBO(adjacency_of(torch.ones(3, 3)))
-    loss = elbo.loss(model, lambda: None)
-    h = REFERENCES["polynomial"](np.ones((3, 3)) - np.eye(3))
-    expected = Trace_ELBO().loss(model, lambda: None) + 1000 * (h**2 / 2 + 0.1 * 6)
-    assert loss == pytest.approx(expected, rel=1e-5)
-
-
-def test_the_price_of_cycles_rises_with_steps_and_is_kept_with_the_objective():
-    pair = Pair()
-    adjacency = adjacency_of(torch.full((3, 3), 0.5))
-    elbo = AcyclicELBO(adjacency, lagrangian=AugmentedLagrangian(every=2, growth=3.0))
-    assert list(elbo.parameters()) == []
-    h = trace_polynomial(adjacency.weights()).item()
-    for _ in range(4):
-        elbo.loss_and_grads(pair.model, pair.guide)
-    assert elbo.lagrangian.multiplier.item() == pytest.approx(
-        h + 1 * h
-    )  # rho is 1 until h has stalled once
-    assert elbo.lagrangian.rho.item() == 3.0
-    other = AcyclicELBO(LearnedAdjacency(list("abc")))
-    other.load_state_dict(elbo.state_dict())
-    assert other.lagrangian.rho.item() == 3.0
