@@ -119,7 +119,7 @@ def set_batch_shape(distribution: Any, shape: torch.Size) -> None:
 
 
 def forget_cached_values(transform: Transform) -> None:
-    """Clear what a copied transform remembers of the original: its inverse, the last x and y."""
+    """Clear values that a copied transform has from the original: its inverse, its last x and y."""
     fields = vars(transform)
     for name, empty in (("_inv", None), ("_cached_x_y", (None, None))):
         if name in fields:

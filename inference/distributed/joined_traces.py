@@ -68,8 +68,7 @@ def joined_traces(
     traces = [guide_trace] if model_trace is None else [model_trace, guide_trace]
     plate = _plate_of(traces)
     sizes = gathered(plate.size) if sizes is None else list(sizes)
-    if min(sizes) < 2:
-        raise ValueError(f"expected at least two data of a batch for each process, got {sizes}")
+    _check_sizes(sizes)
     gatherer = _TraceGatherer(plate.name, plate.size, sizes)
     scores = list(map(_observed_scores, traces))
     # The first round notes which tensors have a row for each datum. They are gathered all at once,
@@ -84,6 +83,13 @@ def joined_traces(
         for trace, whole in zip(traces, joined, strict=True):
             _check(trace, whole, sizes)
     return joined[0], joined[-1]
+
+
+def _check_sizes(sizes: Sequence[int]) -> None:
+    if min(sizes) < 2:
+        raise ValueError(
+            f"expected at least two data of a batch for each process, got {list(sizes)}"
+        )
 
 
 def _plate_of(traces: Sequence[Trace]) -> Plate:
@@ -155,7 +161,7 @@ class _TraceGatherer:
             self.joined[key] = rows.movedim(0, axis)
 
     def _gathered_columns(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-        """For each tensor, of shape ``(data, ...)``, its rows of all processes, ``(all data, -1)``."""
+        """The rows of all processes of each tensor ``(data, ...)``, as ``(all data, columns)``."""
         any_double = any(tensor.dtype == torch.float64 for tensor in tensors)
         dtype = torch.float64 if any_double else torch.float32
         # One matrix holds all tensors side by side: (data of this process, columns).

@@ -61,7 +61,7 @@ class Batches:
         self._order = torch.empty(0, dtype=torch.long)
 
     def __call__(self, step: int) -> Tensor:
-        """Float observations of the batch, of shape ``(data of this process, *observation_shape)``."""
+        """Float observations of this process's data, of shape ``(data, *observation_shape)``."""
         return self.data.to_float(self.data.observations(self.index(step)))
 
     def conditions(self, step: int) -> dict[str, Tensor]:

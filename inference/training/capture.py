@@ -1,4 +1,4 @@
-"""A training step as one graph of tensor operations, traced once through Pyro and run without it."""
+"""A training step as one graph of tensor operations: traced once through Pyro, run without it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Take operations that change nothing out of a traced step: the results are the same bit for bit."""
+"""Take operations that change nothing out of a traced step: results stay the same bit for bit."""
 
 from __future__ import annotations
 

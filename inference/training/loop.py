@@ -114,8 +114,12 @@ class _Loop:
                     self._save()
                 if interrupted:
                     raise TrainingInterrupted(state.step, self.schedule.checkpoint)
-        if state.best:
-            self.trainer.story.load_state_dict(state.best)
+        self._load_best()
+
+    def _load_best(self) -> None:
+        """Give the story the weights with the best held-out bound, if they were kept."""
+        if self.state.best:
+            self.trainer.story.load_state_dict(self.state.best)
 
     def _is_out_of_patience(self) -> bool:
         return self.held_out is not None and self.held_out.is_out_of_patience(self.state)
@@ -263,7 +267,7 @@ def _next_multiple(step: int, every: int) -> int:
 
 @contextmanager
 def interrupts() -> Iterator[list[int]]:
-    """A list that Ctrl-C fills, so that the step under way ends first; a second Ctrl-C does not wait."""
+    """A list that Ctrl-C fills, so that the loop can end its step; a second Ctrl-C ends at once."""
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield caught  # Python lets the main thread alone handle signals

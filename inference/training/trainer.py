@@ -151,7 +151,7 @@ class Trainer:
             ) from error
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
-        """Groups of the pair's parameters and, if it has any, of the objective's, such as a critic."""
+        """Parameters of the pair, and in a group apart the objective's, such as a critic's."""
         parameters = (*self.story.parameters(), *self.bound.parameters())
         pair = {id(parameter): parameter for parameter in parameters if parameter.requires_grad}
         of_objective = self.objective.parameters() if isinstance(self.objective, nn.Module) else ()
