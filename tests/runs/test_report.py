@@ -191,7 +191,7 @@ def test_the_title_names_story_and_data(page):
     ],
 )
 def test_the_facts_of_a_run_stand_on_top(page, fact):
-    assert fact in page.text.partition("How well")[0]
+    assert fact in page.text.partition("The metrics compare")[0]
 
 
 def test_the_metrics_table_has_every_number_and_a_star_at_the_best_of_what_is_ranked(page):
@@ -277,7 +277,7 @@ def test_costs_are_those_at_the_end_of_training_and_held_out_and_add_up(page):
     held_out = {label: row["held out"] for label, row in table.items() if row["held out"] != "–"}
     assert held_out == {"negative ELBO": "55.10", "negative log likelihood": "31.20", "KL": "23.90"}
     assert "Held-out ELBO: −55.10 nats per datum." in page.text
-    assert "mean of the last 10 steps. Held out: num samples 4." in page.text
+    assert "mean of the last 10 steps. Held-out data: num samples 4." in page.text
 
 
 def test_terms_that_are_no_known_split_of_the_bound_are_not_added_up_to_one(tmp_path):
@@ -373,9 +373,9 @@ def test_markup_in_names_is_text(tmp_path):
         ({"results": {"fit": RESULTS["fit"]}}, "This run has no bound on held-out data."),
         (
             {"figures": ["terms"]},
-            "the run has no such figures: factor map, reconstructions, traversals.",
+            "because the run has no such figures: factor map, reconstructions, traversals.",
         ),
-        ({"figures": ["terms"]}, "Left out: this run has no intervention sheets."),
+        ({"figures": ["terms"]}, "Left out: this run has no interventions."),
         ({"environment": None}, "Left out: the run did not record its environment."),
         ({"config": {}}, "Left out: the configuration is empty."),
         ({"config": {}}, "Left out: the run did not record its command."),

@@ -135,3 +135,7 @@ def test_references_are_known_for_bernoulli_pixels(likelihood):
     data = digits()
     story = build("vae", data, likelihood=likelihood)
     assert observes_bernoulli_pixels(story, data) == (likelihood == "bernoulli")
+
+
+def test_a_gaussian_story_has_no_bernoulli_references():
+    assert not observes_bernoulli_pixels(build("probabilistic_pca", digits()), digits())
