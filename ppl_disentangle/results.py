@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -93,26 +93,40 @@ def to_datatree(
     story = story_of(story)
     index = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:num_data]
     with evaluating(story, seed=seed) as device:
-        batches = conditioned_batches(data.subset(index), max(len(index), 1), device)
-        x, conditions = next(batches)
+        x, conditions = next(conditioned_batches(data.subset(index), max(len(index), 1), device))
         posterior = [_draw_posterior(story, x, conditions) for _ in range(draws)]
         prior = [_draw_prior(story, len(x)) for _ in range(draws)]
-    summarise: Callable[[xr.Dataset, Sequence[str]], xr.Dataset]
-    summarise = _summary if predictive == "summary" else _all_draws
     tree = {
-        "posterior": _stack([draw.latents for draw in posterior]),
-        "posterior_predictive": summarise(_stack([draw.means for draw in posterior]), ()),
-        "prior": _stack([draw.latents for draw in prior]),
-        "prior_predictive": summarise(_stack([draw.means for draw in prior]), ("data",)),
+        **_posterior_groups(posterior, predictive),
+        **_prior_groups(prior, predictive),
         "observed_data": xr.Dataset(posterior[0].observed),
         "constant_data": _factor_values(data, index),
     }
-    if story.has_bound:
-        tree["log_likelihood"] = _stack([draw.log_likelihood for draw in posterior])
+    if not story.has_bound:
+        del tree["log_likelihood"]
     if history is not None:
         tree["fit"] = history
     labelled = {name: _with_data_index(group, index) for name, group in tree.items()}
     return xr.DataTree.from_dict(labelled | groups)
+
+
+def _posterior_groups(draws: Sequence[Draw], predictive: Predictive) -> dict[str, xr.Dataset]:
+    """Make the groups of draws given the data; predictive summaries are over the draws."""
+    means = _stack([draw.means for draw in draws])
+    return {
+        "posterior": _stack([draw.latents for draw in draws]),
+        "posterior_predictive": means if predictive == "draws" else _summary(means),
+        "log_likelihood": _stack([draw.log_likelihood for draw in draws]),
+    }
+
+
+def _prior_groups(draws: Sequence[Draw], predictive: Predictive) -> dict[str, xr.Dataset]:
+    """Make the groups of draws from the model; predictive summaries are over draws and data."""
+    means = _stack([draw.means for draw in draws])
+    return {
+        "prior": _stack([draw.latents for draw in draws]),
+        "prior_predictive": means if predictive == "draws" else _summary(means, "data"),
+    }
 
 
 def to_arviz(tree: xr.DataTree) -> Any:
@@ -203,7 +217,7 @@ def _stack(draws: Sequence[Mapping[str, xr.DataArray]]) -> xr.Dataset:
     return xr.Dataset(variables).assign_coords(chain=[0], draw=np.arange(len(draws)))
 
 
-def _summary(draws: xr.Dataset, dims: Sequence[str]) -> xr.Dataset:
+def _summary(draws: xr.Dataset, *dims: str) -> xr.Dataset:
     """Summarise draws by mean and standard deviation over chain, draw and further dims."""
     if not draws.data_vars:
         return draws
@@ -211,11 +225,6 @@ def _summary(draws: xr.Dataset, dims: Sequence[str]) -> xr.Dataset:
     statistics = [draws.mean(over), draws.std(over)]
     labels = xr.DataArray(["mean", "sd"], dims="statistic", name="statistic")
     return xr.concat(statistics, labels)
-
-
-def _all_draws(draws: xr.Dataset, _: Sequence[str]) -> xr.Dataset:
-    """Keep every draw."""
-    return draws
 
 
 def _with_data_index(group: xr.Dataset, index: Tensor) -> xr.Dataset:

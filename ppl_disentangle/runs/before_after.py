@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import networkx as nx
 import numpy as np
@@ -16,7 +17,7 @@ from ppl_disentangle.causal.actions import Action, to_text
 from ppl_disentangle.causal.counterfactuals import counterfactual as counterfactual_worlds
 from ppl_disentangle.causal.data_range import DataRange, OutsideDataWarning, data_range
 from ppl_disentangle.causal.interventions import Intervened, do
-from ppl_disentangle.causal.labels import needed_labels, with_needed_labels
+from ppl_disentangle.causal.labels import NodeScales, needed_labels, with_needed_labels
 from ppl_disentangle.data import CausalDataset
 from ppl_disentangle.graphs import topological_order
 from ppl_disentangle.representation import encode, observation_dims, reconstruct
@@ -153,23 +154,26 @@ def nodes_before_after(
     story = fitted.story
     do(story, actions)  # raises the errors of wrong actions before the expensive part
     seen = fitted.training.subset(torch.arange(min(NUM_RANGE_DATA, len(fitted.training))))
-    known_range = data_range(story, seen)
+    options: dict[str, Any] = {"seed": seed, "data_range": data_range(story, seen)}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", OutsideDataWarning)
         if counterfactual:
-            result = _held_out_before_after(fitted, actions, seed=seed, data_range=known_range)
+            result = _held_out_before_after(fitted, actions, **options)
         else:
-            result = drawn_before_after(
-                story, actions, num_units=NUM_AVERAGED_UNITS, seed=seed, data_range=known_range
-            )
-    nodes = [str(node) for node in result["node"].values]
-    mean = [fitted.scales.mean.get(node, np.nan) for node in nodes]
-    scale = [fitted.scales.scale.get(node, np.nan) for node in nodes]
-    shown = result.isel(data=slice(num_shown))
-    return shown.assign_coords(mean=("node", mean), scale=("node", scale)).assign_attrs(
+            result = drawn_before_after(story, actions, num_units=NUM_AVERAGED_UNITS, **options)
+    shown = _with_scales(result, fitted.scales).isel(data=slice(num_shown))
+    return shown.assign_attrs(
         outside_data_range="; ".join(str(warning.message) for warning in caught),
         num_units=result.sizes["data"],
     )
+
+
+def _with_scales(result: xr.Dataset, scales: NodeScales) -> xr.Dataset:
+    """Add mean and scale of each node as coordinates; NaN for nodes without labels."""
+    nodes = [str(node) for node in result["node"].values]
+    mean = [scales.mean.get(node, np.nan) for node in nodes]
+    scale = [scales.scale.get(node, np.nan) for node in nodes]
+    return result.assign_coords(mean=("node", mean), scale=("node", scale))
 
 
 def _held_out_before_after(
@@ -224,12 +228,10 @@ def drawn_before_after(
         latents = {name: drawn[name].value for name in story.latents}
         # The intervened story samples the natural values; a node that is set replaces its own.
         natural = {intervened.natural(name): value for name, value in latents.items()}
-        nodes_before, images_before = _generate(story, latents)
-        nodes_after, images_after = _generate(intervened, natural)
-    nodes = _compare_nodes(story, nodes_before, nodes_after, actions)
-    result = nodes.merge(_image_pair(images_before, images_after))
-    result["read_back"] = _read_back(story, images_before, images_after, list(nodes_before))
-    return result.assign_attrs(rung="intervention", do=to_text(actions), seed=seed)
+        before = _generate(story, latents)
+        after = _generate(intervened, natural)
+    result = _compare(story, before, after, actions)
+    return result.assign_attrs(rung="intervention", seed=seed)
 
 
 def units_before_after(
@@ -257,7 +259,6 @@ def units_before_after(
     Returns:
         The variables of :func:`drawn_before_after`, and ``observed``, the images x.
     """
-    conditions = conditions or {}
     chunks = []
     for number, rows in enumerate(torch.arange(len(x)).split(NUM_UNITS_AT_ONCE)):
         worlds = counterfactual_worlds(
@@ -267,21 +268,18 @@ def units_before_after(
             num_samples=num_samples,
             seed=seed + number,
             data_range=None if number else data_range,
-            **{name: value[rows] for name, value in conditions.items()},  # type: ignore[arg-type]
+            **{name: value[rows] for name, value in (conditions or {}).items()},  # type: ignore[arg-type]
         )
-        image = _image_name(worlds)
-        chunks.append(worlds[[image, *_node_names(story)]].mean("draw"))
-    images = torch.cat([torch.from_numpy(chunk[image].values) for chunk in chunks], 1)
+        image_name = _image_name(worlds)
+        chunks.append(worlds[[image_name, *_node_names(story)]].mean("draw"))
+    images = torch.cat([torch.from_numpy(chunk[image_name].values) for chunk in chunks], 1)
     nodes = {node: _world_values(chunks, node) for node in _node_names(story)}
-    nodes_before = {node: values[0] for node, values in nodes.items()}
-    nodes_after = {node: values[1] for node, values in nodes.items()}
-    comparison = _compare_nodes(story, nodes_before, nodes_after, actions)
-    result = comparison.merge(_image_pair(images[0], images[1]))
-    result["read_back"] = _read_back(story, images[0], images[1], list(nodes))
+    before = Units({node: values[0] for node, values in nodes.items()}, images[0])
+    after = Units({node: values[1] for node, values in nodes.items()}, images[1])
+    result = _compare(story, before, after, actions)
     result["observed"] = (result["before"].dims, x.cpu().numpy())
     return result.assign_attrs(
         rung="counterfactual",
-        do=to_text(actions),
         num_samples=num_samples,
         seed=seed,
         pixel_noise=worlds.attrs["noise"],
@@ -300,18 +298,29 @@ def _world_values(chunks: Sequence[xr.Dataset], node: str) -> Tensor:
     return torch.cat([chunk.reshape(*chunk.shape[:2], -1) for chunk in values], 1)
 
 
-def _generate(
-    story: GenerativeStory, latents: Mapping[str, Tensor]
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Run the model with given latents; return its nodes ``(batch, dim)`` and mean images."""
+class Units(NamedTuple):
+    """Some units.
+
+    Attributes:
+        nodes: Values ``(batch, dim)`` of each node.
+        images: Mean images ``(batch, *event)``.
+    """
+
+    nodes: Mapping[str, Tensor]
+    images: Tensor
+
+
+def _generate(story: GenerativeStory, latents: Mapping[str, Tensor]) -> Units:
+    """Run the model with given latents."""
     size = len(next(iter(latents.values())))
     conditioned = poutine.condition(story.model, data=dict(latents))
     trace = poutine.trace(conditioned).get_trace(batch_size=size)
     sites = sampled_sites(trace)
-    image = next(site.fn.mean for name, site in sites.items() if name not in latents)
+    images = next(site.fn.mean for name, site in sites.items() if name not in latents)
     stated = deterministic_sites(trace)
     original = story.story if isinstance(story, Intervened) else story
-    return {node: stated[node].value.reshape(size, -1) for node in _node_names(original)}, image
+    nodes = {node: stated[node].value.reshape(size, -1) for node in _node_names(original)}
+    return Units(nodes, images)
 
 
 def _node_names(story: GenerativeStory) -> list[str]:
@@ -319,31 +328,38 @@ def _node_names(story: GenerativeStory) -> list[str]:
     return [] if story.dag is None else topological_order(story.dag)
 
 
-def _compare_nodes(
-    story: GenerativeStory,
-    before: Mapping[str, Tensor],
-    after: Mapping[str, Tensor],
-    actions: Mapping[str, Action],
+def _compare(
+    story: GenerativeStory, before: Units, after: Units, actions: Mapping[str, Action]
 ) -> xr.Dataset:
-    """Compare nodes ``(batch, dim)`` before and after, averaged over their coordinates."""
+    """Compare units before and after; see :func:`drawn_before_after` for the variables."""
+    names = list(before.nodes)
+    result = _node_means(before.nodes, after.nodes)
+    result["change"] = result["mean_after"] - result["mean_before"]
+    result["is"] = ("node", _relations(story, names, actions))
+    moved = [_share_moved(before.nodes[name], after.nodes[name]) for name in names]
+    result["moved"] = ("node", moved)
+    result["read_back"] = _read_back(story, before.images, after.images, names)
+    return result.merge(_image_pair(before.images, after.images)).assign_attrs(do=to_text(actions))
+
+
+def _node_means(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> xr.Dataset:
+    """Average nodes ``(batch, dim)`` over their coordinates, and these over the units."""
     names = list(before)
     values_before = torch.stack([before[name].mean(-1) for name in names], -1)  # (batch, node)
     values_after = torch.stack([after[name].mean(-1) for name in names], -1)
-    moved = [(after[name] != before[name]).any(-1).float().mean().item() for name in names]
-    mean_before = values_before.mean(0).numpy()
-    mean_after = values_after.mean(0).numpy()
-    return xr.Dataset(
-        {
-            "nodes_before": (("data", "node"), values_before.numpy()),
-            "nodes_after": (("data", "node"), values_after.numpy()),
-            "mean_before": ("node", mean_before),
-            "mean_after": ("node", mean_after),
-            "is": ("node", _relations(story, names, actions)),
-            "moved": ("node", moved),
-            "change": ("node", mean_after - mean_before),
-        },
-        {"node": names},
-    )
+    dims = ("data", "node")
+    variables = {
+        "nodes_before": (dims, values_before.numpy()),
+        "nodes_after": (dims, values_after.numpy()),
+        "mean_before": ("node", values_before.mean(0).numpy()),
+        "mean_after": ("node", values_after.mean(0).numpy()),
+    }
+    return xr.Dataset(variables, {"node": names})
+
+
+def _share_moved(before: Tensor, after: Tensor) -> float:
+    """Return the share of units ``(batch, dim)`` in which a node changed at all."""
+    return (after != before).any(-1).float().mean().item()
 
 
 def _relations(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import xarray as xr
@@ -93,27 +93,53 @@ def _bound_scores(
     Chance, ceiling and the linear baselines are known for Bernoulli pixels only.
     """
     held_out = fitted.held_out_with_conditions
-    baselines: dict[str, Mapping[str, float]] = {name: {} for name in linear}
-    baselines["untrained"] = _mean_bounds(untrained, held_out)
-    chance: dict[str, float] = {}
-    ceiling: dict[str, float] = {}
+    references = References({}, {}, dict.fromkeys(linear, {}))
     if observes_bernoulli_pixels(fitted.story, held_out):
-        pixels = held_out.observations(torch.arange(len(held_out)))
-        x = held_out.to_float(pixels)
-        marginal = metrics.marginal_log_likelihood(x, held_out.to_float(sample)).mean().item()
-        chance = {"log_likelihood": marginal, "elbo": marginal}
-        ceiling = _best_bounds(x, fitted.run.config["data"]["num_data"])
-        for name, code in linear.items():
-            likelihood = metrics.linear_log_likelihood(pixels, code, held_out.maximum).mean()
-            baselines[name] = {"log_likelihood": likelihood.item()}
-    columns = {
-        "estimate": _by_bound(_mean_bounds(fitted.story, held_out)),
-        "chance": _by_bound(chance),
-        "ceiling": _by_bound(ceiling),
-    }
+        num_data = fitted.run.config["data"]["num_data"]
+        references = _pixel_references(held_out, sample, linear, num_data)
+    baselines = {**references.baselines, "untrained": _mean_bounds(untrained, held_out)}
     rows = [_by_bound(scores) for scores in baselines.values()]
     names = xr.DataArray(list(baselines), dims="baseline", name="baseline")
-    return xr.Dataset({**columns, "baseline_estimate": xr.concat(rows, names)})
+    return xr.Dataset(
+        {
+            "estimate": _by_bound(_mean_bounds(fitted.story, held_out)),
+            "chance": _by_bound(references.chance),
+            "ceiling": _by_bound(references.ceiling),
+            "baseline_estimate": xr.concat(rows, names),
+        }
+    )
+
+
+class References(NamedTuple):
+    """Bounds to compare a story with, by ``"log_likelihood"`` and ``"elbo"``; others are unknown.
+
+    Attributes:
+        chance: Bounds of a model without a code, which predicts each pixel by its mean.
+        ceiling: Largest bounds.
+        baselines: Bounds of linear codes by name.
+    """
+
+    chance: Mapping[str, float]
+    ceiling: Mapping[str, float]
+    baselines: Mapping[str, Mapping[str, float]]
+
+
+def _pixel_references(
+    held_out: FactorDataset,
+    sample: Tensor,
+    linear: Mapping[str, metrics.LinearCode],
+    num_data: int,
+) -> References:
+    """Compute the references of Bernoulli pixels."""
+    pixels = held_out.observations(torch.arange(len(held_out)))
+    x = held_out.to_float(pixels)
+    marginal = metrics.marginal_log_likelihood(x, held_out.to_float(sample)).mean().item()
+    baselines = {}
+    for name, code in linear.items():
+        likelihood = metrics.linear_log_likelihood(pixels, code, held_out.maximum).mean().item()
+        baselines[name] = {"log_likelihood": likelihood}
+    chance = {"log_likelihood": marginal, "elbo": marginal}
+    return References(chance, _best_bounds(x, num_data), baselines)
 
 
 def _mean_bounds(story: GenerativeStory, data: FactorDataset) -> dict[str, float]:
@@ -152,7 +178,7 @@ def observes_bernoulli_pixels(story: GenerativeStory, data: FactorDataset) -> bo
             story.model, story.guide, (x,), conditions, reparameterised=False
         )
     observed = list(observed_sites(model_trace).values())
-    distributions = [site.fn for site in observed]
-    pixels = distributions[0].base_dist if isinstance(distributions[0], Independent) else None
-    one_of_pixels = len(observed) == 1 and observed[0].fn.event_shape == x.shape[1:]
-    return one_of_pixels and isinstance(pixels, Bernoulli)
+    likelihood = observed[0].fn
+    pixels = likelihood.base_dist if isinstance(likelihood, Independent) else likelihood
+    covers_observation = len(observed) == 1 and likelihood.event_shape == x.shape[1:]
+    return covers_observation and isinstance(pixels, Bernoulli)
