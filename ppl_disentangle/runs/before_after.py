@@ -302,11 +302,11 @@ class Units(NamedTuple):
     """Some units.
 
     Attributes:
-        nodes: Values ``(batch, dim)`` of each node.
+        node_values: Values ``(batch, dim)`` of each node.
         images: Mean images ``(batch, *event)``.
     """
 
-    nodes: Mapping[str, Tensor]
+    node_values: Mapping[str, Tensor]
     images: Tensor
 
 
@@ -332,11 +332,11 @@ def _compare(
     story: GenerativeStory, before: Units, after: Units, actions: Mapping[str, Action]
 ) -> xr.Dataset:
     """Compare units before and after; see :func:`drawn_before_after` for the variables."""
-    names = list(before.nodes)
-    result = _node_means(before.nodes, after.nodes)
+    names = list(before.node_values)
+    result = _node_means(before.node_values, after.node_values)
     result["change"] = result["mean_after"] - result["mean_before"]
     result["is"] = ("node", _relations(story, names, actions))
-    moved = [_share_moved(before.nodes[name], after.nodes[name]) for name in names]
+    moved = [_share_moved(before.node_values[name], after.node_values[name]) for name in names]
     result["moved"] = ("node", moved)
     result["read_back"] = _read_back(story, before.images, after.images, names)
     return result.merge(_image_pair(before.images, after.images)).assign_attrs(do=to_text(actions))
