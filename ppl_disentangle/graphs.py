@@ -1,4 +1,4 @@
-"""Causal graphs: networkx graphs of named nodes, read from what users have, in one order everywhere."""
+"""Causal graphs: networkx graphs of named nodes, read from text, files and matrices, in one order."""
 
 from __future__ import annotations
 
@@ -25,21 +25,22 @@ def as_dag(
     *,
     nodes: Sequence[str] | None = None,
 ) -> nx.DiGraph:
-    """A directed acyclic graph of named nodes.
+    """Read a directed acyclic graph of named nodes.
 
     Args:
-        graph: a ``networkx.DiGraph``; edges as text such as ``"light -> shadow; angle -> shadow"``, separated by
-            semicolons or line ends, in which ``a -> b -> c`` is a chain, ``a, b -> c`` two edges and a name alone a
-            node; the path of a ``.dot``, ``.gv``, ``.graphml`` or ``.csv`` file; or an adjacency matrix, array or data
-            frame, whose entry (i, j) is not zero where there is an edge from i to j.
-        nodes: names of all nodes. An adjacency array needs them; otherwise they add nodes without edges, and a node
-            that is not among them is an error.
+        graph: A ``networkx.DiGraph``; edges as text; the path of a ``.dot``, ``.gv``, ``.graphml`` or
+            ``.csv`` file; or an adjacency matrix, as an array or a data frame. In text such as
+            ``"light -> shadow; angle -> shadow"``, semicolons or line ends separate statements:
+            ``a -> b -> c`` is a chain, ``a, b -> c`` stands for two edges, and a single name adds a
+            node. Entry (i, j) of an adjacency matrix is nonzero if there is an edge from i to j.
+        nodes: Names of all nodes. An adjacency array needs them. For other graphs they add nodes
+            without edges, and a node of the graph that is missing here is an error.
 
     Raises:
-        ValueError: a cycle, a node twice, a node that is not among ``nodes``, no node at all, a matrix that is not
-            square, or a file without a directed graph.
-        TypeError: a node's name is no text, or ``graph`` is none of the above.
-        FileNotFoundError: there is no such file.
+        ValueError: The graph has a cycle, a node twice, a node that ``nodes`` lacks, or no nodes; the
+            matrix is not square; or the file does not hold a directed graph.
+        TypeError: The name of a node is not a string, or ``graph`` has another type.
+        FileNotFoundError: The file does not exist.
 
     Example:
         >>> as_dag("light -> shadow; angle -> shadow").edges
@@ -47,18 +48,7 @@ def as_dag(
     """
     names = None if nodes is None else _unique(nodes)
     read_graph = _read(graph, names)
-    for node in read_graph.nodes:
-        if not isinstance(node, str):
-            raise TypeError(
-                f"expected nodes with names, got {node!r} of type {type(node).__name__}"
-            )
-        if not node.isidentifier():
-            raise ValueError(
-                f"expected a node's name to be letters, digits and underscores, got {node!r}"
-            )
-    unknown = [] if names is None else sorted(set(read_graph.nodes) - set(names))
-    if unknown:
-        raise ValueError(f"no node named {unknown[0]!r}; the nodes are {names}")
+    _check_nodes(read_graph, names)
     dag = nx.DiGraph()
     dag.add_nodes_from(sorted({*read_graph.nodes, *(names or ())}))
     dag.add_edges_from(sorted(read_graph.edges))
@@ -68,45 +58,71 @@ def as_dag(
         cycle = nx.find_cycle(dag)
     except nx.NetworkXNoCycle:
         return dag
-    raise ValueError(f"the graph has a cycle: {' -> '.join([*(a for a, _ in cycle), cycle[0][0]])}")
+    path = [cause for cause, _ in cycle]
+    raise ValueError(f"the graph has a cycle: {' -> '.join([*path, path[0]])}")
+
+
+def _check_nodes(graph: nx.DiGraph, names: Sequence[str] | None) -> None:
+    """Raise an error unless all nodes are identifiers and, if names are given, among them."""
+    for node in graph.nodes:
+        if not isinstance(node, str):
+            raise TypeError(
+                f"expected nodes with names, got {node!r} of type {type(node).__name__}"
+            )
+        if not node.isidentifier():
+            raise ValueError(
+                f"expected a node's name to be letters, digits and underscores, got {node!r}"
+            )
+    unknown = [] if names is None else sorted(set(graph.nodes) - set(names))
+    if unknown:
+        raise ValueError(f"no node named {unknown[0]!r}; the nodes are {names}")
 
 
 def graph_of(story: str, data: Any, graph: Any) -> Any:
-    """``graph``, or else that of the data.
+    """Return ``graph``, or the graph of the data if ``graph`` is left out.
+
+    Args:
+        story: Name of the story, for the error message.
+        data: The data set, whose ``dag`` is its causal graph or None.
+        graph: A graph as :func:`as_dag` takes it, or None.
 
     Raises:
-        ValueError: there is none.
+        ValueError: Neither the caller nor the data give a graph.
     """
     graph = graph or data.dag
     if graph is None:
         raise ValueError(
-            f"{story} needs a graph of its nodes: give it the option graph='light -> shadow; angle -> shadow'"
+            f"{story} needs a graph of its nodes: give it the option"
+            " graph='light -> shadow; angle -> shadow'"
         )
     return graph
 
 
 def topological_order(dag: nx.DiGraph) -> list[str]:
-    """All nodes, parents first, otherwise by name."""
+    """List all nodes, parents before their children, otherwise in the order of their names."""
     return list(nx.lexicographical_topological_sort(dag))
 
 
 def parents(dag: nx.DiGraph, node: str) -> list[str]:
-    """The parents of a node, by name."""
+    """List the parents of a node in the order of their names."""
     return sorted(dag.predecessors(node))
 
 
 def effect_report(dag: nx.DiGraph, cause: str, effect: str) -> dict[str, Any]:
-    """What the graph says of the effect of one node on another.
+    """Report what a graph implies about the effect of one node on another.
 
     Returns:
-        ``has_effect``: whether there is a directed path; ``paths``: all of them; ``confounders``: common ancestors with
-        a way to the effect that does not lead through the cause; ``adjustment_set``: nodes that block every back-door
-        path [1] and no part of which does, ``[]`` if none needs blocking, ``None`` if there are none, since the effect
-        is a parent of the cause; ``independent``: whether both are d-separated by nothing.
+        ``has_effect``: Whether there is a directed path.
+        ``paths``: All directed paths.
+        ``confounders``: Common ancestors that have a path to the effect around the cause.
+        ``adjustment_set``: A minimal set of nodes that blocks every back-door path [1]. It is ``[]`` if
+        there is no open back-door path, and ``None`` if no set blocks all of them, because the effect
+        is a parent of the cause.
+        ``independent``: Whether the nodes are d-separated given no other node.
 
     Raises:
-        KeyError: no such node.
-        ValueError: both are the same node.
+        KeyError: The graph lacks one of the nodes.
+        ValueError: The nodes are the same.
 
     References:
         [1] Pearl, 2009. Causality, definition 3.3.1.
@@ -121,51 +137,54 @@ def effect_report(dag: nx.DiGraph, cause: str, effect: str) -> dict[str, Any]:
             raise KeyError(f"no node named {node!r}; the graph has {list(dag)}")
     if cause == effect:
         raise ValueError(f"expected two nodes, got {cause!r} twice")
-    backdoor = dag.copy()
-    backdoor.remove_edges_from(list(dag.out_edges(cause)))
-    without_cause = dag.subgraph(n for n in dag if n != cause)
-    forbidden = nx.descendants(dag, cause) | {cause, effect}
-    separator = nx.find_minimal_d_separator(
-        backdoor, {cause}, {effect}, restricted=set(dag) - forbidden
-    )
     return {
         "has_effect": nx.has_path(dag, cause, effect),
         "paths": sorted(nx.all_simple_paths(dag, cause, effect)),
-        "confounders": sorted(
-            n for n in nx.ancestors(dag, cause) - {effect} if nx.has_path(without_cause, n, effect)
-        ),
-        "adjustment_set": None if separator is None else sorted(separator),
+        "confounders": _confounders(dag, cause, effect),
+        "adjustment_set": _adjustment_set(dag, cause, effect),
         "independent": nx.is_d_separator(dag, {cause}, {effect}, set()),
     }
 
 
+def _confounders(dag: nx.DiGraph, cause: str, effect: str) -> list[str]:
+    """Ancestors of the cause that have a path to the effect around the cause."""
+    without_cause = dag.subgraph(node for node in dag if node != cause)
+    ancestors = nx.ancestors(dag, cause) - {effect}
+    return sorted(node for node in ancestors if nx.has_path(without_cause, node, effect))
+
+
+def _adjustment_set(dag: nx.DiGraph, cause: str, effect: str) -> list[str] | None:
+    """A minimal set that satisfies the back-door criterion, or None if there is no such set."""
+    # in the graph without the edges that leave the cause, only back-door paths are left
+    backdoor = dag.copy()
+    backdoor.remove_edges_from(list(dag.out_edges(cause)))
+    allowed = set(dag) - nx.descendants(dag, cause) - {cause, effect}
+    separator = nx.find_minimal_d_separator(backdoor, {cause}, {effect}, restricted=allowed)
+    return None if separator is None else sorted(separator)
+
+
 def _unique(names: Iterable[str]) -> list[str]:
+    """The names as a list. Raises a ValueError if a name occurs twice."""
     names = list(names)
-    twice = [n for i, n in enumerate(names) if n in names[:i]]
-    if twice:
-        raise ValueError(f"node {twice[0]!r} is named twice")
+    for position, name in enumerate(names):
+        if name in names[:position]:
+            raise ValueError(f"node {name!r} is named twice")
     return names
 
 
 def _read(graph: Any, names: list[str] | None) -> nx.DiGraph:
+    """A graph from any of the kinds that :func:`as_dag` takes, which may still have cycles."""
     if isinstance(graph, nx.DiGraph):
-        return nx.DiGraph(graph)  # a multigraph has keys beside its edges
-    if isinstance(graph, Path) or (
-        isinstance(graph, str) and "->" not in graph and Path(graph).suffix in _READERS
-    ):
-        path = Path(graph)
-        if path.suffix not in _READERS:
-            raise ValueError(f"expected a file of type {', '.join(_READERS)}, got {path}")
-        if not path.exists():
-            raise FileNotFoundError(f"no graph at {path}")
-        return _READERS[path.suffix](path)
+        return nx.DiGraph(graph)  # the edges of a multigraph have keys, which are dropped
+    if _is_path(graph):
+        return _from_file(Path(graph))
     if isinstance(graph, str):
         return _from_text(graph)
     if isinstance(graph, np.ndarray):
         if names is None:
             raise ValueError("an adjacency array needs the names of its nodes: pass nodes=[…]")
         return _from_matrix(graph, names)
-    if hasattr(graph, "columns") and hasattr(graph, "index"):
+    if hasattr(graph, "columns") and hasattr(graph, "index"):  # a data frame, without pandas
         return _from_frame(graph)
     kind = type(graph).__name__
     raise TypeError(
@@ -173,18 +192,39 @@ def _read(graph: Any, names: list[str] | None) -> nx.DiGraph:
     )
 
 
+def _is_path(graph: Any) -> bool:
+    if isinstance(graph, str):
+        return "->" not in graph and Path(graph).suffix in _READERS
+    return isinstance(graph, Path)
+
+
+def _from_file(path: Path) -> nx.DiGraph:
+    if path.suffix not in _READERS:
+        raise ValueError(f"expected a file of type {', '.join(_READERS)}, got {path}")
+    if not path.exists():
+        raise FileNotFoundError(f"no graph at {path}")
+    return _READERS[path.suffix](path)
+
+
 def _from_text(text: str) -> nx.DiGraph:
     graph = nx.DiGraph()
-    for statement in filter(None, (s.strip() for s in re.split(r"[;\n]", text))):
-        steps = [
-            _unique(name.strip() for name in step.split(",")) for step in statement.split("->")
-        ]
-        if not all(name for step in steps for name in step):
-            raise ValueError(f"expected edges such as 'a -> b', got {statement!r}")
-        graph.add_nodes_from(itertools.chain(*steps))
-        for before, after in itertools.pairwise(steps):
-            graph.add_edges_from(itertools.product(before, after))
+    for statement in re.split(r"[;\n]", text):
+        if statement.strip():
+            _add_statement(graph, statement.strip())
     return graph
+
+
+def _add_statement(graph: nx.DiGraph, statement: str) -> None:
+    """Add a chain such as ``a, b -> c -> d``: every node of a step points to every node of the next."""
+    steps = []
+    for step in statement.split("->"):
+        steps.append(_unique(name.strip() for name in step.split(",")))
+    names = list(itertools.chain(*steps))
+    if not all(names):
+        raise ValueError(f"expected edges such as 'a -> b', got {statement!r}")
+    graph.add_nodes_from(names)
+    for causes, effects in itertools.pairwise(steps):
+        graph.add_edges_from(itertools.product(causes, effects))
 
 
 def _from_matrix(matrix: np.ndarray, names: list[str]) -> nx.DiGraph:
@@ -201,7 +241,8 @@ def _from_matrix(matrix: np.ndarray, names: list[str]) -> nx.DiGraph:
 
 
 def _from_frame(frame: pd.DataFrame) -> nx.DiGraph:
-    rows, columns = _unique(frame.index), _unique(frame.columns)
+    rows = _unique(frame.index)
+    columns = _unique(frame.columns)
     if rows != columns:
         raise ValueError(
             f"expected the same nodes as rows and as columns, got {rows} and {columns}"
@@ -217,14 +258,15 @@ def _from_dot(path: Path) -> nx.DiGraph:
     # pydot's grammar makes newer versions of pyparsing warn, and pydot prints what it cannot read
     with warnings.catch_warnings(), contextlib.redirect_stdout(None):
         warnings.simplefilter("ignore")
-        found = pydot.graph_from_dot_data(path.read_text())
-    if not found or found[0].get_type() != "digraph":
+        graphs = pydot.graph_from_dot_data(path.read_text())
+    if not graphs or graphs[0].get_type() != "digraph":
         raise ValueError(f"expected a directed graph (digraph) in {path}")
-    parts = list(found[:1])
-    for part in parts:
-        parts += part.get_subgraph_list()
-    read_graph = nx.compose_all([nx.DiGraph(nx.nx_pydot.from_pydot(part)) for part in parts])
-    return nx.relabel_nodes(read_graph, {n: n.strip('"') for n in read_graph.nodes})
+    # networkx leaves out the edges of subgraphs; the list grows while it is walked through
+    nested = [graphs[0]]
+    for graph in nested:
+        nested += graph.get_subgraph_list()
+    read_graph = nx.compose_all([nx.DiGraph(nx.nx_pydot.from_pydot(graph)) for graph in nested])
+    return X
 
 
 def _from_graphml(path: Path) -> nx.DiGraph:
