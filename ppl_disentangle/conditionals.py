@@ -26,58 +26,70 @@ __all__ = [
 ]
 
 
-SMALL = 2**16
-"""Weights of the largest layer that costs nothing in float32."""
+MAX_FLOAT32_WEIGHTS = 2**16
+"""Number of weights of the largest layer that is as fast in float32 as in bfloat16."""
 
 
 class Conditional(nn.Module, abc.ABC):
     """A conditional distribution p(y | h) whose parameters are computed by a network.
 
-    The network may run in bfloat16 under autocast; the distribution is built in float32, or in the network's precision
-    if that is higher. So do small linear layers at the ends of an ``nn.Sequential``: bfloat16 would round means and
-    draws of a latent by a good part of a posterior's standard deviation.
+    The network may run in bfloat16 under autocast. The distribution is always built in float32, or in
+    the network's precision if that is higher. Small linear layers at either end of an ``nn.Sequential``
+    run in float32 as well, because bfloat16 would round the means and the draws of a latent by a large
+    part of a posterior's standard deviation.
 
     Implementing a conditional: define :meth:`distribution`.
 
     Args:
-        net: maps ``(batch, *input)`` to ``(batch, *output)``.
-        input_dims: number of dimensions of one input. If given, inputs may have any number of batch dimensions
-            (particles, worlds, data). ``None``: the first dimension is the batch, the rest is the input.
+        net: Network from ``(batch, *input)`` to ``(batch, *output)``.
+        input_dims: Number of dimensions of one input. Inputs may then have any number of batch
+            dimensions (particles, worlds, data). With ``None`` the first dimension is the batch, and
+            all others are the input.
     """
 
     def __init__(self, net: nn.Module, *, input_dims: int | None = 1) -> None:
         super().__init__()
-        self.net, self.input_dims = net, input_dims
+        self.net = net
+        self.input_dims = input_dims
 
     @abc.abstractmethod
     def distribution(self, output: Tensor, event_dim: int) -> TorchDistribution:
-        """The distribution, from the network's output, whose last ``event_dim`` dimensions are the event."""
+        """Build the distribution from the network's output, whose last ``event_dim`` dimensions are one event."""
 
     def forward(self, h: Tensor) -> TorchDistribution:
-        """p(y | h), of batch shape ``h.shape`` without the dimensions of the input."""
-        batch = h.shape[:1] if self.input_dims is None else h.shape[: h.dim() - self.input_dims]
-        if len(batch) == 1:
+        """Return p(y | h), of batch shape ``h.shape`` without the dimensions of the input."""
+        num_batch_dims = 1 if self.input_dims is None else h.dim() - self.input_dims
+        if num_batch_dims == 1:
             output = at_least_single(_output(self.net, h))
             return self.distribution(output, output.dim() - 1)
-        output = at_least_single(_output(self.net, h.reshape(-1, *h.shape[len(batch) :])))
-        return self.distribution(output.reshape(*batch, *output.shape[1:]), output.dim() - 1)
+        # networks take one batch dimension
+        flat = h.reshape(-1, *h.shape[num_batch_dims:])
+        output = at_least_single(_output(self.net, flat))
+        event_dim = output.dim() - 1
+        output = output.reshape(*h.shape[:num_batch_dims], *output.shape[1:])
+        return self.distribution(output, event_dim)
 
 
 def _output(net: nn.Module, h: Tensor) -> Tensor:
-    """What a network returns; under autocast without rounding at its ends."""
-    if not (type(net) is nn.Sequential and _autocasts(h)):  # a subclass may do something else
+    """The output of a network; under autocast, small linear layers at its ends run unrounded."""
+    # a subclass of nn.Sequential may have its own forward
+    if not (type(net) is nn.Sequential and _autocasts(h)):
         return net(h)
     for layer in net:
-        at_an_end = layer is net[0] or layer is net[-1]
-        if at_an_end and isinstance(layer, nn.Linear) and layer.weight.numel() <= SMALL:
+        is_at_an_end = layer is net[0] or layer is net[-1]
+        if is_at_an_end and _is_small_linear(layer):
             h = unrounded(layer, h.to(layer.weight.dtype))
         else:
             h = layer(h)
     return h
 
 
+def _is_small_linear(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Linear) and layer.weight.numel() <= MAX_FLOAT32_WEIGHTS
+
+
 def unrounded(function: Callable[[Tensor], Tensor], h: Tensor) -> Tensor:
-    """What a function, such as a network, makes of ``h`` without autocast."""
+    """Call a function, such as a network, without autocast."""
     with torch.autocast(h.device.type, enabled=False) if _autocasts(h) else nullcontext():
         return function(h)
 
@@ -87,17 +99,18 @@ def _autocasts(h: Tensor) -> bool:
 
 
 def at_least_single(output: Tensor) -> Tensor:
-    """What a network returns, in float32, or in its precision if that is higher."""
+    """Convert an output to float32; an output in float64 stays as it is."""
     return output.to(torch.promote_types(output.dtype, torch.float32))
 
 
 class Gaussian(Conditional):
-    r"""Normal with diagonal covariance; the network returns means and log variances along the last dimension.
+    r"""Normal with diagonal covariance; the network returns means, then log variances.
 
     .. math:: p(y \mid h) = \mathcal N(y; \mu(h), \operatorname{diag} \sigma^2(h)), \quad
        (\mu, \log \sigma^2) = \operatorname{net}(h)
 
-    An encoder takes images as they are: ``Gaussian(net)`` has ``input_dims=None``.
+    The last dimension of the output holds all means, then all log variances. ``input_dims`` is ``None``
+    by default, so that an encoder takes images without further settings.
 
     Example:
         >>> Gaussian(nn.Linear(64, 20))(torch.zeros(8, 64)).event_shape
@@ -108,7 +121,7 @@ class Gaussian(Conditional):
         super().__init__(net, input_dims=input_dims)
 
     def distribution(self, output: Tensor, event_dim: int) -> TorchDistribution:
-        """Normal over half of the outputs."""
+        """Build the normal; its event has half as many coordinates as the output."""
         if output.shape[-1] % 2:
             raise ValueError(
                 f"expected an even number of outputs (means, log variances), got {output.shape[-1]}"
@@ -120,12 +133,13 @@ class Gaussian(Conditional):
 class Bernoulli(Conditional):
     r"""Independent Bernoulli pixels; the network returns logits.
 
-    For grey values x in [0, 1] this is the cross-entropy :math:`x \log p + (1 - x) \log (1 - p)` that the field trains
-    with; it is then no normalised likelihood (:class:`ContinuousBernoulli` is).
+    For grey values x in [0, 1], the log density is the cross-entropy
+    :math:`x \log p + (1 - x) \log (1 - p)`, with which most papers train. It is not normalised on
+    [0, 1]; the likelihood of :class:`ContinuousBernoulli` is.
     """
 
     def distribution(self, output: Tensor, event_dim: int) -> TorchDistribution:
-        """Bernoulli of the outputs as logits."""
+        """Build the Bernoulli whose logits are the outputs."""
         return dist.Bernoulli(logits=output, validate_args=False).to_event(event_dim)
 
 
@@ -137,12 +151,12 @@ class ContinuousBernoulli(Conditional):
     """
 
     def distribution(self, output: Tensor, event_dim: int) -> TorchDistribution:
-        """Continuous Bernoulli of the outputs as logits."""
+        """Build the continuous Bernoulli whose logits are the outputs."""
         return dist.ContinuousBernoulli(logits=output, validate_args=False).to_event(event_dim)
 
 
 class GaussianLearnedScale(Conditional):
-    r"""Normal pixels around the network's output, with one learned scale :math:`\sigma` for all of them.
+    r"""Normal pixels around the network's output, all with the same learned scale :math:`\sigma`.
 
     References:
         [1] Rybkin et al., 2021. Simple and effective VAE training with calibrated decoders.
@@ -154,34 +168,36 @@ class GaussianLearnedScale(Conditional):
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
 
     def distribution(self, output: Tensor, event_dim: int) -> TorchDistribution:
-        """Normal around the outputs."""
+        """Build the normal whose means are the outputs."""
         return dist.Normal(output, self.log_scale.exp()).to_event(event_dim)
 
 
 class Deterministic(Conditional):
-    """What the network returns and nothing else: a generator, which has no likelihood."""
+    """The network's output as a point: a generator without a likelihood."""
 
     def distribution(self, output: Tensor, event_dim: int) -> TorchDistribution:
-        """A point at the outputs."""
+        """Build the point distribution at the outputs."""
         return dist.Delta(output, event_dim=event_dim)
 
 
 class Grouped(nn.Module):
-    r"""Several latents from one network: groups of normal coordinates, and classes, relaxed [1, 2].
+    r"""Several latents from one network: groups of normal coordinates, and relaxed classes [1, 2].
 
     .. math:: z^g \mid x \sim \mathcal N(\mu^g(x), \operatorname{diag} \sigma^g(x)^2), \quad
        c^k \mid x \sim \operatorname{Concrete}(\operatorname{softmax} l^k(x), T)
 
     Args:
-        net: maps ``(batch, *input)`` to the means of all groups, their log variances and the logits of all classes, in
-            this order: ``2 * sum(groups.values()) + sum(classes.values())`` outputs.
-        groups: number of coordinates of each group.
-        classes: number of values of each class; a draw is of that shape, nearly one-hot.
-        temperature: T, a choice of ours.
+        net: Network from ``(batch, *input)`` to the means of all groups, their log variances and the
+            logits of all classes, in this order: ``2 * sum(groups.values()) + sum(classes.values())``
+            outputs.
+        groups: Number of coordinates of each group, by name.
+        classes: Number of values of each class, by name. A draw has one coordinate for each value and
+            is nearly one-hot. Left out, there are no classes.
+        temperature: Temperature T of the relaxation. The default is not from a paper.
 
     Raises:
-        ValueError: nothing to infer, a name twice, a size below 1 or a temperature that is not positive; when called, a
-            network with another number of outputs.
+        ValueError: There are no latents, a name occurs twice, a size is below 1, or the temperature is
+            not positive. Calls raise it if the network has another number of outputs.
 
     References:
         [1] Jang et al., 2017. https://arxiv.org/abs/1611.01144
@@ -211,36 +227,44 @@ class Grouped(nn.Module):
             raise ValueError(
                 f"expected positive sizes and temperature, got {groups}, {classes} and {temperature}"
             )
-        self.net, self.groups, self.classes, self.temperature = (
-            net,
-            dict(groups),
-            dict(classes),
-            temperature,
-        )
+        self.net = net
+        self.groups = dict(groups)
+        self.classes = dict(classes)
+        self.temperature = temperature
 
     def check_groups(self, *names: str) -> None:
-        """Raise a ValueError unless it has these groups, in this order, and no classes."""
+        """Raise a ValueError unless the latents are groups of these names, in this order."""
         if tuple(self.groups) != names or self.classes:
-            expected, given = " and ".join(map(repr, names)), {**self.groups, **self.classes}
-            raise ValueError(f"expected an encoder of the groups {expected}, got {given}")
+            expected = " and ".join(map(repr, names))
+            sizes = {**self.groups, **self.classes}
+            raise ValueError(f"expected an encoder of the groups {expected}, got {sizes}")
 
     def forward(self, x: Tensor) -> dict[str, TorchDistribution]:
-        """q of each latent, by name, each of batch shape ``(batch,)``."""
+        """Return q(latent | x) of each latent, by name, each of batch shape ``(batch,)``."""
         output = at_least_single(_output(self.net, x))
-        dim, sizes = sum(self.groups.values()), list(self.classes.values())
-        if output.shape[-1] != 2 * dim + sum(sizes):
+        dim = sum(self.groups.values())
+        num_logits = sum(self.classes.values())
+        if output.shape[-1] != 2 * dim + num_logits:
             raise ValueError(
-                f"expected a network with {2 * dim + sum(sizes)} outputs, got {output.shape[-1]}"
+                f"expected a network with {2 * dim + num_logits} outputs, got {output.shape[-1]}"
             )
-        locs, log_variances, *logits = output.split([dim, dim, *sizes], -1)
-        widths = list(self.groups.values())
-        parts = zip(
-            self.groups, locs.split(widths, -1), log_variances.split(widths, -1), strict=True
-        )
-        normal = {name: dist.Normal(loc, (0.5 * log).exp()).to_event(1) for name, loc, log in parts}
-        temperature = output.new_tensor(self.temperature)
-        relaxed = {
-            name: dist.RelaxedOneHotCategorical(temperature, logits=values)
-            for name, values in zip(self.classes, logits, strict=True)
-        }
-        return normal | relaxed
+        locs, log_variances, logits = output.split([dim, dim, num_logits], -1)
+        return self._normals(locs, log_variances) | self._relaxed_classes(logits)
+
+    def _normals(self, locs: Tensor, log_variances: Tensor) -> dict[str, TorchDistribution]:
+        """A normal for each group, from parameters of shape ``(batch, coordinates of all groups)``."""
+        sizes = list(self.groups.values())
+        parameters = zip(locs.split(sizes, -1), log_variances.split(sizes, -1), strict=True)
+        normals = {}
+        for name, (loc, log_variance) in zip(self.groups, parameters, strict=True):
+            normals[name] = dist.Normal(loc, (0.5 * log_variance).exp()).to_event(1)
+        return normals
+
+    def _relaxed_classes(self, logits: Tensor) -> dict[str, TorchDistribution]:
+        """A relaxed class for each name, from logits of shape ``(batch, values of all classes)``."""
+        temperature = logits.new_tensor(self.temperature)
+        relaxed = {}
+        by_class = logits.split(list(self.classes.values()), -1)
+        for name, class_logits in zip(self.classes, by_class, strict=True):
+            relaxed[name] = dist.RelaxedOneHotCategorical(temperature, logits=class_logits)
+        return relaxed

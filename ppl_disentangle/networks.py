@@ -1,11 +1,12 @@
 """The networks of the literature: plain ``nn.Sequential`` from images to vectors and back.
 
-Convolutions lie in memory channels-last, which is faster on the CPU, and in bfloat16 everywhere.
+Convolutions have channels-last memory, which is faster on the CPU, and in bfloat16 on any device.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from types import MappingProxyType
@@ -35,23 +36,18 @@ __all__ = [
 
 
 def pytorch_port_encoder(outputs: int, *, channels: int = 1) -> nn.Sequential:
-    """:func:`study_encoder` as most ports to PyTorch have it: every kernel 4x4, PyTorch's initial weights.
+    """Build the encoder of most PyTorch ports of the 12,600-run study.
 
-    It leaves the plateau at the beginning of training much earlier.
+    It differs from :func:`study_encoder` in that all kernels are 4x4 and the initial weights are
+    PyTorch's. It leaves the plateau at the beginning of training much earlier.
     """
-    widths = (channels, 32, 32, 64, 64)
-    convolutions = (
-        m
-        for i, o in zip(widths, widths[1:], strict=False)
-        for m in (nn.Conv2d(i, o, 4, 2, 1), nn.ReLU())
-    )
-    return channels_last(
-        nn.Sequential(*convolutions, nn.Flatten(), *_dense((1024, 256, outputs), nn.ReLU))
-    )
+    convolutions = _strided_convolutions((channels, 32, 32, 64, 64))
+    dense = _dense((1024, 256, outputs), nn.ReLU)
+    return channels_last(nn.Sequential(*convolutions, nn.Flatten(), *dense))
 
 
 def pytorch_port_decoder(latent_dim: int, *, channels: int = 1) -> nn.Sequential:
-    """:func:`study_decoder` with PyTorch's initial weights."""
+    """Build :func:`study_decoder` with PyTorch's initial weights."""
     decoder = study_decoder(latent_dim, channels=channels)
     for module in decoder:
         if isinstance(module, nn.Linear | nn.ConvTranspose2d):
@@ -60,9 +56,10 @@ def pytorch_port_decoder(latent_dim: int, *, channels: int = 1) -> nn.Sequential
 
 
 def study_encoder(outputs: int, *, channels: int = 1) -> nn.Sequential:
-    """The convolutional encoder of the 12,600-run study [1], from ``(batch, channels, 64, 64)`` to ``outputs``.
+    """Build the encoder of the 12,600-run study [1] for images ``(batch, channels, 64, 64)``.
 
-    Four strided convolutions (32 and 32 of 4x4, 64 and 64 of 2x2), then 256 units, ReLU throughout.
+    Four strided convolutions, two with 32 channels and 4x4 kernels and two with 64 channels and 2x2
+    kernels, are followed by 256 units and ``outputs`` linear units. All activations are ReLU.
 
     References:
         [1] Locatello et al., 2019. https://arxiv.org/abs/1811.12359
@@ -81,9 +78,10 @@ def study_encoder(outputs: int, *, channels: int = 1) -> nn.Sequential:
 
 
 def study_decoder(latent_dim: int, *, channels: int = 1) -> nn.Sequential:
-    """The deconvolutional decoder of the 12,600-run study [1], to logits of ``(batch, channels, 64, 64)``.
+    """Build the decoder of the 12,600-run study [1], to logits ``(batch, channels, 64, 64)``.
 
-    256 and 1024 units, then four transposed convolutions of 4x4 (64, 32, 32, ``channels``), ReLU between them.
+    256 and 1024 units are followed by four transposed 4x4 convolutions with 64, 32, 32 and
+    ``channels`` channels. All activations are ReLU.
 
     References:
         [1] Locatello et al., 2019. https://arxiv.org/abs/1811.12359
@@ -102,24 +100,20 @@ def study_decoder(latent_dim: int, *, channels: int = 1) -> nn.Sequential:
 
 
 def burgess_encoder(outputs: int, *, channels: int = 1) -> nn.Sequential:
-    """The encoder of [1], from ``(batch, channels, 64, 64)``: four 4x4 convolutions of 32, then 256 and 256 units.
+    """Build the encoder of [1] for images ``(batch, channels, 64, 64)``.
+
+    Four 4x4 convolutions with 32 channels are followed by twice 256 units.
 
     References:
         [1] Burgess et al., 2018. https://arxiv.org/abs/1804.03599
     """
-    widths = (channels, 32, 32, 32, 32)
-    convolutions = (
-        m
-        for i, o in zip(widths, widths[1:], strict=False)
-        for m in (nn.Conv2d(i, o, 4, 2, 1), nn.ReLU())
-    )
-    return channels_last(
-        nn.Sequential(*convolutions, nn.Flatten(), *_dense((512, 256, 256, outputs), nn.ReLU))
-    )
+    convolutions = _strided_convolutions((channels, 32, 32, 32, 32))
+    dense = _dense((512, 256, 256, outputs), nn.ReLU)
+    return channels_last(nn.Sequential(*convolutions, nn.Flatten(), *dense))
 
 
 def burgess_decoder(latent_dim: int, *, channels: int = 1) -> nn.Sequential:
-    """The decoder of [1], the mirror of its encoder, to logits of ``(batch, channels, 64, 64)``.
+    """Build the decoder of [1], the mirror of its encoder, to logits ``(batch, channels, 64, 64)``.
 
     References:
         [1] Burgess et al., 2018. https://arxiv.org/abs/1804.03599
@@ -139,7 +133,12 @@ def burgess_decoder(latent_dim: int, *, channels: int = 1) -> nn.Sequential:
 def mlp_encoder(
     outputs: int, *, shape: Sequence[int] = (1, 64, 64), hidden: int = 1200
 ) -> nn.Sequential:
-    """Two layers of ``hidden`` ReLU units on flattened observations of ``shape``; 1200 units in [1, 2].
+    """Build two layers of ReLU units on flattened observations.
+
+    Args:
+        outputs: Number of outputs.
+        shape: Shape of one observation.
+        hidden: Number of units of a layer; 1200 in [1, 2].
 
     References:
         [1] Higgins et al., 2017. https://openreview.net/forum?id=Sy2fzU9gl
@@ -157,7 +156,13 @@ def mlp_decoder(
     hidden: int = 1200,
     activation: type[nn.Module] = nn.Tanh,
 ) -> nn.Sequential:
-    """Three layers of ``hidden`` units to observations of ``shape``; 1200 units of tanh in [1, 2].
+    """Build three layers of units from a code to observations.
+
+    Args:
+        latent_dim: Number of coordinates of the code.
+        shape: Shape of one observation.
+        hidden: Number of units of a layer; 1200 in [1, 2].
+        activation: Activation of the layers; tanh in [1, 2].
 
     References:
         [1] Higgins et al., 2017. https://openreview.net/forum?id=Sy2fzU9gl
@@ -168,57 +173,77 @@ def mlp_decoder(
 
 
 class Upsampling(nn.ConvTranspose2d):
-    """``nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)`` for large images of few channels.
+    """``nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)``, faster for large images.
 
-    On the CPU and channels-last it is a 2x2 convolution to the four pixels of each block, the same sums with other
-    indices: libraries of kernels are slow at the transposed convolutions at the end of a decoder, more so backwards.
+    On the CPU, for channels-last memory, it is computed as a 2x2 convolution with four times the
+    outputs, one for each pixel of a 2x2 block. The sums are the same, with other indices. Libraries of
+    kernels are slow at transposed convolutions with few channels, particularly in the backward pass.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 4, 2, 1)
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """From ``(batch, inputs, rows, columns)`` to ``(batch, outputs, 2 * rows, 2 * columns)``."""
-        if (
-            x.device.type != "cpu"
-            or x.dim() != 4
-            or not x.is_contiguous(memory_format=torch.channels_last)
-        ):
+        """Map ``(batch, inputs, rows, columns)`` to ``(batch, outputs, 2 * rows, 2 * columns)``."""
+        if x.device.type != "cpu" or not _is_channels_last(x):
             return super().forward(x, output_size)
-        # A block lies around a corner of four inputs. Of the kernel's rows 0..3, its upper pixels have 2 for the inputs
-        # above the corner and 0 for those below, the lower pixels 3 and 1; columns likewise.
-        halves = self.weight.unflatten(2, (2, 2)).unflatten(4, (2, 2)).flip(2, 4)
-        taps = halves.permute(3, 5, 1, 0, 2, 4).flatten(0, 2)
         bias = None if self.bias is None else self.bias.repeat(4)
-        blocks = F.conv2d(x, taps, bias, padding=1).movedim(1, -1)
-        pixels = (
-            blocks.unflatten(-1, (2, 2, self.out_channels))
-            .transpose(2, 3)
-            .flatten(3, 4)
-            .flatten(1, 2)
-        )
+        # (batch, rows + 1, columns + 1, 4 * outputs): a block around each corner of the inputs
+        blocks = F.conv2d(x, self._corner_kernels(), bias, padding=1).movedim(1, -1)
+        blocks = blocks.unflatten(-1, (2, 2, self.out_channels))
+        # (batch, block row, block column, row, column, outputs) -> (batch, rows, columns, outputs)
+        pixels = blocks.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        # the outermost rows and columns of pixels lie outside of the image
         return pixels[:, 1:-1, 1:-1].movedim(-1, 1)
+
+    def _corner_kernels(self) -> Tensor:
+        """The kernel as 2x2 kernels ``(4 * outputs, inputs, 2, 2)``, one for each pixel of a block.
+
+        A block of 2x2 output pixels lies around a corner of four inputs. Its upper pixels take row 2 of
+        the 4x4 kernel for the inputs above the corner and row 0 for those below; its lower pixels take
+        rows 3 and 1. The same holds for columns.
+        """
+        # (inputs, outputs, input row, pixel row, input column, pixel column)
+        halves = self.weight.unflatten(2, (2, 2)).unflatten(4, (2, 2)).flip(2, 4)
+        # (pixel row, pixel column, outputs, inputs, input row, input column)
+        return halves.permute(3, 5, 1, 0, 2, 4).flatten(0, 2)
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
 
 
 def channels_last(net: nn.Sequential) -> nn.Sequential:
-    """Lay out the convolutions of ``net`` channels-last. Returns ``net``."""
+    """Give the convolutions of a network channels-last memory, and return the network."""
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def tensorflow_init(net: nn.Sequential) -> nn.Sequential:
-    """Give ``net`` the initial weights of the study's layers: Glorot uniform, zero biases. Returns ``net``."""
+    """Give a network the initial weights of TensorFlow's layers, and return the network.
+
+    Weights are Glorot uniform and biases are zero, as in the 12,600-run study.
+    """
     for module in net.modules():
-        weight = getattr(module, "weight", None)
-        if isinstance(weight, Tensor):
-            nn.init.xavier_uniform_(weight)
-            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
     return net
 
 
-def _dense(widths: Sequence[int], activation: type[nn.Module]) -> list[nn.Module]:
+def _strided_convolutions(widths: Sequence[int]) -> list[nn.Module]:
+    """4x4 convolutions with ReLU, each of which halves the image; from ``widths[0]`` channels on."""
     layers: list[nn.Module] = []
-    for i, o in zip(widths, widths[1:], strict=False):
-        layers += [nn.Linear(i, o), activation()]
+    for inputs, outputs in itertools.pairwise(widths):
+        layers += [nn.Conv2d(inputs, outputs, 4, 2, 1), nn.ReLU()]
+    return layers
+
+
+def _dense(widths: Sequence[int], activation: type[nn.Module]) -> list[nn.Module]:
+    """Linear layers with activations between them, from ``widths[0]`` inputs on."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in itertools.pairwise(widths):
+        layers += [nn.Linear(inputs, outputs), activation()]
     return layers[:-1]
 
 
@@ -227,21 +252,24 @@ PAIRS = {
     "pytorch_port": (pytorch_port_encoder, pytorch_port_decoder),
     "burgess": (burgess_encoder, burgess_decoder),
 }
-
+"""Encoders and decoders of images of 64x64, by name."""
 
 NETWORKS = (*PAIRS, "mlp")
 
-
 STEADY_GAME = MappingProxyType({"gradient_penalty": 0.1})
-
+"""Options of adversarial objectives. Without the penalty, InfoGAN generated only some of the digits."""
 
 STEADY_CRITIC = MappingProxyType({"lr": 3e-4, "betas": (0.5, 0.99)})
-"""Options of games and of their critics' optimisers, choices of ours: else InfoGAN drew few of the digits."""
+"""Options of the critics' Adam optimisers, chosen with :data:`STEADY_GAME`; not from a paper."""
+
+WIDE_HIDDEN_UNITS = 1200
+NARROW_HIDDEN_UNITS = 256
+NUM_PIXELS_OF_WIDE_MLP = 1024
 
 
 @dataclasses.dataclass(frozen=True)
 class Networks:
-    """Encoders and decoders of one architecture, each with weights of its own.
+    """Make encoders and decoders of one architecture, each with its own weights.
 
     Attributes:
         shape: Shape of one observation.
@@ -256,8 +284,10 @@ class Networks:
     Example:
         >>> import torch
         >>> networks = Networks((1, 8, 8))
-        >>> networks.encoder(6)(torch.zeros(5, 1, 8, 8)).shape, networks.decoder(3)(torch.zeros(5, 3)).event_shape
-        (torch.Size([5, 6]), torch.Size([1, 8, 8]))
+        >>> networks.encoder(6)(torch.zeros(5, 1, 8, 8)).shape
+        torch.Size([5, 6])
+        >>> networks.decoder(3)(torch.zeros(5, 3)).event_shape
+        torch.Size([1, 8, 8])
     """
 
     shape: tuple[int, ...]
@@ -265,40 +295,47 @@ class Networks:
     likelihood: type[Conditional] = Bernoulli
 
     def __post_init__(self) -> None:
-        images = len(self.shape) == 3 and self.shape[1:] == (64, 64)
-        kind = self.kind or ("study" if images else "mlp")
+        are_images = len(self.shape) == 3 and self.shape[1:] == (64, 64)
+        kind = self.kind or ("study" if are_images else "mlp")
         if kind not in NETWORKS:
             raise ValueError(f"no network named {kind!r}; there are {', '.join(NETWORKS)}")
-        if kind in PAIRS and not images:
+        if kind in PAIRS and not are_images:
             raise ValueError(
-                f"network {kind!r} takes images of shape (channels, 64, 64), the data are {self.shape}; use 'mlp'"
+                f"network {kind!r} takes images of shape (channels, 64, 64), the data are"
+                f" {self.shape}; use 'mlp'"
             )
         object.__setattr__(self, "kind", kind)
 
     def encoder(self, outputs: int) -> nn.Module:
-        """A network from ``(batch, *shape)`` to ``(batch, outputs)``."""
+        """Make a network from ``(batch, *shape)`` to ``(batch, outputs)``."""
         if self.kind in PAIRS:
-            return PAIRS[self.kind][0](outputs, channels=self.shape[0])
+            encoder, _ = PAIRS[self.kind]
+            return encoder(outputs, channels=self.shape[0])
         return mlp_encoder(outputs, shape=self.shape, hidden=self._hidden)
 
     def decoder(self, inputs: int) -> Conditional:
-        """p(x | h) for h of shape ``(batch, inputs)``."""
+        """Make p(x | h) for h of shape ``(batch, inputs)``."""
         return self.likelihood(self._to_observations(inputs))
 
     def generator(self, inputs: int) -> Deterministic:
-        """A point for h of shape ``(batch, inputs)``: what the likelihood's mean would be."""
+        """Make a generator from h of shape ``(batch, inputs)`` to points x.
+
+        Its points are in [0, 1], except for a Gaussian likelihood, whose mean is any real number.
+        """
         net = self._to_observations(inputs)
-        return Deterministic(
-            net if self.likelihood is GaussianLearnedScale else nn.Sequential(net, nn.Sigmoid())
-        )
+        if self.likelihood is GaussianLearnedScale:
+            return Deterministic(net)
+        return Deterministic(nn.Sequential(net, nn.Sigmoid()))
 
     def _to_observations(self, inputs: int) -> nn.Module:
         if self.kind in PAIRS:
-            return PAIRS[self.kind][1](inputs, channels=self.shape[0])
-        activation = nn.Tanh if self._hidden == 1200 else nn.ReLU
+            _, decoder = PAIRS[self.kind]
+            return decoder(inputs, channels=self.shape[0])
+        activation = nn.Tanh if self._hidden == WIDE_HIDDEN_UNITS else nn.ReLU
         return mlp_decoder(inputs, shape=self.shape, hidden=self._hidden, activation=activation)
 
     @property
     def _hidden(self) -> int:
-        """The 1200 units of the literature, and their tanh, were chosen for 4096 pixels."""
-        return 1200 if math.prod(self.shape) >= 1024 else 256
+        """The units of a layer. The literature chose its 1200 tanh units for 4096 pixels."""
+        is_wide = math.prod(self.shape) >= NUM_PIXELS_OF_WIDE_MLP
+        return WIDE_HIDDEN_UNITS if is_wide else NARROW_HIDDEN_UNITS
