@@ -1,4 +1,4 @@
-"""What remains of a digit when only the first steps by which it is drawn are kept."""
+"""How an image of a digit gains detail when more of the steps by which it is drawn are kept."""
 
 import argparse
 
@@ -16,15 +16,12 @@ parser.add_argument("--steps", type=int, default=1000)
 parser.add_argument("--out", default="compression.png")
 options = parser.parse_args()
 
-data, held_out = digits().split(400)
-story = ConvDRAW(
-    data.observation_shape, Bernoulli(nn.Identity(), input_dims=3), steps=4, hidden=16, stride=2
-)
-fit(story, data, steps=options.steps, batch_size=32, lr=4e-3)
-curve = compression_curve(
-    story, held_out
-)  # xarray: rate and distortion over the number of steps that are kept
+training, held_out = digits().split(400)
+likelihood = Bernoulli(nn.Identity(), input_dims=3)
+story = ConvDRAW(training.observation_shape, likelihood, steps=4, hidden=16, stride=2)
+fit(story, training, steps=options.steps, batch_size=32, lr=4e-3)
+
+curve = compression_curve(story, held_out)  # an xarray data set over the number of steps kept
 print(curve[["rate", "distortion"]].to_dataframe().round(3))
-plot_compression(curve, held_out.to_float(held_out.observations(torch.arange(8)))).savefig(
-    options.out
-)
+images = held_out.to_float(held_out.observations(torch.arange(8)))
+plot_compression(curve, images).savefig(options.out)

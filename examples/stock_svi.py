@@ -1,4 +1,4 @@
-"""The same story and objective under plain ``pyro.infer.SVI``, and under a torch optimiser."""
+"""Train a story of the library with ``pyro.infer.SVI``, or with a torch optimiser in your own loop."""
 
 import argparse
 
@@ -6,28 +6,26 @@ import torch
 from pyro.infer import SVI
 from pyro.optim import PyroOptim
 
-from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import digits
 from ppl_disentangle.inference import TCELBO, BetaELBO
-from ppl_disentangle.models import BetaVAE
-from ppl_disentangle.networks import mlp_decoder, mlp_encoder
+from ppl_disentangle.zoo import build
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=200)
 steps = parser.parse_args().steps
 
 torch.manual_seed(0)
-x = digits().to_float(digits().observations(torch.arange(512)))
-shape = {"shape": (1, 8, 8), "hidden": 64}
-story = BetaVAE(Gaussian(mlp_encoder(8, **shape)), Bernoulli(mlp_decoder(4, **shape)), latent_dim=4)
+data = digits()
+x = data.to_float(data.observations(torch.arange(512)))
+story = build("beta_vae", data, latent_dim=4)
 
-svi = SVI(story.model, story.guide, PyroOptim(torch.optim.Adam, {"lr": 1e-3}), BetaELBO(beta=2.0))
+optimizer = PyroOptim(torch.optim.Adam, {"lr": 1e-3})
+svi = SVI(story.model, story.guide, optimizer, BetaELBO(beta=2.0))
 losses = [svi.step(x) / len(x) for _ in range(steps)]
 print(f"SVI: {losses[0]:.2f} -> {losses[-1]:.2f} nats per datum")
 
-loss = TCELBO(beta=2.0, num_data=1797)(
-    story.model, story.guide
-)  # a module; its parameters are the story's
+# an objective makes a torch module, whose parameters are the parameters of the story
+loss = TCELBO(beta=2.0, num_data=len(data))(story.model, story.guide)
 optimizer = torch.optim.AdamW(loss.parameters(), lr=1e-3)
 for _ in range(steps):
     optimizer.zero_grad()

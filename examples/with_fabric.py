@@ -1,4 +1,4 @@
-"""A loop of your own on Lightning Fabric: two processes, each with half of a batch, and the gradients of one."""
+"""Write your own training loop with Lightning Fabric, in two processes that share each batch."""
 
 import argparse
 
@@ -15,9 +15,7 @@ options = parser.parse_args()
 
 
 def train(fabric):
-    fabric.seed_everything(
-        0, verbose=False
-    )  # all alike: each process draws latents of its own all the same
+    fabric.seed_everything(0, verbose=False)  # equal weights; the processes draw different latents
     data = digits()
     story = build("beta_tcvae", data, latent_dim=4)
     story.num_data = len(data)
@@ -25,8 +23,8 @@ def train(fabric):
     loss, optimizer = fabric.setup(loss, torch.optim.Adam(loss.parameters(), lr=1e-3))
     for x, _ in BatchStream(data, 64, steps=options.steps):
         optimizer.zero_grad()
-        part = x.to(fabric.device).tensor_split(fabric.world_size)[fabric.global_rank]
-        fabric.backward(loss(part) / len(data))
+        share = x.to(fabric.device).tensor_split(fabric.world_size)[fabric.global_rank]
+        fabric.backward(loss(share) / len(data))
         optimizer.step()
     fabric.barrier()
     terms = {name: round(term.item() / len(data), 2) for name, term in loss.elbo.last_terms.items()}

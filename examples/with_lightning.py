@@ -1,4 +1,4 @@
-"""The same story as a LightningModule, under a Trainer with two processes."""
+"""Train a story as a LightningModule, with a Trainer that shares each batch between two processes."""
 
 import argparse
 
@@ -13,14 +13,12 @@ from ppl_disentangle.zoo import build
 class Disentangling(LightningModule):
     def __init__(self, story, num_data):
         super().__init__()
-        self.loss, self.num_data = story.objective()(story.model, story.guide), num_data
         story.num_data = num_data
+        self.loss, self.num_data = story.objective()(story.model, story.guide), num_data
 
     def training_step(self, batch):
-        loss = self.loss(*batch) / self.num_data  # of the whole batch, in every process
-        self.log_dict(
-            {name: term / self.num_data for name, term in self.loss.elbo.last_terms.items()}
-        )
+        loss = self.loss(*batch) / self.num_data  # the loss of the whole batch, in each process
+        self.log_dict({k: term / self.num_data for k, term in self.loss.elbo.last_terms.items()})
         return loss
 
     def configure_optimizers(self):
@@ -30,17 +28,13 @@ class Disentangling(LightningModule):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=300)
-    options = parser.parse_args()
-    seed_everything(
-        0, verbose=False
-    )  # all processes alike: each draws latents of its own all the same
+    steps = parser.parse_args().steps
+    seed_everything(0, verbose=False)  # equal weights; the processes draw different latents
     data = digits()
     module = Disentangling(build("beta_tcvae", data, latent_dim=4), len(data))
     x = data.to_float(data.observations(torch.arange(len(data))))
     loader = DataLoader(TensorDataset(x), batch_size=32, shuffle=True, drop_last=True)
-    processes = {"accelerator": "cpu", "devices": 2, "strategy": "ddp_spawn"}
-    trainer = Trainer(
-        max_steps=options.steps, logger=False, enable_checkpointing=False, **processes
-    )
+    options = {"accelerator": "cpu", "devices": 2, "strategy": "ddp_spawn", "logger": False}
+    trainer = Trainer(max_steps=steps, enable_checkpointing=False, **options)
     trainer.fit(module, loader)
     print({name: round(value.item(), 2) for name, value in trainer.callback_metrics.items()})
