@@ -266,7 +266,7 @@ def _from_dot(path: Path) -> nx.DiGraph:
     for graph in nested:
         nested += graph.get_subgraph_list()
     read_graph = nx.compose_all([nx.DiGraph(nx.nx_pydot.from_pydot(graph)) for graph in nested])
-    return X
+    return nx.relabel_nodes(read_graph, {node: node.strip('"') for node in read_graph.nodes})
 
 
 def _from_graphml(path: Path) -> nx.DiGraph:
