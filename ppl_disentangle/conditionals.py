@@ -6,6 +6,7 @@ import abc
 import math
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from typing import TypeGuard
 
 import pyro.distributions as dist
 import torch
@@ -84,7 +85,7 @@ def _output(net: nn.Module, h: Tensor) -> Tensor:
     return h
 
 
-def _is_small_linear(layer: nn.Module) -> bool:
+def _is_small_linear(layer: nn.Module) -> TypeGuard[nn.Linear]:
     return isinstance(layer, nn.Linear) and layer.weight.numel() <= MAX_FLOAT32_WEIGHTS
 
 

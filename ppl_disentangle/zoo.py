@@ -93,7 +93,7 @@ class Summary(NamedTuple):
 SUPERVISION = {
     "without labels": r"^(?!video).*without labels",
     "from pairs, groups or clips of observations": r"^(?:pairs|groups|video clips)\b",
-    "from a causal graph and labels of its nodes": r"\b(?:graph|nodes?|causes|causal)\b",
+    "from a causal graph and labels of its nodes or other variables": r"\b(?:graph|nodes?|causes|causal)\b",
     "from labels, domains or other variables beside the observations": r"",
 }
 """Kinds of supervision, each with a pattern of the data that a story needs; the first match counts."""
@@ -112,7 +112,7 @@ def summary(story: type[GenerativeStory]) -> Summary:
     # the need ends where its details begin: at a shape, a colon or a further sentence
     need = re.search(r"^- Data: (.+?)(?:, `|[`:;.])", text, re.MULTILINE | re.DOTALL)
     purpose = " ".join(first_sentence[0].split()) if first_sentence else ""
-    data = " ".join(need[1].split()) if need else ""
+    data = " ".join(need[1].split()).rstrip(",") if need else ""
     kind = next(kind for kind, pattern in SUPERVISION.items() if re.search(pattern, data))
     return Summary(purpose, data, kind)
 

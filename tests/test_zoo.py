@@ -1,5 +1,6 @@
 """The catalogue: what can be built from data, and what the command line says of the rest."""
 
+import re
 from inspect import isabstract
 
 import numpy as np
@@ -14,7 +15,15 @@ from ppl_disentangle.data import Pendulum, Sprites, digits
 from ppl_disentangle.inference import fit
 from ppl_disentangle.networks import Networks
 from ppl_disentangle.runs.folder import Run
-from ppl_disentangle.zoo import build, stories, story_options, without_codes
+from ppl_disentangle.story import GenerativeStory
+from ppl_disentangle.zoo import (
+    SUPERVISION,
+    build,
+    stories,
+    story_options,
+    summary,
+    without_codes,
+)
 from tests.toys import grid
 
 OF_NODES = ("causal_vae", "causal_vae_paper", "dear", "deep_scm", "graph_vae", "structural_ivae")
@@ -68,6 +77,60 @@ def test_the_list_has_every_story_that_there_is_with_its_options(capsys):
         match="linear_graph_story has no latents, hence no codes .* build LinearGraphStory",
     ):
         build("linear_graph_story", digits())
+
+
+@pytest.mark.parametrize(("name", "story"), (stories() | without_codes()).items())
+def test_a_story_says_what_it_is_for_and_which_data_it_needs(name, story):
+    """The list shows the first sentence of a docstring, and the beginning of its line of data."""
+    purpose, data, supervision = summary(story)
+    verb, *_ = purpose.split()
+    assert re.fullmatch(r"[A-Z][a-z]+s", verb), f"{name}: begin with a verb such as Learns"
+    assert purpose.endswith(".")
+    assert 20 < len(purpose) <= 110
+    assert 10 < len(data) <= 110
+    assert not re.search(r"[`:]|\[\d", purpose + data), f"{name}: {purpose} {data}"
+    assert supervision in SUPERVISION
+
+
+@pytest.mark.parametrize(
+    ("docstring", "expected"),
+    [
+        (
+            """Learns a code from pairs.
+
+            - Data: pairs of images, ``(batch, 2, *event)``.
+            """,
+            ("Learns a code from pairs.", "pairs of images", "from pairs"),
+        ),
+        (
+            """Learns what :class:`~ppl_disentangle.models.VAE`
+            learns, better. It is slower.
+
+            - Data: images or vectors,
+              without labels. They may be large.
+            """,
+            ("Learns what VAE learns, better.", "images or vectors, without labels", "without"),
+        ),
+        ("", ("", "", "from labels")),
+    ],
+)
+def test_a_summary_is_read_from_any_docstring(docstring, expected):
+    class Story(GenerativeStory):
+        __doc__ = docstring
+
+    *texts, supervision = summary(Story)
+    assert tuple(texts) == expected[:2]
+    assert supervision.startswith(expected[2])
+
+
+def test_the_list_is_grouped_by_supervision_and_fits_a_terminal(capsys):
+    assert main(["list"]) == 0
+    listed = capsys.readouterr().out
+    assert max(map(len, listed.splitlines())) <= 100
+    groups = [f"Stories that learn {supervision}:" for supervision in SUPERVISION]
+    assert [line for line in listed.splitlines() if line.startswith("Stories that")] == groups
+    beginnings = [listed.index(f"\n{n} ") for n in ("vae", "ada_gvae", "causal_vae", "m2")]
+    assert beginnings == sorted(beginnings)
 
 
 def test_options_are_those_of_building_and_of_the_story():
