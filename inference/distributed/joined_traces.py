@@ -36,12 +36,12 @@ TOLERANCE = 1e-4
 
 
 def joined_traces(
-    model_trace: Trace | None,
+    model_trace: Trace,
     guide_trace: Trace,
     sizes: Sequence[int] | None = None,
     *,
     data: bool = False,
-) -> tuple[Any, Trace]:
+) -> tuple[Trace, Trace]:
     """Turn traces of this process's part of a batch into traces of the whole batch.
 
     The result is the same in every process. One operation gathers the draws from all processes,
@@ -51,21 +51,20 @@ def joined_traces(
     whole batch in one process.
 
     Args:
-        model_trace: Trace of a model; ``None`` to join the guide's trace alone.
+        model_trace: Trace of a model.
         guide_trace: Trace of a guide.
         sizes: Number of data of each process; by default every process asks the others.
         data: Whether to gather the data that the model was given, too, for terms that read them.
 
     Returns:
-        The joined trace of the model, and the joined trace of the guide. Without a model both are
-        the trace of the guide.
+        The joined trace of the model, and the joined trace of the guide.
 
     Raises:
         ValueError: The traces have no plate over the data; a latent is outside of it, so that
             processes would draw it apart; a process has less than two data; or, while Pyro's
             validation is on, a distribution cannot be gathered.
     """
-    traces = [guide_trace] if model_trace is None else [model_trace, guide_trace]
+    traces = [model_trace, guide_trace]
     plate = _plate_of(traces)
     sizes = gathered(plate.size) if sizes is None else list(sizes)
     _check_sizes(sizes)
@@ -82,7 +81,7 @@ def joined_traces(
     if is_validation_enabled():
         for trace, whole in zip(traces, joined, strict=True):
             _check(trace, whole, sizes)
-    return joined[0], joined[-1]
+    return joined[0], joined[1]
 
 
 def _check_sizes(sizes: Sequence[int]) -> None:
