@@ -89,6 +89,30 @@ def test_a_score_is_that_of_the_run_in_the_folder_of_its_configuration(done):
         assert gathered["score"].sel(metric="mig", **place).item() == own
 
 
+def test_a_finished_trial_keeps_scores_and_codes_and_little_else(done):
+    """126 such trials are to take less than 100 MB."""
+    folder, _, _ = done
+    for trial in trials(GRID):
+        files = {p for p in (folder / "trials" / trial.key).rglob("*") if p.is_file()}
+        assert not [p for p in files if p.suffix == ".safetensors"]
+        assert sum(p.stat().st_size for p in files) < 400_000
+        codes = Run.open(folder / "trials" / trial.key).read_tree()["codes"]
+        assert codes["mean"].shape == (1000, 2 if trial.model == "plain" else 3)
+
+
+def test_a_trial_keeps_its_weights_if_asked_and_can_be_trained_again(done, tmp_path):
+    folder, _, _ = done
+    one = GRID | {"models": GRID["models"][1:], "seeds": [1]}
+    study(one, tmp_path, executor=Here(), keep_weights=True, progress=False)
+    (trial,) = trials(one)
+    weights = (tmp_path / "trials" / trial.key / "model.safetensors").read_bytes()
+    again = folder / "trials" / trial.key
+    assert main(["train", "--resume", str(again), "--no-evaluate", "--quiet"]) == 0
+    assert (again / "model.safetensors").read_bytes() == weights
+    for name in ("model", "checkpoint"):
+        (again / f"{name}.safetensors").unlink()
+
+
 def test_the_same_study_again_runs_nothing_and_a_larger_one_what_is_new(done):
     folder, gathered, _ = done
     executor = Here()
