@@ -8,6 +8,7 @@ from pathlib import Path
 
 import networkx as nx
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
@@ -82,34 +83,41 @@ def plot_dag(graph: nx.DiGraph | str | Path, *, intervened: Collection[str] = ()
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
     axes.axis("off")
     colours = _colours(dag, intervened)
-    patches = {node: _box_patch(boxes[node], colours[node]) for node in boxes}
+    patches = {node: _box_patch(box, colours[node]) for node, box in boxes.items()}
     for node, patch in patches.items():
         axes.add_patch(patch).set_zorder(2)
-        box = boxes[node]
-        label = axes.text(box.x, box.y, node, ha="center", va="center_baseline", zorder=3)
-        label.set(fontsize=TEXT, color=INK)
+        _label(axes, boxes[node], node)
     for cause, effect in dag.edges:
+        follows = MUTED not in (colours[cause], colours[effect])
         is_cut = effect in intervened
-        carries_effect = MUTED not in (colours[cause], colours[effect])
-        arrow = _arrow(cause, effect, boxes, patches, is_cut=is_cut, carries_effect=carries_effect)
-        axes.add_patch(arrow)
+        axes.add_patch(_arrow(cause, effect, boxes, patches, is_cut=is_cut, carries_effect=follows))
     return figure
+
+
+def _label(axes: Axes, box: Box, node: str) -> None:
+    """Write the name of a node into its box."""
+    label = axes.text(box.x, box.y, node, ha="center", va="center_baseline", zorder=3)
+    label.set(fontsize=TEXT, color=INK)
 
 
 def _layout(dag: nx.DiGraph) -> tuple[dict[str, Box], tuple[float, float]]:
     """Place the boxes of all nodes; return them with the width and height of the figure."""
     rows = _rows(dag)
     widths = {node: text_width(node) + 0.25 for node in dag}
-    row_widths = [list(map(widths.__getitem__, row)) for row in rows]
-    needed = [sum(row) + GAP_INCHES * len(row) + 2 * MARGIN_INCHES for row in row_widths]
-    width = max(WIDTH, *needed)
+    width = max(WIDTH, *(_row_width(row, widths) for row in rows))
     height = ROW_INCHES * (len(rows) - 1) + BOX_INCHES + 2 * MARGIN_INCHES
     top = height - MARGIN_INCHES - BOX_INCHES / 2
     boxes = {}
     for number, row in enumerate(rows):
-        for node, x in zip(row, _spread(row_widths[number], width), strict=True):
+        centres = _spread([widths[node] for node in row], width)
+        for node, x in zip(row, centres, strict=True):
             boxes[node] = Box(x, top - ROW_INCHES * number, widths[node])
     return boxes, (width, height)
+
+
+def _row_width(row: Sequence[str], widths: Mapping[str, float]) -> float:
+    """Return the width that a row of boxes needs."""
+    return sum(widths[node] + GAP_INCHES for node in row) + 2 * MARGIN_INCHES
 
 
 def _rows(dag: nx.DiGraph) -> list[list[str]]:

@@ -177,17 +177,16 @@ def plot_intervention(
     first, second = _pair(before, after, "before", "after")
     if first.ndim == 2:
         return _overlaid_lines(first, second, ("before", "after"), title=title)
-    rows = {}
+    rows = {"before": first, "after": second}
     if observed is not None:
-        rows["observed"] = display(_pair(observed, after, "observed", "after")[0])
-    rows["before"] = display(first)
-    rows["after"] = display(second)
+        rows = {"observed": _pair(observed, after, "observed", "after")[0], **rows}
     if truth is not None:
-        rows["truth"] = display(_pair(truth, after, "truth", "after")[0])
-    rows["difference"] = (second - first).mean(1)
-    largest = float(max(np.abs(rows["difference"]).max(), LEAST_DIFFERENCE))
-    diverging = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}
-    sheet = stacked(rows, styles={"difference": diverging}, title=title, below=0.5)
+        rows["truth"] = _pair(truth, after, "truth", "after")[0]
+    tiles = {name: display(images) for name, images in rows.items()}
+    difference = (second - first).mean(1)  # (num, height, width)
+    largest = float(max(np.abs(difference).max(), LEAST_DIFFERENCE))
+    styles = {"difference": {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}}
+    sheet = stacked({**tiles, "difference": difference}, styles=styles, title=title, below=0.5)
     _add_difference_scale(sheet, largest)
     return sheet.figure
 

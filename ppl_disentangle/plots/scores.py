@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
@@ -54,6 +55,12 @@ def plot_factor_map(matrix: xr.DataArray) -> Figure:
     axes.pcolormesh(numbers, cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=2)
     axes.invert_yaxis()
     _write_shares(axes, numbers)
+    _label_cells(axes, codes, factors)
+    return figure
+
+
+def _label_cells(axes: Axes, codes: Sequence[str], factors: Sequence[str]) -> None:
+    """Write codes at the left and factors above, slanted where there is no room for them."""
     axes.set_xticks(np.arange(len(factors)) + 0.5, factors)
     axes.set_yticks(np.arange(len(codes)) + 0.5, codes)
     axes.tick_params(labelsize=TEXT, labelcolor=INK, length=0)
@@ -61,7 +68,6 @@ def plot_factor_map(matrix: xr.DataArray) -> Figure:
     if max(map(text_width, factors)) > 5 / len(factors):
         axes.tick_params(axis="x", labelrotation=30)
     axes.spines[:].set_visible(False)
-    return figure
 
 
 def _write_shares(axes: Axes, numbers: np.ndarray) -> None:
@@ -107,17 +113,22 @@ def _draw_sweep(axes: Axes, runs: xr.Dataset, values: np.ndarray) -> None:
     """Draw the scores over ``setting`` and ``seed`` of one model on one data set."""
     has_runs = runs["score"].notnull().any("seed").values
     scores = runs["score"].transpose("setting", "seed").values[has_runs]
-    for place, seeds in enumerate(scores):
-        places = np.full(seeds.shape, place)
-        axes.plot(places, seeds, "o", color=BLUE, ms=3, alpha=0.6, label="a seed")
-    medians = np.nanmedian(scores, -1) if len(scores) else []
-    axes.plot(range(len(scores)), medians, color=BLUE, lw=1.2, label="median")
+    _draw_seeds(axes, scores)
     for name, style in (("ceiling", "--"), ("chance", ":")):
         level = float(runs[name].median())
         if np.isfinite(level):
             axes.axhline(level, color=ORANGE, lw=0.8, ls=style, label=name)
     labels = [_swept_value(str(value)) for value in values[has_runs]]
     axes.set_xticks(range(len(labels)), labels)
+
+
+def _draw_seeds(axes: Axes, scores: np.ndarray) -> None:
+    """Draw scores ``(setting, seed)`` as dots, and a line through the medians of the settings."""
+    for place, seeds in enumerate(scores):
+        places = np.full(seeds.shape, place)
+        axes.plot(places, seeds, "o", color=BLUE, ms=3, alpha=0.6, label="a seed")
+    medians = np.nanmedian(scores, -1) if len(scores) else []
+    axes.plot(range(len(scores)), medians, color=BLUE, lw=1.2, label="median")
 
 
 def _swept_value(setting: str) -> str:

@@ -33,29 +33,32 @@ def plot_terms(history: xr.Dataset) -> Figure:
     Args:
         history: Result of :func:`~ppl_disentangle.inference.fit`.
     """
-    curves = {"loss": history["loss"].values}
-    for name, values in history.items():
-        if values.dims == ("step",) and name != "loss":
-            curves[str(name)] = -values.values
+    curves = _step_costs(history)
     points = _held_out_costs(history)
-    names = [*curves]
-    if "elbo" in points:
-        names.append("elbo")
+    names = [*curves, "elbo"] if "elbo" in points else [*curves]
     titles = [cost_title(name) for name in names]
     figure, panels = make_panels(titles, min(2, len(names)), height=1.75)
+    steps = history["step"].values
     for name, axes in zip(names, panels, strict=True):
         shown = []
         if name in curves:
-            shown.append(_draw_curve(axes, history["step"].values, curves[name]))
+            shown.append(_draw_curve(axes, steps, curves[name]))
         if name in points:
-            steps = history["held_out_step"]
-            axes.plot(steps, points[name], "o-", color=ORANGE, lw=1, ms=3, label="held out")
-            shown.append(points[name])
-        _limit(axes, history["step"].values[-1], np.concatenate(shown))
+            shown.append(_draw_points(axes, history["held_out_step"].values, points[name]))
+        _limit(axes, steps[-1], np.concatenate(shown))
     figure.supxlabel("step", fontsize=TEXT, color=INK)
     figure.supylabel("cost (nats per datum)", fontsize=TEXT, color=INK)
     add_legend(figure)
     return figure
+
+
+def _step_costs(history: xr.Dataset) -> dict[str, np.ndarray]:
+    """Collect the loss and the terms of every step, as costs."""
+    costs = {"loss": history["loss"].values}
+    for name, values in history.items():
+        if values.dims == ("step",) and name != "loss":
+            costs[str(name)] = -values.values
+    return costs
 
 
 def _held_out_costs(history: xr.Dataset) -> dict[str, np.ndarray]:
@@ -74,16 +77,27 @@ def _held_out_costs(history: xr.Dataset) -> dict[str, np.ndarray]:
 def _draw_curve(axes: Axes, steps: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Draw every step and the running median; return the values that the panel should show."""
     axes.plot(steps, values, color=BLUE, alpha=0.25, lw=0.6, label="every step")
-    half_window = max(len(steps) // 100, 1)
     centres = np.unique(np.linspace(0, len(steps) - 1, NUM_MEDIANS).astype(int))
-    windows = [values[max(c - half_window, 0) : c + half_window + 1] for c in centres]
-    medians = np.array([np.median(window) for window in windows])
+    medians = _running_median(values, centres)
     axes.plot(steps[centres], medians, color=BLUE, lw=1.8, label="running median")
     start = len(values) // 20  # the first steps are far from the rest
     late = values[start:]
     finite = late[np.isfinite(late)]
     spread = np.quantile(finite, [0.01, 0.99]) if finite.size else late
     return np.concatenate([spread, medians[centres >= start]])
+
+
+def _running_median(values: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Return the medians of windows of 2 % of the values around each centre."""
+    half_window = max(len(values) // 100, 1)
+    windows = [values[max(c - half_window, 0) : c + half_window + 1] for c in centres]
+    return np.array([np.median(window) for window in windows])
+
+
+def _draw_points(axes: Axes, steps: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Draw held-out costs; return the values that the panel should show."""
+    axes.plot(steps, values, "o-", color=ORANGE, lw=1, ms=3, label="held out")
+    return values
 
 
 def _limit(axes: Axes, last_step: int, values: np.ndarray) -> None:

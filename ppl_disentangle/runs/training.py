@@ -74,9 +74,7 @@ def train(
         )
         save_tensors(run.weights_path, story.state_dict(), {"story": run.config["story"]})
         _write_results(fitted, history, draws=draws, predictive=predictive)
-    # Scores are computed on the CPU in the usual layout of images, as after loading the weights.
-    story.to("cpu")
-    story.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    story.to("cpu")  # where the weights are after loading, too
     return fitted
 
 

@@ -4,10 +4,12 @@ import os
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 from ppl_disentangle.cli.main import main
 from ppl_disentangle.data import digits
+from ppl_disentangle.representation import encode
 from ppl_disentangle.runs import preparation, recipes
 from ppl_disentangle.runs.folder import Run
 from ppl_disentangle.runs.scoring import evaluate, observes_bernoulli_pixels
@@ -83,6 +85,16 @@ def test_scores_after_training_are_the_scores_of_the_loaded_run(tmp_path, few_me
     run = Run.create(tmp_path / "run", plan.config, progress=False)
     fitted = train(run, plan)
     xr.testing.assert_identical(evaluate(fitted), evaluate(run.fitted()))
+
+
+def test_codes_after_training_are_the_codes_of_the_loaded_run_bit_for_bit(tmp_path):
+    story = {"name": "vae", "options": {}, "network": "burgess", "seed": 0}
+    training = {"steps": 2, "batch_size": 8, "seed": 0}
+    plan = recipes.configure(story, "sprites", training, command="test")
+    run = Run.create(tmp_path / "run", plan.config, progress=False)
+    fitted = train(run, plan, draws=False)
+    x = fitted.held_out.subset(torch.arange(20))
+    xr.testing.assert_identical(encode(fitted.story, x), encode(run.fitted().story, x))
 
 
 def test_a_trial_of_a_study_keeps_less_than_a_megabyte(tmp_path):
