@@ -40,6 +40,18 @@ examples:
 PYRO_ERROR_SUFFIX = "\nTrace Shapes:"
 """Pyro appends a table of shapes to every error inside a trace; users get the message without it."""
 
+TRAINING_OPTIONS = (
+    "steps",
+    "batch_size",
+    "lr",
+    "seed",
+    "device",
+    "precision",
+    "compile",
+    "patience",
+)
+"""Options of ``train`` that are options of :func:`~ppl_disentangle.inference.fit`."""
+
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
@@ -131,18 +143,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _demo_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--steps", type=int, help="training steps (default: the recipe's)")
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seed", type=int, default=0, help="seed of the run (default: 0)")
     command.add_argument(
-        "--short", action="store_true", help="a run of seconds that shows that everything works"
+        "--short", action="store_true", help="a run of seconds that checks the installation"
     )
     command.add_argument("--out", type=Path, help="run folder (default: runs/demo-N)")
     command.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
 def demo(options: argparse.Namespace) -> int:
-    """Train a beta-TCVAE on sprites; measure it, traverse it, intervene on it, report.
+    """Train a beta-TCVAE on sprites, evaluate it, draw it, intervene on it and write a report.
 
-    Needs no data, no network and no GPU; minutes on two cores.
+    The demonstration takes minutes on two cores and needs neither files nor a GPU.
     """
     from ppl_disentangle.runs.demo import run_demo
 
@@ -197,63 +209,78 @@ def data_sets(options: argparse.Namespace) -> int:
 
 def _train_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "story", nargs="?", metavar="STORY", help="a name in `list`, or file.py:function"
+        "story", nargs="?", metavar="STORY", help="name of a story, or file.py:function"
     )
-    command.add_argument(
-        "--data",
-        default="sprites",
-        help="a name in `data`, such as sprites or digits; a file, a folder, or file.py:function",
-    )
-    command.add_argument(
+    _story_arguments(command.add_argument_group("story"))
+    _data_set_arguments(command.add_argument_group("data"))
+    _training_arguments(command.add_argument_group("training"))
+    _run_folder_arguments(command.add_argument_group("run"))
+
+
+def _story_arguments(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a hyper-parameter of the story",
+        help="set an option of the story; `ppl-disentangle list` shows the options",
     )
-    command.add_argument(
-        "--latent-dim", type=int, help="coordinates of the code (default: the story's)"
+    add("--latent-dim", type=int, help="number of coordinates of the code (default: the story's)")
+    add(
+        "--network",
+        help="study, pytorch_port, burgess or mlp (default: study for images of 64x64, else mlp)",
     )
-    command.add_argument(
-        "--network", help="study, pytorch_port, burgess or mlp (default: the first that fits)"
+    add(
+        "--likelihood",
+        default="bernoulli",
+        help="bernoulli (default), continuous_bernoulli or gaussian",
     )
-    command.add_argument(
-        "--likelihood", default="bernoulli", help="bernoulli, continuous_bernoulli or gaussian"
+
+
+def _data_set_arguments(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--data",
+        default="sprites",
+        help="name of a data set (default: sprites), path of a file or folder, or file.py:function",
     )
-    command.add_argument(
-        "--steps", type=int, help="default: the recipe's for this story and data, else 20000"
-    )
-    command.add_argument("--batch-size", type=int, help="default: the recipe's, else 64")
-    command.add_argument("--lr", type=float, help="default: the recipe's, else 1e-3")
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--device", default="auto")
-    command.add_argument(
-        "--precision", choices=("float32", "bfloat16"), help="default: the recipe's, else float32"
-    )
-    command.add_argument(
-        "--compile", action="store_true", default=None, help="make kernels of the training step"
-    )
-    command.add_argument("--held-out", type=int, default=1000, help="data kept out of training")
-    command.add_argument(
+    add("--held-out", type=int, default=1000, help="number of data kept out of training (1000)")
+    add(
         "--labels",
         type=float,
         metavar="FRACTION",
         help="share of the data whose nodes have labels (default: 1.0)",
     )
-    command.add_argument(
-        "--patience", type=int, help="stop after so many held-out bounds without a better one"
+
+
+def _training_arguments(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--steps", type=int, help="number of steps (default: the recipe's, else 20000)")
+    add("--batch-size", type=int, help="number of data in a batch (default: the recipe's, else 64)")
+    add("--lr", type=float, help="learning rate (default: the recipe's, else 1e-3)")
+    add("--seed", type=int, default=0, help="seed of weights, batches and draws (default: 0)")
+    add("--device", default="auto", help="such as cpu or cuda; auto (default) takes a GPU if there is one")
+    add(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        help="precision of the networks (default: the recipe's, else float32)",
     )
-    command.add_argument("--out", type=Path, help="run folder (default: runs/STORY-DATA-N)")
-    command.add_argument(
-        "--resume",
-        type=Path,
-        metavar="RUN",
-        help="go on with an interrupted run, as it was started",
+    add("--compile", action="store_true", default=None, help="compile the training step")
+    add(
+        "--patience",
+        type=int,
+        metavar="NUMBER",
+        help="stop after this number of held-out bounds without an improvement",
     )
-    command.add_argument(
-        "--no-evaluate", action="store_true", help="fit only: no metrics, figures, report"
-    )
-    command.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def _run_folder_arguments(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--out", type=Path, help="run folder (default: runs/STORY-DATA-N)")
+    add("--resume", type=Path, metavar="RUN", help="continue an interrupted run")
+    add("--no-evaluate", action="store_true", help="only train: no metrics, figures or report")
+    add("--quiet", action="store_true", help="show no progress bars")
 
 
 def train(options: argparse.Namespace) -> int:
@@ -291,22 +318,29 @@ def _new_run(options: argparse.Namespace) -> tuple[Path, Plan]:
     from ppl_disentangle.runs.folder import Run, free_folder
     from ppl_disentangle.runs.recipes import configure
 
-    story = {k: getattr(options, k) for k in ("latent_dim", "network", "likelihood", "seed")}
-    story |= {"name": options.story, "options": _settings(options.set)}
-    names = ("steps", "batch_size", "lr", "seed", "device", "precision", "compile", "patience")
-    training = {name: getattr(options, name) for name in names}
-    command = shlex.join(["ppl-disentangle", *options.arguments])
-    held_out, labels = options.held_out, options.labels
+    story = {
+        "name": options.story,
+        "options": _settings(options.set),
+        "latent_dim": options.latent_dim,
+        "network": options.network,
+        "likelihood": options.likelihood,
+        "seed": options.seed,
+    }
     plan = configure(
-        story, options.data, training, command=command, held_out=held_out, labels=labels
+        story,
+        options.data,
+        {name: getattr(options, name) for name in TRAINING_OPTIONS},
+        command=shlex.join(["ppl-disentangle", *options.arguments]),
+        held_out=options.held_out,
+        labels=options.labels,
     )
-    stem = f"{Path(options.story.partition(':')[0]).stem}-{plan.data.name}"
-    folder = Run.create(options.out or free_folder(Path("runs") / stem), plan.config).folder
-    return folder, plan
+    story_name = Path(options.story.partition(":")[0]).stem  # of file.py:function, the file
+    folder = options.out or free_folder(Path("runs") / f"{story_name}-{plan.data.name}")
+    return Run.create(folder, plan.config).folder, plan
 
 
 def _settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """``NAME=VALUE`` pairs; values are JSON, else text."""
+    """Read ``NAME=VALUE`` pairs. A value that is not JSON is text."""
     settings = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
