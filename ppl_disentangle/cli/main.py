@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from ppl_disentangle.runs.recipes import Plan
 
 __all__ = ["main"]
@@ -260,7 +262,11 @@ def _training_arguments(group: argparse._ArgumentGroup) -> None:
     add("--batch-size", type=int, help="number of data in a batch (default: the recipe's, else 64)")
     add("--lr", type=float, help="learning rate (default: the recipe's, else 1e-3)")
     add("--seed", type=int, default=0, help="seed of weights, batches and draws (default: 0)")
-    add("--device", default="auto", help="such as cpu or cuda; auto (default) takes a GPU if there is one")
+    add(
+        "--device",
+        default="auto",
+        help="such as cpu or cuda; auto (default) takes a GPU if there is one",
+    )
     add(
         "--precision",
         choices=("float32", "bfloat16"),
@@ -284,7 +290,7 @@ def _run_folder_arguments(group: argparse._ArgumentGroup) -> None:
 
 
 def train(options: argparse.Namespace) -> int:
-    """Fit a story to data; then measure it, draw it and write its report."""
+    """Fit a story to data, evaluate and draw it, and write its report."""
     from ppl_disentangle.inference.distributed.processes import (
         broadcast_first,
         group_of_processes,
@@ -359,19 +365,19 @@ def _run_argument(command: argparse.ArgumentParser) -> None:
 
 def _evaluate_arguments(command: argparse.ArgumentParser) -> None:
     _run_argument(command)
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seed", type=int, default=0, help="seed of the metrics (default: 0)")
     command.add_argument(
-        "--metrics", nargs="+", metavar="NAME", help="names of scores, or all (default: the run's)"
+        "--metrics", nargs="+", metavar="NAME", help="names of metrics, or all (default: the run's)"
     )
     command.add_argument(
         "--dci-predictor",
         choices=("gbt", "lightgbm", "forest"),
-        help="default: as the run was set up",
+        help="predictor of the DCI metrics (default: the run's)",
     )
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """Score a run's codes beside baselines, chance and the score of a perfect code."""
+    """Compute the metrics of a run, beside baselines, chance and the scores of a perfect code."""
     from ppl_disentangle.inference.training.allocator import keep_freed_memory
     from ppl_disentangle.runs.folder import Run
     from ppl_disentangle.runs.scoring import evaluate as evaluate_run
@@ -379,18 +385,18 @@ def evaluate(options: argparse.Namespace) -> int:
 
     keep_freed_memory()
     fitted = Run.open(options.run).fitted()
-    asked = {
-        name: value for name in ("dci_predictor", "metrics") if (value := getattr(options, name))
-    }
-    if options.metrics == ["all"]:
-        asked["metrics"] = "all"
-    scores = evaluate_run(fitted, seed=options.seed, **asked)
+    settings: dict[str, Any] = {}
+    if options.dci_predictor:
+        settings["dci_predictor"] = options.dci_predictor
+    if options.metrics:
+        settings["metrics"] = "all" if options.metrics == ["all"] else options.metrics
+    scores = evaluate_run(fitted, seed=options.seed, **settings)
     print("\n".join(format_scores(scores)))
     return 0
 
 
 def traverse(options: argparse.Namespace) -> int:
-    """Draw a run: traversals, reconstructions, terms, and which coordinate goes with which factor."""
+    """Draw the traversals, reconstructions and terms of a run, and a map of codes and factors."""
     from ppl_disentangle.runs.drawing import draw
     from ppl_disentangle.runs.folder import Run
 
@@ -406,21 +412,24 @@ def _intervene_arguments(command: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="NAME=VALUE",
-        help='such as light=2.0, "z[3]=2.0", "colour=[0,0,1]", or light+=0.5 to add to the value it would have had',
+        help='set a value: light=2.0, "z[3]=2.0", "colour=[0,0,1]"; or shift it: light+=0.5',
     )
     command.add_argument(
-        "--counterfactual", action="store_true", help="held-out units, as they would have been"
+        "--counterfactual",
+        action="store_true",
+        help="change held-out data instead of generated data; needs a story with a graph",
     )
-    command.add_argument("--num", type=int, default=8, help="number of units to show")
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--num", type=int, default=8, help="number of data to show (default: 8)")
+    command.add_argument("--seed", type=int, default=0, help="seed of the draws (default: 0)")
 
 
 def intervene(options: argparse.Namespace) -> int:
-    """Set latents or nodes, and see what becomes of images and of the other nodes.
+    """Set latents or nodes, and show how the images and the other nodes change.
 
-    Of a story with a graph: units drawn from it, or held-out ones with --counterfactual. Values are in the units of the
-    run's nodes: standard deviations of the labels from their mean. Of other stories: held-out images, and the codes
-    that are read back from them.
+    For a story with a graph, the command changes generated data or, with --counterfactual, held-out
+    data. The values of nodes are in standard deviations of the labels from their mean. For other
+    stories, it changes the codes of held-out images, and shows which codes the encoder infers from the
+    changed images.
     """
     from ppl_disentangle.causal.actions import from_text
     from ppl_disentangle.runs.before_after import intervene as intervene_on_run
@@ -446,12 +455,17 @@ def intervene(options: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
     else:
-        shift = (result["codes_after"] - result["codes_before"]).mean("data")
-        print(f"do({result.attrs['do']}): mean shift of the codes that the encoder reads back")
-        for name in shift["code"].values:
-            print(f"  {name!s:<8} {shift.sel(code=name).item():+.2f}")
+        _print_shifts(result)
     print(run.folder / "figures")
     return 0
+
+
+def _print_shifts(result: xr.Dataset) -> None:
+    """Print how far the codes that the encoder infers move under an intervention."""
+    shift = (result["codes_after"] - result["codes_before"]).mean("data")
+    print(f"do({result.attrs['do']}): mean shift of the codes that the encoder infers")
+    for name in shift["code"].values:
+        print(f"  {name!s:<8} {shift.sel(code=name).item():+.2f}")
 
 
 def _study_arguments(command: argparse.ArgumentParser) -> None:
@@ -506,7 +520,7 @@ def study(options: argparse.Namespace) -> int:
 
 
 def _print_status(status: Sequence[str], folder: Path) -> int:
-    """Print how many runs of a study are done, and why others are not; returns the exit status."""
+    """Print how many runs of a study are done and why others failed; returns the exit status."""
     planned = [text for text in status if text != "not planned"]
     unfinished = [text for text in planned if text != "done"]
     num_done = len(planned) - len(unfinished)
@@ -517,7 +531,7 @@ def _print_status(status: Sequence[str], folder: Path) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    """Write a run's report.html anew."""
+    """Write the report.html of a run again, from the results in its folder."""
     from ppl_disentangle.runs.report import write_report
 
     print(write_report(options.run))
