@@ -60,7 +60,7 @@ def plot_factor_map(matrix: xr.DataArray) -> Figure:
 
 
 def _label_cells(axes: Axes, codes: Sequence[str], factors: Sequence[str]) -> None:
-    """Write codes at the left and factors above, slanted where there is no room for them."""
+    """Write codes at the left and factors above, slanted where they are too long."""
     axes.set_xticks(np.arange(len(factors)) + 0.5, factors)
     axes.set_yticks(np.arange(len(codes)) + 0.5, codes)
     axes.tick_params(labelsize=TEXT, labelcolor=INK, length=0)

@@ -270,12 +270,8 @@ def units_before_after(
             data_range=None if number else data_range,
             **{name: value[rows] for name, value in (conditions or {}).items()},  # type: ignore[arg-type]
         )
-        image_name = _image_name(worlds)
-        chunks.append(worlds[[image_name, *_node_names(story)]].mean("draw"))
-    images = torch.cat([torch.from_numpy(chunk[image_name].values) for chunk in chunks], 1)
-    nodes = {node: _world_values(chunks, node) for node in _node_names(story)}
-    before = Units({node: values[0] for node, values in nodes.items()}, images[0])
-    after = Units({node: values[1] for node, values in nodes.items()}, images[1])
+        chunks.append(worlds[[_image_name(worlds), *_node_names(story)]].mean("draw"))
+    before, after = _join_units(story, chunks, _image_name(worlds))
     result = _compare(story, before, after, actions)
     result["observed"] = (result["before"].dims, x.cpu().numpy())
     return result.assign_attrs(
@@ -284,6 +280,17 @@ def units_before_after(
         seed=seed,
         pixel_noise=worlds.attrs["noise"],
     )
+
+
+def _join_units(
+    story: GenerativeStory, chunks: Sequence[xr.Dataset], image_name: str
+) -> tuple[Units, Units]:
+    """Join chunks of units, and separate the factual world from the other one."""
+    images = torch.cat([torch.from_numpy(chunk[image_name].values) for chunk in chunks], 1)
+    nodes = {node: _world_values(chunks, node) for node in _node_names(story)}
+    factual = Units({node: values[0] for node, values in nodes.items()}, images[0])
+    changed = Units({node: values[1] for node, values in nodes.items()}, images[1])
+    return factual, changed
 
 
 def _image_name(worlds: xr.Dataset) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import networkx as nx
+
 from ppl_disentangle.causal.labels import label_columns
 from ppl_disentangle.data import CausalDataset, FactorDataset, load_data
 from ppl_disentangle.data.load import NAMES
@@ -108,20 +110,24 @@ def configure(
     story_config["options"] = recipe["options"] | story["options"]
     story_config["network"] = story.get("network") or recipe.get("network")
     built = build(data=data, **story_config)
-    if training.get("patience") is not None and not built.has_bound:
+    given = {name: value for name, value in training.items() if value is not None}
+    if "patience" in given and not built.has_bound:
         raise ValueError(
             f"{type(built).__name__} has no bound that patience could judge by; leave the patience"
             " out"
         )
     fraction = _label_fraction(built, data, labels)
-    given = {name: value for name, value in training.items() if value is not None}
     config = {"story": story_config, "data": _data_config(source, data, held_out, fraction)}
     if built.dag is not None:
-        edges = [list(edge) for edge in built.dag.edges]
-        config["graph"] = {"nodes": topological_order(built.dag), "edges": edges}
+        config["graph"] = _graph_config(built.dag)
     config["training"] = DEFAULTS | recipe["training"] | given
     config["evaluation"] = EVALUATION | dict(evaluation or {})
     return Plan({**config, "command": command}, data, built)
+
+
+def _graph_config(dag: nx.DiGraph) -> dict[str, Any]:
+    """List the nodes of a graph, causes first, and its edges."""
+    return {"nodes": topological_order(dag), "edges": [list(edge) for edge in dag.edges]}
 
 
 def _data_config(

@@ -52,22 +52,30 @@ def evaluate(fitted: Fitted, **options: Any) -> xr.Dataset:
             f"nothing to measure: {data.name} has no factors, and {type(story).__name__} no bound"
         )
     untrained = fitted.untrained()
-    sample = _baseline_sample(fitted.training)
     encode_untrained = _untrained_encoder(fitted, untrained)
+    sample = _baseline_sample(fitted.training)
     num_codes = min(encode_untrained(sample[:1]).shape[1], sample[0].numel())
     linear = {"PCA": metrics.pca(sample, num_codes), "ICA": metrics.ica(sample, num_codes)}
     tables = []
     if data.varying:
         baselines = {**linear, "untrained": encode_untrained}
-        settings = fitted.run.config["evaluation"] | options
-        progress = fitted.run.progress
-        scores = metrics.evaluate(story, data, baselines=baselines, progress=progress, **settings)
-        tables.append(scores)
+        tables.append(_code_scores(fitted, baselines, options))
     if story.has_bound:
         tables.append(_bound_scores(fitted, untrained, linear, sample))
     table = xr.concat(tables, "metric", combine_attrs="override")
     fitted.run.write_group("metrics", table)
     return table
+
+
+def _code_scores(
+    fitted: Fitted, baselines: Mapping[str, Any], options: Mapping[str, Any]
+) -> xr.Dataset:
+    """Score the codes by the metrics of the configuration, with options that replace its own."""
+    settings = {**fitted.run.config["evaluation"], **options}
+    progress = fitted.run.progress
+    return metrics.evaluate(
+        fitted.story, fitted.data, baselines=baselines, progress=progress, **settings
+    )
 
 
 def _baseline_sample(training: FactorDataset) -> Tensor:
