@@ -1,1 +1,1 @@
-"""What things cost: ratios inside one interleaved run, beside the noise of the machine."""
+"""Benchmarks: times as ratios inside one interleaved run, beside the noise of the machine."""

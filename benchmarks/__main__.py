@@ -1,9 +1,11 @@
-"""All benchmarks, or those named, as JSON: ``python -m benchmarks [--write] [step] [fast] [objectives] [data] …``.
+"""Run all benchmarks, or the named ones, and print JSON.
+
+``python -m benchmarks [--write] [step] [fast] [objectives] [data] …``
 
 With ``--write``, which takes about an hour for all of them, figures go to ``docs/`` and the pages of performance and
 scaling are written from them.
 
-Those that write other pages, some of which take long, are run only where they are named: graphs (a quarter of an hour),
+Benchmarks that write other pages, some of which take long, run only if they are named: graphs (a quarter of an hour),
 pendulum (half an hour), thickness, worlds; and peers, where pythae and disent are installed.
 """
 
@@ -22,7 +24,7 @@ ON_THE_PAGE = ("step", "fast", "sharing", "precision", "start", "peers")
 
 
 def main() -> None:
-    """Run each benchmark in a process of its own."""
+    """Run each benchmark in a new process."""
     arguments = sys.argv[1:]
     names = [name for name in arguments if name != "--write"] or NAMES
     for name in names:

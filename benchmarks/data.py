@@ -122,7 +122,7 @@ def samplers(sprites: Sprites) -> dict[str, dict[str, float]]:
 
 
 def epochs(data: FactorDataset, *, images: int) -> Callable[[], object]:
-    """A function that gives the next batch of so many images, with what a story is told."""
+    """Make a function that returns the next batch of images, with the conditions of a story."""
     members = len(data.observations(torch.tensor([0])).flatten(0, -4))
     batches, steps = (
         Batches(data, images // members, seed=0, device=torch.device("cpu")),

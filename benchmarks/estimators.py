@@ -1,7 +1,7 @@
 """Bias of the estimators of the total correlation, as a table in Markdown: ``python -m benchmarks.estimators``.
 
 The aggregate posterior is a mixture of N = 10,000 Gaussians of one width, their means drawn from N(0, I). Its total
-correlation is not zero: the narrower the posteriors, the more a code of one datum tells of its other coordinates.
+correlation is not zero: the narrower the posteriors, the more one coordinate of a code says about the others.
 """
 
 from __future__ import annotations

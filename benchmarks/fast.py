@@ -32,7 +32,7 @@ def images(num):
 
 
 def steps(batch_size):
-    """The hand-written step in float32, and that of ``fit`` in bfloat16 and channels-last."""
+    """The hand-written step in float32, and the step of ``fit`` in bfloat16 and channels-last."""
     torch.manual_seed(0)
     stored, pairs = (
         images(2000),
@@ -53,7 +53,7 @@ def steps(batch_size):
 
 
 def with_kept_memory(batch_size):
-    """The latter in a process whose allocator keeps what is freed, as that of ``train`` does; median CPU ms."""
+    """The step of ``fit`` when freed memory is kept, as the command ``train`` does; median CPU ms."""
     keep_freed_memory()
     step = steps(batch_size)["fit, bfloat16"]
     return interleave({"fit, bfloat16": step}, rounds=9)["fit, bfloat16"]["cpu_ms"]
@@ -118,7 +118,7 @@ def main():
 
 
 def alone(name, number):
-    """What a process of its own finds."""
+    """Run this benchmark in a new process and return its result."""
     command = [sys.executable, "-m", "benchmarks.fast", name, str(number)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 

@@ -21,7 +21,7 @@ ROUNDS, CALLS = 9, 100
 
 
 def steps_of(kind, batch_size, device):
-    """The hand-written step, and those of ``fit``, on the device."""
+    """The hand-written step, and the steps of ``fit``, on the device."""
     stored = Sprites().sample(4000, torch.Generator().manual_seed(0))[1]
     if kind == "mlp":
         stored = (digits().observations(torch.arange(1797)) > 7).to(torch.uint8)

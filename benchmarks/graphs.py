@@ -3,8 +3,8 @@
 python -m benchmarks.graphs > docs/measured/graphs.json
 python -m benchmarks.graphs table > docs/measured/graphs.table.md
 
-NOTEARS is that of gCastle, which is no dependency of this package: ``pip install --no-deps gcastle``. Without it, its
-rows are left out.
+NOTEARS is gCastle's implementation: ``pip install --no-deps gcastle``. Without it, its rows are
+left out.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def empty(x, names):
 
 
 def by_variance(x, names):
-    """Each column on those of smaller variance, by an adaptive Lasso chosen by BIC [Reisach et al., 2021]."""
+    """Regress each column on those before it in variance, by an adaptive Lasso [Reisach et al., 2021]."""
     x, edges = x.double().numpy(), empty(x, names)
     order = np.argsort(x.var(0))
     for k in range(1, len(order)):

@@ -1,4 +1,4 @@
-"""The loop that one would write by hand in PyTorch, to be measured against: same networks, data and Adam."""
+"""Training loops written by hand in PyTorch, as references: the same networks, data and Adam."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def factor(
 
 
 def info_gan(encoder: nn.Module, decoder: nn.Module, x: Tensor, critic: nn.Module) -> Tensor:
-    """A generator against a critic of images, and the codes read back from what was generated."""
+    """A generator against a critic of images, with codes inferred from the generated images."""
     z = torch.randn(len(x), 10)
     fake = decoder(z)
     mean, log_variance = encoder(fake).chunk(2, -1)
@@ -177,7 +177,7 @@ def joint(
 
 
 def bidirectional(encoder: nn.Module, decoder: nn.Module, x: Tensor, critic: nn.Module) -> Tensor:
-    """A critic tells (x, z ~ q) from (G(z), z ~ p); the pair wants each taken for the other."""
+    """A critic distinguishes (x, z ~ q) from (G(z), z ~ p); the pair is trained to confuse it."""
     _, _, z = sample(encoder, x)
     prior = torch.randn_like(z)
     fake = decoder(prior)

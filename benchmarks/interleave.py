@@ -1,4 +1,4 @@
-"""Functions timed in turn, A B B A …, so that what the machine does meanwhile meets all of them alike."""
+"""Functions timed in turn, A B B A …, so that disturbances of the machine affect all of them alike."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ class DecoderOfDisent(DisentDecoder):
 
 
 class Images(torch.utils.data.Dataset):
-    """What disent's frameworks read, one at a time as its own data sets give them."""
+    """Data as disent's frameworks read them, one datum at a time like its data sets."""
 
     def __init__(self, images):
         self.images = images

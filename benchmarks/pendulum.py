@@ -2,7 +2,7 @@
 
 Every row of every seed that ``docs/measured/pendulum.json`` lacks is trained on one thread; then
 ``docs/measured/pendulum.table.md`` and
-``docs/images/pendulum_counterfactuals.png`` are written from it. Held-out units are those of the published split.
+``docs/images/pendulum_counterfactuals.png`` are written from it. The held-out units are the published split's.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SCHEDULE = ((1500, 2e-3), (1000, 5e-4), (500, 1e-4))
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One kind of model, and what it is told of the units that it learns from."""
+    """One kind of model, and the conditions of the units that it learns from."""
 
     mechanism: type[nn.Module] | None  # None: the paper's objective, whose mechanisms are its own
     labelled: float = 1.0
@@ -105,7 +105,7 @@ class Moving(nn.Module):
 
 
 class Still(Moving):
-    """The logits of whole images from those of the pixels that move."""
+    """The logits of whole images, from the logits of the pixels that move."""
 
     def forward(self, logits: Tensor) -> Tensor:
         still = torch.logit(self.background.flatten(), eps=1e-5).expand(len(logits), -1)
@@ -158,7 +158,7 @@ def run(
 
 
 def setting(size: int) -> dict[str, Any]:
-    """What was the same in all runs."""
+    """The settings that all runs share."""
     _, test, labels, _ = units(Row(None), size, 0)
     return {
         "size": size,

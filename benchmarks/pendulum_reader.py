@@ -1,4 +1,4 @@
-"""The four numbers of a pendulum, measured in its image: what a model drew, by no model."""
+"""The four numbers of a pendulum, measured in an image by geometry alone."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def centre(share: Tensor, coordinate: Tensor, dim: int) -> Tensor:
 
 
 def calibration(size: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """How the lamp and the length of the shadow look in true images: what is measured, rising, and what is true."""
+    """The measured lamp and shadow length in true images, in rising order, and the true values."""
     pendulum = Pendulum(1, size=size)
 
     def drawn(light: Tensor, length: Tensor) -> tuple[Tensor, ...]:

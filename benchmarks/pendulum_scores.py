@@ -1,4 +1,4 @@
-"""What the pendulum's counterfactuals are worth: against the true images and values, and by the axioms."""
+"""Scores of the pendulum's counterfactuals: by the true images and values, and by the axioms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of the pendulum's counterfactuals, in Markdown, from what ``benchmarks.pendulum`` measured."""
+"""The tables of the pendulum's counterfactuals, in Markdown, from the results of ``benchmarks.pendulum``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether bfloat16 changes what is learned, over five seeds: ``python -m benchmarks.precision [digits] [sprites]``."""
+"""Does bfloat16 change the learned codes? Over five seeds: ``python -m benchmarks.precision [digits] [sprites]``."""
 
 from __future__ import annotations
 

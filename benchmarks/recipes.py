@@ -1,4 +1,4 @@
-"""The demonstration's recipe: try others, run its seeds, and write ``docs/demo.md`` from what came out.
+"""The demonstration's recipe: try other recipes, run its seeds, and write ``docs/demo.md``.
 
 python -m benchmarks.recipes try network=burgess beta=[50,8,7000] seed=1 steps=8000
 python -m benchmarks.recipes seeds 0 1 2

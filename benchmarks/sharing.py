@@ -1,4 +1,4 @@
-"""Steps that processes take together, and runs that workers take apart: ``python -m benchmarks.sharing``."""
+"""Steps that processes share, and runs that workers divide among them: ``python -m benchmarks.sharing``."""
 
 from __future__ import annotations
 

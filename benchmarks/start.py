@@ -1,4 +1,4 @@
-"""Seconds and memory until the command line answers and the package is there: ``python -m benchmarks.start``."""
+"""Seconds and memory until the command line answers and the package is imported: ``python -m benchmarks.start``."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ SIZES = {"study": ("study network, batch 64", 64), "mlp": ("small MLP, batch 128
 
 
 def main(kinds: list[str]) -> dict[str, object]:
-    """Both sizes, each in a process of its own, or one; one thread, CPU time.
+    """Both sizes, each in a new process, or one size; one thread, CPU time.
 
     ``speed`` is relative to the hand-written step, and its pair the noise.
     """

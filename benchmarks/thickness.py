@@ -40,7 +40,7 @@ SCHEDULE = ((1500, 5e-3), (1000, 5e-4))
 
 
 def build(kind: Callable[..., InvertibleMechanism]) -> DeepSCM:
-    """Thickness is positive, intensity between 64 and 255: that much is told. Small networks for the image."""
+    """Build the story. Thickness is positive, intensity between 64 and 255; networks are small."""
     grey = ComposeTransform([SigmoidTransform(), AffineTransform(64.0, 191.0)])
     mechanisms = {
         "thickness": RescaledMechanism(kind(1, 0), ExpTransform()),
@@ -59,7 +59,7 @@ def build(kind: Callable[..., InvertibleMechanism]) -> DeepSCM:
 def run(kind: str, seed: int) -> dict[str, Any]:
     """Train on one draw of the pair; by node, mean log density of held-out pairs, the exact one, and their difference.
 
-    The standard error is that of the mean difference, which is far less than either mean's.
+    The standard error belongs to the mean difference; it is far smaller than either mean's.
     """
     start, strokes = time.process_time(), ThicknessIntensity(NUM_DATA, seed=seed)
     held_out = ThicknessIntensity(NUM_HELD_OUT, seed=1000 + seed)
