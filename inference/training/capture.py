@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from ppl_disentangle._torch_private import compile_graph, trace_operations
 from ppl_disentangle.inference.training.graph_passes import simplified
-from ppl_disentangle.inference.training.objectives import last_terms
+from ppl_disentangle.inference.training.objective_attributes import last_terms
 from ppl_disentangle.inference.training.replay import Replay
 from ppl_disentangle.inference.training.update import MOMENTS, adam_in_place, is_plain_adam
 from ppl_disentangle.story import fork_randomness

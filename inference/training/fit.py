@@ -19,7 +19,7 @@ from ppl_disentangle.inference.objectives.beta_vae import BetaELBO
 from ppl_disentangle.inference.training.batches import Batches
 from ppl_disentangle.inference.training.held_out import HeldOutBound
 from ppl_disentangle.inference.training.loop import Compile, Schedule, train_loop
-from ppl_disentangle.inference.training.objectives import restored_sizes
+from ppl_disentangle.inference.training.objective_attributes import restored_sizes
 from ppl_disentangle.inference.training.state import Capture, TrainingState
 from ppl_disentangle.inference.training.trainer import Trainer, fused_adam
 from ppl_disentangle.story import (

@@ -31,7 +31,7 @@ from ppl_disentangle.inference.training.capture import (
     short_message,
 )
 from ppl_disentangle.inference.training.errors import NonFiniteError
-from ppl_disentangle.inference.training.objectives import last_terms, optimizer_options
+from ppl_disentangle.inference.training.objective_attributes import last_terms, optimizer_options
 from ppl_disentangle.inference.training.state import History, TrainingState
 from ppl_disentangle.inference.training.update import Update
 from ppl_disentangle.sites import data_plate, first_non_finite, observed_sites, paired_traces

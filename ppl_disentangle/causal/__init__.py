@@ -1,6 +1,7 @@
 """Interventions, worlds, counterfactuals and effects of stories, and priors with a causal graph."""
 
-from ppl_disentangle.causal.actions import Action, from_text, shift, to_text
+from ppl_disentangle.causal.action_text import from_text, to_text
+from ppl_disentangle.causal.actions import Action, shift
 from ppl_disentangle.causal.counterfactuals import counterfactual
 from ppl_disentangle.causal.data_range import DataRange, OutsideDataWarning, data_range
 from ppl_disentangle.causal.effects import (

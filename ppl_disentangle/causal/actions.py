@@ -1,23 +1,25 @@
-"""Actions of an intervention: their text, their checks, and their effect on natural values."""
+"""Actions of an intervention: their kinds, their checks, and their effect on natural values."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution
 
 from ppl_disentangle.sites import Site
 from ppl_disentangle.story import GenerativeStory
 
-__all__ = ["Action", "from_text", "shift", "to_text"]
+__all__ = [
+    "Action",
+    "shift",
+]
 
 Action: TypeAlias = "float | Tensor | np.ndarray | Distribution | Callable[[Tensor], Tensor]"
 """The new value of a site: a number, tensor or array, a distribution to draw it from, or a function of
@@ -25,12 +27,6 @@ the natural value, which is the value that the site would have had."""
 
 Changes: TypeAlias = dict[str, dict[int | None, Action]]
 """Checked actions by site, and by coordinate of the site; ``None`` stands for the whole site."""
-
-FACTUAL = "factual"
-"""Text of an empty intervention: the world as it is."""
-
-MOST_CHARACTERS_OF_A_ROW = 40
-"""Longer rows of numbers are described by their shape."""
 
 
 def shift(amount: float | Tensor) -> Callable[[Tensor], Tensor]:
@@ -53,102 +49,6 @@ class Shift:
     def __call__(self, natural: Tensor) -> Tensor:
         """The shifted value."""
         return natural + self.amount
-
-
-def to_text(actions: Mapping[str, Action]) -> str:
-    """Write actions as text, such as ``light = 1, angle += 0.2``.
-
-    The inverse of :func:`from_text` for numbers, rows of few numbers, and shifts by these. Other
-    actions, such as distributions, functions and large tensors, are only described. The text of no
-    action is ``factual``.
-
-    Example:
-        >>> to_text({"light": 1.0, "angle": shift(0.2), "colour": torch.tensor([0.0, 0.0, 1.0])})
-        'light = 1, angle += 0.2, colour = [0,0,1]'
-    """
-    return ", ".join(_statement(name, action) for name, action in actions.items()) or FACTUAL
-
-
-def _statement(name: str, action: Action) -> str:
-    if isinstance(action, Distribution):
-        distribution = action.base_dist if isinstance(action, Independent) else action
-        return f"{name} ~ {type(distribution).__name__}"
-    if isinstance(action, Shift):
-        return f"{name} += {_numbers_to_text(action.amount)}"
-    if callable(action):
-        function = getattr(action, "__name__", type(action).__name__)
-        return f"{name} = {function}({name})"
-    return f"{name} = {_numbers_to_text(action)}"
-
-
-def _numbers_to_text(value: float | Tensor | np.ndarray) -> str:
-    array = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
-    if array.size == 1:
-        return _number_to_text(array.item(0), array.dtype)
-    description = f"values of shape {array.shape}"
-    # A row of n numbers has more than 2 n characters: do not write large arrays to measure them.
-    if array.ndim != 1 or 2 * array.size > MOST_CHARACTERS_OF_A_ROW:
-        return description
-    row = f"[{','.join(_number_to_text(number, array.dtype) for number in array.tolist())}]"
-    return row if len(row) <= MOST_CHARACTERS_OF_A_ROW else description
-
-
-def _number_to_text(number: float, dtype: np.dtype) -> str:
-    """The shortest text that reads back as the same number in the precision of ``dtype``."""
-    precise = np.dtype(dtype).type(number) if np.issubdtype(dtype, np.floating) else float(number)
-    six_digits = f"{number:g}"
-    return six_digits if type(precise)(six_digits) == precise else str(precise)
-
-
-def from_text(text: str) -> dict[str, Action]:
-    """Read actions from text: statements that are separated by commas.
-
-    A statement is ``NAME = VALUE``, ``NAME += VALUE`` or ``NAME -= VALUE``. A value is a number, or
-    a row of numbers in brackets. Spaces are optional.
-
-    Raises:
-        ValueError: A statement has another form, its value is not a number or a row of numbers, or
-            a name is set twice.
-
-    Example:
-        >>> from_text("light=1, z[0] -= 0.5")
-        {'light': 1.0, 'z[0]': Shift(amount=-0.5)}
-    """
-    actions: dict[str, Action] = {}
-    if text == FACTUAL:
-        return actions
-    # A comma inside a row is followed by the closing bracket before any opening one.
-    for statement in re.split(r",\s*(?![^\[]*\])", text):
-        match = re.fullmatch(r"\s*(.+?)\s*(\+=|-=|=)\s*(.*?)\s*", statement)
-        if match is None:
-            raise ValueError(f"expected NAME=VALUE or NAME+=VALUE, got {statement!r}")
-        name, operator, value_text = match.groups()
-        if name in actions:
-            raise ValueError(f"{name!r} is set twice")
-        value = _numbers_from_text(name, value_text)
-        if operator == "=":
-            actions[name] = value
-        else:
-            actions[name] = shift(value if operator == "+=" else -value)
-    return actions
-
-
-def _numbers_from_text(name: str, text: str) -> float | Tensor:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
-        value = None
-    if _is_number(value):
-        return float(value)
-    if isinstance(value, list) and value and all(map(_is_number, value)):
-        return torch.tensor(value, dtype=torch.get_default_dtype())
-    is_signed = re.match(r"\+[\d.]", text)
-    hint = f"; to add to its value write {name}+={text[1:]}" if is_signed else ""
-    raise ValueError(f"expected a number for {name!r}, got {text!r}{hint}")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def read_actions(

@@ -13,7 +13,8 @@ from numpy import ndarray
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ppl_disentangle.causal.actions import Action, resolve, to_text
+from ppl_disentangle.causal.action_text import to_text
+from ppl_disentangle.causal.actions import Action, resolve
 from ppl_disentangle.causal.interventions import Intervened, intervenable
 from ppl_disentangle.causal.worlds import worlds
 from ppl_disentangle.data import FactorDataset

@@ -11,7 +11,8 @@ import pyro.distributions as dist
 from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 
-from ppl_disentangle.causal.actions import Action, read_actions, to_text
+from ppl_disentangle.causal.action_text import to_text
+from ppl_disentangle.causal.actions import Action, read_actions
 from ppl_disentangle.causal.branching import Branch
 from ppl_disentangle.causal.interventions import all_sites
 from ppl_disentangle.story import GenerativeStory, story_of

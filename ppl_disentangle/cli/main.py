@@ -431,7 +431,7 @@ def intervene(options: argparse.Namespace) -> int:
     stories, it changes the codes of held-out images, and shows which codes the encoder infers from the
     changed images.
     """
-    from ppl_disentangle.causal.actions import from_text
+    from ppl_disentangle.causal.action_text import from_text
     from ppl_disentangle.runs.before_after import intervene as intervene_on_run
     from ppl_disentangle.runs.folder import Run
     from ppl_disentangle.runs.tables import describe_nodes, format_nodes

@@ -13,7 +13,8 @@ import xarray as xr
 from pyro import poutine
 from torch import Tensor
 
-from ppl_disentangle.causal.actions import Action, to_text
+from ppl_disentangle.causal.action_text import to_text
+from ppl_disentangle.causal.actions import Action
 from ppl_disentangle.causal.counterfactuals import counterfactual as counterfactual_worlds
 from ppl_disentangle.causal.data_range import DataRange, OutsideDataWarning, data_range
 from ppl_disentangle.causal.interventions import Intervened, do

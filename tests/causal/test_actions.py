@@ -5,7 +5,8 @@ import pytest
 import torch
 from pyro import distributions as dist
 
-from ppl_disentangle.causal.actions import FACTUAL, Shift, from_text, shift, to_text
+from ppl_disentangle.causal.action_text import FACTUAL, from_text, to_text
+from ppl_disentangle.causal.actions import Shift, shift
 
 ACTIONS = {
     "a number": {"light": 2.0},
