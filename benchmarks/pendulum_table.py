@@ -79,8 +79,9 @@ def axioms(runs: dict[str, list[dict[str, Any]]]) -> tuple[str, str]:
         for name, of_row in runs.items()
     }
     caption = (
-        "Mean absolute error of pixels under no intervention and under one with the one that undoes it; that of the"
-        " node that was set, as measured in the image, in standard deviations; minimality. Means over nodes, 0 is best:"
+        "Composition and reversibility are mean absolute errors of pixels: under an empty intervention, and under an"
+        " intervention followed by its inverse. Effectiveness is the mean absolute error of the intervened node,"
+        " measured in the image, in standard deviations. The last three columns are means over nodes; 0 is best:"
     )
     return caption, markdown(["composition", "reversibility", "effectiveness", "minimality"], rows)
 

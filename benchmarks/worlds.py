@@ -106,8 +106,11 @@ def table(measured: dict[str, dict[str, object]]) -> str:
             )
             cells.append(f"{many:.0f} | {one:.1f} | {many / one:.1f}")
         lines.append(f"| {name} | {' | '.join(cells)} | {row['largest_difference']:.1g} |")
-    note = "Fifty runs repeat Pyro's own work and the checks of its distributions; the arithmetic, which grows with the"
-    lines += ["", f"{note} images and the networks, one pass has as well."]
+    note = (
+        "Fifty separate runs repeat Pyro's bookkeeping and the validation of distributions. The arithmetic grows with"
+        " the images and the networks, and one pass needs it too."
+    )
+    lines += ["", note]
     return "\n".join(lines) + "\n"
 
 
