@@ -111,7 +111,6 @@ def page() -> str:
     text = re.sub(r"```python\n.*?```", with_output, TEMPLATE.read_text(), flags=re.DOTALL)
     fields = {
         "MACHINE": results["machine"],
-        "SECONDS": str(results["seconds"]),
         "MECHANISMS": mechanism_table(),
         "STORIES": story_table(),
         "TABLES": "".join(f"\n## {title}\n\n{table}\n" for title, table in measured().items()),
