@@ -11,7 +11,8 @@ import time
 import numpy as np
 import pytest
 
-from ppl_disentangle.cli.main import COMMANDS, main
+from ppl_disentangle.cli.commands import COMMANDS
+from ppl_disentangle.cli.main import main
 from ppl_disentangle.data import digits
 from ppl_disentangle.runs.before_after import intervene
 from ppl_disentangle.runs.folder import Run, free_folder
