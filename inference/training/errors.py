@@ -14,7 +14,7 @@ class NonFiniteError(ArithmeticError):
         step: The step at which it happened, counted from 0.
         site: The first site whose value or log density is not finite; ``None`` if all are finite
             and only the loss is not.
-        term: The first term that is not finite.
+        term: A term that is not finite; of several, the last one.
     """
 
     def __init__(self, step: int, site: str | None, term: str) -> None:
