@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from ppl_disentangle.causal.counterfactuals import counterfactual
     from ppl_disentangle.causal.interventions import do
     from ppl_disentangle.causal.structural import StructuralPrior
+    from ppl_disentangle.pairs import as_story
     from ppl_disentangle.representation import decode, encode, reconstruct
     from ppl_disentangle.results import to_arviz, to_datatree
-    from ppl_disentangle.story import GenerativeStory, as_story
+    from ppl_disentangle.story import GenerativeStory
     from ppl_disentangle.traversal import traverse
 
 __version__ = "0.1.0"
@@ -34,7 +35,7 @@ __all__ = [
 _HOMES = {
     "GenerativeStory": "story",
     "StructuralPrior": "causal.structural",
-    "as_story": "story",
+    "as_story": "pairs",
     "counterfactual": "causal.counterfactuals",
     "decode": "representation",
     "do": "causal.interventions",

@@ -14,8 +14,9 @@ from torch import Tensor
 from ppl_disentangle.conditionals import at_least_single
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.data.batches import float_batches
+from ppl_disentangle.pairs import story_of
 from ppl_disentangle.sites import returned_site
-from ppl_disentangle.story import GenerativeStory, evaluating, story_of
+from ppl_disentangle.story import GenerativeStory, evaluating
 
 __all__ = [
     "code_names",

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ppl_disentangle.data import CausalDataset, FactorDataset
 from ppl_disentangle.data.batches import conditioned_batches
+from ppl_disentangle.pairs import story_of
 from ppl_disentangle.representation import code_names, observation_dims
 from ppl_disentangle.sites import (
     Site,
@@ -23,7 +24,7 @@ from ppl_disentangle.sites import (
     paired_traces,
     sampled_sites,
 )
-from ppl_disentangle.story import GenerativeStory, evaluating, story_of
+from ppl_disentangle.story import GenerativeStory, evaluating
 
 __all__ = ["Predictive", "to_arviz", "to_datatree"]
 

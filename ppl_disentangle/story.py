@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import abc
-import inspect
 import itertools
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import networkx as nx
 import pyro
@@ -17,17 +16,12 @@ import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
 from pyro.infer import ELBO
-from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
-from torch.distributions import constraints, transform_to
 
 from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.sites import observed_sites, sampled_sites, site_values
+from ppl_disentangle.sites import sampled_sites
 
-if TYPE_CHECKING:
-    from pyro.poutine.runtime import Message
-
-__all__ = ["GenerativeStory", "as_story"]
+__all__ = ["GenerativeStory"]
 
 _registering: ContextVar[bool] = ContextVar("registering", default=True)
 _numbers = itertools.count()
@@ -231,212 +225,6 @@ class GenerativeStory(nn.Module, abc.ABC):
                 "ignore", ".* was not registered in the param store because requires_grad"
             )
             pyro.module(self._pyro_name, self)
-
-
-def as_story(
-    model: Callable[..., Any],
-    guide: Callable[..., Any],
-    *,
-    latents: Sequence[str] | None = None,
-    objective: Callable[[], ELBO] | None = None,
-    example: Tensor | None = None,
-) -> GenerativeStory:
-    """Make a story from any Pyro model and guide, both called as ``f(x)``.
-
-    They may be functions, bound methods or modules. Parameters that they create with ``pyro.param``
-    become parameters of the story, in unconstrained space, so that ``state_dict``, torch optimisers
-    and checkpoints include them. Modules that they register with ``pyro.module`` stay as they are.
-
-    Args:
-        model: ``model(x)``, which observes the data with ``obs=x``. A model with a parameter
-            ``batch_size`` generates data as ``model(None, batch_size=n)``; for another model,
-            ``poutine.uncondition`` generates them. The data are the returned value, or, if it
-            returns nothing, the value of its observed site.
-        guide: ``guide(x)``.
-        latents: Names of the latents. By default the sites that the guide samples.
-        objective: A function that returns the story's objective. By default training maximises the
-            evidence lower bound.
-        example: A batch of observations, from which latents and parameters are read at once. By
-            default they are read from the first batch.
-
-    Example:
-        >>> def model(x):
-        ...     with pyro.plate("data", len(x)):
-        ...         z = pyro.sample("z", dist.Normal(0., 1.))
-        ...         pyro.sample("x", dist.Normal(z, pyro.param("scale", torch.tensor(1.))), obs=x)
-        >>> def guide(x):
-        ...     with pyro.plate("data", len(x)):
-        ...         pyro.sample("z", dist.Normal(pyro.param("slope", torch.tensor(.5)) * x, 1.))
-        >>> story = as_story(model, guide, example=torch.zeros(3))
-        >>> story.latents, sorted(name for name, _ in story.named_parameters())
-        (('z',), ['lifted.scale', 'lifted.slope'])
-    """
-    story = Pair(model, guide, latents, objective)
-    if example is not None:
-        story.read(example)
-    return story
-
-
-def story_of(pair: Any) -> GenerativeStory:
-    """``pair`` itself if it is a story, else :func:`as_story` of its ``model`` and ``guide``.
-
-    Raises:
-        TypeError: ``pair`` has no callable ``model`` and ``guide``.
-    """
-    if isinstance(pair, GenerativeStory):
-        return pair
-    if not (callable(getattr(pair, "model", None)) and callable(getattr(pair, "guide", None))):
-        raise TypeError(
-            f"expected a story, or an object with a model and a guide, got {type(pair).__name__}"
-        )
-    return as_story(pair.model, pair.guide, objective=getattr(pair, "objective", None))
-
-
-def owning_modules(*functions: Callable[..., Any]) -> list[nn.Module]:
-    """The modules whose bound methods are among the functions, each once."""
-    owners = [getattr(function, "__self__", None) for function in functions]
-    return list({id(owner): owner for owner in owners if isinstance(owner, nn.Module)}.values())
-
-
-class Pair(GenerativeStory):
-    """A story from two callables, made by :func:`as_story`.
-
-    Attributes:
-        owners: Modules whose methods the callables are.
-        lifted: Parameters that the callables create with ``pyro.param``, in unconstrained space. In
-            the keys each ``.`` of a name is ``__``, as torch requires.
-        adopted: Parameters of modules that the callables register with ``pyro.module``.
-        constraints: The constraint of each lifted parameter.
-        names: The name of each lifted parameter in Pyro.
-    """
-
-    def __init__(
-        self,
-        model: Callable[..., Any],
-        guide: Callable[..., Any],
-        latents: Sequence[str] | None,
-        objective: Callable[[], ELBO] | None,
-    ) -> None:
-        super().__init__()
-        self._model = model
-        self._guide = guide
-        self._objective = objective
-        self.owners = nn.ModuleList(owning_modules(model, guide))
-        self.lifted = nn.ParameterDict()
-        self.adopted = nn.ParameterDict()
-        self.constraints: dict[str, constraints.Constraint] = {}
-        self.names: dict[str, str] = {}
-        self._latents = None if latents is None else tuple(latents)
-        self._example: Tensor | None = None
-        self._observed: str | None = None
-
-    @property
-    def latents(self) -> tuple[str, ...]:  # type: ignore[override]
-        if self._latents is None:
-            raise RuntimeError(
-                "the latents of this pair are read from its first batch:"
-                " pass example=x or latents= to as_story"
-            )
-        return self._latents
-
-    def read(self, x: Tensor) -> None:
-        """Read latents, parameters and the shape of an observation from the first batch.
-
-        The caller's random state does not change.
-        """
-        if self._example is not None:
-            return
-        self._example = torch.zeros_like(x[:1])
-        with fork_randomness(), torch.no_grad(), poutine.block(), _LiftedParameters(self):
-            sampled = tuple(sampled_sites(poutine.trace(self._guide).get_trace(x)))
-            observed = observed_sites(poutine.trace(self._model).get_trace(x))
-        self._latents = self._latents or sampled
-        holding_x = (name for name, site in observed.items() if site.value is x)
-        self._observed = next(holding_x, next(iter(observed), None))
-
-    def publish(self) -> None:
-        """Write the lifted parameters to Pyro's parameter store, for plain Pyro code to read."""
-        for key, value in self.lifted.items():
-            constrain = transform_to(self.constraints[key])
-            pyro.get_param_store()[self.names[key]] = constrain(value.detach())
-
-    def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
-        """The model, with the parameters of the story."""
-        if x is not None:
-            self.read(x)
-        self.register_parameters()
-        with _LiftedParameters(self):
-            if x is not None:
-                return self._model(x)
-            if "batch_size" in inspect.signature(self._model).parameters:
-                return self._model(None, batch_size=batch_size)
-            return self._unconditioned(batch_size)
-
-    def _unconditioned(self, batch_size: int) -> Tensor:
-        """Observations drawn from a model that expects data."""
-        if self._example is None:
-            raise RuntimeError("draws need the shape of an observation: pass example=x to as_story")
-        placeholder = self._example.expand(batch_size, *self._example.shape[1:])
-        with poutine.trace() as drawn:
-            returned = poutine.uncondition(self._model)(placeholder)
-        if isinstance(returned, Tensor) or self._observed is None:
-            return returned
-        return site_values(drawn.trace)[self._observed]
-
-    def guide(self, x: Tensor) -> None:
-        """The guide, with the parameters of the story."""
-        self.read(x)
-        self.register_parameters()
-        with _LiftedParameters(self):
-            self._guide(x)
-
-    def objective(self) -> ELBO | None:
-        """The objective that was passed to :func:`as_story`."""
-        return None if self._objective is None else self._objective()
-
-
-class _LiftedParameters(Messenger):
-    """An effect handler that answers ``pyro.param`` with the parameters of a pair."""
-
-    def __init__(self, pair: Pair) -> None:
-        super().__init__()
-        self.pair = pair
-
-    def _pyro_param(self, msg: Message) -> None:
-        msg["value"] = self._value(msg)
-        msg["done"] = True
-        msg["stop"] = True
-
-    def _value(self, msg: Message) -> Tensor:
-        pair = self.pair
-        key = str(msg["name"]).replace(".", "__")
-        if key not in pair.lifted:
-            value = self._initial_value(msg)
-            pair.names[key] = str(msg["name"])
-            if isinstance(value, nn.Parameter):  # of a module, registered by pyro.module
-                self._adopt(key, value)
-                return value
-            pair.constraints[key] = msg["kwargs"].get("constraint") or constraints.real
-            unconstrain = transform_to(pair.constraints[key]).inv
-            pair.lifted[key] = nn.Parameter(unconstrain(value.detach()).clone())
-        return transform_to(pair.constraints[key])(pair.lifted[key])
-
-    def _initial_value(self, msg: Message) -> Tensor:
-        """The value of a parameter in Pyro's store, else the one in the statement."""
-        name = str(msg["name"])
-        if len(msg["args"]) < 2:
-            raise KeyError(
-                f"pyro.param({name!r}) has no initial value, and none is known under that name"
-            )
-        store = pyro.get_param_store()
-        value = store[name] if name in store else msg["args"][1]
-        return value() if callable(value) and not isinstance(value, Tensor) else value
-
-    def _adopt(self, key: str, value: nn.Parameter) -> None:
-        """Make a module's parameter a parameter of the pair, unless it is one already."""
-        pair = self.pair
-        if key not in pair.adopted and not any(value is p for p in pair.parameters()):
-            pair.adopted[key] = value
 
 
 @contextmanager

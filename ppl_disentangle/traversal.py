@@ -10,8 +10,9 @@ import xarray as xr
 from torch import Tensor
 
 from ppl_disentangle.causal.interventions import do
+from ppl_disentangle.pairs import story_of
 from ppl_disentangle.representation import observation_dims, reconstruct
-from ppl_disentangle.story import GenerativeStory, story_of
+from ppl_disentangle.story import GenerativeStory
 
 __all__ = ["aggregate_quantiles", "traverse"]
 

@@ -23,7 +23,8 @@ from ppl_disentangle.data.python_source import function_of, is_function
 from ppl_disentangle.inference import Linear
 from ppl_disentangle.models.graph_learning import GraphStory
 from ppl_disentangle.networks import NETWORKS, Networks
-from ppl_disentangle.story import GenerativeStory, story_of
+from ppl_disentangle.pairs import story_of
+from ppl_disentangle.story import GenerativeStory
 
 __all__ = [
     "LIKELIHOODS",

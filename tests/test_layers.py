@@ -22,6 +22,7 @@ LAYERS = [
     ["data.catalogue", "data.load"],
     ["data.__init__"],
     ["story"],
+    ["pairs"],
     ["representation"],
     ["metrics.estimators", "causal.mechanisms", "plots"],
     ["causal", "metrics"],

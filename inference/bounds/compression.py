@@ -13,9 +13,10 @@ from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.data.batches import conditioned_batches
 from ppl_disentangle.inference.bounds.per_datum import sites_of
 from ppl_disentangle.inference.elbo.terms import kl
+from ppl_disentangle.pairs import story_of
 from ppl_disentangle.representation import observation_dims
 from ppl_disentangle.sites import returned_site
-from ppl_disentangle.story import GenerativeStory, evaluating, story_of
+from ppl_disentangle.story import GenerativeStory, evaluating
 
 __all__ = ["compression_curve"]
 

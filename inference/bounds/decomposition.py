@@ -15,8 +15,9 @@ from ppl_disentangle.data.batches import conditioned_batches
 from ppl_disentangle.inference.bounds.per_datum import sites_of
 from ppl_disentangle.inference.elbo.aggregate import log_mixture, pairwise_log_prob
 from ppl_disentangle.inference.elbo.latents import data_mask
+from ppl_disentangle.pairs import story_of
 from ppl_disentangle.sites import Plate, Site
-from ppl_disentangle.story import GenerativeStory, evaluating, story_of
+from ppl_disentangle.story import GenerativeStory, evaluating
 
 __all__ = ["decompose"]
 

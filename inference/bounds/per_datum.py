@@ -13,6 +13,7 @@ from torch.distributions import kl_divergence
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.data.batches import conditioned_batches
 from ppl_disentangle.inference.elbo.terms import kl
+from ppl_disentangle.pairs import story_of
 from ppl_disentangle.representation import all_code_names
 from ppl_disentangle.sites import (
     Plate,
@@ -22,7 +23,7 @@ from ppl_disentangle.sites import (
     observed_sites,
     paired_traces,
 )
-from ppl_disentangle.story import GenerativeStory, evaluating, story_of
+from ppl_disentangle.story import GenerativeStory, evaluating
 
 __all__ = ["elbo_per_datum", "log_marginal"]
 

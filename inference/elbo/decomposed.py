@@ -19,8 +19,8 @@ from ppl_disentangle.inference.distributed.joined_traces import joined_traces
 from ppl_disentangle.inference.distributed.processes import num_processes, separate_streams
 from ppl_disentangle.inference.elbo.schedules import Weight, as_text, at_step
 from ppl_disentangle.inference.elbo.terms import sum_tensors
+from ppl_disentangle.pairs import owning_modules
 from ppl_disentangle.sites import observed_sites, paired_traces
-from ppl_disentangle.story import owning_modules
 
 __all__ = [
     "DecomposedELBO",

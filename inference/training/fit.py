@@ -22,13 +22,8 @@ from ppl_disentangle.inference.training.loop import Compile, Schedule, train_loo
 from ppl_disentangle.inference.training.objective_attributes import restored_sizes
 from ppl_disentangle.inference.training.state import Capture, TrainingState
 from ppl_disentangle.inference.training.trainer import Trainer, fused_adam
-from ppl_disentangle.story import (
-    GenerativeStory,
-    Pair,
-    fork_randomness,
-    parameters_stay_local,
-    story_of,
-)
+from ppl_disentangle.pairs import Pair, story_of
+from ppl_disentangle.story import GenerativeStory, fork_randomness, parameters_stay_local
 
 __all__ = ["fit", "resolve_device"]
 

@@ -19,9 +19,10 @@ from ppl_disentangle.causal.interventions import Intervened, intervenable
 from ppl_disentangle.causal.worlds import worlds
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.data.batches import float_batches
+from ppl_disentangle.pairs import story_of
 from ppl_disentangle.representation import code_names, encode
 from ppl_disentangle.sites import Site
-from ppl_disentangle.story import GenerativeStory, evaluating, story_of
+from ppl_disentangle.story import GenerativeStory, evaluating
 
 __all__ = ["DataRange", "OutsideDataWarning", "data_range"]
 

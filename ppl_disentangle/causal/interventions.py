@@ -13,13 +13,13 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_disentangle.causal.actions import Action, changed, expand, read_actions, resolve
+from ppl_disentangle.pairs import story_of
 from ppl_disentangle.sites import Site, deterministic_sites, sampled_sites
 from ppl_disentangle.story import (
     GenerativeStory,
     fork_randomness,
     not_training,
     parameters_stay_local,
-    story_of,
 )
 
 if TYPE_CHECKING:

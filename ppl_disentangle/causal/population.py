@@ -16,8 +16,9 @@ from ppl_disentangle.causal.branching import Branch
 from ppl_disentangle.causal.counterfactuals import abduct, event_dims_of, predict
 from ppl_disentangle.causal.interventions import intervenable
 from ppl_disentangle.causal.worlds import Worlds, worlds
+from ppl_disentangle.pairs import story_of
 from ppl_disentangle.representation import code_names
-from ppl_disentangle.story import evaluating, story_of
+from ppl_disentangle.story import evaluating
 
 __all__ = ["Population", "Units", "interval_of"]
 

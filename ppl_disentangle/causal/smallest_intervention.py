@@ -15,7 +15,8 @@ from ppl_disentangle.causal.branching import Branch
 from ppl_disentangle.causal.counterfactuals import abduct, predict
 from ppl_disentangle.causal.interventions import intervenable
 from ppl_disentangle.causal.worlds import worlds
-from ppl_disentangle.story import GenerativeStory, evaluating, story_of
+from ppl_disentangle.pairs import story_of
+from ppl_disentangle.story import GenerativeStory, evaluating
 
 __all__ = ["smallest_intervention"]
 

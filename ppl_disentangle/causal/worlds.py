@@ -15,7 +15,8 @@ from ppl_disentangle.causal.action_text import to_text
 from ppl_disentangle.causal.actions import Action, read_actions
 from ppl_disentangle.causal.branching import Branch
 from ppl_disentangle.causal.interventions import all_sites
-from ppl_disentangle.story import GenerativeStory, story_of
+from ppl_disentangle.pairs import story_of
+from ppl_disentangle.story import GenerativeStory
 
 __all__ = ["Worlds", "worlds"]
 

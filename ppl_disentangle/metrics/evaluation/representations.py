@@ -14,7 +14,8 @@ from torch import Tensor
 from ppl_disentangle.data.base import FactorDataset
 from ppl_disentangle.metrics.estimators.arrays import as_array, as_codes
 from ppl_disentangle.metrics.estimators.grid_codes import Encode
-from ppl_disentangle.story import evaluating, story_of
+from ppl_disentangle.pairs import story_of
+from ppl_disentangle.story import evaluating
 
 __all__ = ["codes_of", "is_story", "permuted_codes", "perfect_codes"]
 

@@ -17,7 +17,8 @@ from ppl_disentangle.data import from_arrays, with_conditions
 from ppl_disentangle.inference.bounds.decomposition import decompose
 from ppl_disentangle.inference.bounds.per_datum import elbo_per_datum, log_marginal
 from ppl_disentangle.models import BetaVAE
-from ppl_disentangle.story import GenerativeStory, as_story
+from ppl_disentangle.pairs import as_story
+from ppl_disentangle.story import GenerativeStory
 from tests.golden.adapters import ADAPTERS, LinearGaussian
 from tests.inference.elbo.test_aggregate import LargestTensor
 from tests.inference.pairs import GOLDEN, linear_gaussian

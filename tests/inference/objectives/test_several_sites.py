@@ -31,7 +31,7 @@ from ppl_disentangle.inference import (
     elbo_per_datum,
     log_marginal,
 )
-from ppl_disentangle.story import as_story
+from ppl_disentangle.pairs import as_story
 from tests.inference.pairs import PARTICLES
 
 BATCH, NUM_DATA, WIDTH = 8, 1000, 11
