@@ -10,7 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ppl_disentangle.data.base import DeviceCopies, Factor, FactorDataset
+from ppl_disentangle.data.base import DeviceCopies, Factor, FactorDataset, numbers_or_classes
+from ppl_disentangle.data.binning import numbers_as_factor
 
 __all__ = ["ArrayDataset", "MapStyle", "from_arrays", "from_torch"]
 
@@ -28,6 +29,8 @@ class ArrayDataset(FactorDataset):
         classes: Factor classes, int64 of shape ``(num, len(space))``; not needed if ``space`` is
             empty.
         space: The factors.
+        numbers: Numbers of the continuous factors in their columns, ``(num, len(space))``; not
+            needed if no factor is continuous.
         maximum: Stored value that stands for 1.
         name: Short name for tables and run folders.
     """
@@ -38,6 +41,7 @@ class ArrayDataset(FactorDataset):
         classes: Tensor | None = None,
         *,
         space: Sequence[Factor] = (),
+        numbers: Tensor | None = None,
         maximum: float = 1,
         name: str = "arrays",
     ) -> None:
@@ -53,6 +57,7 @@ class ArrayDataset(FactorDataset):
         self._len = len(observations)
         self._observations = DeviceCopies(observations)
         self._classes = DeviceCopies(classes)
+        self._numbers = None if numbers is None else DeviceCopies(numbers)
 
     def __len__(self) -> int:
         return self._len
@@ -64,6 +69,13 @@ class ArrayDataset(FactorDataset):
     def factors(self, index: Tensor) -> Tensor:
         """Factor classes, int64 of shape ``(len(index), len(space))``."""
         return self._classes.on(index.device).index_select(0, index)
+
+    def factor_numbers(self, index: Tensor) -> Tensor:
+        """Numbers of continuous factors, classes of others, float64 ``(len(index), len(space))``."""
+        if self._numbers is None:
+            return super().factor_numbers(index)
+        numbers = self._numbers.on(index.device).index_select(0, index)
+        return numbers_or_classes(self.space, numbers, self.factors(index))
 
 
 class MapStyle(Protocol):
@@ -93,7 +105,9 @@ def from_arrays(
             ``(num, channels, height, width)``.
         factors: Numbers or strings, of shape ``(num,)`` or ``(num, factors)``, or a column for each
             name, such as ``dict(frame)`` of a pandas frame. The classes of a factor are its
-            distinct values, sorted.
+            distinct values, sorted. Fractional numbers with many distinct values are a continuous
+            factor: its classes are intervals, and
+            :meth:`~ppl_disentangle.data.FactorDataset.factor_numbers` returns the numbers.
         factor_names: Names of the columns of ``factors``; by default ``factor0``, ``factor1``, ….
         maximum: Stored value that stands for 1; by default 255 for uint8 that exceed 1, else 1.
         channels_last: Whether images have shape ``(num, height, width, channels)``.
@@ -112,12 +126,15 @@ def from_arrays(
     maximum = _checked_maximum(x, maximum)
     space = []
     classes = []
+    numbers = []
     for key, column in _columns(factors, factor_names).items():
-        factor, column_classes = _encoded(key, column, len(x))
+        factor, column_classes, column_numbers = _encoded(key, column, len(x))
         space.append(factor)
         classes.append(column_classes)
+        numbers.append(column_numbers)
     table = torch.stack(classes, -1) if classes else None
-    return ArrayDataset(x, table, space=space, maximum=maximum, name=name)
+    continuous = torch.stack(numbers, -1) if numbers else None
+    return ArrayDataset(x, table, space=space, numbers=continuous, maximum=maximum, name=name)
 
 
 def from_torch(
@@ -244,15 +261,18 @@ def _factor_names(names: Sequence[str] | None, num: int) -> list[str]:
     return names
 
 
-def _encoded(name: str, column: npt.NDArray[Any], num: int) -> tuple[Factor, Tensor]:
-    """The factor with its distinct values, and the classes ``(num,)`` of a column."""
+def _encoded(name: str, column: npt.NDArray[Any], num: int) -> tuple[Factor, Tensor, Tensor]:
+    """The factor of a column, its classes ``(num,)`` and, for a continuous factor, its numbers."""
     if column.dtype == object:
         column = np.array(column.tolist())
     _check_column(name, column, num)
-    values, classes = np.unique(column, return_inverse=True)
-    is_text = column.dtype.kind == "U"
-    factor = Factor(name, tuple(values.tolist()), "categorical" if is_text else "ordinal")
-    return factor, torch.from_numpy(classes)
+    if column.dtype.kind == "U":
+        texts, of_text = np.unique(column, return_inverse=True)
+        classes = torch.from_numpy(of_text)
+        return Factor(name, tuple(texts.tolist()), "categorical"), classes, classes.double()
+    continuous, values, of_number = numbers_as_factor(column)
+    factor = Factor(name, values, "continuous" if continuous else "ordinal")
+    return factor, torch.from_numpy(of_number), torch.from_numpy(column.astype(np.float64))
 
 
 def _check_column(name: str, column: npt.NDArray[Any], num: int) -> None:

@@ -13,7 +13,7 @@ import networkx as nx
 import torch
 from torch import Tensor
 
-__all__ = ["Factor", "FactorDataset", "FactorGrid", "DeviceCopies", "Subset"]
+__all__ = ["Factor", "FactorDataset", "FactorGrid", "DeviceCopies", "Subset", "numbers_or_classes"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,13 +22,15 @@ class Factor:
 
     Attributes:
         name: Name of the factor.
-        values: Values of the factor. The class of a value is its position in this tuple.
-        kind: Whether the values have no order, have an order, or go round a circle.
+        values: Values of the factor. The class of a value is its position in this tuple. The
+            classes of a continuous factor are intervals, and these are their medians.
+        kind: Whether the values have no order, have an order, go round a circle, or are a
+            continuous quantity; see :meth:`FactorDataset.factor_numbers`.
     """
 
     name: str
     values: tuple[float | str, ...]
-    kind: Literal["categorical", "ordinal", "cyclic"] = "ordinal"
+    kind: Literal["categorical", "ordinal", "cyclic", "continuous"] = "ordinal"
 
     @property
     def size(self) -> int:
@@ -67,6 +69,20 @@ class FactorDataset(abc.ABC):
     @abc.abstractmethod
     def factors(self, index: Tensor) -> Tensor:
         """Factor classes, int64 of shape ``(len(index), len(space))``."""
+
+    def factor_numbers(self, index: Tensor) -> Tensor:
+        """Numbers of continuous factors and classes of others, float64 ``(len(index), len(space))``.
+
+        A data set with continuous factors returns the numbers that it stores; by default a number
+        is the median of its class.
+        """
+        classes = self.factors(index)
+        columns = classes.double()
+        for k, factor in enumerate(self.space):
+            if factor.kind == "continuous":
+                medians = torch.tensor(factor.values, dtype=torch.float64, device=classes.device)
+                columns[:, k] = medians[classes[:, k]]
+        return columns
 
     def conditions(self, index: Tensor) -> dict[str, Tensor]:
         """Further arguments of model and guide for each datum, by name; empty by default."""
@@ -188,6 +204,13 @@ class FactorGrid(FactorDataset):
         return torch.stack(columns, -1)
 
 
+def numbers_or_classes(space: Sequence[Factor], numbers: Tensor, classes: Tensor) -> Tensor:
+    """``numbers`` in the columns of continuous factors, ``classes`` in the others, as float64."""
+    kinds = [factor.kind == "continuous" for factor in space]
+    are_continuous = torch.tensor(kinds, dtype=torch.bool, device=numbers.device)
+    return torch.where(are_continuous, numbers.double(), classes.double())
+
+
 class DeviceCopies:
     """A constant tensor, copied once to each device on which it is used."""
 
@@ -223,6 +246,10 @@ class Subset(FactorDataset):
     def factors(self, index: Tensor) -> Tensor:
         """Factor classes, int64 of shape ``(len(index), len(space))``."""
         return self.dataset.factors(self._index.on(index.device)[index])
+
+    def factor_numbers(self, index: Tensor) -> Tensor:
+        """Numbers of continuous factors, classes of others, ``(len(index), len(space))``."""
+        return self.dataset.factor_numbers(self._index.on(index.device)[index])
 
     def conditions(self, index: Tensor) -> dict[str, Tensor]:
         """Further arguments of model and guide for each datum, by name."""

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppl_disentangle.data.base import DeviceCopies, Factor, FactorDataset
-from ppl_disentangle.data.binning import classes_of
+from ppl_disentangle.data.base import DeviceCopies, Factor, FactorDataset, numbers_or_classes
+from ppl_disentangle.data.binning import numbers_as_factor
 from ppl_disentangle.graphs import as_dag, parents, topological_order
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ class CausalDataset(FactorDataset):
     known: its noise goes through the same mechanisms f with some nodes set, and the result through
     the same g. Over all units, these are draws from the interventional distribution.
 
-    The factors are the nodes. For metrics, the classes of a node are its distinct values if there
-    are at most 100, and otherwise 20 intervals with about as many units each. The node values
+    The factors are the nodes. For metrics, the classes of a continuous node are 20 intervals with
+    about as many units each, and the classes of another node its distinct values. The node values
     themselves are :attr:`values`.
 
     Implementing a causal data set: set the attributes that the mechanisms need, pass graph and
@@ -145,6 +145,11 @@ class CausalDataset(FactorDataset):
     def factors(self, index: Tensor) -> Tensor:
         """Classes of the node values, int64 of shape ``(len(index), nodes)``."""
         return self._classes.on(index.device).index_select(0, index)
+
+    def factor_numbers(self, index: Tensor) -> Tensor:
+        """Values of continuous nodes, classes of others, float64 ``(len(index), nodes)``."""
+        values = self._values.on(index.device).index_select(0, index).double()
+        return numbers_or_classes(self.space, values, self.factors(index))
 
     def mechanisms(self, noise: Tensor, do: Intervention | None = None) -> Tensor:
         """Node values ``(batch, nodes)`` that follow from the noise under do(node := value).
@@ -284,7 +289,7 @@ def _factors(names: Sequence[str], values: Tensor) -> tuple[tuple[Factor, ...], 
     factors = []
     classes = []
     for name, column in zip(names, values.unbind(-1), strict=True):
-        levels, classes_of_column = classes_of(column.contiguous())
-        factors.append(Factor(name, levels))
-        classes.append(classes_of_column)
+        continuous, levels, classes_of_column = numbers_as_factor(column.contiguous().numpy())
+        factors.append(Factor(name, levels, "continuous" if continuous else "ordinal"))
+        classes.append(torch.from_numpy(classes_of_column))
     return tuple(factors), torch.stack(classes, -1)

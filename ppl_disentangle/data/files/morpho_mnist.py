@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ppl_disentangle.data.base import DeviceCopies, Factor, FactorDataset
-from ppl_disentangle.data.binning import classes_of
+from ppl_disentangle.data.binning import binned_classes
 from ppl_disentangle.data.files.idx import read_idx
 
 __all__ = ["MorphoMNIST"]
@@ -80,6 +80,12 @@ class MorphoMNIST(FactorDataset):
         """Factor classes, int64 of shape ``(len(index), len(space))``."""
         return self._classes.on(index.device).index_select(0, index)
 
+    def factor_numbers(self, index: Tensor) -> Tensor:
+        """Measures, and classes of other factors, float64 ``(len(index), len(space))``."""
+        columns = self.factors(index).double()
+        columns[:, -len(_MEASURES) :] = self.values[index.cpu()].to(columns)
+        return columns
+
 
 class _Column(NamedTuple):
     """A factor and the class of each digit, ``(num,)``."""
@@ -119,8 +125,8 @@ def _measure_columns(table: Tensor) -> list[_Column]:
     """The six measures, with intervals as classes."""
     columns = []
     for name, measure in zip(_MEASURES, table.unbind(-1), strict=True):
-        medians, classes = classes_of(measure.contiguous())
-        columns.append(_Column(Factor(name, medians), classes))
+        medians, classes = binned_classes(measure.contiguous().numpy())
+        columns.append(_Column(Factor(name, medians, "continuous"), torch.from_numpy(classes)))
     return columns
 
 

@@ -67,6 +67,10 @@ class ConditionedDataset(FactorDataset):
         """Factor classes, int64 of shape ``(len(index), len(space))``."""
         return self.data.factors(index)
 
+    def factor_numbers(self, index: Tensor) -> Tensor:
+        """Numbers of continuous factors, classes of others, ``(len(index), len(space))``."""
+        return self.data.factor_numbers(index)
+
     def conditions(self, index: Tensor) -> dict[str, Tensor]:
         """Further arguments of model and guide for each datum, by name."""
         values = {name: value.on(index.device)[index] for name, value in self._values.items()}

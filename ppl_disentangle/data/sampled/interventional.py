@@ -9,7 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from ppl_disentangle.data.base import DeviceCopies, Factor, FactorDataset
+from ppl_disentangle.data.base import DeviceCopies, Factor, FactorDataset, numbers_or_classes
 from ppl_disentangle.data.causal.dataset import CausalDataset
 from ppl_disentangle.data.randomness import as_generator, uniform_index
 from ppl_disentangle.data.sampled.conditioned import with_conditions
@@ -171,6 +171,12 @@ class _IntervenedUnits(FactorDataset):
         A value that did not change keeps its class; a new value has the class of the nearest value.
         """
         return self._classes.on(index.device)[index]
+
+    def factor_numbers(self, index: Tensor) -> Tensor:
+        """Values of continuous nodes, classes of others, float64 ``(len(index), nodes)``."""
+        return numbers_or_classes(
+            self.space, self._values.on(index.device)[index], self.factors(index)
+        )
 
 
 def _nearest(space: Sequence[Factor], values: Tensor) -> Tensor:

@@ -50,6 +50,10 @@ class Tuples(FactorDataset):
         """Factor classes of the first member, int64 of shape ``(len(index), len(space))``."""
         return self.dataset.factors(self.members(index)[:, 0])
 
+    def factor_numbers(self, index: Tensor) -> Tensor:
+        """Numbers of the first member's continuous factors, classes of its other factors."""
+        return self.dataset.factor_numbers(self.members(index)[:, 0])
+
     def conditions(self, index: Tensor) -> dict[str, Tensor]:
         """Conditions of all members, by name: ``(len(index), size, …)``."""
         members = self.members(index)
