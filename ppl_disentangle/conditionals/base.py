@@ -1,4 +1,4 @@
-"""Networks that return distributions: ``z = pyro.sample("z", encoder(x))``."""
+"""Networks that return distributions, and the conditionals of codes and pixels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import abc
 import math
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import TypeGuard
+from typing import ClassVar, TypeGuard
 
 import pyro.distributions as dist
 import torch
@@ -22,7 +22,9 @@ __all__ = [
     "Gaussian",
     "GaussianLearnedScale",
     "Grouped",
+    "StudentT",
     "at_least_single",
+    "parameters_of_elements",
     "unrounded",
 ]
 
@@ -46,7 +48,13 @@ class Conditional(nn.Module, abc.ABC):
         input_dims: Number of dimensions of one input. Inputs may then have any number of batch
             dimensions (particles, worlds, data). With ``None`` the first dimension is the batch, and
             all others are the input.
+
+    Attributes:
+        num_parameters: Number of outputs of the network for each element of an observation. The
+            first dimension of an output has that many times the size of the observation's.
     """
+
+    num_parameters: ClassVar[int] = 1
 
     def __init__(self, net: nn.Module, *, input_dims: int | None = 1) -> None:
         super().__init__()
@@ -97,6 +105,20 @@ def unrounded(function: Callable[[Tensor], Tensor], h: Tensor) -> Tensor:
 
 def _autocasts(h: Tensor) -> bool:
     return is_autocast_available(h.device.type) and torch.is_autocast_enabled(h.device.type)
+
+
+def parameters_of_elements(output: Tensor, number: int, event_dim: int) -> tuple[Tensor, ...]:
+    """Split outputs into ``number`` parameters of each element, along the first event dimension.
+
+    Raises:
+        ValueError: That dimension is not a multiple of ``number``.
+    """
+    size = output.shape[-event_dim]
+    if size % number:
+        raise ValueError(
+            f"expected {number} outputs for each element of an observation, got {size} outputs"
+        )
+    return output.chunk(number, -event_dim)
 
 
 def at_least_single(output: Tensor) -> Tensor:
@@ -171,6 +193,29 @@ class GaussianLearnedScale(Conditional):
     def distribution(self, output: Tensor, event_dim: int) -> TorchDistribution:
         """Build the normal whose means are the outputs."""
         return dist.Normal(output, self.log_scale.exp()).to_event(event_dim)
+
+
+class StudentT(Conditional):
+    r"""Independent Student-t elements with heavy tails, around the network's output.
+
+    .. math:: y_d \mid h \sim \mathcal T_\nu(f_d(h), \sigma)
+
+    All elements share the learned scale :math:`\sigma` and degrees of freedom :math:`\nu > 1`, so
+    that the mean exists.
+
+    References:
+        [1] Lange et al., 1989. https://doi.org/10.1080/01621459.1989.10478852
+    """
+
+    def __init__(self, net: nn.Module, *, input_dims: int | None = 1) -> None:
+        super().__init__(net, input_dims=input_dims)
+        self.log_scale = nn.Parameter(torch.zeros(()))
+        self.log_freedom = nn.Parameter(torch.tensor(1.0))
+
+    def distribution(self, output: Tensor, event_dim: int) -> TorchDistribution:
+        """Build the distribution whose locations are the outputs."""
+        freedom = 1 + self.log_freedom.exp()
+        return dist.StudentT(freedom, output, self.log_scale.exp()).to_event(event_dim)
 
 
 class Deterministic(Conditional):
