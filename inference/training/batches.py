@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.data.indices import trusted_indices
 
 __all__ = ["BatchStream", "Batches"]
 
@@ -62,15 +63,21 @@ class Batches:
 
     def __call__(self, step: int) -> Tensor:
         """Float observations of this process's data, of shape ``(data, *observation_shape)``."""
-        return self.data.to_float(self.data.observations(self.index(step)))
+        with trusted_indices():
+            return self.data.to_float(self.data.observations(self.index(step)))
 
     def conditions(self, step: int) -> dict[str, Tensor]:
         """The conditions of the batch's data by name, such as their labels."""
-        return self.data.conditions(self.index(step))
+        with trusted_indices():
+            return self.data.conditions(self.index(step))
 
     def at(self, index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Float observations of the data with these indices, and their conditions by name."""
-        return self.data.to_float(self.data.observations(index)), self.data.conditions(index)
+        """Float observations of the data with these indices, and their conditions by name.
+
+        The indices are not checked: a check would wait for the device in each step.
+        """
+        with trusted_indices():
+            return self.data.to_float(self.data.observations(index)), self.data.conditions(index)
 
     def index(self, step: int) -> Tensor:
         """Indices of the data of the batch that belong to this process, on the device."""

@@ -10,7 +10,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ppl_disentangle.data.base import DeviceCopies, Factor, FactorDataset, numbers_or_classes
+from ppl_disentangle.data.base import (
+    DeviceCopies,
+    Factor,
+    FactorDataset,
+    Kind,
+    numbers_or_classes,
+)
 from ppl_disentangle.data.binning import numbers_as_factor
 
 __all__ = ["ArrayDataset", "MapStyle", "from_arrays", "from_torch"]
@@ -33,6 +39,8 @@ class ArrayDataset(FactorDataset):
             needed if no factor is continuous.
         maximum: Stored value that stands for 1.
         name: Short name for tables and run folders.
+        kind: Kind of the observations; by default images if they have three dims, else vectors.
+        row_labels: Name of each row in results; by default its position.
     """
 
     def __init__(
@@ -44,6 +52,8 @@ class ArrayDataset(FactorDataset):
         numbers: Tensor | None = None,
         maximum: float = 1,
         name: str = "arrays",
+        kind: Kind | None = None,
+        row_labels: npt.NDArray[Any] | None = None,
     ) -> None:
         if classes is None:
             classes = torch.zeros(len(observations), 0, dtype=torch.int64)
@@ -54,6 +64,8 @@ class ArrayDataset(FactorDataset):
         self.space = tuple(space)
         self.maximum = maximum
         self.observation_shape = tuple(observations.shape[1:])
+        self._kind = kind
+        self._row_labels = row_labels
         self._len = len(observations)
         self._observations = DeviceCopies(observations)
         self._classes = DeviceCopies(classes)
@@ -76,6 +88,11 @@ class ArrayDataset(FactorDataset):
             return super().factor_numbers(index)
         numbers = self._numbers.on(index.device).index_select(0, index)
         return numbers_or_classes(self.space, numbers, self.factors(index))
+
+    def row_labels(self, index: Tensor) -> npt.NDArray[Any]:
+        """Names of the rows, ``(len(index),)``: the given labels, or else positions."""
+        positions = np.asarray(index.cpu())
+        return positions if self._row_labels is None else self._row_labels[positions]
 
 
 class MapStyle(Protocol):

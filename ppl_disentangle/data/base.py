@@ -7,13 +7,43 @@ import copy
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Any, Literal, Self, TypeAlias
 
 import networkx as nx
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["Factor", "FactorDataset", "FactorGrid", "DeviceCopies", "Subset", "numbers_or_classes"]
+from ppl_disentangle.data.indices import as_index, takes_classes, takes_index
+
+__all__ = [
+    "Datum",
+    "DeviceCopies",
+    "Factor",
+    "FactorDataset",
+    "FactorGrid",
+    "Kind",
+    "Subset",
+    "numbers_or_classes",
+]
+
+Kind: TypeAlias = Literal["vector", "image", "signal", "sequence", "table"]
+"""Kind of an observation: ``(dim,)``, ``(channels, height, width)``, ``(channels, time)``, ``(time,
+features)``, or a row of a table ``(columns,)``. Networks and figures are chosen by it."""
+
+Datum: TypeAlias = "tuple[Tensor, Tensor] | tuple[Tensor, Tensor, dict[str, Tensor]]"
+"""Float observation and factor classes, and the conditions by name if the data have conditions."""
+
+_NOUNS = {
+    "vector": "vectors",
+    "image": "images",
+    "signal": "signals",
+    "sequence": "sequences",
+    "table": "rows",
+}
+_TAKE_INDEX = {"observations", "factors", "factor_numbers", "conditions", "rows", "row_labels"}
+_TAKE_CLASSES = {"render", "index"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +73,11 @@ class FactorDataset(abc.ABC):
 
     Implementing a data set: set the four attributes in ``__init__`` and define :meth:`__len__`,
     :meth:`observations` and :meth:`factors`. Both methods take a vector of indices and return
-    tensors on its device.
+    tensors on its device. A data set made from another one also sets ``_kind`` and defines
+    :meth:`rows` and :meth:`row_labels`.
+
+    Callers may also pass lists, arrays, slices and bool masks as an index. It is checked before a
+    method of a subclass gets it, as int64 in [0, len).
 
     Attributes:
         name: Short name for tables and run folders.
@@ -58,6 +92,13 @@ class FactorDataset(abc.ABC):
     observation_shape: tuple[int, ...]
     maximum: float
     dag: nx.DiGraph | None = None
+    _kind: Kind | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let the methods that a subclass defines check their index."""
+        super().__init_subclass__(**options)
+        for name in vars(cls).keys() & _TAKE_INDEX:
+            setattr(cls, name, takes_index(vars(cls)[name]))
 
     @abc.abstractmethod
     def __len__(self) -> int: ...
@@ -70,6 +111,7 @@ class FactorDataset(abc.ABC):
     def factors(self, index: Tensor) -> Tensor:
         """Factor classes, int64 of shape ``(len(index), len(space))``."""
 
+    @takes_index
     def factor_numbers(self, index: Tensor) -> Tensor:
         """Numbers of continuous factors and classes of others, float64 ``(len(index), len(space))``.
 
@@ -84,9 +126,31 @@ class FactorDataset(abc.ABC):
                 columns[:, k] = medians[classes[:, k]]
         return columns
 
+    @takes_index
     def conditions(self, index: Tensor) -> dict[str, Tensor]:
         """Further arguments of model and guide for each datum, by name; empty by default."""
         return {}
+
+    @takes_index
+    def rows(self, index: Tensor) -> Tensor:
+        """Rows in the user's own data, int64 ``(len(index),)``, through subsets and splits.
+
+        The row of a pair or group is the row of its first member.
+        """
+        return index
+
+    @takes_index
+    def row_labels(self, index: Tensor) -> npt.NDArray[Any]:
+        """Names of the rows, ``(len(index),)``: the ``data`` coordinate of every result.
+
+        These are the labels of a frame's index or of a coordinate, or else :meth:`rows`.
+        """
+        return np.asarray(self.rows(index).cpu())
+
+    @property
+    def kind(self) -> Kind:
+        """Kind of the observations; by default images if they have three dims, else vectors."""
+        return self._kind or ("image" if len(self.observation_shape) == 3 else "vector")
 
     @property
     def factor_names(self) -> tuple[str, ...]:
@@ -140,18 +204,46 @@ class FactorDataset(abc.ABC):
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         return self.subset(order[num_held_out:]), self.subset(order[:num_held_out])
 
-    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
-        """Float observation and factor classes of one datum, for a torch ``DataLoader``."""
-        if not -len(self) <= i < len(self):
-            raise IndexError(f"index {i} is out of range for {len(self)} data")
-        index = torch.tensor([i % len(self)])
-        return self.to_float(self.observations(index))[0], self.factors(index)[0]
+    def __getitem__(self, i: Any) -> Datum:
+        """Float observation and factor classes of datum ``i``, for a torch ``DataLoader``.
 
-    def __getitems__(self, index: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        """Float observations and factor classes of a batch, for a torch ``DataLoader``."""
-        batch = torch.tensor(index)
-        observations = self.to_float(self.observations(batch))
-        return list(zip(observations, self.factors(batch), strict=True))
+        Data with conditions return them by name as a third part, a dict. A list, array, slice or
+        mask gives the same parts of a batch. Negative integers count from the end.
+        """
+        if isinstance(i, int | np.integer) or (isinstance(i, Tensor) and i.dim() == 0):
+            [datum] = self.__getitems__([i])
+            return datum
+        index = as_index(i, len(self), self.name, from_end=True)
+        x = self.to_float(self.observations(index))
+        conditions = self.conditions(index)
+        return (x, self.factors(index), conditions) if conditions else (x, self.factors(index))
+
+    def __getitems__(self, index: Sequence[Any]) -> list[Datum]:
+        """Parts of each datum of a batch, as from :meth:`__getitem__`, for a ``DataLoader``."""
+        batch = as_index(index, len(self), self.name, from_end=True)
+        x = self.to_float(self.observations(batch))
+        parts: list[Sequence[Any]] = [x, self.factors(batch)]
+        if conditions := self.conditions(batch):
+            rows = zip(*conditions.values(), strict=True)
+            parts.append([dict(zip(conditions, row, strict=True)) for row in rows])
+        return list(zip(*parts, strict=True))
+
+    def __repr__(self) -> str:
+        """Content in one line: number, kind and shape of the observations, factors, conditions."""
+        first = torch.arange(min(1, len(self)))
+        shape = "×".join(map(str, self.observation_shape)) or "of one number"
+        parts = [f"{len(self)} {_NOUNS[self.kind]} {shape}", self._stored(first)]
+        if self.space:
+            parts.append("factors " + ", ".join(f"{f.name} ({f.size})" for f in self.space))
+        if conditions := self.conditions(first):
+            parts.append("conditions " + ", ".join(conditions))
+        return f"{type(self).__name__} {self.name!r}: {', '.join(parts)}"
+
+    def _stored(self, first: Tensor) -> str:
+        """Type of the stored observations, and the range of integers."""
+        dtype = self.observations(first).dtype
+        name = str(dtype).removeprefix("torch.")
+        return name if dtype.is_floating_point else f"{name} 0..{self.maximum:g}"
 
 
 class FactorGrid(FactorDataset):
@@ -161,6 +253,12 @@ class FactorGrid(FactorDataset):
     last factor varies fastest: :meth:`index` and :meth:`factors` are row-major and inverse to each
     other.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let the methods that a subclass defines check their classes."""
+        super().__init_subclass__(**options)
+        for name in vars(cls).keys() & _TAKE_CLASSES:
+            setattr(cls, name, takes_classes(vars(cls)[name]))
 
     @abc.abstractmethod
     def render(self, factors: Tensor) -> Tensor:
@@ -181,6 +279,7 @@ class FactorGrid(FactorDataset):
             index = index.div(size, rounding_mode="floor")
         return torch.stack([index, *columns[::-1]], -1)
 
+    @takes_classes
     def index(self, factors: Tensor) -> Tensor:
         """Indices of factor classes ``(batch, len(space))``."""
         index, *columns = factors.unbind(-1)
@@ -233,6 +332,8 @@ class Subset(FactorDataset):
         self.space = dataset.space
         self.observation_shape = dataset.observation_shape
         self.maximum = dataset.maximum
+        self._kind = dataset.kind
+        index = as_index(index, len(dataset), dataset.name, from_end=True)
         self._index = DeviceCopies(index)
         self._len = len(index)
 
@@ -254,3 +355,11 @@ class Subset(FactorDataset):
     def conditions(self, index: Tensor) -> dict[str, Tensor]:
         """Further arguments of model and guide for each datum, by name."""
         return self.dataset.conditions(self._index.on(index.device)[index])
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Rows in the user's own data, int64 ``(len(index),)``."""
+        return self.dataset.rows(self._index.on(index.device)[index])
+
+    def row_labels(self, index: Tensor) -> npt.NDArray[Any]:
+        """Names of the rows, ``(len(index),)``."""
+        return self.dataset.row_labels(self._index.on(index.device)[index])

@@ -79,8 +79,8 @@ def test_a_datum_is_the_same_alone_in_a_batch_and_in_a_subset(dataset):
     index = torch.tensor([len(dataset) - 1, 0, len(dataset) - 1])
     x, factors = dataset.observations(index), dataset.factors(index)
     alone = [dataset[i] for i in (-1, 0, len(dataset) - 1)]
-    assert torch.equal(torch.stack([one for one, _ in alone]), dataset.to_float(x))
-    assert torch.equal(torch.stack([one for _, one in alone]), factors)
+    assert torch.equal(torch.stack([one[0] for one in alone]), dataset.to_float(x))
+    assert torch.equal(torch.stack([one[1] for one in alone]), factors)
     subset = dataset.subset(index)
     assert torch.equal(subset.observations(torch.arange(3)), x)
     assert torch.equal(subset.factors(torch.arange(3)), factors)

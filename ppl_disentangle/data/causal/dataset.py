@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ppl_disentangle.data.base import DeviceCopies, Factor, FactorDataset, numbers_or_classes
 from ppl_disentangle.data.binning import numbers_as_factor
+from ppl_disentangle.data.indices import as_index
 from ppl_disentangle.graphs import as_dag, parents, topological_order
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class CausalDataset(FactorDataset):
         self._noise = DeviceCopies(columns)
         self._values = DeviceCopies(values)
         self._classes = DeviceCopies(classes)
+        self._rows = DeviceCopies(torch.arange(len(values)))
         self._len = len(values)
 
     @abc.abstractmethod
@@ -150,6 +152,10 @@ class CausalDataset(FactorDataset):
         """Values of continuous nodes, classes of others, float64 ``(len(index), nodes)``."""
         values = self._values.on(index.device).index_select(0, index).double()
         return numbers_or_classes(self.space, values, self.factors(index))
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Rows in the data set of which these units were chosen, int64 ``(len(index),)``."""
+        return self._rows.on(index.device).index_select(0, index)
 
     def mechanisms(self, noise: Tensor, do: Intervention | None = None) -> Tensor:
         """Node values ``(batch, nodes)`` that follow from the noise under do(node := value).
@@ -202,6 +208,7 @@ class CausalDataset(FactorDataset):
         The units keep their noise and mechanisms; nodes that do not descend from a set node keep
         their values. See :meth:`mechanisms` for the form of interventions and the errors.
         """
+        index = as_index(index, len(self), self.name)
         return self.mechanisms(self._noise.on(index.device).index_select(0, index), do)
 
     def counterfactual(self, index: Tensor, do: Intervention) -> tuple[Tensor, Tensor]:
@@ -211,11 +218,13 @@ class CausalDataset(FactorDataset):
 
     def units(self, index: Tensor) -> Self:
         """The units at ``index`` as a causal data set, with the classes of the whole data."""
+        index = as_index(index, len(self), self.name, from_end=True)
         # A copy, since subclasses have other arguments; it has the mechanisms of this data set.
         chosen = copy.copy(self)
         chosen._noise = DeviceCopies(self.noise[index])
         chosen._values = DeviceCopies(self.values[index])
         chosen._classes = DeviceCopies(self.factors(index))
+        chosen._rows = DeviceCopies(self.rows(index))
         chosen._len = len(index)
         return chosen
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import abc
+from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -64,6 +66,14 @@ class RandomisedGrid(FactorGrid):
     def conditions(self, index: Tensor) -> dict[str, Tensor]:
         """Conditions of the grid: further arguments of model and guide for each datum, by name."""
         return self.grid.conditions(index)
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Rows in the user's own data, int64 ``(len(index),)``."""
+        return self.grid.rows(index)
+
+    def row_labels(self, index: Tensor) -> npt.NDArray[Any]:
+        """Names of the rows, ``(len(index),)``."""
+        return self.grid.row_labels(index)
 
     def _uniform(self, index: Tensor, num: int) -> Tensor:
         """Uniform numbers in [0, 1] in steps of 1/255, ``(len(index), num)``."""

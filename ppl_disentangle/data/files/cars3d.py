@@ -58,7 +58,7 @@ class Cars3D(StoredGrid):
         )
         self.images = torch.from_numpy(images).view(-1, size, size, 3)
 
-    def rows(self, index: Tensor) -> Tensor:
+    def image_rows(self, index: Tensor) -> Tensor:
         """Positions in ``images``: the images are in the order of the grid."""
         return index
 

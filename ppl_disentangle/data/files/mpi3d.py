@@ -91,7 +91,7 @@ class MPI3D(StoredGrid):
         except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"{path} is not a file of MPI3D: {error}") from error
 
-    def rows(self, index: Tensor) -> Tensor:
+    def image_rows(self, index: Tensor) -> Tensor:
         """Positions in ``images``: the images are in the order of the grid."""
         return index
 

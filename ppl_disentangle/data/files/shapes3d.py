@@ -61,7 +61,7 @@ class Shapes3D(StoredGrid):
         except ValueError as error:
             raise ValueError(f"{path} is not a file of 3D Shapes: {error}") from error
 
-    def rows(self, index: Tensor) -> Tensor:
+    def image_rows(self, index: Tensor) -> Tensor:
         """Positions in ``images``: the images are in the order of the grid."""
         return index
 

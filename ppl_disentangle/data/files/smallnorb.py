@@ -69,7 +69,7 @@ class SmallNORB(StoredGrid):
         # Row-major order: lexsort takes the most significant key last.
         self._rows = DeviceCopies(torch.from_numpy(np.lexsort(table.T[::-1])))
 
-    def rows(self, index: Tensor) -> Tensor:
+    def image_rows(self, index: Tensor) -> Tensor:
         """Positions in ``images``, which are in the order of the files."""
         return self._rows.on(index.device).index_select(0, index)
 

@@ -17,7 +17,7 @@ class StoredGrid(FactorGrid):
     """A grid of stored images.
 
     Implementing a stored grid: set the attributes of :class:`~ppl_disentangle.data.FactorDataset`
-    and ``images``, and define :meth:`rows`.
+    and ``images``, and define :meth:`image_rows`.
 
     Attributes:
         images: uint8 of shape ``(num, height, width, channels)``, in memory or mapped. A batch is
@@ -27,7 +27,7 @@ class StoredGrid(FactorGrid):
     images: Tensor
 
     @abc.abstractmethod
-    def rows(self, index: Tensor) -> Tensor:
+    def image_rows(self, index: Tensor) -> Tensor:
         """Positions in ``images`` of the combinations at ``index``."""
 
     def render(self, factors: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ class StoredGrid(FactorGrid):
 
     def observations(self, index: Tensor) -> Tensor:
         """Images at ``index``; the same as ``render(factors(index))``, in fewer steps."""
-        rows = self.rows(index)
+        rows = self.image_rows(index)
         images = self.images.to("meta") if rows.is_meta else self.images
         chosen = images.index_select(0, rows.to(images.device)).to(index.device)
         return chosen.permute(0, 3, 1, 2).contiguous()

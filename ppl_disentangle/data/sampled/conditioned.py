@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy.typing as npt
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -51,6 +54,7 @@ class ConditionedDataset(FactorDataset):
         self.space = data.space
         self.observation_shape = data.observation_shape
         self.maximum = data.maximum
+        self._kind = data.kind
         self._values = {
             name: DeviceCopies(value.float() if value.is_floating_point() else value)
             for name, value in values.items()
@@ -75,3 +79,11 @@ class ConditionedDataset(FactorDataset):
         """Further arguments of model and guide for each datum, by name."""
         values = {name: value.on(index.device)[index] for name, value in self._values.items()}
         return self.data.conditions(index) | values
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Rows in the user's own data, int64 ``(len(index),)``."""
+        return self.data.rows(index)
+
+    def row_labels(self, index: Tensor) -> npt.NDArray[Any]:
+        """Names of the rows, ``(len(index),)``."""
+        return self.data.row_labels(index)

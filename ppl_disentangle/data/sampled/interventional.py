@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -151,11 +152,13 @@ class _IntervenedUnits(FactorDataset):
         self.space = data.space
         self.observation_shape = data.observation_shape
         self.maximum = data.maximum
+        self._kind = data.kind
         values = data.intervene(index, dict(zip(data.names, settings.unbind(-1), strict=True)))
         is_unchanged = values == data.values[index]
         classes = torch.where(is_unchanged, data.factors(index), _nearest(self.space, values))
         self._values = DeviceCopies(values)
         self._classes = DeviceCopies(classes)
+        self._units = DeviceCopies(index)
         self._len = len(index)
 
     def __len__(self) -> int:
@@ -177,6 +180,14 @@ class _IntervenedUnits(FactorDataset):
         return numbers_or_classes(
             self.space, self._values.on(index.device)[index], self.factors(index)
         )
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Row of each unit in the user's own data, int64 ``(len(index),)``."""
+        return self.data.rows(self._units.on(index.device)[index])
+
+    def row_labels(self, index: Tensor) -> npt.NDArray[Any]:
+        """Name of the row of each unit, ``(len(index),)``."""
+        return self.data.row_labels(self._units.on(index.device)[index])
 
 
 def _nearest(space: Sequence[Factor], values: Tensor) -> Tensor:

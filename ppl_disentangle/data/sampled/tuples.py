@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy.typing as npt
 from torch import Tensor
 
 from ppl_disentangle.data.base import DeviceCopies, FactorDataset
+from ppl_disentangle.data.indices import as_index, takes_index
 
 __all__ = ["Tuples", "checked_num"]
 
@@ -30,13 +34,16 @@ class Tuples(FactorDataset):
         self.name = name
         self.space = dataset.space
         self.maximum = dataset.maximum
+        self._kind = dataset.kind
         self.observation_shape = (members.shape[1], *dataset.observation_shape)
+        as_index(members.flatten(), len(dataset), dataset.name)
         self._members = DeviceCopies(members)
         self._len = len(members)
 
     def __len__(self) -> int:
         return self._len
 
+    @takes_index
     def members(self, index: Tensor) -> Tensor:
         """Indices in ``dataset`` of all members, int64 of shape ``(len(index), size)``."""
         return self._members.on(index.device).index_select(0, index)
@@ -60,6 +67,14 @@ class Tuples(FactorDataset):
         conditions = self.dataset.conditions(members.flatten())
         shape = tuple(members.shape)
         return {name: value.unflatten(0, shape) for name, value in conditions.items()}
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Row of the first member in the user's own data, int64 ``(len(index),)``."""
+        return self.dataset.rows(self.members(index)[:, 0])
+
+    def row_labels(self, index: Tensor) -> npt.NDArray[Any]:
+        """Name of the row of the first member, ``(len(index),)``."""
+        return self.dataset.row_labels(self.members(index)[:, 0])
 
 
 def checked_num(data: FactorDataset, num: int | None) -> int:

@@ -59,10 +59,12 @@ def test_the_same_seed_gives_the_same_draws_whatever_the_global_state(sampler, d
 def test_a_loader_with_two_workers_gives_each_datum_once(sampler):
     data = sampler(GRID, 0)
     loader = DataLoader(data, batch_size=32, num_workers=2)
-    x, factors = (torch.cat(parts) for parts in zip(*loader, strict=True))
+    batches = list(loader)
     index = torch.arange(len(data))
-    assert torch.equal(x, data.observations(index))
-    assert torch.equal(factors, data.factors(index))
+    assert torch.equal(torch.cat([batch[0] for batch in batches]), data.observations(index))
+    assert torch.equal(torch.cat([batch[1] for batch in batches]), data.factors(index))
+    for name, values in data.conditions(index).items():
+        assert torch.equal(torch.cat([batch[2][name] for batch in batches]), values)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
