@@ -6,7 +6,7 @@ import abc
 import copy
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Self, TypeAlias
 
 import networkx as nx
@@ -222,7 +222,7 @@ class FactorDataset(abc.ABC):
         """Parts of each datum of a batch, as from :meth:`__getitem__`, for a ``DataLoader``."""
         batch = as_index(index, len(self), self.name, from_end=True)
         x = self.to_float(self.observations(batch))
-        parts: list[Sequence[Any]] = [x, self.factors(batch)]
+        parts: list[Iterable[Any]] = [x, self.factors(batch)]
         if conditions := self.conditions(batch):
             rows = zip(*conditions.values(), strict=True)
             parts.append([dict(zip(conditions, row, strict=True)) for row in rows])
