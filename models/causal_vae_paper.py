@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ppl_disentangle.causal.learned_adjacency import Edges, LearnedAdjacency
 from ppl_disentangle.conditionals import Gaussian
+from ppl_disentangle.conditions import check_conditions
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.graphs import as_dag, graph_of, topological_order
 from ppl_disentangle.inference import CausalVAEELBO
@@ -285,8 +286,9 @@ class CausalVAEPaper(GenerativeStory):
         with self.data_plate(x):
             pyro.sample("noise", self.encoder(x))
 
-    def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
+    def representation(self, x: Tensor, **conditions: Any) -> dict[str, TorchDistribution]:
         """A normal for each node, with its causes at their means."""
+        check_conditions(self, conditions)
         q = self.encoder(x).base_dist
         with poutine.block():
             means = self._nodes(self._by_node(q.mean)).unbind(-2)
@@ -296,8 +298,9 @@ class CausalVAEPaper(GenerativeStory):
             for name, mean, scale in zip(self.names, means, scales, strict=True)
         }
 
-    def latent_means(self, x: Tensor) -> dict[str, Tensor]:
+    def latent_means(self, x: Tensor, **conditions: Any) -> dict[str, Tensor]:
         """The posterior mean of the noise."""
+        check_conditions(self, conditions)
         return {"noise": self.encoder(x).mean}
 
     def check_intervention(self, name: str, value: Tensor) -> None:

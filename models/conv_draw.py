@@ -10,6 +10,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppl_disentangle.conditionals import Conditional, Gaussian
+from ppl_disentangle.conditions import check_conditions
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
@@ -136,8 +137,9 @@ class ConvDRAW(GenerativeStory):
             for name in self.latents:
                 drawing.add(pyro.sample(name, drawing.posterior(x)))
 
-    def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
+    def representation(self, x: Tensor, **conditions: Any) -> dict[str, TorchDistribution]:
         """q of each step at the means of the steps before."""
+        check_conditions(self, conditions)
         drawing = _Drawing(self, len(x))
         posteriors = {}
         for name in self.latents:

@@ -17,6 +17,7 @@ from torch.distributions.transforms import ComposeTransform
 from ppl_disentangle.causal.mechanisms import InvertibleMechanism, MonotoneSpline
 from ppl_disentangle.causal.structural import NOISE, StructuralPrior, side_by_side
 from ppl_disentangle.conditionals import Gaussian
+from ppl_disentangle.conditions import check_conditions
 from ppl_disentangle.data import CausalDataset, FactorDataset
 from ppl_disentangle.graphs import graph_of
 from ppl_disentangle.inference import BetaELBO
@@ -194,17 +195,20 @@ class DeepSCM(GenerativeStory):
             self.prior.pull_back(posteriors, observed=self._measured(labels))
             pyro.sample("z", z)
 
-    def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
+    def representation(self, x: Tensor, **conditions: Any) -> dict[str, TorchDistribution]:
         """q of each node that is not measured, and q(z | x)."""
+        check_conditions(self, conditions)
         dims = {node: self.prior.dims[node] for node in self.hidden}
         return normals_by_name(self.encoder(x), dims | {"z": len(self.zeros)})
 
-    def latent_means(self, x: Tensor, *, labels: Tensor | None = None) -> dict[str, Tensor]:
+    def latent_means(
+        self, x: Tensor, *, labels: Tensor | None = None, **conditions: Any
+    ) -> dict[str, Tensor]:
         """The posterior mean of z, and the noise of all nodes.
 
         The noise gives measured nodes their values, and other nodes their posterior means.
         """
-        means = {name: q.mean for name, q in self.representation(x).items()}
+        means = {name: q.mean for name, q in self.representation(x, **conditions).items()}
         z = means.pop("z")
         noise = self.prior.noise_of(means | self._measured(labels))
         return {f"{node}{NOISE}": value for node, value in noise.items()} | {"z": z}

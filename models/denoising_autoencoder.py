@@ -10,6 +10,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from ppl_disentangle.conditions import check_conditions
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.models.bases.normal_code import NormalCode
@@ -81,8 +82,9 @@ class DenoisingAutoencoder(NormalCode):
         with self.data_plate(x):
             pyro.sample("z", dist.Delta(self.encoder(x * visible), event_dim=1))
 
-    def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
+    def representation(self, x: Tensor, **conditions: Any) -> dict[str, TorchDistribution]:
         """A point at the code of x with nothing hidden."""
+        check_conditions(self, conditions)
         return {"z": dist.Delta(self.encoder(x), event_dim=1)}
 
     def objective(self) -> BetaELBO:

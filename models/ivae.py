@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ppl_disentangle.causal.structural import StructuralPrior
 from ppl_disentangle.conditionals import Gaussian
+from ppl_disentangle.conditions import check_conditions
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.graphs import graph_of
 from ppl_disentangle.inference import BetaELBO
@@ -143,14 +144,13 @@ class IVAE(AuxiliaryFactor):
         """p(z | u)."""
         return self.conditional(_checked(u, self.condition_dim))
 
-    def representation(self, x: Tensor, *, u: Tensor | None = None) -> dict[str, TorchDistribution]:
+    def representation(
+        self, x: Tensor, *, u: Tensor | None = None, **conditions: Any
+    ) -> dict[str, TorchDistribution]:
         """q(z | x, u); without u, the normal that the encoder reads from x alone."""
+        check_conditions(self, conditions)
         q = self.encoder(x)
         return {"z": q if u is None else _product(q, self.prior(u))}
-
-    def latent_means(self, x: Tensor, *, u: Tensor | None = None) -> dict[str, Tensor]:
-        """The mean of the representation."""
-        return {"z": self.representation(x, u=u)["z"].mean}
 
     def objective(self) -> BetaELBO:
         """The bound with its divergence weighted by beta."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ppl_disentangle.conditionals import Conditional
+from ppl_disentangle.conditions import check_conditions
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
@@ -164,8 +165,9 @@ class LadderVAE(GenerativeStory):
         loc = (q_precision * q.loc + prior_precision * prior.loc) / precision
         return dist.Normal(loc, precision.rsqrt()).to_event(1)
 
-    def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
+    def representation(self, x: Tensor, **conditions: Any) -> dict[str, TorchDistribution]:
         """q of each level at the means of the levels above."""
+        check_conditions(self, conditions)
         readings = self.readings(x)
         posteriors = {self.latents[0]: readings[0]}
         for level, (upper, name) in enumerate(itertools.pairwise(self.latents), 1):

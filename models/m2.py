@@ -12,6 +12,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppl_disentangle.conditionals import Gaussian, at_least_single
+from ppl_disentangle.conditions import check_conditions
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import EnumeratedELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
@@ -161,8 +162,7 @@ class M2(PartiallyLabelled):
             if classes is not None:
                 known, labels = known_classes(classes, self.num_classes)
                 pyro.factor("misread", -q_y.log_prob(labels).where(known, 0.0), has_rsample=True)
-                probs = torch.where(known[:, None], labels, q_y.probs)
-                q_y = dist.OneHotCategorical(probs=probs)
+                q_y = self._with_known(q_y, known, labels)
             y = pyro.sample("y", q_y)
             pyro.sample("z", self.encoder(_beside(h, y)))
 
@@ -170,10 +170,21 @@ class M2(PartiallyLabelled):
         """q(y | x), from the features of x."""
         return dist.OneHotCategorical(logits=at_least_single(self.classifier(h)))
 
-    def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
-        """q(y | x), and q(z | x, y) for the most probable y."""
+    def _with_known(
+        self, q_y: dist.OneHotCategorical, known: Tensor, labels: Tensor
+    ) -> dist.OneHotCategorical:
+        """q(y | x), with the class of ``labels`` certain where it is known."""
+        return dist.OneHotCategorical(probs=torch.where(known[:, None], labels, q_y.probs))
+
+    def representation(
+        self, x: Tensor, *, classes: Tensor | None = None, **conditions: Any
+    ) -> dict[str, TorchDistribution]:
+        """q(y | x), and q(z | x, y) for the most probable y; a known class is certain."""
+        check_conditions(self, conditions)
         h = self.features(x)
         q_y = self._class_of(h)
+        if classes is not None:
+            q_y = self._with_known(q_y, *known_classes(classes, self.num_classes))
         most_probable = self.one_hot[q_y.logits.argmax(-1)]
         return {"y": q_y, "z": self.encoder(torch.cat([h, most_probable], -1))}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import pyro
 import pyro.distributions as dist
@@ -12,6 +12,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from ppl_disentangle.conditions import check_conditions
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.networks import Networks
@@ -118,8 +119,9 @@ class SparseAutoencoder(GenerativeStory):
         with self.data_plate(x):
             pyro.sample("z", self.representation(x)["z"])
 
-    def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
+    def representation(self, x: Tensor, **conditions: Any) -> dict[str, TorchDistribution]:
         """A point at the code of x, which is zero in most coordinates."""
+        check_conditions(self, conditions)
         return {"z": dist.Delta(self.encoder(x.flatten(1) - self.bias).relu(), event_dim=1)}
 
     def check_intervention(self, name: str, value: Tensor) -> None:

@@ -13,6 +13,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppl_disentangle.conditionals import Grouped
+from ppl_disentangle.conditions import check_conditions
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import JointCritic, StructuredGame
 from ppl_disentangle.inference.elbo.schedules import Weight
@@ -161,8 +162,9 @@ class StructuredGAN(PartiallyLabelled):
             pyro.sample("y", q["y"])
             pyro.sample("z", q["z"])
 
-    def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
+    def representation(self, x: Tensor, **conditions: Any) -> dict[str, TorchDistribution]:
         """q(y | x) and q(z | x)."""
+        check_conditions(self, conditions)
         posterior = self.encoder(x)
         return {"y": dist.OneHotCategorical(logits=posterior["y"].logits), "z": posterior["z"]}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyro
@@ -14,6 +14,13 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.distributions import constraints, transform_to
 
+from ppl_disentangle.conditions import (
+    Arguments,
+    arguments_of,
+    check_conditions,
+    conditions_of_guide,
+    conditions_of_model,
+)
 from ppl_disentangle.sites import observed_sites, sampled_sites, site_values
 from ppl_disentangle.story import GenerativeStory, fork_randomness
 
@@ -30,12 +37,17 @@ def as_story(
     latents: Sequence[str] | None = None,
     objective: Callable[[], ELBO] | None = None,
     example: Tensor | None = None,
+    **conditions: Any,
 ) -> GenerativeStory:
-    """Make a story from any Pyro model and guide, both called as ``f(x)``.
+    """Make a story from any Pyro model and guide, both called as ``f(x)`` or ``f(x, y, …)``.
 
     They may be functions, bound methods or modules. Parameters that they create with ``pyro.param``
     become parameters of the story, in unconstrained space, so that ``state_dict``, torch optimisers
     and checkpoints include them. Modules that they register with ``pyro.module`` stay as they are.
+
+    The first argument is the observations. All other arguments are conditions, such as labels or
+    masks: data sets carry them, or they are passed by name. Each of the two functions gets those
+    that it has a parameter for.
 
     Args:
         model: ``model(x)``, which observes the data with ``obs=x``. A model with a parameter
@@ -48,6 +60,7 @@ def as_story(
             evidence lower bound.
         example: A batch of observations, from which latents and parameters are read at once. By
             default they are read from the first batch.
+        **conditions: Conditions of the example, such as ``labels``.
 
     Example:
         >>> def model(x):
@@ -63,7 +76,7 @@ def as_story(
     """
     story = Pair(model, guide, latents, objective)
     if example is not None:
-        story.read(example)
+        story.read(example, conditions)
     return story
 
 
@@ -86,6 +99,10 @@ def owning_modules(*functions: Callable[..., Any]) -> list[nn.Module]:
     """The modules whose bound methods are among the functions, each once."""
     owners = [getattr(function, "__self__", None) for function in functions]
     return list({id(owner): owner for owner in owners if isinstance(owner, nn.Module)}.values())
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    return getattr(function, "__name__", type(function).__name__)
 
 
 class Pair(GenerativeStory):
@@ -117,8 +134,24 @@ class Pair(GenerativeStory):
         self.constraints: dict[str, constraints.Constraint] = {}
         self.names: dict[str, str] = {}
         self._latents = None if latents is None else tuple(latents)
+        self._model_arguments = arguments_of(model, f"the model of {self.title}")
+        self._guide_arguments = arguments_of(guide, f"the guide of {self.title}")
         self._example: Tensor | None = None
         self._observed: str | None = None
+
+    @property
+    def title(self) -> str:
+        """Name of the class whose methods the callables are, or of the callables."""
+        owners = [type(owner).__name__ for owner in self.owners]
+        return owners[0] if owners else f"the pair {_name_of(self._model)}, {_name_of(self._guide)}"
+
+    def model_arguments(self) -> Arguments:
+        """The conditions that the model takes beside the observations."""
+        return self._model_arguments
+
+    def guide_arguments(self) -> Arguments:
+        """The conditions that the guide takes beside the observations."""
+        return self._guide_arguments
 
     @property
     def latents(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -130,18 +163,21 @@ class Pair(GenerativeStory):
             )
         return self._latents
 
-    def read(self, x: Tensor) -> None:
+    def read(self, x: Tensor, conditions: Mapping[str, Any]) -> None:
         """Read latents, parameters and the shape of an observation from the first batch.
 
         The caller's random state does not change.
         """
         if self._example is not None:
             return
-        self._example = torch.zeros_like(x[:1])
+        check_conditions(self, conditions)
+        of_guide = conditions_of_guide(self, conditions)
+        of_model = conditions_of_model(self, conditions)
         with fork_randomness(), torch.no_grad(), poutine.block(), _LiftedParameters(self):
-            sampled = tuple(sampled_sites(poutine.trace(self._guide).get_trace(x)))
-            observed = observed_sites(poutine.trace(self._model).get_trace(x))
-        self._latents = self._latents or sampled
+            guide_trace = poutine.trace(self._guide).get_trace(x, **of_guide)
+            observed = observed_sites(poutine.trace(self._model).get_trace(x, **of_model))
+        self._example = torch.zeros_like(x[:1])
+        self._latents = self._latents or tuple(sampled_sites(guide_trace))
         holding_x = (name for name, site in observed.items() if site.value is x)
         self._observed = next(holding_x, next(iter(observed), None))
 
@@ -151,35 +187,37 @@ class Pair(GenerativeStory):
             constrain = transform_to(self.constraints[key])
             pyro.get_param_store()[self.names[key]] = constrain(value.detach())
 
-    def model(self, x: Tensor | None = None, *, batch_size: int = 1) -> Tensor:
+    def model(self, x: Tensor | None = None, *, batch_size: int = 1, **conditions: Any) -> Tensor:
         """The model, with the parameters of the story."""
         if x is not None:
-            self.read(x)
+            self.read(x, conditions)
+        given = conditions_of_model(self, conditions)
         self.register_parameters()
         with _LiftedParameters(self):
             if x is not None:
-                return self._model(x)
+                return self._model(x, **given)
             if "batch_size" in inspect.signature(self._model).parameters:
-                return self._model(None, batch_size=batch_size)
-            return self._unconditioned(batch_size)
+                return self._model(None, batch_size=batch_size, **given)
+            return self._unconditioned(batch_size, given)
 
-    def _unconditioned(self, batch_size: int) -> Tensor:
+    def _unconditioned(self, batch_size: int, conditions: Mapping[str, Any]) -> Tensor:
         """Observations drawn from a model that expects data."""
         if self._example is None:
             raise RuntimeError("draws need the shape of an observation: pass example=x to as_story")
         placeholder = self._example.expand(batch_size, *self._example.shape[1:])
         with poutine.trace() as drawn:
-            returned = poutine.uncondition(self._model)(placeholder)
+            returned = poutine.uncondition(self._model)(placeholder, **conditions)
         if isinstance(returned, Tensor) or self._observed is None:
             return returned
         return site_values(drawn.trace)[self._observed]
 
-    def guide(self, x: Tensor) -> None:
+    def guide(self, x: Tensor, **conditions: Any) -> None:
         """The guide, with the parameters of the story."""
-        self.read(x)
+        self.read(x, conditions)
+        given = conditions_of_guide(self, conditions)
         self.register_parameters()
         with _LiftedParameters(self):
-            self._guide(x)
+            self._guide(x, **given)
 
     def objective(self) -> ELBO | None:
         """The objective that was passed to :func:`as_story`."""

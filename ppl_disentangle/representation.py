@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import xarray as xr
@@ -12,8 +12,12 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from ppl_disentangle.conditionals import at_least_single
+from ppl_disentangle.conditions import (
+    accepted,
+    conditions_of_guide,
+    story_batches,
+)
 from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.data.batches import float_batches
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.sites import returned_site
 from ppl_disentangle.story import GenerativeStory, evaluating
@@ -73,10 +77,30 @@ def all_code_names(
     return tuple(names)
 
 
+def representation_of(
+    story: GenerativeStory, x: Tensor, conditions: Mapping[str, Any]
+) -> dict[str, TorchDistribution]:
+    """The representation of x under checked conditions, of which each story gets what it takes.
+
+    Args:
+        story: A story.
+        x: Observations of shape ``(batch, *event)``.
+        conditions: Conditions of each observation.
+
+    Raises:
+        ValueError: The guide needs a condition that is missing.
+    """
+    conditions_of_guide(story, conditions)
+    return story.representation(x, **accepted(story.representation, conditions))
+
+
 def encoder(
     story: GenerativeStory, data: FactorDataset, *, precision: Precision = "float32"
 ) -> Callable[[Tensor], Tensor]:
     """An encoder as a function, from observations as stored in ``data`` to posterior means.
+
+    Conditions go with indices of the data, not with observations: use :func:`encode` for a guide
+    that needs them.
 
     Args:
         story: A story.
@@ -90,7 +114,7 @@ def encoder(
 
     def codes(observations: Tensor) -> Tensor:
         with evaluating(story, precision) as device:
-            posteriors = story.representation(data.to_float(observations.to(device)))
+            posteriors = representation_of(story, data.to_float(observations.to(device)), {})
             means = [q.mean.float() for q in posteriors.values()]
             return _side_by_side(means, len(observations))
 
@@ -103,6 +127,7 @@ def encode(
     *,
     batch_size: int = 128,
     precision: Precision = "float32",
+    **conditions: Any,
 ) -> xr.Dataset:
     """Mean and standard deviation of q(z | x) for every datum, over dims ``data`` and ``code``.
 
@@ -112,17 +137,24 @@ def encode(
         batch_size: Number of data in each pass. Larger batches are not faster on the CPU, because
             the memory of a pass is returned to the system after it.
         precision: Precision of the networks; ``"bfloat16"`` takes a fraction of the time.
+        **conditions: Conditions of all data, such as ``labels``, ``(num_data, …)`` each, under the
+            names that model and guide give them. They win over those that the data carry.
 
     Returns:
         ``mean``, and ``scale`` for the standard deviation.
+
+    Raises:
+        TypeError: Neither the model nor the guide takes a condition.
+        ValueError: The guide needs a condition that is missing, or a condition has another number
+            of rows than the data.
     """
     story = story_of(story)
     means: list[Tensor] = []
     scales: list[Tensor] = []
     names: tuple[str, ...] = ()
     with evaluating(story, precision) as device:
-        for x in float_batches(data, batch_size, device):
-            posteriors = story.representation(x)
+        for x, given in story_batches(story, data, batch_size, device, conditions):
+            posteriors = representation_of(story, x, given)
             names = all_code_names(story, posteriors)
             means.append(_side_by_side([q.mean for q in posteriors.values()], len(x)))
             scales.append(_side_by_side([q.stddev for q in posteriors.values()], len(x)))

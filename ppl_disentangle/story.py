@@ -18,6 +18,13 @@ from pyro.distributions import TorchDistribution
 from pyro.infer import ELBO
 from torch import Tensor, nn
 
+from ppl_disentangle.conditions import (
+    Arguments,
+    accepted,
+    arguments_of,
+    check_conditions,
+    conditions_of_guide,
+)
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.sites import sampled_sites
 
@@ -169,7 +176,20 @@ class GenerativeStory(nn.Module, abc.ABC):
         """
         return data
 
-    def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
+    @property
+    def title(self) -> str:
+        """What messages call the story."""
+        return type(self).__name__
+
+    def model_arguments(self) -> Arguments:
+        """The conditions that the model takes beside the observations."""
+        return arguments_of(self.model, f"the model of {self.title}")
+
+    def guide_arguments(self) -> Arguments:
+        """The conditions that the guide takes beside the observations."""
+        return arguments_of(self.guide, f"the guide of {self.title}")
+
+    def representation(self, x: Tensor, **conditions: Any) -> dict[str, TorchDistribution]:
         """The representation of x: by default the posterior q(latent | x) of each latent, by name.
 
         A story whose representation is computed from its latents overrides this method and
@@ -177,23 +197,33 @@ class GenerativeStory(nn.Module, abc.ABC):
 
         Args:
             x: Observations of shape ``(batch, *event)``.
+            **conditions: Conditions of each observation, under the names that model and guide
+                give them, such as ``labels``, of shape ``(batch, …)``.
 
         Returns:
             Distributions of batch shape ``(batch,)``.
+
+        Raises:
+            TypeError: Neither the model nor the guide takes a condition.
+            ValueError: The guide needs a condition that is not given.
         """
-        sites = sampled_sites(poutine.trace(self.guide).get_trace(x))
+        check_conditions(self, conditions)
+        given = conditions_of_guide(self, conditions)
+        sites = sampled_sites(poutine.trace(self.guide).get_trace(x, **given))
         return {name: sites[name].fn for name in self.latents}
 
-    def latent_means(self, x: Tensor) -> dict[str, Tensor]:
+    def latent_means(self, x: Tensor, **conditions: Any) -> dict[str, Tensor]:
         """One value of every latent for each x: by default the posterior mean.
 
         Args:
             x: Observations of shape ``(batch, *event)``.
+            **conditions: Conditions of each observation; see :meth:`representation`.
 
         Returns:
             Values of shape ``(batch, *event)``, by name.
         """
-        return {name: q.mean for name, q in self.representation(x).items()}
+        posteriors = self.representation(x, **accepted(self.representation, conditions))
+        return {name: q.mean for name, q in posteriors.items()}
 
     def check_intervention(self, name: str, value: Tensor) -> None:
         """Raise a ValueError if an intervention cannot set the site ``name`` to ``value``."""

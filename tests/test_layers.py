@@ -22,6 +22,7 @@ LAYERS = [
     ["data.sampled"],
     ["data.catalogue", "data.load"],
     ["data.__init__"],
+    ["conditions"],
     ["story"],
     ["pairs"],
     ["representation"],

@@ -10,6 +10,7 @@ from pyro.distributions import Independent
 from torch import Tensor
 from torch.distributions import kl_divergence
 
+from ppl_disentangle.conditions import programs
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.data.batches import conditioned_batches
 from ppl_disentangle.inference.elbo.terms import kl
@@ -194,7 +195,7 @@ def sites_of(
         ValueError: The pair has no plate over the data, or a site is outside of it.
     """
     model_trace, guide_trace = paired_traces(
-        story.model, story.guide, (x,), conditions, reparameterised=False
+        *programs(story, conditions), (x,), conditions, reparameterised=False
     )
     pairs = {q.name: (q, p) for q, p in latent_sites(model_trace, guide_trace)}
     latents = [q for q, _ in pairs.values()]

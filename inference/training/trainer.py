@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.amp import autocast
 from torch.optim import Optimizer
 
+from ppl_disentangle.conditions import programs
 from ppl_disentangle.inference.distributed.processes import (
     all_reduce_mean,
     data_parallel,
@@ -133,15 +134,16 @@ class Trainer:
             raise NonFiniteError(0, "x", "observations")
         with fork_randomness(), torch.no_grad(), pyro.validation_enabled(True):
             plate = data_plate(observed_sites(self._first_trace(x, conditions)).values())
-            bound = self.objective(self.story.model, self.story.guide)
+            bound = self.objective(*programs(self.story, conditions))
             bound(x, **conditions)  # guide and objective make parameters when they first run
         return bound, 1 / (len(x) if plate is None else plate.full_size)
 
     def _first_trace(self, x: Tensor, conditions: Mapping[str, Tensor]) -> Trace:
         """A trace of the model, after the guide has run."""
+        model, guide = programs(self.story, conditions)
         try:
-            self.story.guide(x, **conditions)
-            return poutine.trace(self.story.model).get_trace(x, **conditions)
+            guide(x, **conditions)
+            return poutine.trace(model).get_trace(x, **conditions)
         except (RuntimeError, TypeError) as error:
             shape = tuple(x.shape)
             with_conditions = f" with {', '.join(conditions)}" if conditions else ""
@@ -276,7 +278,7 @@ class Trainer:
         with torch.no_grad():
             x, conditions = self.batches.at(self.batches.index(step))
             traces = paired_traces(
-                self.story.model, self.story.guide, (x,), conditions, reparameterised=False
+                *programs(self.story, conditions), (x,), conditions, reparameterised=False
             )
             sites = gathered(first_non_finite(*traces))
         return next(filter(None, sites), None)

@@ -15,6 +15,7 @@ from pyro.infer import ELBO
 from torch import Tensor, nn
 
 from ppl_disentangle.conditionals import Grouped
+from ppl_disentangle.conditions import check_conditions
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.networks import Networks
 from ppl_disentangle.story import GenerativeStory
@@ -63,8 +64,9 @@ class GroupedCodes(GenerativeStory):
         """N(0, I) over ``dim`` coordinates."""
         return dist.Normal(self.zeros.expand(dim), 1.0).to_event(1)
 
-    def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
+    def representation(self, x: Tensor, **conditions: Any) -> dict[str, TorchDistribution]:
         """q of each group, and the categorical distribution q of each class."""
+        check_conditions(self, conditions)
         posteriors = self.encoder(x)
         for name in self.encoder.classes:
             posteriors[name] = dist.OneHotCategorical(logits=posteriors[name].logits)

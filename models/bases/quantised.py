@@ -14,6 +14,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from ppl_disentangle.conditions import check_conditions
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.networks import Networks
 from ppl_disentangle.sites import state_auxiliary
@@ -101,8 +102,9 @@ class QuantisedVAE(GenerativeStory):
         index = distances.argmin(-1, keepdim=True)
         return values.expand(*u.shape, -1).gather(-1, index).squeeze(-1)
 
-    def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
+    def representation(self, x: Tensor, **conditions: Any) -> dict[str, TorchDistribution]:
         """A point at the quantised code of x."""
+        check_conditions(self, conditions)
         return {"z": dist.Delta(self.nearest(self.continuous(x).detach()), event_dim=1)}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import pyro
 import pyro.distributions as dist
@@ -15,6 +15,7 @@ from pyro.infer import ELBO
 from torch import Tensor, nn
 
 from ppl_disentangle.causal.structural import NOISE, StructuralPrior, posterior_unless_set
+from ppl_disentangle.conditions import check_conditions
 from ppl_disentangle.story import GenerativeStory
 
 __all__ = ["Posterior", "StructuralVAE", "check_names", "noisy_labels", "normals_by_name"]
@@ -140,25 +141,49 @@ class StructuralVAE(GenerativeStory):
             dims = {node: mechanism.noise_dim for node, mechanism in self.prior.named_mechanisms()}
         return normals_by_name(self.encoder(x), dims)
 
-    def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
-        """q(node | x) of each node.
+    def representation(
+        self, x: Tensor, *, interventions: Tensor | None = None, **conditions: Any
+    ) -> dict[str, TorchDistribution]:
+        """q(node | x) of each node; a node that was set has a scale of almost zero there.
 
         If ``posterior`` is ``"noise"``, a point: the value of the node at the mean of all noise.
         """
+        check_conditions(self, conditions)
         posteriors = self._posteriors(x)
-        if self.posterior == "nodes":
+        if self.posterior == "noise":
+            noise = {node: q.mean for node, q in posteriors.items()}
+            values = self.prior.values_of(noise, interventions=interventions)
+            return {node: dist.Delta(value, event_dim=1) for node, value in values.items()}
+        if interventions is None:
             return posteriors
-        values = self.prior.values_of({node: q.mean for node, q in posteriors.items()})
-        return {node: dist.Delta(value, event_dim=1) for node, value in values.items()}
+        targets = self.prior.split(interventions)
+        return {node: _set_where_given(q, targets[node]) for node, q in posteriors.items()}
 
-    def latent_means(self, x: Tensor) -> dict[str, Tensor]:
+    def latent_means(
+        self, x: Tensor, *, interventions: Tensor | None = None, **conditions: Any
+    ) -> dict[str, Tensor]:
         """The noise that gives all nodes their posterior means.
 
-        If ``posterior`` is ``"noise"``, the posterior means of the noise.
+        If ``posterior`` is ``"noise"``, the posterior means of the noise. Where a node was set, the
+        mean of the prior of its noise.
         """
-        means = {node: q.mean for node, q in self._posteriors(x).items()}
-        noise = self.prior.noise_of(means) if self.posterior == "nodes" else means
+        noise = {node: q.mean for node, q in self._posteriors(x).items()}
+        if self.posterior == "nodes":
+            nodes = self.representation(x, interventions=interventions, **conditions)
+            noise = self.prior.noise_of({node: q.mean for node, q in nodes.items()})
+        if interventions is not None:
+            noise = self._prior_means_where_set(noise, interventions)
         return {f"{node}{NOISE}": value for node, value in noise.items()}
+
+    def _prior_means_where_set(
+        self, noise: Mapping[str, Tensor], interventions: Tensor
+    ) -> dict[str, Tensor]:
+        """The noise, with the mean of its prior where a node was set."""
+        targets = self.prior.split(interventions)
+        return {
+            node: torch.where(targets[node].isnan(), noise[node], mechanism.base().mean)
+            for node, mechanism in self.prior.named_mechanisms()
+        }
 
     def base(self, u: Tensor | None) -> Mapping[str, TorchDistribution] | None:
         """p(noise | u) of each node; ``None``, the default, keeps the mechanisms' distributions."""
@@ -184,6 +209,15 @@ class StructuralVAE(GenerativeStory):
     @abc.abstractmethod
     def objective(self) -> ELBO:
         """The published objective with its published weights."""
+
+
+def _set_where_given(posterior: TorchDistribution, target: Tensor) -> TorchDistribution:
+    """A normal, or where a target is given, which is not NaN, almost a point at the target."""
+    normal = posterior.base_dist
+    is_natural = target.isnan()
+    point = torch.finfo(normal.scale.dtype).tiny
+    loc = torch.where(is_natural, normal.loc, target)
+    return dist.Normal(loc, normal.scale.where(is_natural, point)).to_event(1)
 
 
 def normals_by_name(

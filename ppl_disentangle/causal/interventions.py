@@ -13,6 +13,12 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_disentangle.causal.actions import Action, changed, expand, read_actions, resolve
+from ppl_disentangle.conditions import (
+    Arguments,
+    accepted,
+    conditions_of_guide,
+    conditions_of_model,
+)
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.sites import Site, deterministic_sites, sampled_sites
 from ppl_disentangle.story import (
@@ -126,35 +132,50 @@ class Intervened(GenerativeStory):
     def latents(self) -> tuple[str, ...]:  # type: ignore[override]
         return tuple(self.natural(name) for name in self.story.latents)
 
-    def representation(self, x: Tensor) -> dict[str, TorchDistribution]:
+    @property
+    def title(self) -> str:
+        """What messages call the story without the intervention."""
+        return self.story.title
+
+    def model_arguments(self) -> Arguments:
+        """The conditions that the model takes beside the observations."""
+        return self.story.model_arguments()
+
+    def guide_arguments(self) -> Arguments:
+        """The conditions that the guide takes beside the observations."""
+        return self.story.guide_arguments()
+
+    def representation(self, x: Tensor, **conditions: Any) -> dict[str, TorchDistribution]:
         """The representation of x without the intervention."""
-        return _with_natural_names(self, self.story.representation(x))
+        given = accepted(self.story.representation, conditions)
+        return _with_natural_names(self, self.story.representation(x, **given))
 
-    def latent_means(self, x: Tensor, **conditions: Tensor) -> dict[str, Tensor]:
+    def latent_means(self, x: Tensor, **conditions: Any) -> dict[str, Tensor]:
         """The posterior means of the latents of x without the intervention."""
-        return _with_natural_names(self, self.story.latent_means(x, **conditions))
+        given = accepted(self.story.latent_means, conditions)
+        return _with_natural_names(self, self.story.latent_means(x, **given))
 
-    def model(
-        self, x: Tensor | None = None, *, batch_size: int = 1, **conditions: Tensor
-    ) -> Tensor:
+    def model(self, x: Tensor | None = None, *, batch_size: int = 1, **conditions: Any) -> Tensor:
         """p(x, z) under the intervention."""
+        given = conditions_of_model(self, conditions)
         size = batch_size if x is None else len(x)
         whole = {
             name: expand(name, value, (size, *self.shapes[name]))
             for name, value in self.whole.items()
         }
         with _NaturalNames(self.intervened), Change(self.changes) as change, poutine.do(data=whole):
-            result = self.story.model(x, batch_size=batch_size, **conditions)
+            result = self.story.model(x, batch_size=batch_size, **given)
         # The sites of the program are now called <name>_natural: state the new values under their names.
         for name in self.intervened:
             value = whole.get(name, change.new_values.get(name))
             pyro.deterministic(name, value, event_dim=value.dim())
         return result
 
-    def guide(self, x: Tensor, **conditions: Tensor) -> None:
+    def guide(self, x: Tensor, **conditions: Any) -> None:
         """q(z | x) for the natural values of the latents."""
+        given = conditions_of_guide(self, conditions)
         with _NaturalNames(self.intervened):
-            self.story.guide(x, **conditions)
+            self.story.guide(x, **given)
 
 
 def _values_of_whole_sites(changes: Mapping[str, Mapping[int | None, Action]]) -> dict[str, Tensor]:

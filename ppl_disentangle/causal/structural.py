@@ -197,11 +197,19 @@ class StructuralPrior(nn.Module):
         target = self.column_of(interventions, node)
         return posterior_unless_set(noise_posterior, self.mechanism_of(node).base(), target)
 
-    def values_of(self, noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The values of all nodes for given noise, parents first."""
+    def values_of(
+        self, noise: Mapping[str, Tensor], *, interventions: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """The values of all nodes for given noise, parents first.
+
+        Args:
+            noise: The noise of each node.
+            interventions: Values that the coordinates are set to, as in :meth:`forward`.
+        """
         values: dict[str, Tensor] = {}
         for node, mechanism in self.named_mechanisms():
-            values[node] = mechanism(noise[node], self.parents_of(node, values))
+            value = mechanism(noise[node], self.parents_of(node, values))
+            values[node] = self._set(node, value, interventions)
         return values
 
     def noise_of(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,288 @@
+"""Conditions: what a model or a guide takes beside the observations, such as labels or masks."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from pyro.infer.autoguide import AutoGuide
+from pyro.infer.autoguide.effect import GuideMessenger
+from torch import Tensor, nn
+
+from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.data.batches import conditioned_batches
+
+__all__ = [
+    "Arguments",
+    "Programs",
+    "accepted",
+    "arguments_of",
+    "check_conditions",
+    "checked_conditions",
+    "conditions_of_guide",
+    "conditions_of_model",
+    "programs",
+    "story_batches",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """The conditions that a program takes.
+
+    Attributes:
+        program: The program in words, such as "the guide of CVAE".
+        required: Names of the conditions without a default.
+        optional: Names of the conditions with a default.
+        takes_all: Whether the program takes any name, as one with ``**kwargs`` does.
+    """
+
+    program: str
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    takes_all: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all conditions."""
+        return (*self.required, *self.optional)
+
+    def of(self, conditions: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of ``conditions`` that the program takes.
+
+        Raises:
+            ValueError: A required condition is missing.
+        """
+        for name in self.required:
+            if name not in conditions:
+                raise ValueError(
+                    f"{self.program} needs the condition {name!r} for each datum;"
+                    f" pass {name}=… or with_conditions(data, {name}=…)"
+                )
+        return self.select(conditions)
+
+    def select(self, conditions: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of ``conditions`` that the program takes, required or not."""
+        if self.takes_all:
+            return dict(conditions)
+        return {name: value for name, value in conditions.items() if name in self.names}
+
+
+class Programs(Protocol):
+    """A model and a guide that say which conditions they take, as a story does."""
+
+    @property
+    def title(self) -> str:
+        """What messages call the pair."""
+
+    @property
+    def model(self) -> Callable[..., Any]:
+        """The model."""
+
+    @property
+    def guide(self) -> Callable[..., Any]:
+        """The guide."""
+
+    def model_arguments(self) -> Arguments:
+        """The conditions that the model takes."""
+
+    def guide_arguments(self) -> Arguments:
+        """The conditions that the guide takes."""
+
+
+def arguments_of(program: Callable[..., Any], title: str) -> Arguments:
+    """The conditions that a program takes: all its parameters but the observations.
+
+    The observations are its first parameter; ``batch_size`` is no condition. An automatic guide
+    takes what its model takes.
+
+    Args:
+        program: A model or a guide, called as ``program(x, **conditions)``.
+        title: The program in words.
+    """
+    parameters = list(inspect.signature(_written(program)).parameters.values())
+    named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if named and named[0].kind is not named[0].KEYWORD_ONLY:
+        named = named[1:]  # the first is the observations
+    named = [p for p in named if p.name != "batch_size"]
+    return Arguments(
+        title,
+        required=tuple(p.name for p in named if p.default is p.empty),
+        optional=tuple(p.name for p in named if p.default is not p.empty),
+        takes_all=any(p.kind is p.VAR_KEYWORD for p in parameters),
+    )
+
+
+def _written(program: Callable[..., Any]) -> Callable[..., Any]:
+    """The function whose signature says what a program takes."""
+    if isinstance(program, AutoGuide | GuideMessenger):
+        return _written(program.model)
+    return program.forward if isinstance(program, nn.Module) else program
+
+
+def accepted(function: Callable[..., Any], conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """The conditions that ``function`` has a parameter for."""
+    return arguments_of(function, "").select(conditions)
+
+
+def check_conditions(story: Programs, conditions: Mapping[str, Any]) -> None:
+    """Refuse conditions that neither the model nor the guide takes.
+
+    Raises:
+        TypeError: There is such a condition.
+    """
+    if not conditions:
+        return
+    model = story.model_arguments()
+    guide = story.guide_arguments()
+    for name in conditions:
+        if not (model.takes_all or guide.takes_all or name in (*model.names, *guide.names)):
+            raise TypeError(
+                f"{story.title} takes no {name!r}: its model takes {_listed(model)}, its guide"
+                f" {_listed(guide)}, beside the observations"
+            )
+
+
+def _listed(arguments: Arguments) -> str:
+    return ", ".join(map(repr, arguments.names)) or "nothing"
+
+
+def checked_conditions(story: Programs, x: Tensor, conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """Conditions as tensors on the device of ``x``, with one row for each observation.
+
+    Arrays of floats take the data type of ``x``. Single numbers, words and ``None`` stay as they
+    are, and hold for all data.
+
+    Args:
+        story: The story that takes them.
+        x: Observations ``(batch, *event)``.
+        conditions: Tensors or arrays ``(batch, …)`` by name.
+
+    Raises:
+        TypeError: Neither the model nor the guide takes a condition.
+        ValueError: A condition has another number of rows than x.
+    """
+    check_conditions(story, conditions)
+    return {name: _condition(name, value, x) for name, value in conditions.items()}
+
+
+def _condition(name: str, value: Any, x: Tensor) -> Any:
+    tensor = _as_tensor(name, value, x)
+    if tensor is not None and len(tensor) != len(x):
+        raise ValueError(
+            f"condition {name!r}: expected one row for each of {len(x)} data,"
+            f" got shape {tuple(tensor.shape)}"
+        )
+    return value if tensor is None else tensor
+
+
+def _as_tensor(name: str, value: Any, x: Tensor) -> Tensor | None:
+    """An array as a tensor; ``None`` for a value that holds for all data."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return None
+    array = value if isinstance(value, Tensor) else np.asarray(value)
+    try:
+        tensor = torch.as_tensor(array, device=x.device)
+    except TypeError:
+        kind = type(value).__name__
+        raise TypeError(f"condition {name!r}: expected an array of numbers, got {kind}") from None
+    if tensor.dim() == 0:
+        return None
+    is_float = tensor.is_floating_point() and x.is_floating_point()
+    return tensor.to(x.dtype) if is_float else tensor
+
+
+def conditions_of_model(story: Programs, conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of ``conditions`` that the model takes.
+
+    Raises:
+        ValueError: A condition that the model requires is missing.
+    """
+    return story.model_arguments().of(conditions)
+
+
+def conditions_of_guide(story: Programs, conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of ``conditions`` that the guide takes.
+
+    Raises:
+        ValueError: A condition that the guide requires is missing.
+    """
+    return story.guide_arguments().of(conditions)
+
+
+def programs(
+    story: Programs, conditions: Mapping[str, Any]
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Model and guide that can both be called with all ``conditions``, as Pyro's ELBOs call them.
+
+    Each passes on those that its program takes. Where both programs take all of them, these are the
+    story's own.
+
+    Raises:
+        TypeError: Neither of the two takes a condition.
+        ValueError: A condition that one requires is missing.
+    """
+    check_conditions(story, conditions)
+    return (
+        _passing_on(story.model, story.model_arguments(), conditions),
+        _passing_on(story.guide, story.guide_arguments(), conditions),
+    )
+
+
+def _passing_on(
+    program: Callable[..., Any], arguments: Arguments, conditions: Mapping[str, Any]
+) -> Callable[..., Any]:
+    if len(arguments.of(conditions)) == len(conditions):
+        return program
+
+    def passing_on(x: Tensor, **given: Any) -> Any:
+        return program(x, **arguments.select(given))
+
+    return passing_on
+
+
+def story_batches(
+    story: Programs,
+    data: FactorDataset | Tensor,
+    batch_size: int,
+    device: torch.device,
+    conditions: Mapping[str, Any],
+) -> Iterator[tuple[Tensor, dict[str, Any]]]:
+    """Yield float observations in order, in batches on ``device``, with their conditions.
+
+    Args:
+        story: The story that takes the conditions.
+        data: A data set, which may carry conditions, or float observations ``(num_data, *event)``.
+        batch_size: Number of data in each batch.
+        device: Device of the batches.
+        conditions: Conditions of all data by name, ``(num_data, …)``. They win over those that the
+            data carry.
+
+    Raises:
+        TypeError: Neither the model nor the guide takes a condition.
+        ValueError: A condition has another number of rows than the data.
+    """
+    check_conditions(story, conditions)
+    start = 0
+    for x, carried in conditioned_batches(data, batch_size, device):
+        rows = slice(start, start + len(x))
+        given = {name: _rows(name, value, rows, len(data)) for name, value in conditions.items()}
+        yield x, checked_conditions(story, x, carried | given)
+        start += len(x)
+
+
+def _rows(name: str, value: Any, rows: slice, num_data: int) -> Any:
+    """Rows of a condition of all data; a value that holds for all data stays as it is."""
+    tensor = _as_tensor(name, value, torch.empty(0))
+    if tensor is None:
+        return value
+    if len(tensor) != num_data:
+        raise ValueError(
+            f"condition {name!r}: expected one row for each of {num_data} data,"
+            f" got shape {tuple(tensor.shape)}"
+        )
+    return tensor[rows]
