@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import itertools
+import codecs
+import io
 import re
-import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 import numpy as np
+
+from ppl_disentangle.graph_files.dot import is_dot, read_dot
+from ppl_disentangle.graph_files.edges import as_digraph
+from ppl_disentangle.graph_files.graphml import read_graphml
+from ppl_disentangle.graph_files.text import read_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,26 +31,36 @@ def as_dag(
     """Read a directed acyclic graph of named nodes.
 
     Args:
-        graph: A ``networkx.DiGraph``; edges as text; the path of a ``.dot``, ``.gv``, ``.graphml`` or
-            ``.csv`` file; or an adjacency matrix, as an array or a data frame. In text such as
-            ``"light -> shadow; angle -> shadow"``, semicolons or line ends separate statements:
-            ``a -> b -> c`` is a chain, ``a, b -> c`` stands for two edges, and a single name adds a
-            node. Entry (i, j) of an adjacency matrix is nonzero if there is an edge from i to j.
+        graph: A ``networkx.DiGraph``; edges as text; the path of a ``.dot``, ``.gv``, ``.graphml``,
+            ``.csv`` or ``.txt`` file; or an adjacency matrix, as an array or a data frame. In text
+            such as ``"light -> shadow; angle -> shadow"``, semicolons or line ends separate
+            statements: ``a -> b <- c`` is a chain, ``a, b -> c`` stands for two edges, and a single
+            name adds a node. Names that hold one of ``; , < > [ ] { } =`` stand in quotes. A text
+            may also be a graph of DOT or DAGitty, such as ``"dag { a -> b }"``, or the text
+            that Tetrad and causal-learn print. Entry (i, j) of an adjacency matrix is nonzero if there is an edge
+            from i to j.
         nodes: Names of all nodes. An adjacency array needs them. For other graphs they add nodes
             without edges, and a node of the graph that is missing here is an error.
 
+    In DOT, the names are the identifiers, or the labels if all nodes have different labels while
+    their identifiers are mere numbers. In GraphML of yEd, the names are the labels. Whole numbers
+    as names become text.
+
     Raises:
-        ValueError: The graph has a cycle, a node twice, a node that ``nodes`` lacks, or no nodes; the
-            matrix is not square; or the file does not hold a directed graph.
-        TypeError: The name of a node is not a string, or ``graph`` has another type.
+        ValueError: The graph has a cycle, a node twice, a node that ``nodes`` lacks, or no nodes; an
+            edge is undirected, bidirected, or of unknown direction; the matrix is not square; or the
+            file does not hold a directed graph.
+        TypeError: The name of a node is neither a string nor a whole number, or ``graph`` has another
+            type.
         FileNotFoundError: The file does not exist.
 
     Example:
         >>> as_dag("light -> shadow; angle -> shadow").edges
         OutEdgeView([('angle', 'shadow'), ('light', 'shadow')])
     """
-    names = None if nodes is None else _unique(nodes)
+    names = None if nodes is None else _unique(map(_name, nodes))
     read_graph = _read(graph, names)
+    read_graph = nx.relabel_nodes(read_graph, {node: _name(node) for node in read_graph.nodes})
     _check_nodes(read_graph, names)
     dag = nx.DiGraph()
     dag.add_nodes_from(sorted({*read_graph.nodes, *(names or ())}))
@@ -63,19 +76,19 @@ def as_dag(
 
 
 def _check_nodes(graph: nx.DiGraph, names: Sequence[str] | None) -> None:
-    """Raise an error unless all nodes are identifiers and, if names are given, among them."""
-    for node in graph.nodes:
-        if not isinstance(node, str):
-            raise TypeError(
-                f"expected nodes with names, got {node!r} of type {type(node).__name__}"
-            )
-        if not node.isidentifier():
-            raise ValueError(
-                f"expected a node's name to be letters, digits and underscores, got {node!r}"
-            )
+    """Raise an error unless all nodes are, if names are given, among them."""
     unknown = [] if names is None else sorted(set(graph.nodes) - set(names))
     if unknown:
         raise ValueError(f"no node named {unknown[0]!r}; the nodes are {names}")
+
+
+def _name(node: object) -> str:
+    """The name of a node: a text, or a whole number as text."""
+    if isinstance(node, str):
+        return node
+    if isinstance(node, int | np.integer) and not isinstance(node, bool):
+        return str(node)
+    raise TypeError(f"expected nodes with names, got {node!r} of type {type(node).__name__}")
 
 
 def graph_of(story: str, data: Any, graph: Any) -> Any:
@@ -177,7 +190,7 @@ def _read(graph: Any, names: list[str] | None) -> nx.DiGraph:
     if isinstance(graph, nx.DiGraph):
         return nx.DiGraph(graph)  # the edges of a multigraph have keys, which are dropped
     if _is_path(graph):
-        return _from_file(Path(graph))
+        return _from_file(Path(graph).expanduser())
     if isinstance(graph, str):
         return _from_text(graph)
     if isinstance(graph, np.ndarray):
@@ -193,38 +206,64 @@ def _read(graph: Any, names: list[str] | None) -> nx.DiGraph:
 
 
 def _is_path(graph: Any) -> bool:
-    if isinstance(graph, str):
-        return "->" not in graph and Path(graph).suffix in _READERS
-    return isinstance(graph, Path)
+    """Whether a graph is a path, or a text that can only be one, such as ``graph.json``."""
+    if not isinstance(graph, str):
+        return isinstance(graph, Path)
+    is_one_name = not re.search(r"[;\n,\"{→←↔]|->|<-|--", graph)
+    return is_one_name and re.fullmatch(r"\.[A-Za-z]{2,8}", Path(graph).suffix) is not None
 
 
 def _from_file(path: Path) -> nx.DiGraph:
-    if path.suffix not in _READERS:
+    """The graph in a file. Errors name the path, and are one line."""
+    if path.suffix.lower() not in _READERS:
         raise ValueError(f"expected a file of type {', '.join(_READERS)}, got {path}")
     if not path.exists():
         raise FileNotFoundError(f"no graph at {path}")
-    return _READERS[path.suffix](path)
+    kind, read = _READERS[path.suffix.lower()]
+    try:
+        return read(_text_of(path))
+    except (ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"expected {kind} in {path}: {reason}") from None
+
+
+def _text_of(path: Path) -> str:
+    """The text of a file in UTF-8, or in UTF-16 with a byte-order mark."""
+    if not path.is_file():
+        raise ValueError("it is not a file")
+    content = path.read_bytes()
+    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if is_wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"got no text in UTF-8 at byte {error.start}") from None
+    if "\0" in text:
+        raise ValueError(f"got no text, but a zero at character {text.index(chr(0))}")
+    if not text.strip():
+        raise ValueError("the file is empty")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _from_text(text: str) -> nx.DiGraph:
-    graph = nx.DiGraph()
-    for statement in re.split(r"[;\n]", text):
-        if statement.strip():
-            _add_statement(graph, statement.strip())
-    return graph
+    """The graph of plain text, or of DOT or DAGitty if the text begins so."""
+    return _from_dot(text) if is_dot(text) else as_digraph(read_text(text))
 
 
-def _add_statement(graph: nx.DiGraph, statement: str) -> None:
-    """Add a chain such as ``a, b -> c -> d``: every node of a step points to every node of the next."""
-    steps = []
-    for step in statement.split("->"):
-        steps.append(_unique(name.strip() for name in step.split(",")))
-    names = list(itertools.chain(*steps))
-    if not all(names):
-        raise ValueError(f"expected edges such as 'a -> b', got {statement!r}")
-    graph.add_nodes_from(names)
-    for causes, effects in itertools.pairwise(steps):
-        graph.add_edges_from(itertools.product(causes, effects))
+def _from_dot(text: str) -> nx.DiGraph:
+    return as_digraph(read_dot(text))
+
+
+def _from_graphml(text: str) -> nx.DiGraph:
+    drawn, by_label = read_graphml(text)
+    return as_digraph(drawn, by_label=by_label)
+
+
+def _from_csv(text: str) -> nx.DiGraph:
+    import pandas as pd
+
+    frame = pd.read_csv(io.StringIO(text), index_col=0, skipinitialspace=True)
+    frame.index = frame.index.astype(str)
+    return _from_frame(frame)
 
 
 def _from_matrix(matrix: np.ndarray, names: list[str]) -> nx.DiGraph:
@@ -232,54 +271,48 @@ def _from_matrix(matrix: np.ndarray, names: list[str]) -> nx.DiGraph:
         raise ValueError(
             f"expected an adjacency matrix of shape {(len(names), len(names))}, got {matrix.shape}"
         )
+    if matrix.dtype.kind not in "biuf":
+        raise ValueError(f"expected an adjacency matrix of numbers, got {matrix.dtype}")
     if not np.isfinite(matrix).all():
         raise ValueError("the adjacency matrix is not finite")
+    _refuse_endpoints(matrix, names)
     graph = nx.DiGraph()
     graph.add_nodes_from(names)
     graph.add_edges_from((names[i], names[j]) for i, j in np.argwhere(matrix))
     return graph
 
 
+def _refuse_endpoints(matrix: np.ndarray, names: list[str]) -> None:
+    """Raise an error for a matrix of marks at the ends of edges, as causal-learn and pcalg have."""
+    is_both = (matrix != 0) & (matrix.T != 0)
+    np.fill_diagonal(is_both, False)
+    if is_both.any():
+        i, j = np.argwhere(is_both)[0]
+        raise ValueError(
+            f"the graph has a cycle: {names[i]} -> {names[j]} -> {names[i]}; the entries (i, j) and"
+            " (j, i) of an adjacency matrix are not both nonzero, unlike in the matrix of the marks"
+            " at the ends of edges of causal-learn"
+        )
+
+
 def _from_frame(frame: pd.DataFrame) -> nx.DiGraph:
-    rows = _unique(frame.index)
-    columns = _unique(frame.columns)
+    rows = _unique(map(_name, frame.index))
+    columns = _unique(map(_name, frame.columns))
     if rows != columns:
         raise ValueError(
             f"expected the same nodes as rows and as columns, got {rows} and {columns}"
         )
-    return _from_matrix(frame.to_numpy(dtype=float), rows)
+    try:
+        matrix = frame.to_numpy(dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"expected numbers in the adjacency matrix: {error}") from None
+    return _from_matrix(matrix, rows)
 
 
-def _from_dot(path: Path) -> nx.DiGraph:
-    if importlib.util.find_spec("pydot") is None:
-        raise ImportError('reading DOT needs pydot: pip install "ppl-disentangle[dot]"')
-    import pydot
-
-    # pydot's grammar makes newer versions of pyparsing warn, and pydot prints what it cannot read
-    with warnings.catch_warnings(), contextlib.redirect_stdout(None):
-        warnings.simplefilter("ignore")
-        graphs = pydot.graph_from_dot_data(path.read_text())
-    if not graphs or graphs[0].get_type() != "digraph":
-        raise ValueError(f"expected a directed graph (digraph) in {path}")
-    # networkx leaves out the edges of subgraphs; the list grows while it is walked through
-    nested = [graphs[0]]
-    for graph in nested:
-        nested += graph.get_subgraph_list()
-    read_graph = nx.compose_all([nx.DiGraph(nx.nx_pydot.from_pydot(graph)) for graph in nested])
-    return nx.relabel_nodes(read_graph, {node: node.strip('"') for node in read_graph.nodes})
-
-
-def _from_graphml(path: Path) -> nx.DiGraph:
-    read_graph = nx.read_graphml(path)
-    if not read_graph.is_directed():
-        raise ValueError(f"expected a directed graph in {path}")
-    return nx.DiGraph(read_graph)
-
-
-def _from_csv(path: Path) -> nx.DiGraph:
-    import pandas as pd
-
-    return _from_frame(pd.read_csv(path, index_col=0))
-
-
-_READERS = {".dot": _from_dot, ".gv": _from_dot, ".graphml": _from_graphml, ".csv": _from_csv}
+_READERS: dict[str, tuple[str, Callable[[str], nx.DiGraph]]] = {
+    ".dot": ("a directed graph (digraph)", _from_dot),
+    ".gv": ("a directed graph (digraph)", _from_dot),
+    ".graphml": ("a directed graph", _from_graphml),
+    ".csv": ("a square adjacency matrix", _from_csv),
+    ".txt": ("a graph as text", _from_text),
+}
