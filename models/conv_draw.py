@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Self
 
 import pyro
 import torch
+import torch.nn.functional as F
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
@@ -32,7 +34,7 @@ class ConvDRAW(GenerativeStory):
 
     An image is drawn on a canvas r in T steps, each with its own maps of latents z. The guide reads
     the remaining error, which is still to be explained. All steps share their weights. The sides
-    of the maps are the sides of the image divided by ``stride``.
+    of the maps are the sides of the image divided by ``stride``, rounded up.
 
     - Story, guide: Above; the guide draws along. Latents are named ``z1`` to ``zT``. The
       representation of a step is its posterior at the means of the steps before. In [1] there are
@@ -44,7 +46,7 @@ class ConvDRAW(GenerativeStory):
       first steps alone.
 
     Args:
-        shape: Shape of one image, channels first; its sides are multiples of ``stride``.
+        shape: Shape of one image, channels first.
         likelihood: Conditional p(x | r) on a canvas of that shape, such as
             ``Bernoulli(nn.Identity())``.
         steps: Number T of steps.
@@ -55,7 +57,7 @@ class ConvDRAW(GenerativeStory):
         warm_up: Number of steps over which the weight rises from 0.
 
     Raises:
-        ValueError: The shape is not an image's, or ``stride`` does not divide its sides.
+        ValueError: The shape is not an image's.
 
     References:
         [1] Gregor et al., 2016. Towards conceptual compression. https://arxiv.org/abs/1604.08772
@@ -82,15 +84,14 @@ class ConvDRAW(GenerativeStory):
         warm_up: int = 0,
     ) -> None:
         super().__init__()
-        if len(shape) != 3 or any(side % stride for side in shape[1:]):
-            raise ValueError(
-                f"expected images (channels, rows, columns) of sides that {stride} divides,"
-                f" got {shape}"
-            )
+        if len(shape) != 3:
+            raise ValueError(f"expected images (channels, rows, columns), got {shape}")
         _, rows, columns = shape
         self.shape = tuple(shape)
         self.hidden = hidden
-        self.maps = (latent_channels, rows // stride, columns // stride)
+        self.maps = (latent_channels, math.ceil(rows / stride), math.ceil(columns / stride))
+        # left, right, top, bottom: pixels that complete the last column and row of the maps
+        self.margin = (0, -columns % stride, 0, -rows % stride)
         self.latents = tuple(f"z{step + 1}" for step in range(steps))
         self.beta = beta
         self.warm_up = warm_up
@@ -175,7 +176,10 @@ class _Drawing:
     def posterior(self, x: Tensor) -> TorchDistribution:
         """q of the latents of the next step, given x and all latents before."""
         error = x - self.story.likelihood(self.canvas).mean
-        maps = self.story.look(torch.cat([x, error], 1))
+        images = torch.cat([x, error], 1)
+        if any(self.story.margin):
+            images = F.pad(images, self.story.margin)
+        maps = self.story.look(images)
         inputs = torch.cat([maps, self.drawn_state[0]], 1)
         self.read_state = self.story.reader(inputs, self.read_state)
         return self.story.posterior(self.read_state[0])
@@ -183,7 +187,9 @@ class _Drawing:
     def add(self, z: Tensor) -> None:
         """Draw one step on the canvas, from its latents ``(batch, dim)``."""
         self.drawn_state = self.story.drawer(z.reshape(-1, *self.story.maps), self.drawn_state)
-        self.canvas = self.canvas + self.story.paint(self.drawn_state[0])
+        _, rows, columns = self.story.shape
+        strokes = self.story.paint(self.drawn_state[0])
+        self.canvas = self.canvas + strokes[..., :rows, :columns]
 
 
 class _ConvLSTM(nn.Module):

@@ -140,9 +140,10 @@ class OIVAE(IsotropicVAE):
         """
         size, rest = divmod(math.prod(data.observation_shape), groups)
         if rest:
+            fitting = [k for k in range(1, groups) if math.prod(data.observation_shape) % k == 0]
             raise ValueError(
                 f"{cls.__name__}: {groups} groups do not divide the features of"
-                f" {data.observation_shape}"
+                f" {data.observation_shape}; set groups={fitting[-1]}"
             )
         width = 32
         group_networks = [_group_network(width, size) for _ in range(groups)]

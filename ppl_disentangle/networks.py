@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -34,100 +35,145 @@ __all__ = [
     "tensorflow_init",
 ]
 
+IMAGE_SIZE = (64, 64)
+"""Height and width of the images of the literature."""
+MIN_IMAGE_SIZE = 8
+"""Smallest height and width that a convolutional network takes, and that a layer of it halves."""
+MAX_SIZE_OF_TINY_IMAGES = 16
+"""Images up to this height and width get the MLP by default."""
 
-def pytorch_port_encoder(outputs: int, *, channels: int = 1) -> nn.Sequential:
+
+def pytorch_port_encoder(
+    outputs: int, *, channels: int = 1, size: tuple[int, int] = IMAGE_SIZE
+) -> nn.Sequential:
     """Build the encoder of most PyTorch ports of the 12,600-run study.
 
     It differs from :func:`study_encoder` in that all kernels are 4x4 and the initial weights are
     PyTorch's. It leaves the plateau at the beginning of training much earlier.
+
+    Args:
+        outputs: Number of outputs.
+        channels: Channels of an image.
+        size: Height and width of an image, each at least 8 pixels.
     """
-    convolutions = _strided_convolutions((channels, 32, 32, 64, 64))
-    dense = _dense((1024, 256, outputs), nn.ReLU)
+    halvings = _halvings(size)
+    widths = _study_widths(len(halvings))
+    convolutions = _downwards(halvings, (channels, *widths))
+    dense = _dense((_num_features(halvings, widths), 256, outputs), nn.ReLU)
     return channels_last(nn.Sequential(*convolutions, nn.Flatten(), *dense))
 
 
-def pytorch_port_decoder(latent_dim: int, *, channels: int = 1) -> nn.Sequential:
+def pytorch_port_decoder(
+    latent_dim: int, *, channels: int = 1, size: tuple[int, int] = IMAGE_SIZE
+) -> nn.Sequential:
     """Build :func:`study_decoder` with PyTorch's initial weights."""
-    decoder = study_decoder(latent_dim, channels=channels)
+    decoder = study_decoder(latent_dim, channels=channels, size=size)
     for module in decoder:
         if isinstance(module, nn.Linear | nn.ConvTranspose2d):
             module.reset_parameters()
     return decoder
 
 
-def study_encoder(outputs: int, *, channels: int = 1) -> nn.Sequential:
-    """Build the encoder of the 12,600-run study [1] for images ``(batch, channels, 64, 64)``.
+def study_encoder(
+    outputs: int, *, channels: int = 1, size: tuple[int, int] = IMAGE_SIZE
+) -> nn.Sequential:
+    """Build the encoder of the 12,600-run study [1] for images ``(batch, channels, *size)``.
 
-    Four strided convolutions, two with 32 channels and 4x4 kernels and two with 64 channels and 2x2
-    kernels, are followed by 256 units and ``outputs`` linear units. All activations are ReLU.
+    Images of 64x64, the size of the study, have four strided convolutions, two with 32 channels and
+    4x4 kernels and two with 64 channels and 2x2 kernels. 256 units and ``outputs`` linear units
+    follow. All activations are ReLU. Larger images have further convolutions with 64 channels and
+    smaller images fewer, so that the last grid has 4 to 7 rows and columns.
+
+    Args:
+        outputs: Number of outputs.
+        channels: Channels of an image.
+        size: Height and width of an image, each at least 8 pixels.
+
+    References:
+        [1] Locatello et al., 2019. https://arxiv.org/abs/1811.12359
+
+    Example:
+        >>> study_encoder(20, channels=3, size=(96, 128))(torch.zeros(5, 3, 96, 128)).shape
+        torch.Size([5, 20])
+    """
+    halvings = _halvings(size)
+    widths = _study_widths(len(halvings))
+    convolutions = _downwards(halvings, (channels, *widths), num_wide_kernels=2)
+    dense = _dense((_num_features(halvings, widths), 256, outputs), nn.ReLU)
+    return channels_last(tensorflow_init(nn.Sequential(*convolutions, nn.Flatten(), *dense)))
+
+
+def study_decoder(
+    latent_dim: int, *, channels: int = 1, size: tuple[int, int] = IMAGE_SIZE
+) -> nn.Sequential:
+    """Build the decoder of the 12,600-run study [1], to logits ``(batch, channels, *size)``.
+
+    For images of 64x64, the size of the study, 256 and 1024 units are followed by four transposed
+    4x4 convolutions with 64, 32, 32 and ``channels`` channels. All activations are ReLU. For other
+    sizes, the decoder goes through the grids of :func:`study_encoder` in reverse.
+
+    Args:
+        latent_dim: Number of coordinates of the code.
+        channels: Channels of an image.
+        size: Height and width of an image, each at least 8 pixels.
 
     References:
         [1] Locatello et al., 2019. https://arxiv.org/abs/1811.12359
     """
-    net = tensorflow_init(
-        nn.Sequential(
-            *(nn.Conv2d(channels, 32, 4, 2, 1), nn.ReLU()),
-            *(nn.Conv2d(32, 32, 4, 2, 1), nn.ReLU()),
-            *(nn.Conv2d(32, 64, 2, 2), nn.ReLU()),
-            *(nn.Conv2d(64, 64, 2, 2), nn.ReLU()),
-            *(nn.Flatten(), nn.Linear(1024, 256), nn.ReLU()),
-            nn.Linear(256, outputs),
-        )
+    halvings = _halvings(size)
+    widths = _study_widths(len(halvings))
+    net = nn.Sequential(
+        *_dense((latent_dim, 256, _num_features(halvings, widths)), nn.ReLU),
+        *(nn.ReLU(), nn.Unflatten(1, (widths[-1], *halvings[-1].after))),
+        *_upwards(halvings, (channels, *widths)),
     )
-    return channels_last(net)
+    return channels_last(tensorflow_init(net))
 
 
-def study_decoder(latent_dim: int, *, channels: int = 1) -> nn.Sequential:
-    """Build the decoder of the 12,600-run study [1], to logits ``(batch, channels, 64, 64)``.
+def burgess_encoder(
+    outputs: int, *, channels: int = 1, size: tuple[int, int] = IMAGE_SIZE
+) -> nn.Sequential:
+    """Build the encoder of [1] for images ``(batch, channels, *size)``.
 
-    256 and 1024 units are followed by four transposed 4x4 convolutions with 64, 32, 32 and
-    ``channels`` channels. All activations are ReLU.
+    Images of 64x64, the size of the paper, have four 4x4 convolutions with 32 channels. Larger
+    images have more of them and smaller images fewer. Twice 256 units follow.
 
-    References:
-        [1] Locatello et al., 2019. https://arxiv.org/abs/1811.12359
-    """
-    net = tensorflow_init(
-        nn.Sequential(
-            *(nn.Linear(latent_dim, 256), nn.ReLU()),
-            *(nn.Linear(256, 1024), nn.ReLU(), nn.Unflatten(1, (64, 4, 4))),
-            *(nn.ConvTranspose2d(64, 64, 4, 2, 1), nn.ReLU()),
-            *(nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.ReLU()),
-            *(Upsampling(32, 32), nn.ReLU()),
-            Upsampling(32, channels),
-        )
-    )
-    return channels_last(net)
-
-
-def burgess_encoder(outputs: int, *, channels: int = 1) -> nn.Sequential:
-    """Build the encoder of [1] for images ``(batch, channels, 64, 64)``.
-
-    Four 4x4 convolutions with 32 channels are followed by twice 256 units.
+    Args:
+        outputs: Number of outputs.
+        channels: Channels of an image.
+        size: Height and width of an image, each at least 8 pixels.
 
     References:
         [1] Burgess et al., 2018. https://arxiv.org/abs/1804.03599
     """
-    convolutions = _strided_convolutions((channels, 32, 32, 32, 32))
-    dense = _dense((512, 256, 256, outputs), nn.ReLU)
+    halvings = _halvings(size)
+    widths = [32] * len(halvings)
+    convolutions = _downwards(halvings, (channels, *widths))
+    dense = _dense((_num_features(halvings, widths), 256, 256, outputs), nn.ReLU)
     return channels_last(nn.Sequential(*convolutions, nn.Flatten(), *dense))
 
 
-def burgess_decoder(latent_dim: int, *, channels: int = 1) -> nn.Sequential:
-    """Build the decoder of [1], the mirror of its encoder, to logits ``(batch, channels, 64, 64)``.
+def burgess_decoder(
+    latent_dim: int, *, channels: int = 1, size: tuple[int, int] = IMAGE_SIZE
+) -> nn.Sequential:
+    """Build the decoder of [1], the mirror of its encoder, to logits ``(batch, channels, *size)``.
+
+    Args:
+        latent_dim: Number of coordinates of the code.
+        channels: Channels of an image.
+        size: Height and width of an image, each at least 8 pixels.
 
     References:
         [1] Burgess et al., 2018. https://arxiv.org/abs/1804.03599
     """
-    layers: list[nn.Module] = [
-        *_dense((latent_dim, 256, 256, 512), nn.ReLU),
-        nn.ReLU(),
-        nn.Unflatten(1, (32, 4, 4)),
-    ]
-    for _ in range(2):
-        layers += [nn.ConvTranspose2d(32, 32, 4, 2, 1), nn.ReLU()]
-    return channels_last(
-        nn.Sequential(*layers, Upsampling(32, 32), nn.ReLU(), Upsampling(32, channels))
+    halvings = _halvings(size)
+    widths = [32] * len(halvings)
+    net = nn.Sequential(
+        *_dense((latent_dim, 256, 256, _num_features(halvings, widths)), nn.ReLU),
+        *(nn.ReLU(), nn.Unflatten(1, (widths[-1], *halvings[-1].after))),
+        *_upwards(halvings, (channels, *widths)),
     )
+    return channels_last(net)
 
 
 def mlp_encoder(
@@ -178,13 +224,26 @@ class Upsampling(nn.ConvTranspose2d):
     On the CPU, for channels-last memory, it is computed as a 2x2 convolution with four times the
     outputs, one for each pixel of a 2x2 block. The sums are the same, with other indices. Libraries of
     kernels are slow at transposed convolutions with few channels, particularly in the backward pass.
+
+    Args:
+        inputs: Channels of the inputs.
+        outputs: Channels of the outputs.
+        output_padding: 1 for an odd number of rows and of columns of the outputs, else 0.
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 4, 2, 1)
+    def __init__(
+        self, inputs: int, outputs: int, *, output_padding: tuple[int, int] = (0, 0)
+    ) -> None:
+        super().__init__(inputs, outputs, 4, 2, 1, output_padding)
+        # The first row and column of pixels lie outside of the image, and the last ones of even sizes.
+        ends = [None if is_odd else -1 for is_odd in output_padding]
+        self._inside = (slice(None), *(slice(1, end) for end in ends))
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Map ``(batch, inputs, rows, columns)`` to ``(batch, outputs, 2 * rows, 2 * columns)``."""
+        """Map ``(batch, inputs, rows, columns)`` to ``(batch, outputs, 2 * rows, 2 * columns)``.
+
+        Odd outputs have one row or column more.
+        """
         if x.device.type != "cpu" or not _is_channels_last(x):
             return super().forward(x, output_size)
         bias = None if self.bias is None else self.bias.repeat(4)
@@ -193,8 +252,7 @@ class Upsampling(nn.ConvTranspose2d):
         blocks = blocks.unflatten(-1, (2, 2, self.out_channels))
         # (batch, block row, block column, row, column, outputs) -> (batch, rows, columns, outputs)
         pixels = blocks.transpose(2, 3).flatten(3, 4).flatten(1, 2)
-        # the outermost rows and columns of pixels lie outside of the image
-        return pixels[:, 1:-1, 1:-1].movedim(-1, 1)
+        return pixels[self._inside].movedim(-1, 1)
 
     def _corner_kernels(self) -> Tensor:
         """The kernel as 2x2 kernels ``(4 * outputs, inputs, 2, 2)``, one for each pixel of a block.
@@ -231,12 +289,105 @@ def tensorflow_init(net: nn.Sequential) -> nn.Sequential:
     return net
 
 
-def _strided_convolutions(widths: Sequence[int]) -> list[nn.Module]:
-    """4x4 convolutions with ReLU, each of which halves the image; from ``widths[0]`` channels on."""
+class _Halving(NamedTuple):
+    """Sizes of the grid before and after a strided convolution; small axes keep their size."""
+
+    before: tuple[int, int]
+    after: tuple[int, int]
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        """2 for an axis that is halved, 1 for an axis that is small already."""
+        rows, columns = (2 if small < large else 1 for large, small in zip(*self, strict=True))
+        return rows, columns
+
+    @property
+    def odd(self) -> tuple[int, int]:
+        """1 for an axis of odd size that is halved, else 0."""
+        rows, columns = (
+            size % 2 if stride == 2 else 0
+            for size, stride in zip(self.before, self.strides, strict=True)
+        )
+        return rows, columns
+
+
+def _halvings(size: tuple[int, int]) -> list[_Halving]:
+    """The steps from an image to a grid of 4 to 7 rows and columns. An odd size is rounded down."""
+    halvings: list[_Halving] = []
+    while max(size) >= MIN_IMAGE_SIZE:
+        rows, columns = (n // 2 if n >= MIN_IMAGE_SIZE else n for n in size)
+        halvings.append(_Halving(size, (rows, columns)))
+        size = (rows, columns)
+    return halvings
+
+
+def _study_widths(num_layers: int) -> list[int]:
+    """Channels of the study's convolutions: twice 32, then 64; fewer layers keep the last 64."""
+    num_narrow = min(2, num_layers - 1)
+    return [32] * num_narrow + [64] * (num_layers - num_narrow)
+
+
+def _num_features(halvings: Sequence[_Halving], widths: Sequence[int]) -> int:
+    return widths[-1] * math.prod(halvings[-1].after)
+
+
+def _downwards(
+    halvings: Sequence[_Halving], widths: Sequence[int], *, num_wide_kernels: int | None = None
+) -> list[nn.Module]:
+    """Strided convolutions with ReLU from images to the last grid.
+
+    Args:
+        halvings: Sizes of the grids.
+        widths: Channels of the image and after each convolution.
+        num_wide_kernels: Number of first layers with 4x4 kernels; by default all. Later layers have
+            2x2 kernels, which are 3 wide along an odd axis, so that they read its last pixel too.
+    """
     layers: list[nn.Module] = []
-    for inputs, outputs in itertools.pairwise(widths):
-        layers += [nn.Conv2d(inputs, outputs, 4, 2, 1), nn.ReLU()]
+    for k, halving in enumerate(halvings):
+        is_wide = num_wide_kernels is None or k < num_wide_kernels
+        layers += [_downward(halving, widths[k], widths[k + 1], is_wide=is_wide), nn.ReLU()]
     return layers
+
+
+def _downward(halving: _Halving, inputs: int, outputs: int, *, is_wide: bool) -> nn.Module:
+    """The strided convolution of a halving, with a 4x4 or a 2x2 kernel; small axes keep their size."""
+    kernel = []
+    padding = []
+    for stride, is_odd in zip(halving.strides, halving.odd, strict=True):
+        if stride == 2:
+            kernel.append(4 if is_wide else 2 + is_odd)
+            padding.append(1 if is_wide else 0)
+        else:
+            kernel.append(3)
+            padding.append(1)
+    rows, columns = kernel
+    row_padding, column_padding = padding
+    return nn.Conv2d(
+        inputs, outputs, (rows, columns), halving.strides, (row_padding, column_padding)
+    )
+
+
+def _upwards(halvings: Sequence[_Halving], widths: Sequence[int]) -> list[nn.Module]:
+    """Transposed 4x4 convolutions with ReLU between them, from the last grid to images.
+
+    Args:
+        halvings: Sizes of the grids, from the image on.
+        widths: Channels of the image and after each convolution of the encoder.
+    """
+    layers: list[nn.Module] = []
+    for k in reversed(range(len(halvings))):
+        layers += [_upward(halvings[k], widths[k + 1], widths[k], is_large=k < 2), nn.ReLU()]
+    return layers[:-1]
+
+
+def _upward(halving: _Halving, inputs: int, outputs: int, *, is_large: bool) -> nn.Module:
+    """The transposed convolution that undoes a halving; small axes keep their size."""
+    if is_large and halving.strides == (2, 2):
+        return Upsampling(inputs, outputs, output_padding=halving.odd)
+    rows, columns = (4 if stride == 2 else 3 for stride in halving.strides)
+    return nn.ConvTranspose2d(
+        inputs, outputs, (rows, columns), halving.strides, 1, output_padding=halving.odd
+    )
 
 
 def _dense(widths: Sequence[int], activation: type[nn.Module]) -> list[nn.Module]:
@@ -252,7 +403,7 @@ PAIRS = {
     "pytorch_port": (pytorch_port_encoder, pytorch_port_decoder),
     "burgess": (burgess_encoder, burgess_decoder),
 }
-"""Encoders and decoders of images of 64x64, by name."""
+"""Convolutional encoders and decoders of images, by name."""
 
 NETWORKS = (*PAIRS, "mlp")
 
@@ -273,9 +424,11 @@ class Networks:
 
     Attributes:
         shape: Shape of one observation.
-        kind: Name of the architecture. ``"study"``, ``"pytorch_port"`` and ``"burgess"`` take
-            images of 64x64, ``"mlp"`` takes observations of any shape. Left out, it is ``"study"``
-            for images of 64x64 and ``"mlp"`` for all other observations.
+        kind: Name of the architecture. ``"study"``, ``"pytorch_port"`` and ``"burgess"`` are
+            convolutional and take images ``(channels, height, width)`` of 8x8 and more;
+            ``"mlp"`` takes observations of any shape. Left out, it is ``"study"`` for images and
+            ``"mlp"`` for all other observations. Images of 16x16 and less get ``"mlp"`` too: two
+            layers of units see every pair of their pixels, where a convolution halves once.
         likelihood: Class of the decoders' distribution.
 
     Raises:
@@ -288,6 +441,8 @@ class Networks:
         torch.Size([5, 6])
         >>> networks.decoder(3)(torch.zeros(5, 3)).event_shape
         torch.Size([1, 8, 8])
+        >>> Networks((1, 8, 8)).kind, Networks((3, 96, 128)).kind
+        ('mlp', 'study')
     """
 
     shape: tuple[int, ...]
@@ -295,22 +450,32 @@ class Networks:
     likelihood: type[Conditional] = Bernoulli
 
     def __post_init__(self) -> None:
-        are_images = len(self.shape) == 3 and self.shape[1:] == (64, 64)
-        kind = self.kind or ("study" if are_images else "mlp")
+        kind = self.kind or self._default_kind()
         if kind not in NETWORKS:
             raise ValueError(f"no network named {kind!r}; there are {', '.join(NETWORKS)}")
-        if kind in PAIRS and not are_images:
+        if kind in PAIRS and not self._are_images:
             raise ValueError(
-                f"network {kind!r} takes images of shape (channels, 64, 64), the data are"
-                f" {self.shape}; use 'mlp'"
+                f"network {kind!r} takes images of shape (channels, height, width) of"
+                f" {MIN_IMAGE_SIZE}x{MIN_IMAGE_SIZE} pixels or more, the data are {self.shape};"
+                " use 'mlp'"
             )
         object.__setattr__(self, "kind", kind)
+
+    def _default_kind(self) -> str:
+        is_tiny = max(self.shape[1:], default=0) <= MAX_SIZE_OF_TINY_IMAGES
+        return "study" if self._are_images and not is_tiny else "mlp"
+
+    @property
+    def _are_images(self) -> bool:
+        """Whether observations are images that a convolutional network takes."""
+        return len(self.shape) == 3 and min(self.shape[1:]) >= MIN_IMAGE_SIZE
 
     def encoder(self, outputs: int) -> nn.Module:
         """Make a network from ``(batch, *shape)`` to ``(batch, outputs)``."""
         if self.kind in PAIRS:
             encoder, _ = PAIRS[self.kind]
-            return encoder(outputs, channels=self.shape[0])
+            channels, height, width = self.shape
+            return encoder(outputs, channels=channels, size=(height, width))
         return mlp_encoder(outputs, shape=self.shape, hidden=self._hidden)
 
     def decoder(self, inputs: int) -> Conditional:
@@ -330,7 +495,8 @@ class Networks:
     def _to_observations(self, inputs: int) -> nn.Module:
         if self.kind in PAIRS:
             _, decoder = PAIRS[self.kind]
-            return decoder(inputs, channels=self.shape[0])
+            channels, height, width = self.shape
+            return decoder(inputs, channels=channels, size=(height, width))
         activation = nn.Tanh if self._hidden == WIDE_HIDDEN_UNITS else nn.ReLU
         return mlp_decoder(inputs, shape=self.shape, hidden=self._hidden, activation=activation)
 

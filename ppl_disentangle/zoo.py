@@ -167,9 +167,10 @@ def build(
         data: Data to which the story will be fitted.
         latent_dim: Number of coordinates of the code, for stories with such an option. Left out, the
             story's default applies.
-        network: Name of the architecture. ``"study"``, ``"pytorch_port"`` and ``"burgess"`` take
-            images of 64x64, ``"mlp"`` takes observations of any shape. Left out, it is ``"study"``
-            for images of 64x64 and ``"mlp"`` for all other observations.
+        network: Name of the architecture. ``"study"``, ``"pytorch_port"`` and ``"burgess"`` are
+            convolutional and take images of 8x8 and more, ``"mlp"`` takes observations of any
+            shape. Left out, it is ``"study"`` for images of more than 16 rows or columns and
+            ``"mlp"`` for all other observations.
         likelihood: ``"bernoulli"``, ``"continuous_bernoulli"`` or ``"gaussian"``, whose scale is
             learned.
         seed: Seed of the initial weights. The caller's random state does not change.

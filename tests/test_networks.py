@@ -14,8 +14,11 @@ from ppl_disentangle.conditionals import (
     Gaussian,
     GaussianLearnedScale,
 )
+from ppl_disentangle.data import from_arrays
+from ppl_disentangle.inference import fit
 from ppl_disentangle.models import BetaVAE
 from ppl_disentangle.networks import (
+    Networks,
     Upsampling,
     burgess_decoder,
     burgess_encoder,
@@ -25,7 +28,9 @@ from ppl_disentangle.networks import (
     pytorch_port_encoder,
     study_decoder,
     study_encoder,
+    tensorflow_init,
 )
+from ppl_disentangle.zoo import build
 
 
 def layers(net):
@@ -258,3 +263,140 @@ def test_distributions_are_float32_when_networks_are_not():
         likelihood = Bernoulli(net)(torch.zeros(2, 4))
         assert likelihood.log_prob(torch.ones(2, 6)).dtype == torch.float32
     assert isinstance(likelihood.base_dist, dist.Bernoulli)
+
+
+# Sizes of images: powers of two, odd ones, others, and one axis that is small already.
+SIZES = [(8, 8), (8, 256), (9, 10), (15, 8), (17, 31), (28, 28), (65, 65), (96, 128), (127, 33)]
+LARGE_SIZES = [(128, 128), (200, 255), (256, 256)]
+
+
+@pytest.mark.parametrize("size", SIZES + LARGE_SIZES, ids=str)
+@pytest.mark.parametrize("kind", ["study", "pytorch_port", "burgess"])
+def test_images_of_every_size_get_a_convolutional_network_that_returns_their_size(kind, size):
+    torch.manual_seed(0)
+    shape = (2, *size)
+    networks = Networks(shape, kind)
+    encoder, decoder = networks.encoder(6), networks.decoder(3)
+    x = torch.rand(3, *shape, requires_grad=True)
+    likelihood = decoder(encoder(x)[:, :3])
+    assert likelihood.event_shape == shape
+    likelihood.log_prob(torch.rand(3, *shape)).sum().backward()
+    parameters = [*encoder.parameters(), *decoder.parameters()]
+    assert all(parameter.grad.abs().sum() > 0 for parameter in parameters)
+    # Every row and column is read: some unit is active at it.
+    assert x.grad.abs().sum((0, 1, 3)).min() > 0
+    assert x.grad.abs().sum((0, 1, 2)).min() > 0
+    assert sum(parameter.numel() for parameter in parameters) < 5e6
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 13])
+def test_images_of_any_number_of_channels_get_a_convolutional_network(channels):
+    networks = Networks((channels, 28, 40))
+    assert networks.kind == "study"
+    h = networks.encoder(4)(torch.rand(2, channels, 28, 40))
+    assert networks.decoder(4)(h).event_shape == (channels, 28, 40)
+
+
+def test_every_pixel_is_drawn_by_its_own_inputs():
+    """A decoder whose last row or column is only bias would give all codes the same edge."""
+    torch.manual_seed(0)
+    for size in SIZES:
+        decoder = study_decoder(5, size=size)
+        images = decoder(torch.randn(8, 5))
+        assert images.std(0).min() > 0, size
+
+
+# A layer of the study's table, by hand: the initial weights of a seed are those of these layers.
+def study_by_hand(outputs, channels):
+    return nn.Sequential(
+        *(nn.Conv2d(channels, 32, 4, 2, 1), nn.ReLU(), nn.Conv2d(32, 32, 4, 2, 1), nn.ReLU()),
+        *(nn.Conv2d(32, 64, 2, 2), nn.ReLU(), nn.Conv2d(64, 64, 2, 2), nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(1024, 256), nn.ReLU(), nn.Linear(256, outputs)),
+    )
+
+
+def study_decoder_by_hand(latent_dim, channels):
+    return nn.Sequential(
+        *(nn.Linear(latent_dim, 256), nn.ReLU(), nn.Linear(256, 1024), nn.ReLU()),
+        nn.Unflatten(1, (64, 4, 4)),
+        *(nn.ConvTranspose2d(64, 64, 4, 2, 1), nn.ReLU()),
+        *(nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.ReLU()),
+        *(nn.ConvTranspose2d(32, 32, 4, 2, 1), nn.ReLU()),
+        nn.ConvTranspose2d(32, channels, 4, 2, 1),
+    )
+
+
+def test_networks_for_64x64_have_the_studys_weights_bit_for_bit():
+    torch.manual_seed(7)
+    expected = [tensorflow_init(net(4, 3)) for net in (study_by_hand, study_decoder_by_hand)]
+    torch.manual_seed(7)
+    found = [study_encoder(4, channels=3), study_decoder(4, channels=3)]
+    for ours, by_hand in zip(found, expected, strict=True):
+        assert list(ours.state_dict()) == list(by_hand.state_dict())
+        for weights, right in zip(ours.parameters(), by_hand.parameters(), strict=True):
+            assert torch.equal(weights, right)
+
+
+@pytest.mark.parametrize("odd", [(0, 1), (1, 0), (1, 1)])
+def test_upsampling_to_odd_sizes_is_the_transposed_convolution(odd):
+    torch.manual_seed(0)
+    ours = Upsampling(5, 2, output_padding=odd).double()
+    plain = nn.ConvTranspose2d(5, 2, 4, 2, 1, output_padding=odd).double()
+    plain.load_state_dict(ours.state_dict())
+    x = torch.randn(3, 5, 6, 7).double().to(memory_format=torch.channels_last)
+    torch.testing.assert_close(ours(x), plain(x))
+    assert ours(x).shape == (3, 2, 12 + odd[0], 14 + odd[1])
+
+
+def test_the_default_network_is_convolutional_above_16_pixels_and_can_be_chosen_from_8():
+    kinds = {shape: Networks(shape).kind for shape in [(1, 8, 8), (3, 16, 16), (1, 17, 8), (5,)]}
+    assert kinds == {(1, 8, 8): "mlp", (3, 16, 16): "mlp", (1, 17, 8): "study", (5,): "mlp"}
+    assert Networks((1, 8, 8), "study").encoder(4)(torch.zeros(2, 1, 8, 8)).shape == (2, 4)
+    assert Networks((40, 40, 7)).kind == "mlp"  # no convolution halves 7 pixels
+    for shape in [(1, 7, 64), (64, 64), (2, 3, 8, 8)]:
+        with pytest.raises(ValueError, match="takes images of shape .* of 8x8 pixels or more"):
+            Networks(shape, "burgess")
+
+
+def test_the_cost_of_a_step_grows_with_the_pixels_and_no_faster():
+    def multiplications(size):
+        """Products of one image through encoder and decoder, counted at each layer."""
+        count = 0
+
+        def add(module, inputs, output):
+            nonlocal count
+            if isinstance(module, nn.Linear):
+                count += module.weight.numel()
+            elif isinstance(module, nn.Conv2d):
+                count += module.weight.numel() * output[0, 0].numel()
+            elif isinstance(module, nn.ConvTranspose2d):
+                count += module.weight.numel() * inputs[0][0, 0].numel()
+
+        networks = [study_encoder(20, channels=3, size=size)]
+        networks.append(study_decoder(20, channels=3, size=size))
+        x = torch.zeros(1, 3, *size)
+        for net in networks:
+            for module in net.modules():
+                module.register_forward_hook(add)
+            x = net(x)
+        return count
+
+    small, large = multiplications((64, 64)), multiplications((256, 256))
+    assert large < 1.05 * 16 * small
+
+
+@pytest.mark.parametrize(("shape", "batch_size"), [((1, 28, 28), 32), ((3, 96, 128), 4)], ids=str)
+def test_a_story_of_images_of_another_size_learns_them(shape, batch_size):
+    """Pictures of a bright half: the bound approaches that of knowing which half it is."""
+    halves = torch.zeros(64, *shape)
+    halves[:32, :, : shape[1] // 2] = 1
+    halves[32:, :, shape[1] // 2 :] = 1
+    data = from_arrays(halves.to(torch.uint8))
+    story = build("vae", data, latent_dim=2)
+    history = fit(story, data, steps=40, batch_size=batch_size, lr=3e-3, progress=False)[
+        "loss"
+    ].values
+    num_pixels = halves[0].numel()
+    assert history[0] == pytest.approx(num_pixels * np.log(2), rel=0.1)
+    # without a code, each pixel is bright in half of the pictures: log 2 nats at best
+    assert history[-1] < 0.7 * num_pixels * np.log(2)

@@ -190,9 +190,9 @@ def test_networks_are_those_that_fit_and_say_so_where_they_do_not():
     assert not torch.equal(networks.encoder(7)[0].weight, networks.encoder(7)[0].weight)
     with pytest.raises(
         ValueError,
-        match="'study' takes images of shape .*64, 64.*, the data are .*8, 8.*; use 'mlp'",
+        match="'study' takes images of shape .* of 8x8 pixels .*, the data are .*7, 9.*; use 'mlp'",
     ):
-        Networks((1, 8, 8), "study")
+        Networks((1, 7, 9), "study")
     with pytest.raises(ValueError, match="no network named 'resnet'; there are study"):
         Networks((1, 64, 64), "resnet")
 

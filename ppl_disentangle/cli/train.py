@@ -50,7 +50,8 @@ def _story_arguments(group: argparse._ArgumentGroup) -> None:
     add("--latent-dim", type=int, help="number of coordinates of the code (default: the story's)")
     add(
         "--network",
-        help="study, pytorch_port, burgess or mlp (default: study for images of 64x64, else mlp)",
+        help="study, pytorch_port, burgess or mlp (default: study for images larger than 16x16,"
+        " else mlp)",
     )
     add(
         "--likelihood",

@@ -158,8 +158,24 @@ def test_deep_stories_are_built_from_data_and_refuse_bad_arguments():
         )
     with pytest.raises(ValueError, match=r"coordinates of two levels or more, got \[4\]"):
         build("ladder_vae", data, options={"dims": [4]})
-    with pytest.raises(ValueError, match=r"sides that 4 divides, got \(6,\)"):
+    with pytest.raises(
+        ValueError, match=r"expected images \(channels, rows, columns\), got \(6,\)"
+    ):
         build("conv_draw", from_arrays(torch.rand(8, 6)))
+
+
+@pytest.mark.parametrize("size", [(8, 12), (9, 11), (28, 30)], ids=str)
+def test_images_whose_sides_the_stride_does_not_divide_are_drawn_whole(size):
+    torch.manual_seed(0)
+    story = build("conv_draw", from_arrays(torch.rand(4, 3, *size)), options={"steps": 2})
+    x = torch.rand(4, 3, *size, requires_grad=True)
+    loss = BetaELBO().loss_and_grads(story.model, story.guide, x)
+    assert np.isfinite(float(loss))
+    codes = story.representation(x)
+    assert codes["z1"].event_shape == (2 * -(-size[0] // 4) * -(-size[1] // 4),)
+    codes["z1"].mean.sum().backward()
+    assert (x.grad != 0).all()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in story.parameters())
 
 
 def test_a_row_of_the_picture_shows_the_image_at_its_rate(drawing):
