@@ -18,6 +18,13 @@ from ppl_disentangle.data.base import (
     numbers_or_classes,
 )
 from ppl_disentangle.data.binning import numbers_as_factor
+from ppl_disentangle.data.observations import (
+    arranged,
+    as_tensor,
+    check_type,
+    maximum_of,
+)
+from ppl_disentangle.data.ranges import ValueRange, range_of
 
 __all__ = ["ArrayDataset", "MapStyle", "from_arrays", "from_torch"]
 
@@ -41,6 +48,7 @@ class ArrayDataset(FactorDataset):
         name: Short name for tables and run folders.
         kind: Kind of the observations; by default images if they have three dims, else vectors.
         row_labels: Name of each row in results; by default its position.
+        value_range: Range of the stored values, if it is known.
     """
 
     def __init__(
@@ -54,6 +62,7 @@ class ArrayDataset(FactorDataset):
         name: str = "arrays",
         kind: Kind | None = None,
         row_labels: npt.NDArray[Any] | None = None,
+        value_range: ValueRange | None = None,
     ) -> None:
         if classes is None:
             classes = torch.zeros(len(observations), 0, dtype=torch.int64)
@@ -66,6 +75,7 @@ class ArrayDataset(FactorDataset):
         self.observation_shape = tuple(observations.shape[1:])
         self._kind = kind
         self._row_labels = row_labels
+        self.value_range = value_range
         self._len = len(observations)
         self._observations = DeviceCopies(observations)
         self._classes = DeviceCopies(classes)
@@ -106,20 +116,23 @@ class MapStyle(Protocol):
 
 
 def from_arrays(
-    observations: Array,
+    observations: Array | Sequence[Any],
     factors: Array | Mapping[str, Array] | None = None,
     *,
     factor_names: Sequence[str] | None = None,
     maximum: float | None = None,
     channels_last: bool = False,
+    kind: Kind | None = None,
+    row_labels: Sequence[Any] | npt.NDArray[Any] | None = None,
     name: str = "arrays",
 ) -> ArrayDataset:
     """A data set of arrays or tensors, which are checked and not copied.
 
     Args:
-        observations: uint8, bool or floats, of shape ``(num,)``, ``(num, dim)``,
-            ``(num, height, width)`` for images with one channel, or
-            ``(num, channels, height, width)``.
+        observations: uint8, bool or floats, as a tensor, an array, which may be a read-only memory
+            map, or lists; of shape ``(num,)``, ``(num, dim)``, ``(num, height, width)`` for images
+            with one channel, ``(num, channels, height, width)``, or as ``kind`` says. NaN stands
+            for missing values.
         factors: Numbers or strings, of shape ``(num,)`` or ``(num, factors)``, or a column for each
             name, such as ``dict(frame)`` of a pandas frame. The classes of a factor are its
             distinct values, sorted. Fractional numbers with many distinct values are a continuous
@@ -127,20 +140,33 @@ def from_arrays(
             :meth:`~ppl_disentangle.data.FactorDataset.factor_numbers` returns the numbers.
         factor_names: Names of the columns of ``factors``; by default ``factor0``, ``factor1``, ….
         maximum: Stored value that stands for 1; by default 255 for uint8 that exceed 1, else 1.
-        channels_last: Whether images have shape ``(num, height, width, channels)``.
+        channels_last: Whether images have shape ``(num, height, width, channels)``, or signals
+            ``(num, time, channels)``.
+        kind: ``"vector"``; ``"image"``; ``"signal"`` of shape ``(num, channels, time)`` or ``(num,
+            time)``; ``"sequence"`` of shape ``(num, time, features)`` or ``(num, time)``; or
+            ``"table"``. By default, observations with two axes are images with one channel if they
+            are uint8, or if they are in [0, 1] and have the shape of an image; otherwise they are
+            signals. The length of each sequence may be a condition; see
+            :func:`~ppl_disentangle.data.with_conditions`.
+        row_labels: Name of each row in results; by default its position.
         name: Short name for tables and run folders.
 
     Raises:
         TypeError: Observations or factors have a type that is not supported.
-        ValueError: Shapes do not fit each other, or values are not finite or exceed ``maximum``.
+        ValueError: Shapes do not fit each other, or values are infinite or exceed ``maximum``.
 
     Example:
         >>> data = from_arrays(torch.rand(3, 8), {"colour": np.array(["red", "blue", "red"])})
         >>> data.factor_values, data.factors(torch.arange(3)).flatten()
         ((('blue', 'red'),), tensor([1, 0, 1]))
     """
-    x = _channels_first(_checked(observations), channels_last)
-    maximum = _checked_maximum(x, maximum)
+    x = as_tensor(observations)
+    check_type(x)
+    values = range_of(x)
+    x, kind = arranged(x, values, kind, channels_last=channels_last)
+    if not isinstance(observations, np.memmap):
+        x = x.contiguous()
+    labels = _checked_labels(row_labels, len(x))
     space = []
     classes = []
     numbers = []
@@ -151,7 +177,27 @@ def from_arrays(
         numbers.append(column_numbers)
     table = torch.stack(classes, -1) if classes else None
     continuous = torch.stack(numbers, -1) if numbers else None
-    return ArrayDataset(x, table, space=space, numbers=continuous, maximum=maximum, name=name)
+    return ArrayDataset(
+        x,
+        table,
+        space=space,
+        numbers=continuous,
+        maximum=maximum_of(values, x.dtype, maximum),
+        name=name,
+        kind=kind,
+        row_labels=labels,
+        value_range=values,
+    )
+
+
+def _checked_labels(labels: Any, num: int) -> npt.NDArray[Any] | None:
+    """A label for each of ``num`` rows."""
+    if labels is None:
+        return None
+    array = np.asarray(labels)
+    if array.shape != (num,):
+        raise ValueError(f"expected {num} row_labels, got shape {array.shape}")
+    return array
 
 
 def from_torch(
@@ -159,6 +205,7 @@ def from_torch(
     *,
     factor_names: Sequence[str] | None = None,
     maximum: float | None = None,
+    kind: Kind | None = None,
     name: str = "torch",
 ) -> ArrayDataset:
     """A map-style torch data set of ``x`` or ``(x, y)``, read once into memory.
@@ -168,6 +215,7 @@ def from_torch(
             or a vector.
         factor_names: Names of the factors; by default ``factor0``, ``factor1``, ….
         maximum: Stored value that stands for 1; by default 255 for uint8 that exceed 1, else 1.
+        kind: Kind of the observations; see :func:`from_arrays`.
         name: Short name for tables and run folders.
 
     Raises:
@@ -183,7 +231,7 @@ def from_torch(
     labels = [pair[1] for pair in pairs if len(pair) == 2]
     numbers = [label.tolist() if isinstance(label, Tensor) else label for label in labels]
     factors = np.array(numbers) if numbers else None
-    return from_arrays(x, factors, factor_names=factor_names, maximum=maximum, name=name)
+    return from_arrays(x, factors, factor_names=factor_names, maximum=maximum, kind=kind, name=name)
 
 
 def _check_pairs(pairs: Sequence[tuple[Any, ...]]) -> None:
@@ -197,61 +245,6 @@ def _check_pairs(pairs: Sequence[tuple[Any, ...]]) -> None:
         shape = tuple(pair[0].shape)
         if shape != expected:
             raise ValueError(f"expected shape {expected}, got {shape} at {i}")
-
-
-def _checked(observations: Array) -> Tensor:
-    """Observations as a tensor of uint8 or finite floats with at least one row."""
-    x = _as_tensor(observations)
-    if x.dtype != torch.uint8 and not x.is_floating_point():
-        raise TypeError(
-            f"expected observations of uint8, bool or floats, got {x.dtype}; convert them"
-        )
-    if x.ndim == 0 or x.numel() == 0:
-        raise ValueError(
-            f"expected observations of shape (num, …) without empty axes, got {tuple(x.shape)}"
-        )
-    if x.is_floating_point():
-        finite = x.isfinite().reshape(len(x), -1).all(1)
-        if not finite.all():
-            first = finite.int().argmin()
-            raise ValueError(f"expected finite observations, got nan or inf at index {first}")
-    return x
-
-
-def _as_tensor(observations: Array) -> Tensor:
-    """Observations as a tensor, bool as uint8."""
-    if isinstance(observations, np.ndarray):
-        # Torch accepts neither read-only nor reversed nor foreign-endian arrays.
-        native = observations.dtype.newbyteorder("=")
-        observations = torch.from_numpy(np.require(observations, native, ["C", "W"]))
-    return observations.view(torch.uint8) if observations.dtype == torch.bool else observations
-
-
-def _checked_maximum(x: Tensor, maximum: float | None) -> float:
-    """The stored value that stands for 1, after checking that no stored byte exceeds it."""
-    highest = x.max().item()
-    is_bytes = x.dtype == torch.uint8
-    if maximum is None:
-        maximum = 255 if is_bytes and highest > 1 else 1
-    if not maximum > 0 or (is_bytes and highest > maximum):
-        raise ValueError(
-            f"expected maximum > 0 and no observation above it, got {maximum=} and {highest}"
-        )
-    return maximum
-
-
-def _channels_first(x: Tensor, channels_last: bool) -> Tensor:
-    """Images as ``(num, channels, height, width)``; vectors and other shapes are unchanged."""
-    if channels_last:
-        if x.ndim != 4:
-            raise ValueError(f"expected (num, height, width, channels), got {tuple(x.shape)}")
-        return x.permute(0, 3, 1, 2).contiguous()
-    if x.ndim == 4 and x.shape[3] in (1, 3, 4) and x.shape[1] not in (1, 3, 4):
-        got = tuple(x.shape)
-        raise ValueError(
-            f"expected (num, channels, height, width), got {got}; is it channels_last=True?"
-        )
-    return x[:, None] if x.ndim == 3 else x
 
 
 def _columns(

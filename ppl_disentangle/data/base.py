@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ppl_disentangle.data.indices import as_index, takes_classes, takes_index
+from ppl_disentangle.data.ranges import ValueRange
 
 __all__ = [
     "Datum",
@@ -85,6 +86,7 @@ class FactorDataset(abc.ABC):
         observation_shape: Shape of one observation, ``(channels, height, width)`` for images.
         maximum: Stored value that stands for 1, such as 255; :meth:`to_float` divides by it.
         dag: Causal graph of the factors; ``None`` where none is known.
+        value_range: Range of the stored values of all observations; ``None`` if it is not known.
     """
 
     name: str
@@ -92,6 +94,7 @@ class FactorDataset(abc.ABC):
     observation_shape: tuple[int, ...]
     maximum: float
     dag: nx.DiGraph | None = None
+    value_range: ValueRange | None = None
     _kind: Kind | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -333,6 +336,7 @@ class Subset(FactorDataset):
         self.observation_shape = dataset.observation_shape
         self.maximum = dataset.maximum
         self._kind = dataset.kind
+        self.value_range = dataset.value_range
         index = as_index(index, len(dataset), dataset.name, from_end=True)
         self._index = DeviceCopies(index)
         self._len = len(index)

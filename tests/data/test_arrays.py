@@ -101,7 +101,7 @@ ROWS = np.zeros((3, 4), np.float32)
         (
             {"observations": np.array([[0], [1], [np.nan], [np.inf]])},
             ValueError,
-            "nan or inf at index 2",
+            "expected finite observations, got inf at index 3",
         ),
         (
             {"observations": np.array([[3]], np.uint8), "maximum": 2},

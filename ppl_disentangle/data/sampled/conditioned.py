@@ -55,6 +55,7 @@ class ConditionedDataset(FactorDataset):
         self.observation_shape = data.observation_shape
         self.maximum = data.maximum
         self._kind = data.kind
+        self.value_range = data.value_range
         self._values = {
             name: DeviceCopies(value.float() if value.is_floating_point() else value)
             for name, value in values.items()
