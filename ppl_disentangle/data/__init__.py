@@ -38,6 +38,7 @@ from ppl_disentangle.data.sampled.resampled import correlated, correlated_densit
 from ppl_disentangle.data.sampled.splits import split_combinations, split_where
 from ppl_disentangle.data.sampled.tuples import Tuples
 from ppl_disentangle.data.sampled.walks import laplace_transition, walks
+from ppl_disentangle.data.table import encode_rows, from_table, to_frame
 
 __all__ = [
     "PUBLISHED_SCMS",
@@ -76,12 +77,14 @@ __all__ = [
     "correlated",
     "correlated_density",
     "digits",
+    "encode_rows",
     "flow_grid",
     "from_arrays",
     "from_folder",
     "from_idx",
     "from_labelled_names",
     "from_npz",
+    "from_table",
     "from_torch",
     "groups",
     "iid",
@@ -97,6 +100,7 @@ __all__ = [
     "split_combinations",
     "split_where",
     "swirls",
+    "to_frame",
     "triplets",
     "walks",
     "with_conditions",

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ppl_disentangle.columns import Column
 from ppl_disentangle.data.base import (
     DeviceCopies,
     Factor,
@@ -49,6 +50,7 @@ class ArrayDataset(FactorDataset):
         kind: Kind of the observations; by default images if they have three dims, else vectors.
         row_labels: Name of each row in results; by default its position.
         value_range: Range of the stored values, if it is known.
+        columns: The columns of a table, in the order of an observation.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class ArrayDataset(FactorDataset):
         kind: Kind | None = None,
         row_labels: npt.NDArray[Any] | None = None,
         value_range: ValueRange | None = None,
+        columns: Sequence[Column] = (),
     ) -> None:
         if classes is None:
             classes = torch.zeros(len(observations), 0, dtype=torch.int64)
@@ -73,6 +76,7 @@ class ArrayDataset(FactorDataset):
         self.space = tuple(space)
         self.maximum = maximum
         self.observation_shape = tuple(observations.shape[1:])
+        self.columns = tuple(columns)
         self._kind = kind
         self._row_labels = row_labels
         self.value_range = value_range
@@ -129,10 +133,10 @@ def from_arrays(
     """A data set of arrays or tensors, which are checked and not copied.
 
     Args:
-        observations: uint8, bool or floats, as a tensor, an array, which may be a read-only memory
-            map, or lists; of shape ``(num,)``, ``(num, dim)``, ``(num, height, width)`` for images
-            with one channel, ``(num, channels, height, width)``, or as ``kind`` says. NaN stands
-            for missing values.
+        observations: uint8, bool, integers such as counts, or floats, as a tensor, an array, which
+            may be a read-only memory map, or lists; of shape ``(num,)``, ``(num, dim)``, ``(num,
+            height, width)`` for images with one channel, ``(num, channels, height, width)``, or as
+            ``kind`` says. NaN stands for missing values.
         factors: Numbers or strings, of shape ``(num,)`` or ``(num, factors)``, or a column for each
             name, such as ``dict(frame)`` of a pandas frame. The classes of a factor are its
             distinct values, sorted. Fractional numbers with many distinct values are a continuous

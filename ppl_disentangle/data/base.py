@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ppl_disentangle.columns import Column
 from ppl_disentangle.data.indices import as_index, takes_classes, takes_index
 from ppl_disentangle.data.ranges import ValueRange
 
@@ -87,6 +88,7 @@ class FactorDataset(abc.ABC):
         maximum: Stored value that stands for 1, such as 255; :meth:`to_float` divides by it.
         dag: Causal graph of the factors; ``None`` where none is known.
         value_range: Range of the stored values of all observations; ``None`` if it is not known.
+        columns: The columns of a table, in the order of an observation; empty for other kinds.
     """
 
     name: str
@@ -95,6 +97,7 @@ class FactorDataset(abc.ABC):
     maximum: float
     dag: nx.DiGraph | None = None
     value_range: ValueRange | None = None
+    columns: tuple[Column, ...] = ()
     _kind: Kind | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -154,6 +157,14 @@ class FactorDataset(abc.ABC):
     def kind(self) -> Kind:
         """Kind of the observations; by default images if they have three dims, else vectors."""
         return self._kind or ("image" if len(self.observation_shape) == 3 else "vector")
+
+    @property
+    def has_missing(self) -> bool:
+        """Whether some elements of the observations are missing, which are NaN.
+
+        A part of such data counts as such data, even if nothing is missing in it.
+        """
+        return self.value_range is not None and self.value_range.has_missing
 
     @property
     def factor_names(self) -> tuple[str, ...]:
@@ -236,11 +247,20 @@ class FactorDataset(abc.ABC):
         first = torch.arange(min(1, len(self)))
         shape = "×".join(map(str, self.observation_shape)) or "of one number"
         parts = [f"{len(self)} {_NOUNS[self.kind]} {shape}", self._stored(first)]
+        if self.has_missing:
+            parts.append(
+                f"{self._num_missing()} of {len(self) * math.prod(self.observation_shape)} missing"
+            )
         if self.space:
             parts.append("factors " + ", ".join(f"{f.name} ({f.size})" for f in self.space))
         if conditions := self.conditions(first):
             parts.append("conditions " + ", ".join(conditions))
         return f"{type(self).__name__} {self.name!r}: {', '.join(parts)}"
+
+    def _num_missing(self) -> int:
+        """Number of missing elements of the observations."""
+        chunks = torch.arange(len(self)).split(1024)
+        return sum(int(self.observations(chunk).isnan().sum()) for chunk in chunks)
 
     def _stored(self, first: Tensor) -> str:
         """Type of the stored observations, and the range of integers."""
@@ -337,6 +357,7 @@ class Subset(FactorDataset):
         self.maximum = dataset.maximum
         self._kind = dataset.kind
         self.value_range = dataset.value_range
+        self.columns = dataset.columns
         index = as_index(index, len(dataset), dataset.name, from_end=True)
         self._index = DeviceCopies(index)
         self._len = len(index)

@@ -29,7 +29,7 @@ class Cells:
     """The cells of a column, each a position in ``values`` or a number; NaN where missing.
 
     Attributes:
-        kind: What the cells are. Categories have a given order if they are ordered.
+        kind: Type of the cells. Categories have a given order if they are ordered.
         numbers: Numbers, or positions in ``values``, float64 ``(rows,)``.
         values: The different texts or categories, or False and True; empty for numbers.
     """
@@ -86,24 +86,35 @@ def _finite(numbers: npt.NDArray[np.float64]) -> Cells:
 
 def _objects(column: pd.Series) -> Cells:
     """Cells of texts and other objects."""
-    import pandas as pd
-
     is_missing = column.isna().to_numpy()
     objects = [None if gap else cell for cell, gap in zip(column.tolist(), is_missing, strict=True)]
     if all(cell is None or isinstance(cell, bool | np.bool_) for cell in objects):
-        truth = [np.nan if cell is None else float(cell) for cell in objects]
-        return Cells("bools", np.array(truth), (False, True))
-    texts = [None if cell is None else str(cell).strip() for cell in objects]
-    texts = [None if text is None or text.lower() in MISSING else text for text in texts]
+        return _bools([None if cell is None else float(cell) for cell in objects])
+    texts = [None if cell is None else _stripped(str(cell)) for cell in objects]
     present = [text for text in texts if text is not None]
     if present and all(text.lower() in _TRUTH for text in present):
-        truth = [np.nan if text is None else _TRUTH[text.lower()] for text in texts]
-        return Cells("bools", np.array(truth), (False, True))
+        return _bools([None if text is None else _TRUTH[text.lower()] for text in texts])
     if any(map(_CODE.fullmatch, present)):
         return _texts(texts)
-    numbers = pd.to_numeric(pd.Series(_plain_numbers(texts, present)), errors="coerce").to_numpy(
-        np.float64, na_value=np.nan
-    )
+    return _numbers_or_texts(texts, present)
+
+
+def _bools(numbers: Sequence[float | None]) -> Cells:
+    return Cells("bools", np.array(numbers, dtype=np.float64), (False, True))
+
+
+def _stripped(text: str) -> str | None:
+    """A text without white space around it, ``None`` if it stands for a missing cell."""
+    text = text.strip()
+    return None if text.lower() in MISSING else text
+
+
+def _numbers_or_texts(texts: Sequence[str | None], present: Sequence[str]) -> Cells:
+    """Cells of texts: numbers if all of them are numbers."""
+    import pandas as pd
+
+    plain = pd.Series(_plain_numbers(texts, present), dtype=object)
+    numbers = pd.to_numeric(plain, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     is_text = np.isnan(numbers) & np.array([text is not None for text in texts])
     if not is_text.any():
         return _finite(numbers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -39,34 +39,44 @@ def encoded_column(
     Raises:
         ValueError: The cells do not fit the type, or have fewer than two different values.
     """
+    _check_varied(cells)
+    if wanted is not None and not isinstance(wanted, str):
+        return _in_stated_order(name, cells, list(wanted), likelihood)
+    kind = _checked_kind(wanted or kind_of(cells))
+    if kind in ("number", "count"):
+        return _measured(name, cells, kind, likelihood)
+    return _classified(name, cells, kind, likelihood)
+
+
+def _check_varied(cells: Cells) -> None:
+    """Refuse a column with fewer than two different values."""
     known = cells.numbers[~np.isnan(cells.numbers)]
     if not len(known):
         raise ValueError("all its cells are missing; leave it out")
     if len(np.unique(known)) < 2:
         value = cells.values[int(known[0])] if cells.values else f"{known[0]:g}"
         raise ValueError(f"all its cells are {value!r}; leave it out")
-    if wanted is not None and not isinstance(wanted, str):
-        return _in_stated_order(name, cells, list(wanted), likelihood)
-    kind = wanted or kind_of(cells)
+
+
+def _checked_kind(kind: str) -> ColumnKind:
     if kind not in get_args(ColumnKind):
         expected = ", ".join(get_args(ColumnKind))
         raise ValueError(f"expected a type among {expected}, or a list of values, got {kind!r}")
-    if kind in ("number", "count"):
-        return _measured(name, cells, kind, likelihood)
-    return _classified(name, cells, kind, likelihood)
+    return cast(ColumnKind, kind)
 
 
 def kind_of(cells: Cells) -> ColumnKind:
     """The first type whose rule the cells fit; see :func:`~ppl_disentangle.data.from_table`."""
     known = cells.numbers[~np.isnan(cells.numbers)]
     values = np.unique(known)
-    if len(values) == 2:
+    are_whole = bool((known == np.floor(known)).all())
+    if len(values) == 2 and are_whole:
         return "binary"
     if cells.kind == "ordered categories":
         return "ordered"
     if cells.kind != "numbers":
         return "class"
-    if (known != np.floor(known)).any() or values[0] < 0:
+    if not are_whole or values[0] < 0:
         return "number"
     if values[0] == 0:
         return "count"

@@ -29,6 +29,8 @@ from ppl_disentangle.data.files.own_files import from_folder, from_npz
 from ppl_disentangle.data.files.shapes3d import Shapes3D
 from ppl_disentangle.data.files.smallnorb import SmallNORB
 from ppl_disentangle.data.python_source import function_of, is_function
+from ppl_disentangle.data.table import from_table
+from ppl_disentangle.data.table_files import TABLE_SUFFIXES
 
 __all__ = ["NAMES", "load_data"]
 
@@ -124,6 +126,8 @@ def _part_of_smallnorb(path: Path) -> Literal["training", "testing", "both"]:
 
 def _file(path: Path) -> FactorDataset:
     """The data set in a file."""
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        return from_table(path)
     names = {*npz.arrays(path), *hdf5.arrays(path)}
     if {"imgs", "latents"} <= names or "latents_values" in names:
         return DSprites(path)

@@ -16,6 +16,7 @@ __all__ = ["arranged", "as_tensor", "check_type", "maximum_of"]
 
 _KINDS = ("vector", "image", "signal", "sequence", "table")
 _SMALLEST_SIDE = 8
+_TYPES = "uint8, bool, integers or floats"
 _LAYOUTS = {
     "vector": "(num,) or (num, dim)",
     "table": "(num,) or (num, columns)",
@@ -67,8 +68,11 @@ def _shared_memory(array: np.ndarray) -> Tensor:
     read-only memory, such as a memory map; nothing here writes to observations.
     """
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"expected observations of uint8, bool or floats, got {array.dtype}")
+        raise TypeError(f"expected observations of {_TYPES}, got {array.dtype}")
     native = array.dtype.newbyteorder("=")
+    if native.kind == "u" and native.itemsize > 1:  # torch can hardly compute with these
+        array = array.astype(np.int64)
+        native = array.dtype
     if array.dtype != native or any(stride < 0 for stride in array.strides):
         array = np.ascontiguousarray(array, native)
     with warnings.catch_warnings():
@@ -77,11 +81,9 @@ def _shared_memory(array: np.ndarray) -> Tensor:
 
 
 def check_type(x: Tensor) -> None:
-    """Raise an error unless observations are uint8 or floats and have at least one row."""
-    if x.dtype != torch.uint8 and not x.is_floating_point():
-        raise TypeError(
-            f"expected observations of uint8, bool or floats, got {x.dtype}; convert them"
-        )
+    """Raise an error unless observations are integers or floats and have at least one row."""
+    if x.is_complex():
+        raise TypeError(f"expected observations of {_TYPES}, got {x.dtype}; convert them")
     if x.ndim == 0 or x.numel() == 0:
         raise ValueError(
             f"expected observations of shape (num, …) without empty axes, got {tuple(x.shape)}"

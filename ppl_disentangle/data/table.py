@@ -22,6 +22,7 @@ from ppl_disentangle.data.column_types import (
     encoded_column,
     positions_of,
 )
+from ppl_disentangle.data.ranges import range_of
 from ppl_disentangle.data.table_files import read_table
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def from_table(
     Every column gets the first type whose rule its cells fit:
 
     ========  ====================================================================================
-    binary    Two different values: bools, numbers or texts.
+    binary    Two different values: bools, whole numbers or texts.
     class     Texts.
     ordered   Whole numbers without a zero, at most 10 different ones, each five times on average;
               an ordered categorical column of pandas.
@@ -97,19 +98,7 @@ def from_table(
             f"{source}: expected at least two rows and one column of observations, got"
             f" {len(frame)} rows and the columns {observed}"
         )
-    columns: list[Column] = []
-    cells: list[Numbers] = []
-    for column_name in observed:
-        with _named(source, column_name):
-            column, values = encoded_column(
-                column_name,
-                read_cells(frame[column_name]),
-                (types or {}).get(column_name),
-                (likelihoods or {}).get(column_name),
-            )
-        columns.append(column)
-        cells.append(values)
-    rows = torch.from_numpy(np.stack(cells, -1).astype(np.float32))
+    columns, rows = _encoded(frame[observed], source, types or {}, likelihoods or {})
     labels = _labels(frame, factors, source)
     everything = torch.arange(len(frame))
     default_name = Path(source).stem if isinstance(table, str | Path) else "table"
@@ -121,12 +110,31 @@ def from_table(
         name=name or default_name,
         kind="table",
         columns=columns,
+        value_range=range_of(rows),
         row_labels=_row_labels(frame),
     )
 
 
+def _encoded(
+    frame: pd.DataFrame,
+    source: str,
+    types: Mapping[str, ColumnType],
+    likelihoods: Mapping[str, ColumnLikelihood],
+) -> tuple[list[Column], Tensor]:
+    """The columns of a frame, and its rows as float32 ``(rows, columns)``."""
+    columns: list[Column] = []
+    encoded: list[Numbers] = []
+    for name in frame.columns:
+        with _named(source, name):
+            cells = read_cells(frame[name])
+            column, numbers = encoded_column(name, cells, types.get(name), likelihoods.get(name))
+        columns.append(column)
+        encoded.append(numbers)
+    return columns, torch.from_numpy(np.stack(encoded, -1).astype(np.float32))
+
+
 def _frame(table: pd.DataFrame | str | Path) -> tuple[pd.DataFrame, str]:
-    """The table as a frame, and what messages call it."""
+    """The table as a frame, and its name in messages."""
     import pandas as pd
 
     if isinstance(table, pd.DataFrame):

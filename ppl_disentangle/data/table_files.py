@@ -31,14 +31,14 @@ def read_table(path: str | Path) -> pd.DataFrame:
     Raises:
         ValueError: The file has another format or is damaged, or a row has other cells than the
             header.
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
     """
     path = Path(path).expanduser()
     suffix = path.suffix.lower()
     if suffix not in TABLE_SUFFIXES:
         raise ValueError(f"{path}: expected a file {', '.join(TABLE_SUFFIXES)}, got {suffix!r}")
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+        raise FileNotFoundError(f"{path}: the file does not exist")
     if suffix in (".parquet", ".pq"):
         return _read_parquet(path)
     return _read_text(path, "\t" if suffix == ".tsv" else None)
@@ -62,21 +62,24 @@ def _read_text(path: Path, delimiter: str | None) -> pd.DataFrame:
     """A file of separated cells, all of them as texts."""
     import pandas as pd
 
-    text = _decoded(path)
-    first_line = text.partition("\n")[0]
-    delimiter = delimiter or max(_DELIMITERS, key=first_line.count)
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        lines = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
-    except csv.Error as error:
-        raise ValueError(f"{path}: expected cells separated by {delimiter!r}: {error}") from error
+    lines = _lines(path, _decoded(path), delimiter)
     if not lines:
         raise ValueError(f"{path}: expected a header and rows, got an empty file")
     header = [name.strip() for name in lines[0][1]]
     _check_lines(path, header, lines[1:])
     rows = [cells for _, cells in lines[1:]]
-    frame = pd.DataFrame(rows, columns=header, dtype=object)
-    return _without_index(path, frame)
+    return _without_index(path, pd.DataFrame(rows, columns=header, dtype=object))
+
+
+def _lines(path: Path, text: str, delimiter: str | None) -> list[tuple[int, list[str]]]:
+    """The number and the cells of each line that is not blank."""
+    first_line = text.partition("\n")[0]
+    delimiter = delimiter or max(_DELIMITERS, key=first_line.count)
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        return [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
+    except csv.Error as error:
+        raise ValueError(f"{path}: expected cells separated by {delimiter!r}: {error}") from error
 
 
 def _decoded(path: Path) -> str:

@@ -88,9 +88,9 @@ ROWS = np.zeros((3, 4), np.float32)
     ("arguments", "error", "message"),
     [
         (
-            {"observations": np.zeros((2, 3), np.int64)},
+            {"observations": np.zeros((2, 3), np.complex64)},
             TypeError,
-            "uint8, bool or floats, got torch.int64",
+            "uint8, bool, integers or floats, got complex64",
         ),
         (
             {"observations": np.zeros(())},
@@ -108,6 +108,7 @@ ROWS = np.zeros((3, 4), np.float32)
             ValueError,
             "got maximum=2 and 3",
         ),
+        ({"observations": np.full((2, 2), np.nan)}, ValueError, "got NaN alone"),
         ({"observations": ROWS, "maximum": 0}, ValueError, "expected maximum > 0 .* got maximum=0"),
         (
             {"factors": np.zeros(2)},

@@ -56,6 +56,7 @@ class ConditionedDataset(FactorDataset):
         self.maximum = data.maximum
         self._kind = data.kind
         self.value_range = data.value_range
+        self.columns = data.columns
         self._values = {
             name: DeviceCopies(value.float() if value.is_floating_point() else value)
             for name, value in values.items()

@@ -153,6 +153,7 @@ class _IntervenedUnits(FactorDataset):
         self.observation_shape = data.observation_shape
         self.maximum = data.maximum
         self._kind = data.kind
+        self.columns = data.columns
         values = data.intervene(index, dict(zip(data.names, settings.unbind(-1), strict=True)))
         is_unchanged = values == data.values[index]
         classes = torch.where(is_unchanged, data.factors(index), _nearest(self.space, values))

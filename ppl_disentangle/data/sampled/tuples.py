@@ -36,6 +36,7 @@ class Tuples(FactorDataset):
         self.maximum = dataset.maximum
         self._kind = dataset.kind
         self.value_range = dataset.value_range
+        self.columns = dataset.columns
         self.observation_shape = (members.shape[1], *dataset.observation_shape)
         as_index(members.flatten(), len(dataset), dataset.name)
         self._members = DeviceCopies(members)
