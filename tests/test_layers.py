@@ -20,7 +20,7 @@ LAYERS = [
     ["data.drawn"],
     ["data.causal", "data.files"],
     ["data.sampled"],
-    ["data.catalogue", "data.load"],
+    ["data.catalogue", "data.load", "data.conversion"],
     ["data.__init__"],
     ["conditions"],
     ["story"],

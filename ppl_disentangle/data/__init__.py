@@ -12,6 +12,7 @@ from ppl_disentangle.data.causal.pendulum import Pendulum
 from ppl_disentangle.data.causal.published_scms import PUBLISHED_SCMS, published_scm
 from ppl_disentangle.data.causal.scm import EquationSCM, SyntheticSCM, random_dag
 from ppl_disentangle.data.causal.thickness import ThicknessIntensity
+from ppl_disentangle.data.conversion import as_dataset
 from ppl_disentangle.data.digits import digits
 from ppl_disentangle.data.drawn.backgrounds import Coloured, Noisy, OnPicture, swirls
 from ppl_disentangle.data.drawn.room import Room
@@ -73,6 +74,7 @@ __all__ = [
     "Tuples",
     "TwoObjects",
     "XYSquares",
+    "as_dataset",
     "catalogue",
     "correlated",
     "correlated_density",

@@ -49,6 +49,7 @@ class ArrayDataset(FactorDataset):
         name: Short name for tables and run folders.
         kind: Kind of the observations; by default images if they have three dims, else vectors.
         row_labels: Name of each row in results; by default its position.
+        rows: Row of each datum in the user's own data; by default its position.
         value_range: Range of the stored values, if it is known.
         columns: The columns of a table, in the order of an observation.
     """
@@ -64,6 +65,7 @@ class ArrayDataset(FactorDataset):
         name: str = "arrays",
         kind: Kind | None = None,
         row_labels: npt.NDArray[Any] | None = None,
+        rows: Tensor | None = None,
         value_range: ValueRange | None = None,
         columns: Sequence[Column] = (),
     ) -> None:
@@ -79,6 +81,7 @@ class ArrayDataset(FactorDataset):
         self.columns = tuple(columns)
         self._kind = kind
         self._row_labels = row_labels
+        self._rows = None if rows is None else DeviceCopies(rows)
         self.value_range = value_range
         self._len = len(observations)
         self._observations = DeviceCopies(observations)
@@ -103,10 +106,15 @@ class ArrayDataset(FactorDataset):
         numbers = self._numbers.on(index.device).index_select(0, index)
         return numbers_or_classes(self.space, numbers, self.factors(index))
 
+    def rows(self, index: Tensor) -> Tensor:
+        """Rows in the user's own data, int64 ``(len(index),)``."""
+        return index if self._rows is None else self._rows.on(index.device)[index]
+
     def row_labels(self, index: Tensor) -> npt.NDArray[Any]:
-        """Names of the rows, ``(len(index),)``: the given labels, or else positions."""
-        positions = np.asarray(index.cpu())
-        return positions if self._row_labels is None else self._row_labels[positions]
+        """Names of the rows, ``(len(index),)``: the given labels, or else :meth:`rows`."""
+        if self._row_labels is None:
+            return np.asarray(self.rows(index).cpu())
+        return self._row_labels[np.asarray(index.cpu())]
 
 
 class MapStyle(Protocol):
@@ -128,6 +136,7 @@ def from_arrays(
     channels_last: bool = False,
     kind: Kind | None = None,
     row_labels: Sequence[Any] | npt.NDArray[Any] | None = None,
+    rows: Tensor | None = None,
     name: str = "arrays",
 ) -> ArrayDataset:
     """A data set of arrays or tensors, which are checked and not copied.
@@ -153,6 +162,7 @@ def from_arrays(
             signals. The length of each sequence may be a condition; see
             :func:`~ppl_disentangle.data.with_conditions`.
         row_labels: Name of each row in results; by default its position.
+        rows: Row of each datum in the user's own data, int64 ``(num,)``; by default its position.
         name: Short name for tables and run folders.
 
     Raises:
@@ -190,6 +200,7 @@ def from_arrays(
         name=name,
         kind=kind,
         row_labels=labels,
+        rows=rows,
         value_range=values,
     )
 

@@ -42,7 +42,10 @@ def as_tensor(observations: Any) -> Tensor:
             f"expected observations as a tensor, an array or lists of numbers, got {got};"
             " as_dataset takes frames, torch data sets and loaders"
         )
-    return observations.view(torch.uint8) if observations.dtype == torch.bool else observations
+    if observations.layout != torch.strided:
+        raise TypeError(f"expected dense observations, got {observations.layout}; x.to_dense()")
+    x = observations.detach()
+    return x.view(torch.uint8) if x.dtype == torch.bool else x
 
 
 def _stacked(rows: list[Any] | tuple[Any, ...]) -> Tensor | np.ndarray:
@@ -65,8 +68,11 @@ def _shared_memory(array: np.ndarray) -> Tensor:
     """An array as a tensor on the same memory.
 
     Torch takes neither reversed nor foreign-endian arrays; only such arrays are copied. It warns of
-    read-only memory, such as a memory map; nothing here writes to observations.
+    read-only memory, such as a memory map; nothing here writes to observations. Masked entries are
+    missing: they become NaN.
     """
+    if isinstance(array, np.ma.MaskedArray):
+        return torch.from_numpy(array.astype(np.float32).filled(np.nan))
     if array.dtype.kind not in "biuf":
         raise TypeError(f"expected observations of {_TYPES}, got {array.dtype}")
     native = array.dtype.newbyteorder("=")
