@@ -178,31 +178,29 @@ def from_arrays(
     check_type(x)
     values = range_of(x)
     x, kind = arranged(x, values, kind, channels_last=channels_last)
-    if not isinstance(observations, np.memmap):
-        x = x.contiguous()
-    labels = _checked_labels(row_labels, len(x))
-    space = []
-    classes = []
-    numbers = []
-    for key, column in _columns(factors, factor_names).items():
-        factor, column_classes, column_numbers = _encoded(key, column, len(x))
-        space.append(factor)
-        classes.append(column_classes)
-        numbers.append(column_numbers)
-    table = torch.stack(classes, -1) if classes else None
-    continuous = torch.stack(numbers, -1) if numbers else None
     return ArrayDataset(
-        x,
-        table,
-        space=space,
-        numbers=continuous,
+        x if isinstance(observations, np.memmap) else x.contiguous(),
+        **_encoded_columns(_columns(factors, factor_names), len(x)),
         maximum=maximum_of(values, x.dtype, maximum),
         name=name,
         kind=kind,
-        row_labels=labels,
+        row_labels=_checked_labels(row_labels, len(x)),
         rows=rows,
         value_range=values,
     )
+
+
+def _encoded_columns(columns: Mapping[str, npt.NDArray[Any]], num: int) -> dict[str, Any]:
+    """Factors, classes and numbers of all columns, as arguments of :class:`ArrayDataset`."""
+    encoded = [_encoded(key, column, num) for key, column in columns.items()]
+    if not encoded:
+        return {}
+    space, classes, numbers = zip(*encoded, strict=True)
+    return {
+        "space": space,
+        "classes": torch.stack(classes, -1),
+        "numbers": torch.stack(numbers, -1),
+    }
 
 
 def _checked_labels(labels: Any, num: int) -> npt.NDArray[Any] | None:

@@ -125,28 +125,28 @@ _DEFAULT_COLLATES = (torch_data.default_collate, torch_data.default_convert)
 
 def _parts_of(data: Any, conditions: Sequence[str]) -> Parts:
     """Observations, factors and conditions of data that are not a data set of this library."""
-    if isinstance(data, torch_data.IterableDataset):
-        got = type(data).__name__
-        raise TypeError(
-            f"expected data with a length, got the stream {got}: read it into memory with list(…)"
-        )
-    if _is_of("pandas", ("DataFrame", "Series"), data):
-        return _without_conditions(parts_of_frame(data), conditions)
     if _is_of("xarray", ("DataArray", "Dataset"), data):
         return parts_of_xarray(data, conditions, _OBSERVATION_NAMES)
-    if _is_of("scipy.sparse", ("spmatrix", "sparray"), data):
-        return _without_conditions(Parts(data.toarray()), conditions)
-    if _is_of("anndata", ("AnnData",), data):
-        return _without_conditions(parts_of_anndata(data), conditions)
     if isinstance(data, torch_data.TensorDataset):
         return _positional(list(data.tensors), conditions)
     if isinstance(data, Mapping):
         return _named({str(key): value for key, value in data.items()}, conditions)
+    if (observed := _observations_alone(data)) is not None:
+        return _without_conditions(observed, conditions)
+    return _parts_of_items(data, conditions)
+
+
+def _observations_alone(data: Any) -> Parts | None:
+    """The observations of data that have no parts beside them; ``None`` for other data."""
+    if _is_of("pandas", ("DataFrame", "Series"), data):
+        return parts_of_frame(data)
+    if _is_of("scipy.sparse", ("spmatrix", "sparray"), data):
+        return Parts(data.toarray())
+    if _is_of("anndata", ("AnnData",), data):
+        return parts_of_anndata(data)
     if isinstance(data, Tensor | np.ndarray) or (_is_list(data) and not _has_parts(data)):
-        return _without_conditions(Parts(data), conditions)
-    if _is_list(data) or (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
-        return _parts_of_items(data, conditions)
-    raise TypeError(f"expected {_ACCEPTED}, got {type(data).__name__}")
+        return Parts(data)
+    return None
 
 
 def _is_of(package: str, classes: Sequence[str], data: Any) -> bool:
@@ -170,22 +170,33 @@ def _has_parts(rows: Sequence[Any]) -> bool:
 
 def _parts_of_items(dataset: Any, conditions: Sequence[str]) -> Parts:
     """The parts of a map-style torch data set, each item of which is read once."""
-    if isinstance(dataset, str | bytes):
-        raise TypeError(f"expected {_ACCEPTED}, got a text; load_data reads a path or a name")
+    _check_readable(dataset)
     items = [dataset[i] for i in range(len(dataset))]
     if not items:
         raise ValueError("expected at least one observation, got an empty data set")
     if isinstance(items[0], Mapping):
-        names = list(items[0])
-        rows = [[item[key] for key in names] for item in items]
-        columns = dict(zip(map(str, names), _columns(rows, dataset), strict=True))
-        parts = _named(columns, conditions)
+        rows = [list(item.values()) for item in items]
+        columns = _columns(rows, dataset)
+        parts = _named(dict(zip(map(str, items[0]), columns, strict=True)), conditions)
     else:
-        rows = [list(item) if isinstance(item, list | tuple) else [item] for item in items]
+        rows = [list(item) if _is_list(item) else [item] for item in items]
         parts = _positional(_columns(rows, dataset), conditions)
     if isinstance(dataset, torch_data.Subset):
         return parts._replace(rows=_root_rows(dataset))
     return parts
+
+
+def _check_readable(dataset: Any) -> None:
+    """Raise an error unless the items of a data set can be read by their number."""
+    got = type(dataset).__name__
+    if isinstance(dataset, torch_data.IterableDataset):
+        raise TypeError(
+            f"expected data with a length, got the stream {got}: read it into memory with list(…)"
+        )
+    if isinstance(dataset, str | bytes):
+        raise TypeError(f"expected {_ACCEPTED}, got a text; load_data reads a path or a name")
+    if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+        raise TypeError(f"expected {_ACCEPTED}, got {got}")
 
 
 def _root_rows(subset: torch_data.Subset[Any]) -> Tensor:
@@ -248,20 +259,7 @@ def _named(values: Mapping[str, Any], conditions: Sequence[str]) -> Parts:
         expected = f"the observations under one of {list(_OBSERVATION_NAMES)}"
         raise ValueError(f"expected {expected}, got {list(values)}")
     others = {name: value for name, value in values.items() if name != found[0]}
-    return split_by_name(values[found[0]], others, conditions)
-
-
-def split_by_name(x: Any, others: Mapping[str, Any], conditions: Sequence[str]) -> Parts:
-    """Values beside the observations as factors, or as conditions.
-
-    A value is a condition if it is named in ``conditions`` or has more than one number for each
-    datum.
-    """
-    if unknown := [name for name in conditions if name not in others]:
-        raise ValueError(f"no part named {unknown[0]!r} for conditions; there are {list(others)}")
-    named = {k: v for k, v in others.items() if k in conditions or np.ndim(v) != 1}
-    factors = {name: value for name, value in others.items() if name not in named}
-    return Parts(x, factors=factors or None, conditions=named)
+    return Parts(values[found[0]]).with_others(others, conditions)
 
 
 def _without_conditions(parts: Parts, conditions: Sequence[str]) -> Parts:

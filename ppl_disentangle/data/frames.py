@@ -48,6 +48,22 @@ class Parts(NamedTuple):
     rows: Tensor | None = None
     kind: Kind | None = None
 
+    def with_others(self, others: Mapping[str, Any], conditions: Sequence[str]) -> Parts:
+        """The parts, with further values by name as factors or conditions.
+
+        A value is a condition if it is named in ``conditions`` or has more than one number for each
+        datum.
+
+        Raises:
+            ValueError: A name in ``conditions`` is not the name of a value.
+        """
+        if unknown := [name for name in conditions if name not in others]:
+            known = list(others)
+            raise ValueError(f"no part named {unknown[0]!r} for conditions; there are {known}")
+        named = {k: v for k, v in others.items() if k in conditions or np.ndim(v) != 1}
+        factors = {name: value for name, value in others.items() if name not in named}
+        return self._replace(factors=factors or None, conditions=named)
+
 
 def parts_of_frame(data: pd.DataFrame | pd.Series) -> Parts:
     """A frame of numbers as rows of a table, a series as one column."""
@@ -100,15 +116,11 @@ def _parts_of_variables(data: xr.Dataset, conditions: Sequence[str], names: Sequ
         raise ValueError(f"expected {expected}, got {list(variables)}")
     parts = _parts_of_array(variables.pop(found[0]))
     dim = _data_dim(data[found[0]])
-    factors: dict[str, Any] = {}
-    others: dict[str, Any] = {}
     for name, array in variables.items():
         if dim not in array.dims:
             raise ValueError(f"expected variable {name!r} over dim {dim!r}, got {array.dims}")
-        is_condition = name in conditions or array.ndim > 1
-        values = array.transpose(dim, ...).to_numpy()
-        (others if is_condition else factors)[name] = values
-    return parts._replace(factors=factors or None, conditions=others)
+    values = {name: array.transpose(dim, ...).to_numpy() for name, array in variables.items()}
+    return parts.with_others(values, conditions)
 
 
 def _parts_of_array(array: xr.DataArray) -> Parts:

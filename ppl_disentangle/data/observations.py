@@ -72,7 +72,8 @@ def _shared_memory(array: np.ndarray) -> Tensor:
     missing: they become NaN.
     """
     if isinstance(array, np.ma.MaskedArray):
-        return torch.from_numpy(array.astype(np.float32).filled(np.nan))
+        filled = np.where(np.ma.getmaskarray(array), np.nan, np.ma.getdata(array))
+        return torch.from_numpy(filled.astype(np.float32))
     if array.dtype.kind not in "biuf":
         raise TypeError(f"expected observations of {_TYPES}, got {array.dtype}")
     native = array.dtype.newbyteorder("=")
@@ -159,16 +160,16 @@ def _kind_of(x: Tensor, values: ValueRange) -> Kind:
 
 
 def _in_layout(x: Tensor, kind: Kind) -> Tensor:
+    """Observations with the axes of their kind; a single channel or feature gets its axis."""
     got = tuple(x.shape)
     if kind == "image" and x.ndim == 4 and x.shape[3] in (1, 3, 4) and x.shape[1] not in (1, 3, 4):
         raise ValueError(
             f"expected (num, channels, height, width), got {got}; is it channels_last=True?"
         )
-    if kind == "image" and x.ndim == 3 or kind == "signal" and x.ndim == 2:
-        return x.unsqueeze(1)
-    if kind == "sequence" and x.ndim == 2:
-        return x.unsqueeze(2)
-    fits = {"image": x.ndim == 4, "signal": x.ndim == 3, "sequence": x.ndim == 3}
-    if not fits.get(kind, kind == "vector" or x.ndim <= 2):
+    num_axes = {"image": 4, "signal": 3, "sequence": 3}.get(kind)
+    if num_axes is not None and x.ndim == num_axes - 1:
+        return x.unsqueeze(2 if kind == "sequence" else 1)
+    fits = x.ndim == num_axes if num_axes else kind == "vector" or x.ndim <= 2
+    if not fits:
         raise ValueError(f"expected observations of kind {kind!r} as {_LAYOUTS[kind]}, got {got}")
     return x

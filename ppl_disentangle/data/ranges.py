@@ -38,13 +38,8 @@ def range_of(x: Tensor) -> ValueRange:
     Raises:
         ValueError: A value is infinite, or all are NaN.
     """
-    chunks = []
-    for start, chunk in _chunks(x):
-        if x.is_floating_point() and chunk.isinf().any():
-            row = start + int(chunk.reshape(len(chunk), -1).isinf().any(1).int().argmax())
-            raise ValueError(f"expected finite observations, got inf at index {row}")
-        chunks.append(_moments(chunk))
-    num, low, high, total, squares = torch.stack(chunks).unbind(1)
+    parts = [_moments(chunk) for chunk in _finite_chunks(x)]
+    num, low, high, total, squares = torch.stack(parts).unbind(1)
     if not num.sum():
         raise ValueError("expected observations, got NaN alone")
     mean = float(total.sum() / num.sum())
@@ -55,11 +50,15 @@ def range_of(x: Tensor) -> ValueRange:
     return ValueRange(float(low.min()), float(high.max()), mean, scale, has_missing)
 
 
-def _chunks(x: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Rows of ``x`` in parts of about four million elements, each with its first row."""
+def _finite_chunks(x: Tensor) -> Iterator[Tensor]:
+    """Rows of ``x`` in parts of about four million elements, none of them infinite."""
     num_rows = max(1, _CHUNK_ELEMENTS // max(1, x[0].numel()))
     for start in range(0, len(x), num_rows):
-        yield start, x[start : start + num_rows]
+        chunk = x[start : start + num_rows]
+        if x.is_floating_point() and chunk.isinf().any():
+            row = start + int(chunk.reshape(len(chunk), -1).isinf().any(1).int().argmax())
+            raise ValueError(f"expected finite observations, got inf at index {row}")
+        yield chunk
 
 
 def _moments(chunk: Tensor) -> Tensor:
