@@ -31,7 +31,9 @@ GROUPS = {
     "Data sets that are read from files": """
         DSprites Shapes3D MPI3D Cars3D SmallNORB CelebA MorphoMNIST from_labelled_names from_idx
     """.split(),
-    "Your own data": "load_data as_dataset from_arrays from_torch from_table to_frame encode_rows from_npz from_folder".split(),
+    "Your own data": """
+        load_data as_dataset from_arrays from_torch from_table to_frame encode_rows from_npz from_folder
+    """.split(),
     "Structural causal models": "LinearSCM NonlinearSCM EquationSCM published_scm random_dag".split(),
     "Colours and backgrounds": "Coloured Noisy OnPicture swirls".split(),
     "Samples from a data set": """
