@@ -83,6 +83,7 @@ class DeepSCM(GenerativeStory):
     """
 
     needs_labels = True
+    measured = ("labels",)
     encoder: Callable[[Tensor], TorchDistribution]
     decoder: Callable[[Tensor], TorchDistribution]
     zeros: Tensor

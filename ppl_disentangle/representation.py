@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
 import xarray as xr
@@ -14,12 +14,30 @@ from torch import Tensor
 from ppl_disentangle.conditionals import at_least_single
 from ppl_disentangle.conditions import (
     accepted,
+    checked_conditions,
     conditions_of_guide,
+    conditions_of_model,
     story_batches,
 )
 from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.observed import (
+    as_observation,
+    latent_point,
+    mean_of,
+    moments,
+    with_classes,
+    without_factors,
+)
 from ppl_disentangle.pairs import story_of
-from ppl_disentangle.sites import returned_site
+from ppl_disentangle.sites import (
+    Plate,
+    Site,
+    data_plate,
+    observed_sites,
+    returned_value,
+    sampled_sites,
+    site_values,
+)
 from ppl_disentangle.story import GenerativeStory, evaluating
 
 __all__ = [
@@ -73,7 +91,8 @@ def all_code_names(
     """
     names: list[str] = []
     for name, q in posteriors.items():
-        names += code_names(story, name, q.event_shape.numel() if q.event_shape else None)
+        shape = with_classes(q).event_shape
+        names += code_names(story, name, shape.numel() if shape else None)
     return tuple(names)
 
 
@@ -92,6 +111,95 @@ def representation_of(
     """
     conditions_of_guide(story, conditions)
     return story.representation(x, **accepted(story.representation, conditions))
+
+
+class Codes(NamedTuple):
+    """Codes of a batch: names, and moments of shape ``(batch, code)``."""
+
+    names: tuple[str, ...]
+    means: Tensor
+    scales: Tensor
+
+
+def codes_of_batch(story: GenerativeStory, x: Tensor, conditions: Mapping[str, Any]) -> Codes:
+    """Posterior means and standard deviations of the coordinates of all latents of each datum.
+
+    The elements of a plate inside the data are coordinates. Classes as integers have a coordinate
+    for the probability of each class.
+
+    Args:
+        story: A story.
+        x: Observations of shape ``(batch, *event)``.
+        conditions: Checked conditions of the observations.
+
+    Raises:
+        ValueError: The guide needs a condition that is missing, or no latent belongs to a datum.
+    """
+    if story.has_own_representation:
+        posteriors = representation_of(story, x, conditions)
+        blocks = [_codes_of(story, name, q, (), None, len(x)) for name, q in posteriors.items()]
+    else:
+        sites = story.posterior_sites(x, **conditions)
+        plate = _plate_over_data(story, sites, len(x))
+        local = [s for s in sites.values() if plate is None or plate in s.plates]
+        blocks = [_codes_of(story, s.name, s.fn, s.plates, plate, len(x)) for s in local]
+    names, means, scales = zip(*blocks, strict=True)
+    return Codes(sum(names, ()), torch.cat(means, -1), torch.cat(scales, -1))
+
+
+def _plate_over_data(
+    story: GenerativeStory, sites: Mapping[str, Site], num_data: int
+) -> Plate | None:
+    """The plate over the data, checked; ``None`` for a guide without plates.
+
+    Raises:
+        ValueError: No latent is in the plate, or its size is not the number of data.
+    """
+    plate = data_plate(sites.values())
+    if plate is not None and plate.size != num_data:
+        raise ValueError(
+            f"the plate {plate.name!r} in the guide of {story.title} has {plate.size} elements for"
+            f" {num_data} data: no latent there belongs to one datum; open the plate over the data"
+            " as pyro.plate('data', len(x))"
+        )
+    if plate is None and any(not s.fn.batch_shape for s in sites.values()) and num_data > 1:
+        raise ValueError(
+            f"all data share the latents {list(sites)} of {story.title}: no datum has a code of its"
+            " own; read their posterior from a trace of the guide, or from to_datatree"
+        )
+    return plate
+
+
+def _codes_of(
+    story: GenerativeStory,
+    name: str,
+    posterior: TorchDistribution,
+    plates: Sequence[Plate],
+    plate: Plate | None,
+    num_data: int,
+) -> Codes:
+    """The coordinates of one latent."""
+    q = with_classes(posterior)
+    names = all_code_names(story, {name: posterior})
+    inner = [p for p in plates if p is not plate and p != plate]
+    for other in sorted(inner, key=lambda p: p.dim, reverse=True):
+        names = tuple(f"{n}[{other.name}={i}]" for i in range(other.size) for n in names)
+    mean, scale = (
+        _rows(value, None if plate is None else plate.dim - q.event_dim, num_data)
+        for value in moments(q)
+    )
+    return Codes(names, mean, scale)
+
+
+def _rows(value: Tensor, dim: int | None, num_data: int) -> Tensor:
+    """A value as rows ``(num_data, …)``, on the CPU; ``dim`` is the dimension of the data.
+
+    It is float32, or float64 if the value is.
+    """
+    value = at_least_single(value)
+    if dim is not None:
+        value = value.movedim(dim, 0)
+    return value.reshape(num_data, -1).cpu()
 
 
 def encoder(
@@ -114,9 +222,8 @@ def encoder(
 
     def codes(observations: Tensor) -> Tensor:
         with evaluating(story, precision) as device:
-            posteriors = representation_of(story, data.to_float(observations.to(device)), {})
-            means = [q.mean.float() for q in posteriors.values()]
-            return _side_by_side(means, len(observations))
+            x = data.to_float(observations.to(device))
+            return codes_of_batch(story, x, {}).means.float()
 
     return codes
 
@@ -130,6 +237,10 @@ def encode(
     **conditions: Any,
 ) -> xr.Dataset:
     """Mean and standard deviation of q(z | x) for every datum, over dims ``data`` and ``code``.
+
+    Latents that all data share have no code. The elements of a plate inside the data are codes of
+    their own, such as ``z[words=0]``. A class as an integer has a code for the probability of each
+    class.
 
     Args:
         story: A story.
@@ -145,33 +256,20 @@ def encode(
 
     Raises:
         TypeError: Neither the model nor the guide takes a condition.
-        ValueError: The guide needs a condition that is missing, or a condition has another number
-            of rows than the data.
+        ValueError: The guide needs a condition that is missing, a condition has another number of
+            rows than the data, or no latent belongs to a datum.
     """
     story = story_of(story)
-    means: list[Tensor] = []
-    scales: list[Tensor] = []
-    names: tuple[str, ...] = ()
     with evaluating(story, precision) as device:
-        for x, given in story_batches(story, data, batch_size, device, conditions):
-            posteriors = representation_of(story, x, given)
-            names = all_code_names(story, posteriors)
-            means.append(_side_by_side([q.mean for q in posteriors.values()], len(x)))
-            scales.append(_side_by_side([q.stddev for q in posteriors.values()], len(x)))
+        batches = [
+            codes_of_batch(story, x, given)
+            for x, given in story_batches(story, data, batch_size, device, conditions)
+        ]
     dims = ("data", "code")
-    return xr.Dataset(
-        {"mean": (dims, torch.cat(means).numpy()), "scale": (dims, torch.cat(scales).numpy())},
-        {"code": list(names)},
-    )
-
-
-def _side_by_side(values: Iterable[Tensor], batch_size: int) -> Tensor:
-    """Values of several latents as one matrix, of shape ``(batch, code)``, on the CPU.
-
-    It is float32, or float64 if the values are.
-    """
-    columns = [at_least_single(value).reshape(batch_size, -1) for value in values]
-    return torch.cat(columns, -1).cpu()
+    means = torch.cat([batch.means for batch in batches]).numpy()
+    scales = torch.cat([batch.scales for batch in batches]).numpy()
+    codes = list(batches[-1].names)
+    return xr.Dataset({"mean": (dims, means), "scale": (dims, scales)}, {"code": codes})
 
 
 def observation_dims(number: int, name: str = "x") -> tuple[str, ...]:
@@ -184,39 +282,149 @@ def observation_dims(number: int, name: str = "x") -> tuple[str, ...]:
     return IMAGE_DIMS if number == 3 else tuple(f"{name}_dim_{i}" for i in range(number))
 
 
-def decode(story: GenerativeStory, latents: Mapping[str, Tensor]) -> Tensor:
-    """Mean of p(x | z) at given values of all latents.
+def decode(story: GenerativeStory, latents: Mapping[str, Tensor], **conditions: Any) -> Tensor:
+    """Mean of p(x | z) at given values of the latents.
 
     This is equivalent to ``poutine.condition(story.model, latents)``, with the mean of the
-    likelihood in place of a draw.
+    likelihood in place of a draw. A latent of ``story.latents`` that is left out is drawn.
 
     Args:
         story: A story.
-        latents: Values of all latents by name, each of shape ``(batch, *event)``.
+        latents: Values of latents by name, each of shape ``(batch, *event)``.
+        **conditions: Conditions of each datum that the model takes, ``(batch, …)`` each.
+
+    Returns:
+        The mean of the observed site whose value the model returns, else of its only observed site;
+        of integer classes, the most probable one.
+
+    Raises:
+        KeyError: The model has no site of that name.
+        TypeError: Neither the model nor the guide takes a condition.
+        ValueError: The model needs a condition or a latent that is not given, or has several
+            observed sites and returns none of them.
     """
-    return _decode(story_of(story), latents)
+    story = story_of(story)
+    with evaluating(story) as device:
+        values = {name: torch.as_tensor(value, device=device) for name, value in latents.items()}
+        size = len(next(iter(values.values())))
+        checked = checked_conditions(story, torch.empty(size, device=device), conditions)
+        return _drawn_mean(story, values, size, checked).cpu()
 
 
-def reconstruct(story: GenerativeStory, x: Tensor, **conditions: Tensor) -> Tensor:
+def _drawn_mean(
+    story: GenerativeStory, values: Mapping[str, Tensor], size: int, conditions: Mapping[str, Any]
+) -> Tensor:
+    """The mean of p(x | z) of a model that draws x."""
+    given = conditions_of_model(story, _not_measured(story, conditions))
+    trace = poutine.trace(poutine.condition(story.model, data=dict(values))).get_trace(
+        batch_size=size, **given
+    )
+    _check_sites(story, values, site_values(trace))
+    sites = without_factors(sampled_sites(trace))
+    site = _returned_or_only(story, sites, returned_value(trace))
+    observed = sites if len(sites) == 1 else _observed_of_draw(story, site.value, given)
+    if story.has_bound:
+        _check_all_drawn(story, [n for n in sites if n not in {*observed, *story.latents}])
+    return mean_of(site)
+
+
+def _check_sites(
+    story: GenerativeStory, values: Mapping[str, Tensor], sites: Mapping[str, Tensor]
+) -> None:
+    unknown = [name for name in values if name not in sites]
+    if unknown:
+        raise KeyError(
+            f"the model of {story.title} has no latent {unknown[0]!r}; its sites are {list(sites)}"
+        )
+
+
+def _returned_or_only(story: GenerativeStory, sites: Mapping[str, Site], returned: Any) -> Site:
+    """The site whose value a model returned, else the only one that is not a latent.
+
+    Raises:
+        ValueError: There are several such sites, and none was returned.
+    """
+    for site in sites.values():
+        if site.value is returned:
+            return site
+    others = [site for name, site in sites.items() if name not in story.latents]
+    if len(others) != 1:
+        raise ValueError(
+            f"the model of {story.title} draws {[site.name for site in others]} and returns none of"
+            " them: return the one to decode, or use reconstruct(story, x)"
+        )
+    return others[0]
+
+
+def _observed_of_draw(
+    story: GenerativeStory, x: Tensor, conditions: Mapping[str, Any]
+) -> dict[str, Site]:
+    """The observed sites of a model at its own draw."""
+    return observed_sites(poutine.trace(story.model).get_trace(x, **conditions))
+
+
+def _check_all_drawn(story: GenerativeStory, undrawn: Sequence[str]) -> None:
+    if undrawn:
+        raise ValueError(
+            f"the model of {story.title} draws {undrawn[0]!r}, which its guide does not: it has no"
+            " posterior; draw it in the guide too, or give its value to decode"
+        )
+
+
+def _not_measured(story: GenerativeStory, conditions: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in conditions.items() if name not in story.measured}
+
+
+def reconstruct(story: GenerativeStory, x: Tensor, **conditions: Any) -> Tensor:
     """Mean of p(x | z) at the posterior means of observations.
+
+    The model runs on x with all latents that the guide draws at their means. The result holds the
+    mean of each observed value in the place of that value: ``obs=x.reshape(-1, 784)``, and several
+    sites such as ``obs=x[:, :3]`` and ``obs=x[:, 3]``, come back in the shape of x. If one site
+    holds the whole of x, other observed sites, such as labels, do not matter. For integer classes
+    the mean is the most probable class.
 
     Args:
         story: A story.
         x: Float observations, of shape ``(batch, *event)``.
-        **conditions: Conditions of each observation that :meth:`~GenerativeStory.latent_means`
-            takes, such as ``labels``.
+        **conditions: Conditions of each observation, such as ``labels``, ``(batch, …)`` each, under
+            the names that model and guide give them.
+
+    Raises:
+        TypeError: Neither the model nor the guide takes a condition.
+        ValueError: A condition is missing, the model draws a latent that the guide does not, or
+            several observed sites hold functions of x.
     """
     story = story_of(story)
     with evaluating(story) as device:
-        on_device = {name: value.to(device) for name, value in conditions.items()}
-        means = story.latent_means(x.to(device), **on_device)
-    return _decode(story, means)
+        x = x.to(device)
+        given = checked_conditions(story, x, conditions)
+        conditions_of_guide(story, given)
+        means = story.latent_means(x, **accepted(story.latent_means, given))
+        if story.measured:
+            return _drawn_mean(story, means, len(x), given).cpu()
+        sites = _observed_at(story, x, means, given)
+
+        def rerun(numbers: Tensor) -> dict[str, Site]:
+            return _observed_at(story, numbers, means, given)
+
+        return as_observation(story.title, x, sites, rerun).cpu()
 
 
-def _decode(story: GenerativeStory, latents: Mapping[str, Tensor]) -> Tensor:
-    with evaluating(story) as device:
-        values = {name: torch.as_tensor(value, device=device) for name, value in latents.items()}
-        batch_size = len(next(iter(values.values())))
-        conditioned = poutine.condition(story.model, data=values)
-        trace = poutine.trace(conditioned).get_trace(batch_size=batch_size)
-        return returned_site(trace).fn.mean.cpu()
+def _observed_at(
+    story: GenerativeStory, x: Tensor, means: Mapping[str, Tensor], conditions: Mapping[str, Any]
+) -> dict[str, Site]:
+    """The observed sites of the model at x, with all latents of the guide at their means."""
+    given = conditions_of_model(story, conditions)
+    model = poutine.condition(story.model, data=dict(means))
+    trace = poutine.trace(model).get_trace(x, **given)
+    undrawn = sampled_sites(trace)
+    if undrawn and story.has_bound:
+        # The guide may draw latents that are not among story.latents.
+        guide = poutine.trace(story.guide).get_trace(x, **conditions_of_guide(story, conditions))
+        others = {n: s for n, s in sampled_sites(guide).items() if n in undrawn}
+        _check_all_drawn(story, [name for name in undrawn if name not in others])
+        points = {name: latent_point(site.fn) for name, site in others.items()}
+        trace = poutine.trace(poutine.condition(model, data=points)).get_trace(x, **given)
+    observed = observed_sites(trace)
+    return without_factors({n: s for n, s in observed.items() if n not in {*means, *undrawn}})

@@ -26,7 +26,8 @@ from ppl_disentangle.conditions import (
     conditions_of_guide,
 )
 from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.sites import sampled_sites
+from ppl_disentangle.observed import latent_point
+from ppl_disentangle.sites import Site, sampled_sites
 
 __all__ = ["GenerativeStory"]
 
@@ -82,6 +83,8 @@ class GenerativeStory(nn.Module, abc.ABC):
         has_bound: Whether model and guide bound log p(x). Generators without a likelihood do not.
         intervened: Names of the sites that an intervention changes; empty for a story without
             interventions.
+        measured: Names of the conditions whose values latents stand for, so that decoding takes the
+            latents alone.
         already_set: Names of the sites that an intervention has set as a whole. They cannot be set
             again.
         num_data: Number of data in the data set, for which a batch stands;
@@ -116,6 +119,7 @@ class GenerativeStory(nn.Module, abc.ABC):
     needs_labels: bool = False
     has_bound: bool = True
     intervened: tuple[str, ...] = ()
+    measured: tuple[str, ...] = ()
     already_set: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
@@ -207,13 +211,35 @@ class GenerativeStory(nn.Module, abc.ABC):
             TypeError: Neither the model nor the guide takes a condition.
             ValueError: The guide needs a condition that is not given.
         """
+        return {name: site.fn for name, site in self.posterior_sites(x, **conditions).items()}
+
+    def posterior_sites(self, x: Tensor, **conditions: Any) -> dict[str, Site]:
+        """The sites of the guide that draw the latents, with the plates around each.
+
+        Raises:
+            TypeError: Neither the model nor the guide takes a condition.
+            ValueError: The guide needs a condition that is not given, or does not draw a latent.
+        """
         check_conditions(self, conditions)
         given = conditions_of_guide(self, conditions)
         sites = sampled_sites(poutine.trace(self.guide).get_trace(x, **given))
-        return {name: sites[name].fn for name in self.latents}
+        for name in self.latents:
+            if name not in sites:
+                raise ValueError(
+                    f"the guide of {self.title} does not draw the latent {name!r}; it draws"
+                    f" {list(sites)}"
+                )
+        return {name: sites[name] for name in self.latents}
+
+    @property
+    def has_own_representation(self) -> bool:
+        """Whether the story overrides :meth:`representation`, so that it is not the guide's."""
+        return type(self).representation is not GenerativeStory.representation
 
     def latent_means(self, x: Tensor, **conditions: Any) -> dict[str, Tensor]:
         """One value of every latent for each x: by default the posterior mean.
+
+        For a latent of integer classes it is the most probable class.
 
         Args:
             x: Observations of shape ``(batch, *event)``.
@@ -223,7 +249,7 @@ class GenerativeStory(nn.Module, abc.ABC):
             Values of shape ``(batch, *event)``, by name.
         """
         posteriors = self.representation(x, **accepted(self.representation, conditions))
-        return {name: q.mean for name, q in posteriors.items()}
+        return {name: latent_point(q) for name, q in posteriors.items()}
 
     def check_intervention(self, name: str, value: Tensor) -> None:
         """Raise a ValueError if an intervention cannot set the site ``name`` to ``value``."""

@@ -22,7 +22,7 @@ LAYERS = [
     ["data.sampled"],
     ["data.catalogue", "data.load", "data.conversion"],
     ["data.__init__"],
-    ["conditions"],
+    ["conditions", "observed"],
     ["story"],
     ["pairs"],
     ["representation"],

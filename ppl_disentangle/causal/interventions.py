@@ -114,6 +114,7 @@ class Intervened(GenerativeStory):
         super().__init__()
         self.story = story
         self.has_bound = story.has_bound
+        self.measured = story.measured
         sites = intervenable(story)
         changes = read_actions(story, actions, sites)
         self.whole = _values_of_whole_sites(changes)
@@ -144,6 +145,15 @@ class Intervened(GenerativeStory):
     def guide_arguments(self) -> Arguments:
         """The conditions that the guide takes beside the observations."""
         return self.story.guide_arguments()
+
+    @property
+    def has_own_representation(self) -> bool:
+        """Whether the representation is not the guide's."""
+        return self.story.has_own_representation
+
+    def posterior_sites(self, x: Tensor, **conditions: Any) -> dict[str, Site]:
+        """The sites of the guide that draw the latents, without the intervention."""
+        return _with_natural_names(self, self.story.posterior_sites(x, **conditions))
 
     def representation(self, x: Tensor, **conditions: Any) -> dict[str, TorchDistribution]:
         """The representation of x without the intervention."""
