@@ -83,7 +83,7 @@ class DeepSCM(GenerativeStory):
     """
 
     needs_labels = True
-    measured = ("labels",)
+    conditions_in_latents = ("labels",)
     encoder: Callable[[Tensor], TorchDistribution]
     decoder: Callable[[Tensor], TorchDistribution]
     zeros: Tensor

@@ -69,6 +69,7 @@ class IVAE(AuxiliaryFactor):
     """
 
     latents = ("z",)
+    conditions_in_latents = ("u",)
     encoder: Callable[[Tensor], TorchDistribution]
     decoder: Callable[[Tensor], TorchDistribution]
     conditional: Callable[[Tensor], TorchDistribution]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 
 import pyro
@@ -19,8 +20,10 @@ from torch import Tensor
 from ppl_disentangle.sites import Site
 
 __all__ = [
-    "as_observation",
+    "Layout",
+    "data_sites",
     "latent_point",
+    "layout_of",
     "mean_of",
     "moments",
     "point_of",
@@ -29,6 +32,8 @@ __all__ = [
     "without_factors",
 ]
 
+MAX_PLACES = 2**21
+"""Largest number of places whose numbers and a quarter float32 holds exactly."""
 DRAWS_OF_A_MEAN = 1000
 """Number of draws that a posterior without a stated mean is averaged over."""
 
@@ -119,52 +124,104 @@ def _is_all_of(value: Tensor, x: Tensor) -> bool:
     return bool(((value == x) | (value.isnan() & x.isnan())).all())
 
 
-def as_observation(
-    title: str, x: Tensor, sites: Mapping[str, Site], rerun: Callable[[Tensor], Mapping[str, Site]]
-) -> Tensor:
-    """The means of the observed sites in the place and shape of the observations.
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where the observed sites of a model hold the observations.
 
-    A site that holds x, in whatever shape, gives a result of the shape of x. Several sites that
-    hold parts of x are put together; values of x that no site holds stay as they are. A single site
-    with anything else, such as a function of x, gives its own mean.
+    Attributes:
+        whole: Name of the site that holds x in whatever shape, or of the only observed site.
+        places: Without such a site, the places in x, flattened, of the values of each site.
+    """
+
+    whole: str | None
+    places: Mapping[str, Tensor]
+
+    def assemble(self, x: Tensor, values: Mapping[str, Tensor]) -> Tensor:
+        """Values of the sites in the place and shape of the observations.
+
+        Values of x that no site holds stay as they are. A single site that holds a function of x
+        keeps its own shape.
+
+        Args:
+            x: Observations, of the shape of the result.
+            values: Values of the sites, each of the shape that its site has at x.
+        """
+        if self.whole is not None:
+            value = values[self.whole]
+            return value.reshape(x.shape) if value.numel() == x.numel() else value
+        result = x.clone().flatten()
+        for name, place in self.places.items():
+            result[place.flatten()] = values[name].flatten().to(result)
+        return result.reshape(x.shape)
+
+
+Rerun = Callable[[Tensor], Mapping[str, Site]]
+"""A function that gives the observed sites of a model at other observations."""
+
+
+def layout_of(title: str, x: Tensor, sites: Mapping[str, Site], rerun: Rerun) -> Layout:
+    """Find out where the observed sites of a model hold the observations.
 
     Args:
         title: The story in words, for messages.
         x: The observations.
-        sites: The observed sites of the model at x.
-        rerun: A function that gives the observed sites at other observations.
+        sites: The observed sites of the model at x, without factors.
+        rerun: The same for other observations. It is called if no site holds x as a whole.
 
     Raises:
-        ValueError: There are several sites, and one holds a function of x; or a site states no mean.
+        ValueError: There are several sites, and one holds a function of x.
     """
     whole = whole_site(x, sites)
+    if whole is None and len(sites) == 1:
+        whole = next(iter(sites))
     if whole is not None:
-        return mean_of(sites[whole]).reshape(x.shape)
-    if len(sites) == 1:
-        return mean_of(next(iter(sites.values())))
-    result = x.clone().flatten()
+        return Layout(whole, {})
     moved = _at_numbers(title, x, sites, rerun)
-    for name, site in sites.items():
-        if _same(site.value, moved[name].value):
-            continue  # holds a condition, not observations
-        place = _place(title, site, x, moved[name].value)
-        result[place.flatten()] = mean_of(site).flatten().to(result)
-    return result.reshape(x.shape)
+    return Layout(
+        None,
+        {
+            name: _place(title, site, x, moved[name].value)
+            for name, site in sites.items()
+            if not _same(site.value, moved[name].value)  # else it holds a condition
+        },
+    )
+
+
+def data_sites(title: str, x: Tensor, sites: Mapping[str, Site], rerun: Rerun) -> tuple[str, ...]:
+    """Names of the observed sites that hold the observations or a function of them.
+
+    Other observed sites hold conditions or constants. The arguments are those of
+    :func:`layout_of`; ``rerun`` is called if there are several sites.
+    """
+    if len(sites) < 2:
+        return tuple(sites)
+    moved = _at_numbers(title, x, sites, rerun)
+    return tuple(n for n, site in sites.items() if not _same(site.value, moved[n].value))
 
 
 def _at_numbers(
-    title: str, x: Tensor, sites: Mapping[str, Site], rerun: Callable[[Tensor], Mapping[str, Site]]
+    title: str, x: Tensor, sites: Mapping[str, Site], rerun: Rerun
 ) -> Mapping[str, Site]:
     """The observed sites at observations that are the numbers of their own places."""
-    numbers = torch.arange(x.numel(), device=x.device).reshape(x.shape).to(x.dtype)
     try:
         with pyro.validation_enabled(False):
-            return rerun(numbers)
+            return rerun(_numbers(x))
     except (IndexError, ValueError, RuntimeError):
         raise ValueError(
             f"none of the observed sites {list(sites)} of {title} holds x as a whole,"
             " and which parts they hold cannot be found out; read their means from a trace"
         ) from None
+
+
+def _numbers(x: Tensor) -> Tensor:
+    """Numbers of the places of x, in its shape, which observations hardly ever equal.
+
+    They are k + 1/4, which counts and classes are not, or for integers k plus the number of places.
+    """
+    if x.numel() > MAX_PLACES:
+        raise ValueError(f"expected at most {MAX_PLACES} values in a batch, got {x.numel()}")
+    places = torch.arange(x.numel(), device=x.device).reshape(x.shape)
+    return places.to(x.dtype) + 0.25 if x.is_floating_point() else places + x.numel()
 
 
 def _same(value: Tensor, other: Tensor) -> bool:
@@ -178,11 +235,11 @@ def _place(title: str, site: Site, x: Tensor, numbers: Tensor) -> Tensor:
         title: The story in words.
         site: The site at x.
         x: The observations.
-        numbers: The value of the site where x holds the numbers of its places.
+        numbers: The value of the site at the numbers of the places of x.
     """
-    place = numbers.round().long()
+    place = numbers.floor().long() if x.is_floating_point() else numbers.long() - x.numel()
     is_part = place.min() >= 0 and place.max() < x.numel()
-    if not (is_part and _same(x.flatten()[place], site.value.to(x.dtype))):
+    if not (is_part and _same(x.flatten()[place].to(site.value.dtype), site.value)):
         raise ValueError(
             f"observed site {site.name!r} of {title} holds a function of x: observe x, a reshaped x,"
             " or parts of x such as x[:, 0], so that a reconstruction has the shape of x"

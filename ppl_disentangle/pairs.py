@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyro
@@ -21,7 +21,8 @@ from ppl_disentangle.conditions import (
     conditions_of_guide,
     conditions_of_model,
 )
-from ppl_disentangle.sites import observed_sites, sampled_sites, site_values
+from ppl_disentangle.observed import Layout, data_sites, layout_of, without_factors
+from ppl_disentangle.sites import Site, observed_sites, sampled_sites, site_values
 from ppl_disentangle.story import GenerativeStory, fork_randomness
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ def as_story(
     Args:
         model: ``model(x)``, which observes the data with ``obs=x``. A model with a parameter
             ``batch_size`` generates data as ``model(None, batch_size=n)``; for another model,
-            ``poutine.uncondition`` generates them. The data are the returned value, or, if it
-            returns nothing, the value of its observed site.
+            the sites that observe x are drawn instead, and put together in the shape of x.
         guide: ``guide(x)``.
         latents: Names of the latents. By default the sites that the guide samples.
         objective: A function that returns the story's objective. By default training maximises the
@@ -137,7 +137,7 @@ class Pair(GenerativeStory):
         self._model_arguments = arguments_of(model, f"the model of {self.title}")
         self._guide_arguments = arguments_of(guide, f"the guide of {self.title}")
         self._example: Tensor | None = None
-        self._observed: str | None = None
+        self._data_sites: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -175,11 +175,18 @@ class Pair(GenerativeStory):
         of_model = conditions_of_model(self, conditions)
         with fork_randomness(), torch.no_grad(), poutine.block(), _LiftedParameters(self):
             guide_trace = poutine.trace(self._guide).get_trace(x, **of_guide)
-            observed = observed_sites(poutine.trace(self._model).get_trace(x, **of_model))
+            observed = self._observed_at(x, of_model)
+            self._data_sites = data_sites(
+                self.title, x, observed, lambda other: self._observed_at(other, of_model)
+            )
         self._example = torch.zeros_like(x[:1])
         self._latents = self._latents or tuple(sampled_sites(guide_trace))
-        holding_x = (name for name, site in observed.items() if site.value is x)
-        self._observed = next(holding_x, next(iter(observed), None))
+
+    def _observed_at(self, x: Tensor, conditions: Mapping[str, Any]) -> dict[str, Site]:
+        """The observed sites of the model at x."""
+        return without_factors(
+            observed_sites(poutine.trace(self._model).get_trace(x, **conditions))
+        )
 
     def publish(self) -> None:
         """Write the lifted parameters to Pyro's parameter store, for plain Pyro code to read."""
@@ -197,19 +204,39 @@ class Pair(GenerativeStory):
             if x is not None:
                 return self._model(x, **given)
             if "batch_size" in inspect.signature(self._model).parameters:
-                return self._model(None, batch_size=batch_size, **given)
-            return self._unconditioned(batch_size, given)
+                return self._drawn(None, {"batch_size": batch_size, **given})
+            if self._example is None:
+                raise RuntimeError(
+                    "draws need the shape of an observation: pass example=x to as_story"
+                )
+            placeholder = self._example.expand(batch_size, *self._example.shape[1:])
+            return self._drawn(placeholder, given)
 
-    def _unconditioned(self, batch_size: int, conditions: Mapping[str, Any]) -> Tensor:
-        """Observations drawn from a model that expects data."""
-        if self._example is None:
-            raise RuntimeError("draws need the shape of an observation: pass example=x to as_story")
-        placeholder = self._example.expand(batch_size, *self._example.shape[1:])
-        with poutine.trace() as drawn:
-            returned = poutine.uncondition(self._model)(placeholder, **conditions)
-        if isinstance(returned, Tensor) or self._observed is None:
+    def _drawn(self, x: Tensor | None, arguments: Mapping[str, Any]) -> Any:
+        """Observations drawn from the model, in the place and shape of data.
+
+        Sites that hold conditions, such as labels, keep them.
+
+        Args:
+            x: A placeholder for observations; ``None`` for a model that draws without.
+            arguments: Further arguments of the model.
+        """
+        with poutine.trace() as trace, _Drawn(self._data_sites):
+            returned = self._model(x, **arguments)
+        values = site_values(trace.trace)
+        if not self._data_sites or any(returned is values[name] for name in self._data_sites):
             return returned
-        return site_values(drawn.trace)[self._observed]
+        if x is None or len(self._data_sites) == 1:
+            return values[self._data_sites[0]]
+        return self._layout_at(x, arguments).assemble(x, values)
+
+    def _layout_at(self, x: Tensor, conditions: Mapping[str, Any]) -> Layout:
+        """Where the observed sites of the model hold x."""
+        with fork_randomness(), poutine.block():
+            sites = self._observed_at(x, conditions)
+            return layout_of(
+                self.title, x, sites, lambda other: self._observed_at(other, conditions)
+            )
 
     def guide(self, x: Tensor, **conditions: Any) -> None:
         """The guide, with the parameters of the story."""
@@ -222,6 +249,20 @@ class Pair(GenerativeStory):
     def objective(self) -> ELBO | None:
         """The objective that was passed to :func:`as_story`."""
         return None if self._objective is None else self._objective()
+
+
+class _Drawn(Messenger):
+    """An effect handler that draws sites which the model observes."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        super().__init__()
+        self.names = names
+
+    def _pyro_sample(self, msg: Message) -> None:
+        if msg["name"] in self.names and msg["is_observed"]:
+            msg["is_observed"] = False
+            msg["value"] = None
+            msg["done"] = False
 
 
 class _LiftedParameters(Messenger):

@@ -21,8 +21,8 @@ from ppl_disentangle.conditions import (
 )
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.observed import (
-    as_observation,
     latent_point,
+    layout_of,
     mean_of,
     moments,
     with_classes,
@@ -315,7 +315,7 @@ def _drawn_mean(
     story: GenerativeStory, values: Mapping[str, Tensor], size: int, conditions: Mapping[str, Any]
 ) -> Tensor:
     """The mean of p(x | z) of a model that draws x."""
-    given = conditions_of_model(story, _not_measured(story, conditions))
+    given = conditions_of_model(story, _not_in_latents(story, conditions))
     trace = poutine.trace(poutine.condition(story.model, data=dict(values))).get_trace(
         batch_size=size, **given
     )
@@ -371,8 +371,10 @@ def _check_all_drawn(story: GenerativeStory, undrawn: Sequence[str]) -> None:
         )
 
 
-def _not_measured(story: GenerativeStory, conditions: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in conditions.items() if name not in story.measured}
+def _not_in_latents(story: GenerativeStory, conditions: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value for name, value in conditions.items() if name not in story.conditions_in_latents
+    }
 
 
 def reconstruct(story: GenerativeStory, x: Tensor, **conditions: Any) -> Tensor:
@@ -401,14 +403,15 @@ def reconstruct(story: GenerativeStory, x: Tensor, **conditions: Any) -> Tensor:
         given = checked_conditions(story, x, conditions)
         conditions_of_guide(story, given)
         means = story.latent_means(x, **accepted(story.latent_means, given))
-        if story.measured:
+        if story.conditions_in_latents:
             return _drawn_mean(story, means, len(x), given).cpu()
         sites = _observed_at(story, x, means, given)
 
         def rerun(numbers: Tensor) -> dict[str, Site]:
             return _observed_at(story, numbers, means, given)
 
-        return as_observation(story.title, x, sites, rerun).cpu()
+        layout = layout_of(story.title, x, sites, rerun)
+        return layout.assemble(x, {name: mean_of(site) for name, site in sites.items()}).cpu()
 
 
 def _observed_at(

@@ -83,8 +83,8 @@ class GenerativeStory(nn.Module, abc.ABC):
         has_bound: Whether model and guide bound log p(x). Generators without a likelihood do not.
         intervened: Names of the sites that an intervention changes; empty for a story without
             interventions.
-        measured: Names of the conditions whose values latents stand for, so that decoding takes the
-            latents alone.
+        conditions_in_latents: Names of the conditions that decoding does not take, because the
+            latents hold all that matters of them.
         already_set: Names of the sites that an intervention has set as a whole. They cannot be set
             again.
         num_data: Number of data in the data set, for which a batch stands;
@@ -119,7 +119,7 @@ class GenerativeStory(nn.Module, abc.ABC):
     needs_labels: bool = False
     has_bound: bool = True
     intervened: tuple[str, ...] = ()
-    measured: tuple[str, ...] = ()
+    conditions_in_latents: tuple[str, ...] = ()
     already_set: frozenset[str] = frozenset()
 
     def __init__(self) -> None:

@@ -114,7 +114,7 @@ class Intervened(GenerativeStory):
         super().__init__()
         self.story = story
         self.has_bound = story.has_bound
-        self.measured = story.measured
+        self.conditions_in_latents = story.conditions_in_latents
         sites = intervenable(story)
         changes = read_actions(story, actions, sites)
         self.whole = _values_of_whole_sites(changes)
