@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from pyro.infer.autoguide import AutoGuide
 from pyro.infer.autoguide.effect import GuideMessenger
+from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from ppl_disentangle.data import FactorDataset
@@ -27,6 +29,8 @@ __all__ = [
     "conditions_of_model",
     "programs",
     "story_batches",
+    "takes_batch_size",
+    "without_handlers",
 ]
 
 
@@ -117,8 +121,26 @@ def arguments_of(program: Callable[..., Any], title: str) -> Arguments:
     )
 
 
+def without_handlers(program: Any) -> Any:
+    """A program without the effect handlers that are around it, as by ``poutine.block(program)``."""
+    while isinstance(program, functools.partial) and _is_handler(program):
+        program = program.args[-1]
+    return program
+
+
+def _is_handler(program: functools.partial[Any]) -> bool:
+    """Whether a partial function is a program within an effect handler of Pyro."""
+    return bool(program.args) and isinstance(program.args[0], Messenger)
+
+
+def takes_batch_size(program: Callable[..., Any]) -> bool:
+    """Whether a program has a parameter ``batch_size``, by which it draws data."""
+    return "batch_size" in inspect.signature(_written(program)).parameters
+
+
 def _written(program: Callable[..., Any]) -> Callable[..., Any]:
     """The function whose signature says what a program takes."""
+    program = without_handlers(program)
     if isinstance(program, AutoGuide | GuideMessenger):
         return _written(program.model)
     return program.forward if isinstance(program, nn.Module) else program

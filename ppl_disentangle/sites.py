@@ -14,7 +14,15 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
-from pyro.distributions import Bernoulli, ContinuousBernoulli, Delta, Independent, TorchDistribution
+from pyro.distributions import (
+    Bernoulli,
+    ContinuousBernoulli,
+    Delta,
+    ExpandedDistribution,
+    Independent,
+    MaskedDistribution,
+    TorchDistribution,
+)
 from pyro.infer import is_validation_enabled
 from pyro.poutine import Trace
 from torch import Tensor
@@ -35,10 +43,13 @@ __all__ = [
     "deterministic_sites",
     "first_non_finite",
     "inner_trace",
+    "is_delta",
+    "is_observed_or_computed",
     "latent_sites",
     "nested_trace",
     "observed_sites",
     "paired_traces",
+    "plate_sizes",
     "returned_site",
     "returned_value",
     "sampled_sites",
@@ -158,6 +169,29 @@ def deterministic_sites(trace: Trace) -> dict[str, Site]:
         for name, node in trace.nodes.items()
         if node["type"] == "sample" and node["infer"].get(DETERMINISTIC)
     }
+
+
+def plate_sizes(trace: Trace) -> dict[str, tuple[int, int]]:
+    """Size and full size of each plate around the sample statements of ``trace``, by name.
+
+    Raises:
+        ValueError: The log density of a statement cannot be computed.
+    """
+    trace.compute_log_prob()
+    sites = map(_site, _sample_nodes(trace))
+    return {plate.name: (plate.size, plate.full_size) for site in sites for plate in site.plates}
+
+
+def is_delta(distribution: TorchDistribution) -> bool:
+    """Whether all probability is at one value."""
+    while isinstance(distribution, Independent | MaskedDistribution | ExpandedDistribution):
+        distribution = distribution.base_dist
+    return isinstance(distribution, Delta)
+
+
+def is_observed_or_computed(node: Mapping[str, Any]) -> bool:
+    """Whether a node of a trace is a sample statement with a value that is not drawn."""
+    return node["type"] == "sample" and bool(node["is_observed"])
 
 
 def _without_subsamples(trace: Trace) -> Trace:

@@ -27,11 +27,14 @@ from ppl_disentangle.conditions import (
 )
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.observed import latent_point
+from ppl_disentangle.parameter_store import unchanged_store
 from ppl_disentangle.sites import Site, sampled_sites
 
 __all__ = ["GenerativeStory"]
 
 _registering: ContextVar[bool] = ContextVar("registering", default=True)
+_evaluations: ContextVar[tuple[dict[nn.Module, bool], ...]] = ContextVar("evaluations", default=())
+"""The modes of modules before each evaluation that is in progress, outermost first."""
 _numbers = itertools.count()
 
 
@@ -301,31 +304,43 @@ def evaluating(
     """
     parameter = next(story.parameters(), None)
     device = torch.device("cpu") if parameter is None else parameter.device
-    was_training = story.training
-    story.eval()
-    try:
-        with (
-            torch.no_grad(),
-            fork_randomness(),
-            parameters_stay_local(),
-            torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"),
-        ):
-            torch.manual_seed(seed)
-            yield device
-    finally:
-        story.train(was_training)
+    with (
+        not_training(story),
+        torch.no_grad(),
+        fork_randomness(),
+        unchanged_store(),
+        parameters_stay_local(),
+        torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"),
+    ):
+        torch.manual_seed(seed)
+        yield device
 
 
 @contextmanager
-def not_training(story: GenerativeStory) -> Iterator[None]:
-    """A context in which every module of a story is in evaluation mode.
+def not_training(module: nn.Module) -> Iterator[None]:
+    """A context in which every part of a module is in evaluation mode; each has its mode back then.
 
     Batch statistics cannot be estimated from a single unit, for example.
     """
-    modes = {module: module.training for module in story.modules()}
-    story.eval()
+    modes: dict[nn.Module, bool] = {}
+    token = _evaluations.set((*_evaluations.get(), modes))
     try:
+        _switch_off(module, modes)
         yield
     finally:
-        for module, mode in modes.items():
-            module.training = mode
+        _evaluations.reset(token)
+        for part, mode in modes.items():
+            part.training = mode
+
+
+def join_evaluation(module: nn.Module) -> None:
+    """Put a module into evaluation mode as if it had been part of all that is being evaluated."""
+    for modes in _evaluations.get():
+        _switch_off(module, modes)
+
+
+def _switch_off(module: nn.Module, modes: dict[nn.Module, bool]) -> None:
+    """Put all parts of a module into evaluation mode, and note the mode that each had."""
+    for part in module.modules():
+        modes.setdefault(part, part.training)
+        part.training = False

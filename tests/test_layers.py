@@ -15,7 +15,7 @@ LAYERS = [
     ["_private_names"],
     ["_torch_private", "_pyro_private"],
     ["columns", "graph_files"],
-    ["graphs", "storage", "sites", "conditionals"],
+    ["graphs", "storage", "sites", "parameter_store", "posteriors", "conditionals"],
     ["networks", "data.python_source", "data.randomness", "data"],
     ["data.drawn"],
     ["data.causal", "data.files"],

@@ -166,9 +166,9 @@ class Counts(Scene):
         super().guide(x / self.calls)
 
 
-def registered():
+def unregistered():
     """A pair of functions with a network that only they know."""
-    net = nn.Linear(6, 1)
+    net, unknown = nn.Linear(6, 1), nn.Linear(1, 1)
 
     def model(x):
         with pyro.plate("data", len(x)):
@@ -180,7 +180,7 @@ def registered():
     def guide(x):
         pyro.module("net", net)
         with pyro.plate("data", len(x)):
-            pyro.sample("z", dist.Normal(net(x)[:, 0], 1.0))
+            pyro.sample("z", dist.Normal(unknown(net(x))[:, 0], 1.0))
 
     return as_story(model, guide, example=observations())
 
@@ -192,7 +192,7 @@ UNCAPTURED = {
     ),
     "does something else each time": (Counts, "the graph gives another loss"),
     "has weights that nobody knows": (
-        registered,
+        unregistered,
         "parameters that it does not read from the story or the objective",
     ),
 }
