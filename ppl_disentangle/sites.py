@@ -41,20 +41,25 @@ __all__ = [
     "data_of",
     "data_plate",
     "deterministic_sites",
+    "event_dim_of",
     "first_non_finite",
     "inner_trace",
     "is_delta",
     "is_observed_or_computed",
+    "is_deterministic",
     "latent_sites",
     "nested_trace",
     "observed_sites",
     "paired_traces",
     "plate_sizes",
+    "plate_shape",
+    "plates_by_dim",
     "returned_site",
     "returned_value",
     "sampled_sites",
     "site_values",
     "state_auxiliary",
+    "with_event_dim",
     "with_sites",
 ]
 
@@ -91,6 +96,7 @@ class Site:
             size.
         mask: Which elements count; ``None`` if all do.
         plates: The plates around it.
+        is_stated: Whether it is a ``pyro.deterministic``, whose value is computed, not drawn.
     """
 
     name: str
@@ -99,6 +105,7 @@ class Site:
     scale: float | Tensor
     mask: bool | Tensor | None
     plates: tuple[Plate, ...]
+    is_stated: bool = False
 
     def log_prob(self) -> Tensor:
         """Log density of the value, unscaled and unmasked, of the shape of the plates."""
@@ -126,23 +133,22 @@ class Site:
         return values.movedim(plate.dim, 0).flatten(1).sum(1) if values.dim() > 1 else values
 
 
-def _site(node: dict[str, Any]) -> Site:
+def _site(node: Mapping[str, Any]) -> Site:
     plates = tuple(
         Plate(f.name, f.dim, f.size, f.size if f.full_size is None else f.full_size)
         for f in node["cond_indep_stack"]
         if f.vectorized
     )
-    return Site(node["name"], node["fn"], node["value"], node["scale"], node["mask"], plates)
+    stated = is_deterministic(node)
+    return Site(
+        node["name"], node["fn"], node["value"], node["scale"], node["mask"], plates, stated
+    )
 
 
 def _sample_nodes(trace: Trace) -> Iterable[dict[str, Any]]:
     """The sample statements of a trace, without plates and deterministic statements."""
     for node in trace.nodes.values():
-        if (
-            node["type"] == "sample"
-            and not is_subsample(node)
-            and not node["infer"].get(DETERMINISTIC)
-        ):
+        if node["type"] == "sample" and not is_subsample(node) and not is_deterministic(node):
             yield node
 
 
@@ -163,11 +169,14 @@ def observed_sites(trace: Trace) -> dict[str, Site]:
 
 
 def deterministic_sites(trace: Trace) -> dict[str, Site]:
-    """The deterministic statements of ``trace``, in order of execution."""
+    """The deterministic statements of ``trace``, in order of execution.
+
+    The event dims of a statement in Pyro's default form are those of :func:`event_dim_of`.
+    """
     return {
-        name: _site(node)
+        name: _stated(node)
         for name, node in trace.nodes.items()
-        if node["type"] == "sample" and node["infer"].get(DETERMINISTIC)
+        if node["type"] == "sample" and is_deterministic(node)
     }
 
 
@@ -192,6 +201,54 @@ def is_delta(distribution: TorchDistribution) -> bool:
 def is_observed_or_computed(node: Mapping[str, Any]) -> bool:
     """Whether a node of a trace is a sample statement with a value that is not drawn."""
     return node["type"] == "sample" and bool(node["is_observed"])
+
+
+def _stated(node: Mapping[str, Any]) -> Site:
+    site = _site(node)
+    event_dim = event_dim_of(node)
+    return site if site.fn.event_dim == event_dim else with_event_dim(site, event_dim)
+
+
+def with_event_dim(site: Site, event_dim: int) -> Site:
+    """A deterministic site whose value has ``event_dim`` event dims; all others are batch dims."""
+    return dataclasses.replace(site, fn=Delta(site.value, event_dim=event_dim).mask(False))
+
+
+def is_deterministic(node: Mapping[str, Any]) -> bool:
+    """Whether a sample statement is a ``pyro.deterministic``."""
+    return bool(node["infer"].get(DETERMINISTIC))
+
+
+def plate_shape(node: Mapping[str, Any]) -> torch.Size:
+    """Sizes of the vectorised plates around a sample statement, 1 for dims between them."""
+    sizes = {frame.dim: frame.size for frame in node["cond_indep_stack"] if frame.vectorized}
+    return torch.Size(sizes.get(dim, 1) for dim in range(min(sizes, default=0), 0))
+
+
+def plates_by_dim(node: Mapping[str, Any]) -> dict[int, str]:
+    """Names of the vectorised plates around a sample statement, by batch dim: -1, -2, …."""
+    return {frame.dim: frame.name for frame in node["cond_indep_stack"] if frame.vectorized}
+
+
+def event_dim_of(node: Mapping[str, Any]) -> int:
+    """Number of event dims of the value of a sample statement.
+
+    ``pyro.deterministic`` without ``event_dim`` declares all dims as event dims. The leading dims
+    that have the sizes of the plates around the statement are batch dims nevertheless.
+
+    Args:
+        node: A node of a trace, or the message of a handler, in a program without further axes left
+            of its plates.
+    """
+    value = node["value"]
+    if not is_deterministic(node) or node["fn"].event_dim < value.dim():
+        return node["fn"].event_dim
+    sizes = plate_shape(node)
+    for batch_dims in range(min(len(sizes), value.dim()), 0, -1):
+        places = zip(value.shape[:batch_dims], sizes[-batch_dims:], strict=True)
+        if all(n in (1, m) for n, m in places):
+            return value.dim() - batch_dims
+    return value.dim()
 
 
 def _without_subsamples(trace: Trace) -> Trace:

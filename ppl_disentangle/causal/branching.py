@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from pyro.distributions import TorchDistribution
+from pyro.distributions import TorchDistribution, Unit
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_disentangle._pyro_private import is_subsample
-from ppl_disentangle.causal.actions import Changes, changed
-from ppl_disentangle.causal.interventions import NATURAL
-from ppl_disentangle.causal.shared_noise import draw_with_shared_noise, transport
+from ppl_disentangle.causal.actions import Changes, changed, is_checked_beforehand
+from ppl_disentangle.causal.interventions import NATURAL, Check, over_plates
+from ppl_disentangle.causal.shared_noise import (
+    draw_with_shared_noise,
+    mean_of,
+    missing_where_masked,
+    transport,
+)
+from ppl_disentangle.causal.structural import NOISE
+from ppl_disentangle.sites import event_dim_of, is_deterministic, plates_by_dim
 
 if TYPE_CHECKING:
     from pyro.poutine.runtime import Message
 
 __all__ = ["Branch", "StopProgram"]
+
+
+OBSERVED = "_observed"
+UNOBSERVED = "_unobserved"
+"""Suffixes of the two sites of which Pyro makes a site with ``obs_mask``."""
 
 
 class StopProgram(Exception):
@@ -35,17 +47,24 @@ class Branch(Messenger):
     Args:
         changes: The checked actions of each world.
         plates: Number of batch dimensions of the program.
+        check: Refuses new values that a site cannot have. It is called with the name of the site,
+            the actions on it, its distribution, ``None`` for a node, and the value.
+        event_dims: Number of event dimensions of the sites, where known.
         latents: Names of the latents.
         data: Treatment of observed sites. ``"stay"``: they keep their values in every world.
             ``"abduct"``: their noise in the first world, which must be factual, is used in all
             others. ``"mean"``: they become their means. The latter two also abduct the noise of
             latents with given values.
         until: Names of the sites after which the program may stop; by default it runs to its end.
+        guided: Whether a guide has drawn the latents, so that the model must draw none.
 
     Attributes:
         values: The value of each site, with or without the axis of worlds.
         event_dims: Number of event dimensions of each site.
+        plates_of: The plates around each site, by batch dim, counted from the right.
         intervened: Names of the sites on which some world intervenes.
+        observed: Names of the observed sites, in order; without data, of the sites that are drawn
+            and no latents.
         averaged: Names of the observed sites that became their means.
         returned: Name of the site whose value the program returned, if the caller has noted it.
     """
@@ -55,48 +74,69 @@ class Branch(Messenger):
         changes: Sequence[Changes],
         plates: int,
         *,
-        latents: Sequence[str] = (),
+        check: Check | None = None,
+        event_dims: Mapping[str, int] | None = None,
+        latents: Collection[str] = (),
         data: Literal["stay", "abduct", "mean"] = "stay",
         until: Sequence[str] = (),
+        guided: bool = False,
     ) -> None:
         super().__init__()
         self.changes = changes
         self.plates = plates
         self.latents = latents
         self.data = data
+        self.guided = guided
         self.intervened = tuple(dict.fromkeys(name for change in changes for name in change))
         self.values: dict[str, Tensor] = {}
-        self.event_dims: dict[str, int] = {}
+        self.event_dims = dict(event_dims or {})
+        self.plates_of: dict[str, dict[int, str]] = {}
+        self.observed: list[str] = []
         self.averaged: list[str] = []
         self.returned: str | None = None
+        self._check = check
         self._still_needed = set(until)
         self._names_of_messages: dict[int, str] = {}
 
     def _pyro_sample(self, msg: Message) -> None:
-        if is_subsample(msg):
+        if is_subsample(msg) or isinstance(msg["fn"], Unit):  # Unit: a pyro.factor has no value
             return
         # The site may be renamed before _pyro_post_sample, so its name is kept by message.
         name = str(msg["name"])
         self._names_of_messages[id(msg)] = name
         if name in self.intervened:
             msg["name"] = f"{name}{NATURAL}"
-        if msg["infer"].get("_deterministic"):
+        if is_deterministic(msg):
             return
         if msg["is_observed"]:
             msg["value"] = self._observed_value(name, msg)
         elif msg["value"] is None:
-            msg["value"] = self._draw(name, msg["fn"])
+            msg["value"] = self._draw(name, msg)
 
     def _pyro_post_sample(self, msg: Message) -> None:
         name = self._names_of_messages.pop(id(msg), None)
         if name is None:
             return
-        # An Intervened story states <name> with all dims as event dims; its natural site knows better.
-        self.event_dims[name] = self.event_dims.get(f"{name}{NATURAL}", msg["fn"].event_dim)
+        if name not in self.event_dims:
+            # An Intervened story states <name> as well; its natural site knows better.
+            self.event_dims[name] = self.event_dims.get(f"{name}{NATURAL}", event_dim_of(msg))
+        self.plates_of[name] = plates_by_dim(msg)
+        if self._is_noise_of_observed(name, msg):
+            msg["value"] = self._of_first_world(name, msg["value"])
         if name in self.intervened:
-            msg["value"] = self._branched(name, msg["value"])
+            msg["value"] = self._branched(name, msg)
         self.values[name] = msg["value"]
         self._stop_after(name)
+
+    def _is_noise_of_observed(self, name: str, msg: Message) -> bool:
+        """Whether a program states the noise that the value of an observed node implies."""
+        node = name.removesuffix(NOISE)
+        return self.data != "stay" and is_deterministic(msg) and node in self.observed
+
+    def _of_first_world(self, name: str, value: Tensor) -> Tensor:
+        """The value in the factual world, as the noise of a unit is the same in all worlds."""
+        batch_dims = value.dim() - self.event_dims[name]
+        return value[0] if batch_dims > self.plates else value
 
     def _stop_after(self, name: str) -> None:
         if self._still_needed:
@@ -104,25 +144,43 @@ class Branch(Messenger):
             if not self._still_needed:
                 raise StopProgram
 
-    def _draw(self, name: str, fn: TorchDistribution) -> Tensor | None:
-        if len(fn.batch_shape) <= self.plates:
-            return None  # the same distribution in all worlds: Pyro draws as usual
+    def _draw(self, name: str, msg: Message) -> Tensor | None:
+        fn = msg["fn"]
+        if name not in self.latents:
+            if self.guided:
+                return self._not_drawn_by_guide(name, fn)
+            self.observed.append(name)
+        # In a single world, or with the same distribution in all worlds, Pyro draws as usual.
+        if len(self.changes) == 1 or len(fn.batch_shape) <= self.plates:
+            return None
         try:
             return draw_with_shared_noise(fn)
         except NotImplementedError as error:
+            if self.data != "stay" and name not in self.latents:
+                return self._mean(name, fn)
             raise ValueError(f"site {name!r} follows from an intervention: {error}") from error
 
+    def _not_drawn_by_guide(self, name: str, fn: TorchDistribution) -> Tensor:
+        of_masked = name.removesuffix(UNOBSERVED)
+        if of_masked != name and f"{of_masked}{OBSERVED}" in self.observed:
+            value = fn.sample()
+            if value.is_floating_point():
+                return torch.full_like(value, torch.nan)  # a part of the data that is missing
+        raise ValueError(
+            f"the guide draws no {name!r}, which the model has: its value in the units is not"
+            " known; draw it in the guide, or pass evidence of it for each unit"
+        )
+
     def _observed_value(self, name: str, msg: Message) -> Tensor:
+        fn = msg["fn"]
+        if name not in self.latents:
+            self.observed.append(name)
         if self.data == "stay":
             return msg["value"]
         if name in self.latents:
-            return self._latent_in_all_worlds(name, msg["fn"], msg["value"])
-        value = self._datum_in_all_worlds(name, msg["fn"], msg["value"])
-        mask = msg["mask"]
-        if not isinstance(mask, Tensor):
-            return value
-        event_dims = (None,) * msg["fn"].event_dim  # (…, batch) -> (…, batch, *event)
-        return value.where(mask[(..., *event_dims)], torch.nan)
+            return self._latent_in_all_worlds(name, fn, msg["value"])
+        value = self._datum_in_all_worlds(name, fn, msg["value"])
+        return missing_where_masked(value, fn, msg["mask"])
 
     def _latent_in_all_worlds(self, name: str, fn: TorchDistribution, value: Tensor) -> Tensor:
         try:
@@ -138,11 +196,16 @@ class Branch(Messenger):
                 return transport(fn, value, self.plates)
             except NotImplementedError:
                 pass  # no noise can be abducted, as from Bernoulli pixels: return the mean
-        self.averaged.append(name)
-        return fn.mean
+        return self._mean(name, fn)
 
-    def _branched(self, name: str, natural: Tensor) -> Tensor:
+    def _mean(self, name: str, fn: TorchDistribution) -> Tensor:
+        if name not in self.averaged:
+            self.averaged.append(name)
+        return mean_of(name, fn)
+
+    def _branched(self, name: str, msg: Message) -> Tensor:
         """The value of a site after the interventions, ``(world, *plates, *event)``."""
+        natural = over_plates(msg, msg["value"], self.event_dims[name])
         batch_dims = natural.dim() - self.event_dims[name]
         if batch_dims > self.plates:
             natural_by_world = natural.unbind(0)
@@ -150,26 +213,78 @@ class Branch(Messenger):
             # (*some plates, *event) -> (*plates, *event), the same natural value in each world
             left_padded = natural[(None,) * (self.plates - batch_dims)]
             natural_by_world = (left_padded,) * len(self.changes)
-        return torch.stack(
-            [
-                changed(name, change[name], value) if name in change else value
-                for change, value in zip(self.changes, natural_by_world, strict=True)
-            ]
-        )
+        values = [
+            changed(name, change[name], value) if name in change else value
+            for change, value in zip(self.changes, natural_by_world, strict=True)
+        ]
+        fn = None if is_deterministic(msg) else msg["fn"]
+        for change, value in zip(self.changes, values, strict=True):
+            if self._check and name in change and not is_checked_beforehand(change[name], fn):
+                self._check(name, change[name], fn, value)
+        return torch.stack(values)
 
     def name_of(self, value: Tensor) -> str | None:
         """Name of the site that has this very tensor as its value; ``None`` if no site has."""
         return next((name for name, other in self.values.items() if other is value), None)
 
+    def in_worlds(self, name: str) -> Tensor:
+        """The value of a site in every world, ``(world, *plates, *event)``; 1 for plates it lacks."""
+        value = self._padded(name)
+        return value.expand(len(self.changes), *value.shape[1:])
+
+    def labelled(self, name: str) -> tuple[Tensor, tuple[str, ...]]:
+        """The value of a site over worlds and the plates around it, and the names of these dims.
+
+        The plate over the data is called ``data``, the plate of draws ``draw``, others
+        ``plate_dim_0``, ``plate_dim_1``, …, from the left. Event dims follow.
+        """
+        full = self._full_batch_shape()
+        value = self._padded(name)
+        value = value.expand(full + value.shape[len(full) :])
+        names = self._names_of_plates()
+        own = self._own_plates(name)
+        lacking = [place for place in range(self.plates) if place not in own]
+        for place in reversed(lacking):
+            value = value.select(1 + place, 0)
+        return value, ("world", *(names[place] for place in own))
+
+    def _own_plates(self, name: str) -> list[int]:
+        """The plates that a site has, as places from the left; the plate of draws always is one."""
+        around = {self.plates + dim for dim in self.plates_of[name]}
+        sizes = self._padded(name).shape[1 : 1 + self.plates]
+        return [n for n, size in enumerate(sizes) if n == 0 or n in around or size > 1]
+
+    def _names_of_plates(self) -> list[str]:
+        names = ["draw"] + [""] * (self.plates - 1)
+        names[self._place_of_data()] = "data"
+        others = [place for place, name in enumerate(names) if not name]
+        for number, place in enumerate(others):
+            names[place] = f"plate_dim_{number}"
+        return names
+
+    def _place_of_data(self) -> int:
+        """The place of the plate over the data: that called ``data``, else the rightmost one."""
+        plates = {name: dim for around in self.plates_of.values() for dim, name in around.items()}
+        return self.plates + plates.get("data", -1)
+
+    def _padded(self, name: str) -> Tensor:
+        """The value of a site with all batch dims, of size 1 where it lacks one."""
+        value = self.values[name]
+        batch_dims = len(self._batch_shape(name))
+        return value[(None,) * (1 + self.plates - batch_dims)]
+
     def broadcast(self) -> dict[str, Tensor]:
         """The value of each site in every world, ``(world, *plates, *event)``."""
-        worlds_and_plates = (len(self.changes), *(1,) * self.plates)
-        batch_shapes = [self._batch_shape(name) for name in self.values]
-        batch_shape = torch.broadcast_shapes(worlds_and_plates, *batch_shapes)
+        full = self._full_batch_shape()
         return {
-            name: value.expand(batch_shape + value.shape[len(self._batch_shape(name)) :])
+            name: value.expand(full + value.shape[len(self._batch_shape(name)) :])
             for name, value in self.values.items()
         }
+
+    def _full_batch_shape(self) -> torch.Size:
+        worlds_and_plates = (len(self.changes), *(1,) * self.plates)
+        batch_shapes = [self._batch_shape(name) for name in self.values]
+        return torch.broadcast_shapes(worlds_and_plates, *batch_shapes)
 
     def _batch_shape(self, name: str) -> torch.Size:
         value = self.values[name]

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyro
 import torch
 import xarray as xr
 from pyro import poutine
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from ppl_disentangle._pyro_private import is_subsample
 from ppl_disentangle.causal.actions import Action
-from ppl_disentangle.causal.branching import Branch, StopProgram
+from ppl_disentangle.causal.branching import OBSERVED, Branch, StopProgram
 from ppl_disentangle.causal.interventions import RangeCheck
+from ppl_disentangle.causal.shared_noise import mean_of
 from ppl_disentangle.causal.structural import NOISE, StructuralPrior
+from ppl_disentangle.causal.support import check_finite, check_support, is_discrete, root_of
 from ppl_disentangle.causal.worlds import Worlds, worlds
 from ppl_disentangle.representation import code_names, observation_dims
 from ppl_disentangle.sites import sampled_sites
 from ppl_disentangle.story import GenerativeStory, evaluating
+
+if TYPE_CHECKING:
+    from pyro.poutine.runtime import Message
 
 __all__ = ["counterfactual"]
 
@@ -139,8 +146,7 @@ def abduct(
     story = all_worlds.story
     _check_conditions(story, x, conditions)
     if num_samples is None:
-        means = story.latent_means(x, **accepted(story.latent_means, conditions))
-        latents = {name: value[None] for name, value in means.items()}
+        latents = _posterior_means(all_worlds, x, conditions)
     else:
         # The plate of draws is left of the story's plates, and so right of the axis of worlds.
         with pyro.plate("draw", num_samples, dim=-1 - all_worlds.plates):
@@ -150,7 +156,52 @@ def abduct(
         raise ValueError(
             "evidence on units that were recorded under interventions is ambiguous: leave out one of both"
         )
-    return _with_evidence(story, latents, evidence) if evidence else latents
+    if not evidence:
+        return latents
+    undrawn = _undrawn(all_worlds, x, latents, conditions)
+    return _with_evidence(all_worlds, latents, evidence, undrawn)
+
+
+def _posterior_means(
+    all_worlds: Worlds, x: Tensor, conditions: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """One value of every latent of each unit, ``(1, *plates, *event)``: the posterior means.
+
+    A latent that the story does not list has its mean given the means of the latents before it.
+    """
+    story = all_worlds.story
+    means = dict(story.latent_means(x, **accepted(story.latent_means, conditions)))
+    with poutine.trace() as drawn, AtMeans(means):
+        story.guide(x, **accepted(story.guide, conditions))
+    sites = sampled_sites(drawn.trace)
+    values = {name: site.value for name, site in sites.items()} | means
+    event_dims = {name: site.fn.event_dim for name, site in sites.items()} | all_worlds.event_dims
+    for name, value in values.items():
+        if not torch.isfinite(value).any():
+            raise ValueError(f"latent {name!r} has no posterior mean: pass num_samples for draws")
+    return {
+        name: value[(None,) * (1 + all_worlds.plates - value.dim() + event_dims[name])]
+        for name, value in values.items()
+    }
+
+
+class AtMeans(Messenger):
+    """Gives the sites of a guide their means, or the given values, in place of draws."""
+
+    def __init__(self, means: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.means = means
+
+    def _pyro_sample(self, msg: Message) -> None:
+        if msg["is_observed"] or msg["value"] is not None or is_subsample(msg):
+            return
+        name = str(msg["name"])
+        if name in self.means:
+            msg["value"] = self.means[name]
+        elif is_discrete(msg["fn"]):
+            raise ValueError(f"latent {name!r} is discrete: pass num_samples for draws of it")
+        else:
+            msg["value"] = mean_of(name, msg["fn"])
 
 
 def _check_conditions(story: GenerativeStory, x: Tensor, conditions: Mapping[str, Tensor]) -> None:
@@ -178,18 +229,23 @@ def predict(
     ``returned`` of the result is the name of the site whose value the model returned, such as
     ``x``.
     """
-    model = all_worlds.story.model
+    story = all_worlds.story
+    model = story.model
     num_draws = next((len(value) for value in latents.values()), num_samples)
     # The draws are one more plate, between the axis of worlds and the plates of the story.
     draws = pyro.plate("draw", num_draws, dim=-1 - all_worlds.plates)
-    plates = all_worlds.plates + 1
     given = poutine.condition(data=dict(latents))
-    branch = Branch(
-        all_worlds.changes, plates, latents=all_worlds.story.latents, data=data, until=until
+    branch = all_worlds.branch(
+        all_worlds.plates + 1,
+        latents={*story.latents, *latents},
+        data=data,
+        until=until,
+        guided=x is not None,
     )
     with suppress(StopProgram), branch, draws, given:
         result = model(x, batch_size=batch_size, **accepted(model, conditions or {}))
-        branch.returned = branch.name_of(result)
+        # A program that returns the mean of its data, or nothing, is asked for its observed site.
+        branch.returned = branch.name_of(result) or next(iter(branch.observed), None)
     return branch
 
 
@@ -201,22 +257,70 @@ def accepted(function: Callable[..., Any], conditions: Mapping[str, Tensor]) -> 
 
 
 def _with_evidence(
-    story: GenerativeStory, latents: Mapping[str, Tensor], evidence: Mapping[str, Tensor]
+    all_worlds: Worlds,
+    latents: Mapping[str, Tensor],
+    evidence: Mapping[str, Tensor],
+    undrawn: Collection[str],
 ) -> dict[str, Tensor]:
-    """The latents, with known values in place of draws, and the noise that known nodes imply."""
-    prior = _prior_of_latents(story, latents)
+    """The latents, with known values in place of draws, and the noise that known nodes imply.
+
+    Args:
+        all_worlds: The worlds.
+        latents: The latents that the guide drew, ``(draw, *plates, *event)`` each.
+        evidence: Known values.
+        undrawn: Names of the latents of the model that the guide did not draw.
+    """
+    prior = _prior_of_latents(all_worlds.story, latents)
     nodes = prior.names if prior is not None else ()
     for name in evidence:
-        if name not in nodes and name not in latents:
+        if name not in nodes and name not in latents and name not in undrawn:
             raise KeyError(f"no evidence can be given of {name!r}; there are {[*nodes, *latents]}")
-    replaced = {
-        name: _known_where_given(name, evidence[name], value) if name in evidence else value
-        for name, value in latents.items()
-    }
+        _check_evidence(all_worlds, name, evidence[name])
+    replaced = dict(latents)
+    for name in evidence:
+        if name in latents:
+            replaced[name] = _known_where_given(name, evidence[name], latents[name])
+        elif name in undrawn:
+            replaced[name] = _known_everywhere(all_worlds, name, evidence[name])
     known_nodes = {name: value for name, value in evidence.items() if name in nodes}
     if prior is None or not known_nodes:
         return replaced
     return replaced | _noise_given_nodes(prior, replaced, known_nodes)
+
+
+def _check_evidence(all_worlds: Worlds, name: str, evidence: Tensor) -> None:
+    """Refuse known values that a latent or node cannot have; units with NaN are left out."""
+    values = torch.as_tensor(evidence)
+    event_dim = all_worlds.event_dims[name]
+    if values.dim() < event_dim or not values.is_floating_point():
+        return
+    event_dims = tuple(range(values.dim() - event_dim, values.dim()))
+    known = values[~(values.isnan().any(event_dims) if event_dims else values.isnan())]
+    action = f"evidence of {name!r}"
+    check_finite(action, known)
+    fn = all_worlds.priors.get(name, root_of(all_worlds.story, name))
+    if fn is not None and len(known):
+        check_support(action, name, fn, known)
+    if len(known):
+        all_worlds.story.check_intervention(name, known)
+
+
+def _undrawn(
+    all_worlds: Worlds, x: Tensor, latents: Mapping[str, Tensor], conditions: Mapping[str, Tensor]
+) -> tuple[str, ...]:
+    """Names of the latents of the model that the guide did not draw."""
+    model = all_worlds.story.model
+    trace = poutine.trace(model).get_trace(x, **accepted(model, conditions))
+    return tuple(name for name in sampled_sites(trace) if name not in latents)
+
+
+def _known_everywhere(all_worlds: Worlds, name: str, evidence: Tensor) -> Tensor:
+    """Evidence of a latent that the guide does not draw, ``(1, *plates, *event)``."""
+    value = torch.as_tensor(evidence)
+    if value.is_floating_point() and value.isnan().any():
+        raise ValueError(f"evidence of {name!r}: expected a value for each unit, got NaN")
+    missing_dims = 1 + all_worlds.plates - value.dim() + all_worlds.event_dims[name]
+    return value[(None,) * missing_dims]
 
 
 def _prior_of_latents(
@@ -251,7 +355,7 @@ def _noise_given_nodes(
 
 def _known_where_given(name: str, evidence: Tensor, drawn: Tensor) -> Tensor:
     """The evidence, and the drawn value, ``(draw, batch, dim)``, where the evidence is NaN."""
-    value = torch.as_tensor(evidence).to(drawn)
+    value = torch.as_tensor(evidence).to(drawn.device)
     if value.dim() == 1 and drawn.shape[-1] == 1:
         value = value[:, None]  # (batch,) -> (batch, 1)
     try:
@@ -261,16 +365,12 @@ def _known_where_given(name: str, evidence: Tensor, drawn: Tensor) -> Tensor:
         raise ValueError(
             f"evidence of {name!r}: expected shape {shape}, got {tuple(evidence.shape)}"
         ) from None
-    return torch.where(value.isnan(), drawn, value)
+    return torch.where(value.isnan(), drawn, value.nan_to_num().to(drawn))
 
 
 def _dataset(all_worlds: Worlds, branch: Branch) -> xr.Dataset:
     """The values of all sites as arrays with labelled dims."""
-    values = branch.broadcast()
-    variables = {
-        name: _labelled(all_worlds, branch, name, value.detach().cpu().numpy())
-        for name, value in values.items()
-    }
+    variables = {name: _labelled(all_worlds, branch, name) for name in branch.values}
     coordinates: dict[str, Any] = {"world": list(all_worlds.names)}
     for name, variable in variables.items():
         dim = f"{name}_coordinate"
@@ -278,22 +378,23 @@ def _dataset(all_worlds: Worlds, branch: Branch) -> xr.Dataset:
             coordinates[dim] = list(code_names(all_worlds.story, name, variable.sizes[dim]))
     sizes = xr.Dataset(variables).sizes
     for dim in ("draw", "data"):
-        coordinates[dim] = np.arange(sizes[dim])
+        if dim in sizes:
+            coordinates[dim] = np.arange(sizes[dim])
     return xr.Dataset(variables, coordinates)
 
 
-def _labelled(all_worlds: Worlds, branch: Branch, name: str, value: np.ndarray) -> xr.Variable:
-    is_data = name not in all_worlds.sites
-    event_shape = value.shape[value.ndim - branch.event_dims[name] :]
+def _labelled(all_worlds: Worlds, branch: Branch, name: str) -> xr.Variable:
+    is_data = name in branch.observed or f"{name}{OBSERVED}" in branch.observed
+    values, batch_dims = branch.labelled(name)
+    event_shape = tuple(values.shape[len(batch_dims) :])
     if event_shape == (1,) and not is_data:
-        value = value.squeeze(-1)
-        event_shape = ()
-    inner_plates = tuple(f"plate_dim_{i}" for i in range(all_worlds.plates - 1))
-    event_dims = event_dims_of(name, len(event_shape), data=is_data)
-    dims = ("world", "draw", *inner_plates, "data", *event_dims)
+        values = values.squeeze(-1)
+        event_shape = event_shape[1:]
+    dims = (*batch_dims, *event_dims_of(name, len(event_shape), data=is_data))
+    array = values.detach().cpu().numpy()
     if not is_data:
-        return xr.Variable(dims, value)
-    return xr.Variable(dims, value, {"noise": "mean" if name in branch.averaged else "abducted"})
+        return xr.Variable(dims, array)
+    return xr.Variable(dims, array, {"noise": "mean" if name in branch.averaged else "abducted"})
 
 
 def event_dims_of(name: str, number: int, *, data: bool) -> tuple[str, ...]:

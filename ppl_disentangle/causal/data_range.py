@@ -242,13 +242,9 @@ def _tolerated_share(action: Action) -> float:
 
 def _batch_size_of_values(intervened: Intervened) -> int | None:
     """Number of units for which an intervention has a value each; ``None`` for one value."""
-    values_and_event_dims = [
-        (value, len(intervened.shapes[name])) for name, value in intervened.whole.items()
-    ]
-    for change in intervened.changes.values():
-        coordinates = [value for value in change.values() if isinstance(value, Tensor)]
-        values_and_event_dims += [(value, 0) for value in coordinates]
-    for value, event_dim in values_and_event_dims:
-        if value.dim() > event_dim and len(value) > 1:
-            return len(value)
+    for name, change in intervened.changes.items():
+        for index, value in change.items():
+            event_dim = intervened.event_dims[name] if index is None else 0
+            if isinstance(value, Tensor) and value.dim() > event_dim and len(value) > 1:
+                return len(value)
     return None

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import pyro
 import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
+from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from ppl_disentangle.causal.actions import Action, changed, expand, read_actions, resolve
+from ppl_disentangle.causal.actions import (
+    Action,
+    Changes,
+    changed,
+    check_changed,
+    is_checked_beforehand,
+    read_actions,
+    resolve,
+)
+from ppl_disentangle.causal.support import OutsideSupportError
 from ppl_disentangle.conditions import (
     Arguments,
     accepted,
@@ -20,7 +31,14 @@ from ppl_disentangle.conditions import (
     conditions_of_model,
 )
 from ppl_disentangle.pairs import story_of
-from ppl_disentangle.sites import Site, deterministic_sites, sampled_sites
+from ppl_disentangle.sites import (
+    Site,
+    deterministic_sites,
+    is_deterministic,
+    plate_shape,
+    sampled_sites,
+    with_event_dim,
+)
 from ppl_disentangle.story import (
     GenerativeStory,
     fork_randomness,
@@ -32,6 +50,14 @@ if TYPE_CHECKING:
     from pyro.poutine.runtime import Message
 
 __all__ = ["do"]
+
+Check: TypeAlias = (
+    "Callable[[str, Mapping[int | None, Action], TorchDistribution | None, Tensor], None]"
+)
+"""Refuses a new value of a site, given its name, the actions on it and its distribution."""
+
+NUM_PROBES = 64
+"""Number of drawn units on which actions are checked before the program runs."""
 
 T = TypeVar("T")
 
@@ -60,12 +86,12 @@ def do(
     describes units that are drawn anew. The third rung, of given units, is
     :func:`~ppl_disentangle.causal.counterfactual`.
 
-    ``pyro.do`` sets a whole latent, or a node of a causal graph, to a value. A messenger of this
-    package applies the other actions: a function of the natural value
-    (:func:`~ppl_disentangle.causal.shift`), a draw from a distribution, and an action on one
-    coordinate of a vector (``"z[3]"``, or its name in ``story.coordinate_names``), which leaves the
-    other coordinates as they are. A value broadcasts against the site's shape ``(batch, *event)``,
-    or ``(batch,)`` for a coordinate, and takes its dtype and device.
+    An action is a value, as in ``pyro.do``, a function of the natural value
+    (:func:`~ppl_disentangle.causal.shift`), or a distribution to draw from. It acts on a whole
+    latent or node, or on one coordinate of a vector (``"z[3]"``, or its name in
+    ``story.coordinate_names``), which leaves the other coordinates as they are. A value broadcasts
+    against the site's shape ``(batch, *event)``, or ``(batch,)`` for a coordinate, and takes its
+    dtype and device. After every action the site must have a value in the support of its prior.
 
     In a trace of the result, ``<name>`` is the value after the intervention and ``<name>_natural``
     the value that the site would otherwise have had. The guide samples the natural values of
@@ -80,8 +106,8 @@ def do(
     Raises:
         KeyError: A name is not a latent, node or coordinate of the story. (``pyro.do`` silently
             ignores an unknown name.)
-        ValueError: A value does not fit its site, is not finite or is impossible, or a site is set
-            twice.
+        ValueError: A value does not fit its site, is not finite or is outside of the support of the
+            site, or a site is set twice.
         TypeError: A value is not an action.
 
     Example:
@@ -103,9 +129,8 @@ class Intervened(GenerativeStory):
 
     Attributes:
         story: The story without the intervention.
-        whole: Values of the sites that are set as a whole to given values, which ``pyro.do`` sets.
-        changes: All other actions, by site and coordinate.
-        shapes: Event shapes of all latents and nodes.
+        changes: The checked actions, by site and coordinate.
+        event_dims: Number of event dims of all latents and nodes.
     """
 
     rung = "intervention"
@@ -116,13 +141,13 @@ class Intervened(GenerativeStory):
         self.has_bound = story.has_bound
         self.conditions_in_latents = story.conditions_in_latents
         sites = intervenable(story)
-        changes = read_actions(story, actions, sites)
-        self.whole = _values_of_whole_sites(changes)
-        self.changes = {name: change for name, change in changes.items() if name not in self.whole}
-        self.shapes = {name: site.value.shape[1:] for name, site in sites.items()}
-        self.intervened = tuple(name for name in sites if name in changes)
+        self.changes = checked_actions(story, actions, sites)
+        self.event_dims = {name: site.fn.event_dim for name, site in sites.items()}
+        self.intervened = tuple(name for name in sites if name in self.changes)
         self.coordinate_names = _with_natural_names(self, story.coordinate_names)
-        set_as_a_whole = [self.natural(name) for name, change in changes.items() if None in change]
+        set_as_a_whole = [
+            self.natural(name) for name, change in self.changes.items() if None in change
+        ]
         self.already_set = story.already_set.union(set_as_a_whole)
 
     def natural(self, name: str) -> str:
@@ -168,29 +193,25 @@ class Intervened(GenerativeStory):
     def model(self, x: Tensor | None = None, *, batch_size: int = 1, **conditions: Any) -> Tensor:
         """p(x, z) under the intervention."""
         given = conditions_of_model(self, conditions)
-        size = batch_size if x is None else len(x)
-        whole = {
-            name: expand(name, value, (size, *self.shapes[name]))
-            for name, value in self.whole.items()
-        }
-        with _NaturalNames(self.intervened), Change(self.changes) as change, poutine.do(data=whole):
+        check = partial(check_changed, self.story)
+        changing = Change(self.changes, event_dims=self.event_dims, check=check)
+        with _NaturalNames(self.intervened), changing as change:
             result = self.story.model(x, batch_size=batch_size, **given)
         # The sites of the program are now called <name>_natural: state the new values under their names.
-        for name in self.intervened:
-            value = whole.get(name, change.new_values.get(name))
-            pyro.deterministic(name, value, event_dim=value.dim())
+        for name, value in change.new_values.items():
+            pyro.deterministic(name, value, event_dim=value.dim())  # outside of the plates
         return result
+
+    def check_intervention(self, name: str, value: Tensor) -> None:
+        """Raise a ValueError if the story without the intervention cannot take ``value``."""
+        natural_names = {self.natural(site): site for site in self.intervened}
+        self.story.check_intervention(natural_names.get(name, name), value)
 
     def guide(self, x: Tensor, **conditions: Any) -> None:
         """q(z | x) for the natural values of the latents."""
         given = conditions_of_guide(self, conditions)
         with _NaturalNames(self.intervened):
             self.story.guide(x, **given)
-
-
-def _values_of_whole_sites(changes: Mapping[str, Mapping[int | None, Action]]) -> dict[str, Tensor]:
-    actions = {name: change.get(None) for name, change in changes.items()}
-    return {name: action for name, action in actions.items() if isinstance(action, Tensor)}
 
 
 def intervenable(story: GenerativeStory) -> dict[str, Site]:
@@ -211,6 +232,12 @@ def all_sites(story: GenerativeStory) -> tuple[dict[str, Site], dict[str, Site]]
         # Only the natural sites: the statements that an intervention adds affect nothing.
         sampled, deterministic = all_sites(story.story)
         return _with_natural_names(story, sampled), _with_natural_names(story, deterministic)
+    trace = _drawn(story, 1)
+    sampled, stated = sampled_sites(trace), deterministic_sites(trace)
+    return sampled, stated | _stated_outside_of_plates(story, stated)
+
+
+def _drawn(story: GenerativeStory, batch_size: int) -> Trace:
     with (
         not_training(story),
         fork_randomness(),
@@ -218,8 +245,79 @@ def all_sites(story: GenerativeStory) -> tuple[dict[str, Site], dict[str, Site]]
         poutine.block(),
         parameters_stay_local(),
     ):
-        trace = poutine.trace(story.model).get_trace(batch_size=1)
-    return sampled_sites(trace), deterministic_sites(trace)
+        return poutine.trace(story.model).get_trace(batch_size=batch_size)
+
+
+def _stated_outside_of_plates(
+    story: GenerativeStory, stated: Mapping[str, Site]
+) -> dict[str, Site]:
+    """The nodes that the program states after it has left its plates, with their batch dims.
+
+    Nothing around such a statement says which dims are batch dims: a second draw, of two units,
+    shows where the data are.
+    """
+    unknown = [
+        name
+        for name, site in stated.items()
+        if not site.plates and 0 < site.value.dim() == site.fn.event_dim
+    ]
+    if not unknown:
+        return {}
+    trace = _drawn(story, 2)
+    plates = [plate for site in sampled_sites(trace).values() for plate in site.plates]
+    data_dim = next((plate.dim for plate in plates if plate.size == 2), -1)
+    of_two = deterministic_sites(trace)
+    result = {}
+    for name in unknown:
+        sizes = zip(stated[name].value.shape, of_two[name].value.shape, strict=True)
+        data_place = next((place for place, (n, m) in enumerate(sizes) if n != m), None)
+        if data_place is not None:
+            event_dim = max(0, stated[name].value.dim() - data_place + data_dim)
+            result[name] = with_event_dim(stated[name], event_dim)
+    return result
+
+
+def checked_actions(
+    story: GenerativeStory, actions: Mapping[str, Action], sites: Mapping[str, Site]
+) -> Changes:
+    """The result of :func:`~ppl_disentangle.causal.actions.read_actions`, checked on draws.
+
+    The values that the actions give to drawn units must be possible ones.
+
+    Raises:
+        ValueError: A value is outside of the support of its site.
+    """
+    changes = read_actions(story, actions, sites)
+    with fork_randomness(), torch.no_grad():
+        for name, change in changes.items():
+            try:
+                _check_on_draws(story, name, change, sites[name])
+            except OutsideSupportError:
+                if sites[name].is_stated:
+                    raise
+                # The bounds may follow from the parents, and so be wider in other units.
+                many = sampled_sites(_drawn(story, NUM_PROBES))
+                _check_on_draws(story, name, change, many[name])
+    return changes
+
+
+def _check_on_draws(
+    story: GenerativeStory, name: str, change: Mapping[int | None, Action], site: Site
+) -> None:
+    natural = site.value
+    for index, action in change.items():
+        if isinstance(action, Tensor):
+            shape = action.shape if index is None else (*action.shape, 1)
+            natural = natural.expand(torch.broadcast_shapes(natural.shape, shape))
+        elif not site.is_stated:
+            natural = site.fn.sample((NUM_PROBES,))
+    try:
+        value = changed(name, change, natural)
+    except OutsideSupportError:
+        raise
+    except Exception:
+        return  # an action for given units, whose number the drawn units do not have
+    check_changed(story, name, change, None if site.is_stated else site.fn, value)
 
 
 def _with_natural_names(story: Intervened, by_name: Mapping[str, T]) -> dict[str, T]:
@@ -251,13 +349,27 @@ class _NaturalNames(Messenger):
 class Change(Messenger):
     """Replaces the value of a site, or of some of its coordinates, for the rest of the program.
 
+    Args:
+        changes: The checked actions, by site and coordinate.
+        event_dims: Number of event dims of the sites, where known.
+        check: Refuses new values that a site cannot have; see
+            :class:`~ppl_disentangle.causal.branching.Branch`.
+
     Attributes:
         new_values: The values after the intervention, by the name that the program gives the site.
     """
 
-    def __init__(self, changes: Mapping[str, Mapping[int | None, Action]]) -> None:
+    def __init__(
+        self,
+        changes: Mapping[str, Mapping[int | None, Action]],
+        *,
+        event_dims: Mapping[str, int] | None = None,
+        check: Check | None = None,
+    ) -> None:
         super().__init__()
         self.changes = changes
+        self.event_dims = event_dims or {}
+        self.check = check
         self.new_values: dict[str, Tensor] = {}
         self._names_of_messages: dict[int, str] = {}
 
@@ -270,6 +382,18 @@ class Change(Messenger):
         name = self._names_of_messages.pop(id(msg), None)
         if name is None:
             return
-        value = changed(name, self.changes[name], msg["value"])
+        change = self.changes[name]
+        event_dim = self.event_dims.get(name, msg["fn"].event_dim)
+        value = changed(name, change, over_plates(msg, msg["value"], event_dim))
+        fn = None if is_deterministic(msg) else msg["fn"]
+        if self.check is not None and not is_checked_beforehand(change, fn):
+            self.check(name, change, fn, value)
         self.new_values[name] = value
         msg["value"] = value
+
+
+def over_plates(msg: Message, value: Tensor, event_dim: int) -> Tensor:
+    """The value of a site expanded over the plates around it, as a constant node may lack them."""
+    batch_dims = value.dim() - event_dim
+    batch_shape = torch.broadcast_shapes(value.shape[:batch_dims], plate_shape(msg))
+    return value.expand(batch_shape + value.shape[batch_dims:])

@@ -11,10 +11,10 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from ppl_disentangle.causal.actions import Action, resolve
+from ppl_disentangle.causal.actions import Action, LateValue, resolve
 from ppl_disentangle.causal.branching import Branch
 from ppl_disentangle.causal.counterfactuals import abduct, event_dims_of, predict
-from ppl_disentangle.causal.interventions import intervenable
+from ppl_disentangle.causal.interventions import all_sites, intervenable
 from ppl_disentangle.causal.worlds import Worlds, worlds
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.representation import code_names
@@ -63,7 +63,7 @@ class Units:
 
 
 @dataclasses.dataclass(frozen=True)
-class FixedValue:
+class FixedValue(LateValue):
     """Sets a node to values ``(draw, batch, *event)``, one for each draw of each unit."""
 
     values: Tensor
@@ -93,7 +93,8 @@ class Population:
         self.x = None if units.x is None else units.x.to(device)
         self.conditions = {name: value.to(device) for name, value in units.conditions.items()}
         self.latents: dict[str, Tensor] = {}
-        self.values: dict[str, Tensor] = {}
+        self.noise: dict[str, str] = {}
+        self._branch: Branch | None = None
 
     def simulate(self, actions: Sequence[Mapping[str, Action]], *, until: Sequence[str]) -> None:
         """Simulate the factual world and the worlds of ``actions``, up to the nodes ``until``.
@@ -104,12 +105,23 @@ class Population:
         last_sites = [self._site_of(name)[0] for name in until]
         with evaluating(self.story, seed=self.units.seed):
             latents = self._latents_of_units(all_worlds)
-            self.values = self._predict(all_worlds, latents, until=last_sites).broadcast()
+            self._branch = self._predict(all_worlds, latents, until=last_sites)
+
+    @property
+    def branch(self) -> Branch:
+        """The last simulation."""
+        if self._branch is None:
+            raise RuntimeError("no world has been simulated")
+        return self._branch
 
     def value(self, name: str) -> Tensor:
-        """A node in all simulated worlds, ``(world, draw, data, *event)``; the first is factual."""
+        """A node in all simulated worlds, of which the first is factual.
+
+        Its shape is ``(world, draw, *plates, *event)``, with 1 for plates that the node lacks.
+        """
         site, index = self._site_of(name)
-        return self.values[site] if index is None else self.values[site][..., index]
+        value = self.branch.in_worlds(site)
+        return value if index is None else value[..., index]
 
     def factual(self, name: str) -> np.ndarray:
         """A node with one coordinate in the factual world, ``(draw, data)``.
@@ -117,12 +129,11 @@ class Population:
         Raises:
             ValueError: The node has several coordinates.
         """
-        value = self.value(name)[0]
-        if value.dim() > 2 and value.shape[2:] != (1,):
-            raise ValueError(
-                f"expected a node of one coordinate, got {name!r} of shape {tuple(value.shape[2:])}"
-            )
-        return value.reshape(value.shape[:2]).cpu().numpy()
+        values = self._labelled(name).isel(world=0)
+        if values.dims != ("draw", "data"):
+            shape = tuple(values.sizes[dim] for dim in values.dims if dim not in ("draw", "data"))
+            raise ValueError(f"expected a node of one coordinate, got {name!r} of shape {shape}")
+        return values.values
 
     def settings(self, cause: str, values: Values) -> list[dict[str, Action]]:
         """The actions of two worlds, which set the cause to either value.
@@ -144,14 +155,31 @@ class Population:
         Its dims are ``world``, ``draw``, ``data`` and event dims. The values of the nodes ``also``
         are simulated too, and can then be read with :meth:`value`.
         """
-        if not callable(effect):
+        data = self._data_of(effect)
+        if data is None:
+            assert not callable(effect)
             self.simulate(actions, until=(effect, *also))
-            return self._labelled(effect, self.value(effect)[1:])
-        result = self._effects_on_data(actions, effect)
+            return self._labelled(effect).isel(world=slice(1, None))
+        result = self._effects_on_data(actions, data, effect if callable(effect) else _identity)
         if also:
             self.simulate(actions, until=also)
         effect_dims = tuple(f"effect_dim_{i}" for i in range(result.dim() - 3))
         return xr.DataArray(result.cpu().numpy(), dims=("world", "draw", "data", *effect_dims))
+
+    def _data_of(self, effect: Effect) -> str | None:
+        """The observed site that an effect is computed from, "" if the model returns it.
+
+        ``None`` if the effect is a node.
+        """
+        if callable(effect):
+            return ""
+        try:
+            self._site_of(effect)
+        except KeyError:
+            if effect not in all_sites(self.story)[0]:
+                raise
+            return effect
+        return None
 
     def summarise(
         self, draws: xr.DataArray, cause: str, effect: Effect, values: Values
@@ -168,6 +196,7 @@ class Population:
             values=f"{values[0]} to {values[1]}",
             interval=f"{self.units.prob:.0%} {self.units.interval}",
             seed=self.units.seed,
+            **self.noise,
         )
 
     def _latents_of_units(self, all_worlds: Worlds) -> dict[str, Tensor]:
@@ -175,8 +204,8 @@ class Population:
         if not self.latents and self.x is not None:
             self.latents = abduct(all_worlds, self.x, self.units.num_samples, self.conditions)
         if not self.latents:
-            drawn = self._predict(all_worlds, {}, until=self.story.latents).broadcast()
-            self.latents = {name: drawn[name][0] for name in self.story.latents}
+            drawn = self._predict(all_worlds, {}, until=self.story.latents)
+            self.latents = {name: drawn.in_worlds(name)[0] for name in self.story.latents}
         return self.latents
 
     def _predict(
@@ -193,7 +222,10 @@ class Population:
         )
 
     def _effects_on_data(
-        self, actions: Sequence[Mapping[str, Action]], effect: Callable[[Tensor], Tensor]
+        self,
+        actions: Sequence[Mapping[str, Action]],
+        data: str,
+        effect: Callable[[Tensor], Tensor],
     ) -> Tensor:
         """The effect in the world of each of ``actions``, ``(world, draw, data, …)``."""
         with evaluating(self.story, seed=self.units.seed):
@@ -204,7 +236,11 @@ class Population:
                 actions_of_draw = [_of_draw(actions_of_world, draw) for actions_of_world in actions]
                 latents_of_draw = {name: value[[draw]] for name, value in latents.items()}
                 all_worlds = worlds(self.story, [{}, *actions_of_draw])
-                effects.append(_effect_on(effect, self._predict(all_worlds, latents_of_draw)))
+                branch = self._predict(all_worlds, latents_of_draw)
+                name = data or _returned_by(branch)
+                # Without noise that the worlds could share, the effect is that on the mean.
+                self.noise = {"noise": "mean" if name in branch.averaged else "shared"}
+                effects.append(_effect_on(effect, branch, name))
         return torch.stack(effects, 1)
 
     def _site_of(self, name: str) -> tuple[str, int | None]:
@@ -213,29 +249,41 @@ class Population:
             return name, None
         return resolve(self.story, name, self.sites)
 
-    def _labelled(self, name: str, value: Tensor) -> xr.DataArray:
-        """The values ``(world, draw, data, *event)`` of a node as an array with labelled dims."""
+    def _labelled(self, name: str) -> xr.DataArray:
+        """A node in all simulated worlds, as an array with labelled dims."""
         site, index = self._site_of(name)
-        if index is None and value.shape[3:] == (1,):
+        value, batch_dims = self.branch.labelled(site)
+        if index is not None:
+            value = value[..., index]
+        elif value.shape[len(batch_dims) :] == (1,):
             value = value.squeeze(-1)
-        event_dims = event_dims_of(site, value.dim() - 3, data=False)
+        event_dims = event_dims_of(site, value.dim() - len(batch_dims), data=False)
         coordinates = {}
         if len(event_dims) == 1:
-            coordinates[event_dims[0]] = list(code_names(self.story, site, value.shape[3]))
-        dims = ("world", "draw", "data", *event_dims)
-        return xr.DataArray(value.cpu().numpy(), dims=dims, coords=coordinates)
+            coordinates[event_dims[0]] = list(code_names(self.story, site, value.shape[-1]))
+        return xr.DataArray(
+            value.cpu().numpy(), dims=(*batch_dims, *event_dims), coords=coordinates
+        )
 
 
 def _name_of(effect: Effect) -> str:
     return getattr(effect, "__name__", type(effect).__name__) if callable(effect) else effect
 
 
-def _effect_on(effect: Callable[[Tensor], Tensor], branch: Branch) -> Tensor:
-    """The effect on the data of all worlds but the factual one, ``(world, batch, …)``."""
+def _identity(data: Tensor) -> Tensor:
+    return data
+
+
+def _returned_by(branch: Branch) -> str:
     if branch.returned is None:
-        raise ValueError("an effect that is a function of data needs a model that returns its data")
-    data = branch.broadcast()[branch.returned]  # (world, draw, batch, *event), a single draw
-    data = data[1:, 0]
+        raise ValueError("an effect that is a function of data needs a model with observed data")
+    return branch.returned
+
+
+def _effect_on(effect: Callable[[Tensor], Tensor], branch: Branch, name: str) -> Tensor:
+    """The effect on an observed site in all worlds but the factual one, ``(world, batch, …)``."""
+    values, dims = branch.labelled(name)  # (world, draw, *plates, *event), a single draw
+    data = values.movedim(dims.index("data"), 2)[1:, 0]  # (world, batch, *other plates, *event)
     result = effect(data.flatten(0, 1))
     return result.reshape(data.shape[:2] + result.shape[1:])
 

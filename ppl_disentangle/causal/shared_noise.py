@@ -6,6 +6,7 @@ import torch
 from pyro.distributions import (
     Bernoulli,
     Delta,
+    Gumbel,
     Independent,
     Laplace,
     MaskedDistribution,
@@ -13,12 +14,23 @@ from pyro.distributions import (
     TorchDistribution,
 )
 from torch import Tensor
-from torch.distributions import Distribution, OneHotCategorical, TransformedDistribution
+from torch.distributions import (
+    Categorical,
+    Distribution,
+    OneHotCategorical,
+    TransformedDistribution,
+)
 from torch.nn.functional import one_hot
 
 from ppl_disentangle.causal.mechanisms.categorical import gumbels_of_class
 
-__all__ = ["draw_with_shared_noise", "transport"]
+__all__ = [
+    "draw_with_shared_noise",
+    "mean_of",
+    "missing_where_masked",
+    "transport",
+    "without_wrappers",
+]
 
 LOCATION_SCALE = (Normal, Laplace)
 
@@ -29,7 +41,8 @@ def draw_with_shared_noise(fn: TorchDistribution) -> Tensor:
     .. math:: x_k = F_k^{-1}(u), \quad u \sim \mathcal U(0, 1)
 
     for world k with distribution function :math:`F_k`, or
-    :math:`x_k = \mu_k + \sigma_k \varepsilon` for families with location and scale. For these, and
+    :math:`x_k = \mu_k + \sigma_k \varepsilon` for families with location and scale, or the class
+    with the highest logit after Gumbel noise is added. For families with location and scale, and
     for all others that torch samples by the same formula, the draw of a world is equal to a sample
     of its distribution alone from the same state of the random numbers.
 
@@ -44,7 +57,7 @@ def draw_with_shared_noise(fn: TorchDistribution) -> Tensor:
         >>> (draw[1] - draw[0]).item()
         5.0
     """
-    distribution = _without_wrappers(fn)
+    distribution = without_wrappers(fn)
     if isinstance(distribution, Delta):
         return distribution.v
     if isinstance(distribution, TransformedDistribution):
@@ -57,6 +70,8 @@ def draw_with_shared_noise(fn: TorchDistribution) -> Tensor:
     if isinstance(distribution, Bernoulli):
         uniform = torch.rand_like(distribution.probs[0])
         return (uniform < distribution.probs).to(distribution.probs)
+    if isinstance(distribution, Categorical | OneHotCategorical):
+        return _draw_class(distribution)
     return _draw_by_quantiles(distribution)
 
 
@@ -68,13 +83,22 @@ def _draw_location_scale(distribution: Normal | Laplace) -> Tensor:
     return draw.expand_as(loc)
 
 
+def _draw_class(distribution: Categorical | OneHotCategorical) -> Tensor:
+    logits = distribution.logits  # (world, *batch, class)
+    gumbels = Gumbel(torch.zeros_like(logits[0]), 1.0).sample()
+    classes = (logits + gumbels).argmax(-1)
+    if isinstance(distribution, Categorical):
+        return classes
+    return one_hot(classes, logits.shape[-1]).to(logits)
+
+
 def _draw_by_quantiles(distribution: Distribution) -> Tensor:
     try:
         parameter = next(getattr(distribution, name) for name in distribution.arg_constraints)
         shape = (distribution.batch_shape + distribution.event_shape)[1:]  # without the world
         uniform = torch.rand(shape, dtype=parameter.dtype, device=parameter.device)
         return distribution.icdf(uniform)
-    except (NotImplementedError, StopIteration):
+    except (AttributeError, NotImplementedError, StopIteration):
         raise NotImplementedError(
             f"{type(distribution).__name__} has no noise that worlds could share"
         ) from None
@@ -86,7 +110,8 @@ def transport(fn: TorchDistribution, value: Tensor, plates: int) -> Tensor:
     .. math:: x_k = x_0 + (\mu_k - \mu_0) + (\sigma_k / \sigma_0 - 1) (x_0 - \mu_0)
 
     for families with location :math:`\mu_k` and scale :math:`\sigma_k` in world k. A world with the
-    location and scale of the first world has exactly its value. Transformed distributions are
+    location and scale of the first world has exactly its value, and so has every world if the
+    distribution is the same in all of them, whatever its family. Transformed distributions are
     inverted. For a class, the Gumbel noise is drawn from its posterior, as in
     :class:`~ppl_disentangle.causal.mechanisms.Categorical`.
 
@@ -100,16 +125,19 @@ def transport(fn: TorchDistribution, value: Tensor, plates: int) -> Tensor:
     Raises:
         NotImplementedError: The noise cannot be abducted from the value, as from a Bernoulli draw.
     """
-    distribution = _without_wrappers(fn)
-    same_in_all_worlds = len(fn.batch_shape) <= plates
+    distribution = without_wrappers(fn)
     if isinstance(distribution, Delta):
         return distribution.v
+    if len(fn.batch_shape) <= plates:
+        return value  # the same distribution in all worlds: the value is its own noise
     if isinstance(distribution, LOCATION_SCALE):
-        return value if same_in_all_worlds else _transport_location_scale(distribution, value)
+        return _transport_location_scale(distribution, value)
     if isinstance(distribution, TransformedDistribution):
-        return value if same_in_all_worlds else _transport_base(distribution, value)
+        return _transport_base(distribution, value)
     if isinstance(distribution, OneHotCategorical):
-        return value if same_in_all_worlds else _transport_class(distribution, value)
+        return _transport_class(distribution, value)
+    if isinstance(distribution, Categorical):
+        return _transport_index(distribution, value)
     name = type(distribution).__name__
     raise NotImplementedError(f"the noise behind a draw from {name} is not known")
 
@@ -126,6 +154,13 @@ def _transport_class(distribution: OneHotCategorical, value: Tensor) -> Tensor:
     gumbels = gumbels_of_class(value.expand(logits.shape[1:]), logits[0])
     classes = (logits + gumbels).argmax(-1)
     return one_hot(classes, logits.shape[-1]).to(value)
+
+
+def _transport_index(distribution: Categorical, value: Tensor) -> Tensor:
+    logits = distribution.logits  # (world, *batch, class)
+    rows = one_hot(value.long(), logits.shape[-1]).to(logits)
+    gumbels = gumbels_of_class(rows.expand(logits.shape[1:]), logits[0])
+    return (logits + gumbels).argmax(-1).to(value)
 
 
 def _transport_base(distribution: TransformedDistribution, value: Tensor) -> Tensor:
@@ -150,8 +185,58 @@ def _unexpanded(values: Tensor) -> Tensor:
     return values
 
 
-def _without_wrappers(fn: Distribution) -> Distribution:
-    """The distribution inside wrappers that declare event dimensions or a mask."""
+def without_wrappers(fn: Distribution) -> Distribution:
+    """The distribution inside wrappers that declare event dimensions, a mask or a batch shape."""
     while isinstance(fn, Independent | MaskedDistribution):
         fn = fn.base_dist
     return fn
+
+
+def mean_of(name: str, fn: TorchDistribution) -> Tensor:
+    """The mean of the distribution of a site; of a class, the probabilities.
+
+    Raises:
+        ValueError: The distribution has no finite mean, or does not state it.
+    """
+    inner = without_wrappers(fn)
+    if isinstance(inner, Categorical):
+        return inner.probs
+    try:
+        mean = fn.mean
+    except NotImplementedError:
+        mean = None
+    if mean is None or not torch.isfinite(mean).any():
+        raise ValueError(
+            f"site {name!r}: {type(inner).__name__} has neither a noise map nor a mean; use a"
+            " likelihood that has one"
+        )
+    return mean
+
+
+def missing_where_masked(
+    value: Tensor, fn: TorchDistribution, mask: bool | Tensor | None
+) -> Tensor:
+    """The value of an observed site, NaN where a mask says that it was not measured.
+
+    Args:
+        value: The value, ``(…, *batch, *event)``.
+        fn: Its distribution, whose elements may be masked inside of ``Independent``.
+        mask: The mask of the whole site by ``poutine.mask``, ``(*batch,)``.
+    """
+    value = _missing(value, fn.event_dim, mask)
+    while isinstance(fn, Independent | MaskedDistribution):
+        if isinstance(fn, MaskedDistribution):
+            value = _missing(value, fn.event_dim, fn._mask)
+        fn = fn.base_dist
+    return value
+
+
+def _missing(value: Tensor, event_dim: int, mask: bool | Tensor | None) -> Tensor:
+    if mask is None or mask is True:
+        return value
+    value = value if value.is_floating_point() else value.to(torch.get_default_dtype())
+    if not isinstance(mask, Tensor):
+        return torch.full_like(value, torch.nan)
+    mask = mask.to(value.device)
+    event_dims = (None,) * event_dim  # (…, batch) -> (…, batch, *event)
+    return value.where(mask[(..., *event_dims)], torch.nan)

@@ -10,10 +10,10 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from ppl_disentangle.causal.actions import Action, resolve
+from ppl_disentangle.causal.actions import LateValue, resolve
 from ppl_disentangle.causal.branching import Branch
 from ppl_disentangle.causal.counterfactuals import abduct, predict
-from ppl_disentangle.causal.interventions import intervenable
+from ppl_disentangle.causal.interventions import checked_actions, intervenable
 from ppl_disentangle.causal.worlds import worlds
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.story import GenerativeStory, evaluating
@@ -69,8 +69,8 @@ def smallest_intervention(
 
     Raises:
         KeyError: The story has no such node, or a scale is given for a node that may not be set.
-        ValueError: A node has several coordinates, or the outcome does not depend on any of the
-            nodes.
+        ValueError: A node has several coordinates, the outcome does not depend on any of the nodes,
+            or the target needs a value outside of the support of a node.
 
     Example:
         >>> from ppl_disentangle.causal import StructuralPrior
@@ -93,6 +93,7 @@ def smallest_intervention(
         problem = _Problem(story, x, nodes, outcome, num_samples, conditions)
         scale = problem.factual.new_tensor([(scales or {}).get(name, 1.0) for name in nodes])
         change, reached_outcome = _shortest(problem, scale, target, steps)
+        problem.check(problem.factual + change * scale)
     arrays = {
         "value": problem.factual + change * scale,
         "factual": problem.factual,
@@ -134,10 +135,11 @@ class _Problem:
         self.x = x
         self.outcome = outcome
         self.conditions = conditions
+        self.nodes = nodes
         self.sites = intervenable(story)
         # The actions read these values when the model runs: each call sets others in the same worlds.
         self.values = x.new_zeros(len(x), len(nodes))
-        actions = {name: self._set_to_column(column) for column, name in enumerate(nodes)}
+        actions = {name: _Column(self, column) for column, name in enumerate(nodes)}
         self.worlds = worlds(story, [{}, actions])
         with torch.no_grad():
             self.latents = abduct(self.worlds, x, num_samples, conditions)
@@ -155,13 +157,10 @@ class _Problem:
         (gradient,) = torch.autograd.grad(outcome.sum(), self.values, materialize_grads=True)
         return outcome.detach(), gradient
 
-    def _set_to_column(self, column: int) -> Action:
-        def action(natural: Tensor) -> Tensor:
-            value = self.values[:, column]
-            # natural: (draw, batch) for a scalar or coordinate, (draw, batch, 1) for a node of one coordinate
-            return (value if natural.dim() == 2 else value[:, None]).expand_as(natural)
-
-        return action
+    def check(self, values: Tensor) -> None:
+        """Refuse a solution that sets a node to a value it cannot have."""
+        by_node = dict(zip(self.nodes, values.detach().unbind(-1), strict=True))
+        checked_actions(self.story, by_node, self.sites)
 
     def _predict(self) -> Branch:
         until = () if callable(self.outcome) else tuple(self.sites)
@@ -188,6 +187,20 @@ class _Problem:
             )
         data = values[branch.returned]  # (world, draw, batch, *event)
         return self.outcome(data.flatten(0, 2)).reshape(data.shape[:3]).mean(1)
+
+
+class _Column(LateValue):
+    """Sets a node to its column of the values of a problem."""
+
+    def __init__(self, problem: _Problem, column: int) -> None:
+        self.problem = problem
+        self.column = column
+
+    def __call__(self, natural: Tensor) -> Tensor:
+        """The value of each unit."""
+        value = self.problem.values[:, self.column]
+        # natural: (draw, batch) for a scalar or coordinate, (draw, batch, 1) for a node of one coordinate
+        return (value if natural.dim() == 2 else value[:, None]).expand_as(natural)
 
 
 def _shortest(problem: _Problem, scale: Tensor, target: float, steps: int) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pyro
@@ -12,9 +13,9 @@ from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 
 from ppl_disentangle.causal.action_text import to_text
-from ppl_disentangle.causal.actions import Action, read_actions
+from ppl_disentangle.causal.actions import Action, check_changed
 from ppl_disentangle.causal.branching import Branch
-from ppl_disentangle.causal.interventions import all_sites
+from ppl_disentangle.causal.interventions import all_sites, checked_actions
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.story import GenerativeStory
 
@@ -37,7 +38,8 @@ def worlds(story: Any, actions: Sequence[Mapping[str, Action]]) -> Worlds:
 
     Raises:
         KeyError: A name is not a latent, node or coordinate of the story.
-        ValueError: The list of worlds is empty, or an action does not fit the story.
+        ValueError: The list of worlds is empty, or an action does not fit the story or leaves the
+            support of a site.
         TypeError: A value is not an action, or ``actions`` is one mapping instead of a sequence of
             mappings.
 
@@ -67,6 +69,8 @@ class Worlds:
         names: The actions of each world as text, see :func:`~ppl_disentangle.causal.to_text`.
         changes: The checked actions of each world.
         sites: Names of all latents and deterministic nodes of the story.
+        priors: Distribution of each sampled site, in one draw.
+        event_dims: Number of event dimensions of all sites.
         plates: Number of batch dimensions of the story; the axis of worlds is left of them.
     """
 
@@ -79,11 +83,12 @@ class Worlds:
         sampled, deterministic = all_sites(story)
         intervenable = {name: sampled[name] for name in story.latents} | deterministic
         self.names = tuple(to_text(world) for world in actions)
-        self.changes = [read_actions(story, world, intervenable) for world in actions]
+        self.changes = [checked_actions(story, world, intervenable) for world in actions]
         self.sites = (*intervenable, *story.intervened)
-        self.plates = max(
-            site.value.dim() - site.fn.event_dim for site in (sampled | deterministic).values()
-        )
+        drawn = sampled | deterministic
+        self.priors = {name: site.fn for name, site in sampled.items()}
+        self.event_dims = {name: site.fn.event_dim for name, site in drawn.items()}
+        self.plates = max(site.value.dim() - site.fn.event_dim for site in drawn.values())
         self._was_validated = False
 
     def __len__(self) -> int:
@@ -114,6 +119,16 @@ class Worlds:
             self.story.model(x, batch_size=batch_size, **conditions)
         return branch.broadcast()
 
+    def branch(self, plates: int, **options: Any) -> Branch:
+        """A handler that runs the story in all worlds.
+
+        Args:
+            plates: Number of batch dimensions of the program with those around it.
+            **options: Further arguments of :class:`~ppl_disentangle.causal.branching.Branch`.
+        """
+        check = partial(check_changed, self.story)
+        return Branch(self.changes, plates, check=check, event_dims=self.event_dims, **options)
+
     @contextmanager
     def _branch(self) -> Iterator[Branch]:
         """The handler of the worlds.
@@ -122,6 +137,6 @@ class Worlds:
         of the time.
         """
         validate = is_validation_enabled() and not self._was_validated
-        with dist.validation_enabled(validate), Branch(self.changes, self.plates) as branch:
+        with dist.validation_enabled(validate), self.branch(self.plates) as branch:
             yield branch
         self._was_validated = True
