@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -97,6 +98,7 @@ class Branch(Messenger):
         self._check = check
         self._still_needed = set(until)
         self._names_of_messages: dict[int, str] = {}
+        self._masked_later: dict[str, Callable[[Tensor], Tensor]] = {}
 
     def _pyro_sample(self, msg: Message) -> None:
         if is_subsample(msg) or isinstance(msg["fn"], Unit):  # Unit: a pyro.factor has no value
@@ -180,6 +182,10 @@ class Branch(Messenger):
         if name in self.latents:
             return self._latent_in_all_worlds(name, fn, msg["value"])
         value = self._datum_in_all_worlds(name, fn, msg["value"])
+        if name.endswith(OBSERVED):
+            # Pyro's obs_mask: the program goes on with the other site where this one is masked.
+            self._masked_later[name] = partial(missing_where_masked, fn=fn, mask=msg["mask"])
+            return value
         return missing_where_masked(value, fn, msg["mask"])
 
     def _latent_in_all_worlds(self, name: str, fn: TorchDistribution, value: Tensor) -> Tensor:
@@ -241,6 +247,8 @@ class Branch(Messenger):
         full = self._full_batch_shape()
         value = self._padded(name)
         value = value.expand(full + value.shape[len(full) :])
+        if name in self._masked_later:
+            value = self._masked_later[name](value)
         names = self._names_of_plates()
         own = self._own_plates(name)
         lacking = [place for place in range(self.plates) if place not in own]
