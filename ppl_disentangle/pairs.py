@@ -169,6 +169,7 @@ class Pair(GenerativeStory):
         names: The name of each lifted parameter in Pyro.
         fixed_size: Number of data that the guide has one value each for; ``None`` for a guide that
             computes the posterior of any data.
+        example_size: Number of data in the first batch; ``None`` before it was read.
     """
 
     def __init__(
@@ -187,6 +188,7 @@ class Pair(GenerativeStory):
         self.constraints: dict[str, Constraint] = {}
         self.names: dict[str, str] = {}
         self.fixed_size: int | None = None
+        self.example_size: int | None = None
         self._latents = None if latents is None else tuple(latents)
         self._model_arguments = arguments_of(model, f"the model of {self.title}")
         self._guide_arguments = arguments_of(guide, f"the guide of {self.title}")
@@ -239,6 +241,7 @@ class Pair(GenerativeStory):
             self._register(first_run)
             self._lift()
         self._example = torch.zeros_like(x[:1])
+        self.example_size = len(x)
         # What the guide draws for itself, such as all latents as one vector, is no latent.
         drawn = sampled_sites(model_trace)
         self._latents = self._latents or tuple(name for name in guided if name in drawn)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ppl_disentangle._pyro_private import is_subsample
 from ppl_disentangle.causal.actions import Changes, changed, is_checked_beforehand
-from ppl_disentangle.causal.interventions import NATURAL, Check, over_plates
+from ppl_disentangle.causal.interventions import NATURAL, OBSERVED, UNOBSERVED, Check, over_plates
 from ppl_disentangle.causal.shared_noise import (
     draw_with_shared_noise,
     mean_of,
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
     from pyro.poutine.runtime import Message
 
 __all__ = ["Branch", "StopProgram"]
-
-
-OBSERVED = "_observed"
-UNOBSERVED = "_unobserved"
-"""Suffixes of the two sites of which Pyro makes a site with ``obs_mask``."""
 
 
 class StopProgram(Exception):

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from ppl_disentangle._pyro_private import is_subsample
 from ppl_disentangle.causal.actions import Action
-from ppl_disentangle.causal.branching import OBSERVED, Branch, StopProgram
-from ppl_disentangle.causal.interventions import RangeCheck
-from ppl_disentangle.causal.shared_noise import mean_of
+from ppl_disentangle.causal.branching import Branch, StopProgram
+from ppl_disentangle.causal.interventions import OBSERVED, RangeCheck
 from ppl_disentangle.causal.structural import NOISE, StructuralPrior
-from ppl_disentangle.causal.support import check_finite, check_support, is_discrete, root_of
+from ppl_disentangle.causal.support import check_finite, check_support, root_of
 from ppl_disentangle.causal.worlds import Worlds, worlds
+from ppl_disentangle.observed import latent_point
 from ppl_disentangle.representation import code_names, observation_dims
 from ppl_disentangle.sites import sampled_sites
 from ppl_disentangle.story import GenerativeStory, evaluating
@@ -198,10 +198,8 @@ class AtMeans(Messenger):
         name = str(msg["name"])
         if name in self.means:
             msg["value"] = self.means[name]
-        elif is_discrete(msg["fn"]):
-            raise ValueError(f"latent {name!r} is discrete: pass num_samples for draws of it")
         else:
-            msg["value"] = mean_of(name, msg["fn"])
+            msg["value"] = latent_point(msg["fn"])
 
 
 def _check_conditions(story: GenerativeStory, x: Tensor, conditions: Mapping[str, Tensor]) -> None:
@@ -384,7 +382,8 @@ def _dataset(all_worlds: Worlds, branch: Branch) -> xr.Dataset:
 
 
 def _labelled(all_worlds: Worlds, branch: Branch, name: str) -> xr.Variable:
-    is_data = name in branch.observed or f"{name}{OBSERVED}" in branch.observed
+    is_site_of_data = name in branch.observed and name not in all_worlds.sites
+    is_data = is_site_of_data or f"{name}{OBSERVED}" in branch.observed
     values, batch_dims = branch.labelled(name)
     event_shape = tuple(values.shape[len(batch_dims) :])
     if event_shape == (1,) and not is_data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
@@ -30,7 +31,7 @@ from ppl_disentangle.conditions import (
     conditions_of_guide,
     conditions_of_model,
 )
-from ppl_disentangle.pairs import story_of
+from ppl_disentangle.pairs import Pair, story_of
 from ppl_disentangle.sites import (
     Site,
     deterministic_sites,
@@ -60,6 +61,10 @@ NUM_PROBES = 64
 """Number of drawn units on which actions are checked before the program runs."""
 
 T = TypeVar("T")
+
+OBSERVED = "_observed"
+UNOBSERVED = "_unobserved"
+"""Suffixes of the two sites of which Pyro makes a site with ``obs_mask``."""
 
 NATURAL = "_natural"
 """Suffix of the site with the natural value, which a site would have had without intervention."""
@@ -178,7 +183,8 @@ class Intervened(GenerativeStory):
 
     def posterior_sites(self, x: Tensor, **conditions: Any) -> dict[str, Site]:
         """The sites of the guide that draw the latents, without the intervention."""
-        return _with_natural_names(self, self.story.posterior_sites(x, **conditions))
+        sites = _with_natural_names(self, self.story.posterior_sites(x, **conditions))
+        return {name: dataclasses.replace(site, name=name) for name, site in sites.items()}
 
     def representation(self, x: Tensor, **conditions: Any) -> dict[str, TorchDistribution]:
         """The representation of x without the intervention."""
@@ -245,7 +251,14 @@ def _drawn(story: GenerativeStory, batch_size: int) -> Trace:
         poutine.block(),
         parameters_stay_local(),
     ):
-        return poutine.trace(story.model).get_trace(batch_size=batch_size)
+        try:
+            return poutine.trace(story.model).get_trace(batch_size=batch_size)
+        except (RuntimeError, ValueError):
+            # A program with masks, say, for the units of its example only.
+            size = story.example_size if isinstance(story, Pair) else None
+            if size in (None, batch_size):
+                raise
+            return poutine.trace(story.model).get_trace(batch_size=size)
 
 
 def _stated_outside_of_plates(
@@ -291,18 +304,31 @@ def checked_actions(
     with fork_randomness(), torch.no_grad():
         for name, change in changes.items():
             try:
-                _check_on_draws(story, name, change, sites[name])
+                _check_on_draws(story, name, change, sites[name], prior_of(name, sites))
             except OutsideSupportError:
                 if sites[name].is_stated:
                     raise
                 # The bounds may follow from the parents, and so be wider in other units.
                 many = sampled_sites(_drawn(story, NUM_PROBES))
-                _check_on_draws(story, name, change, many[name])
+                _check_on_draws(story, name, change, many[name], many[name].fn)
     return changes
 
 
+def prior_of(name: str, sites: Mapping[str, Site]) -> TorchDistribution | None:
+    """The distribution whose support a site has; ``None`` for a node that takes any number.
+
+    A site with ``obs_mask`` is a node, made of an observed and an unobserved site.
+    """
+    drawn = sites.get(f"{name}{UNOBSERVED}", sites[name])
+    return None if drawn.is_stated else drawn.fn
+
+
 def _check_on_draws(
-    story: GenerativeStory, name: str, change: Mapping[int | None, Action], site: Site
+    story: GenerativeStory,
+    name: str,
+    change: Mapping[int | None, Action],
+    site: Site,
+    fn: TorchDistribution | None,
 ) -> None:
     natural = site.value
     for index, action in change.items():
@@ -317,7 +343,7 @@ def _check_on_draws(
         raise
     except Exception:
         return  # an action for given units, whose number the drawn units do not have
-    check_changed(story, name, change, None if site.is_stated else site.fn, value)
+    check_changed(story, name, change, fn, value)
 
 
 def _with_natural_names(story: Intervened, by_name: Mapping[str, T]) -> dict[str, T]:

@@ -114,6 +114,11 @@ class Population:
             raise RuntimeError("no world has been simulated")
         return self._branch
 
+    @property
+    def values(self) -> dict[str, Tensor]:
+        """All sites of the last simulation, ``(world, draw, *plates, *event)``."""
+        return self.branch.broadcast()
+
     def value(self, name: str) -> Tensor:
         """A node in all simulated worlds, of which the first is factual.
 

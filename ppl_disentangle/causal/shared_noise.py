@@ -23,13 +23,13 @@ from torch.distributions import (
 from torch.nn.functional import one_hot
 
 from ppl_disentangle.causal.mechanisms.categorical import gumbels_of_class
+from ppl_disentangle.observed import innermost, point_of
 
 __all__ = [
     "draw_with_shared_noise",
     "mean_of",
     "missing_where_masked",
     "transport",
-    "without_wrappers",
 ]
 
 LOCATION_SCALE = (Normal, Laplace)
@@ -57,7 +57,7 @@ def draw_with_shared_noise(fn: TorchDistribution) -> Tensor:
         >>> (draw[1] - draw[0]).item()
         5.0
     """
-    distribution = without_wrappers(fn)
+    distribution = innermost(fn)
     if isinstance(distribution, Delta):
         return distribution.v
     if isinstance(distribution, TransformedDistribution):
@@ -125,7 +125,7 @@ def transport(fn: TorchDistribution, value: Tensor, plates: int) -> Tensor:
     Raises:
         NotImplementedError: The noise cannot be abducted from the value, as from a Bernoulli draw.
     """
-    distribution = without_wrappers(fn)
+    distribution = innermost(fn)
     if isinstance(distribution, Delta):
         return distribution.v
     if len(fn.batch_shape) <= plates:
@@ -185,30 +185,18 @@ def _unexpanded(values: Tensor) -> Tensor:
     return values
 
 
-def without_wrappers(fn: Distribution) -> Distribution:
-    """The distribution inside wrappers that declare event dimensions, a mask or a batch shape."""
-    while isinstance(fn, Independent | MaskedDistribution):
-        fn = fn.base_dist
-    return fn
-
-
 def mean_of(name: str, fn: TorchDistribution) -> Tensor:
-    """The mean of the distribution of a site; of a class, the probabilities.
+    """The mean of the distribution of a site; of integer classes, the most probable one.
 
     Raises:
         ValueError: The distribution has no finite mean, or does not state it.
     """
-    inner = without_wrappers(fn)
-    if isinstance(inner, Categorical):
-        return inner.probs
-    try:
-        mean = fn.mean
-    except NotImplementedError:
-        mean = None
-    if mean is None or not torch.isfinite(mean).any():
+    mean = point_of(name, fn)
+    if not torch.isfinite(mean).any():
+        kind = type(innermost(fn)).__name__
         raise ValueError(
-            f"site {name!r}: {type(inner).__name__} has neither a noise map nor a mean; use a"
-            " likelihood that has one"
+            f"site {name!r}: {kind} has no mean; use a likelihood that has one, or one with"
+            " location and scale"
         )
     return mean
 

@@ -135,7 +135,7 @@ class _Problem:
         self.x = x
         self.outcome = outcome
         self.conditions = conditions
-        self.nodes = nodes
+        self.names = nodes
         self.sites = intervenable(story)
         # The actions read these values when the model runs: each call sets others in the same worlds.
         self.values = x.new_zeros(len(x), len(nodes))
@@ -159,7 +159,7 @@ class _Problem:
 
     def check(self, values: Tensor) -> None:
         """Refuse a solution that sets a node to a value it cannot have."""
-        by_node = dict(zip(self.nodes, values.detach().unbind(-1), strict=True))
+        by_node = dict(zip(self.names, values.detach().unbind(-1), strict=True))
         checked_actions(self.story, by_node, self.sites)
 
     def _predict(self) -> Branch:

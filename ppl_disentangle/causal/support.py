@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from ppl_disentangle.causal.shared_noise import without_wrappers
 from ppl_disentangle.causal.structural import StructuralPrior
+from ppl_disentangle.observed import innermost
 from ppl_disentangle.story import GenerativeStory
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "check_support",
     "describe",
     "has_coupled_elements",
-    "is_discrete",
     "root_of",
     "support_of",
 ]
@@ -86,7 +85,7 @@ def check_support(action: str, site: str, fn: TorchDistribution, value: Tensor) 
     way_out = f"set the whole of {site!r} at once" if is_coordinate else "choose a value there"
     raise OutsideSupportError(
         f"{action}: {_short(rows[first])} is outside the support of site {site!r},"
-        f" {type(without_wrappers(fn)).__name__}: {describe(support)}; {way_out}"
+        f" {type(innermost(fn)).__name__}: {describe(support)}; {way_out}"
     )
 
 
@@ -129,12 +128,6 @@ def has_coupled_elements(fn: TorchDistribution) -> bool:
         return False
     within = _elementwise(support)
     return within.event_dim > 0 and within is not constraints.real_vector
-
-
-def is_discrete(fn: TorchDistribution) -> bool:
-    """Whether a distribution has separate values, such as classes or counts."""
-    support = support_of(fn)
-    return support is not None and support.is_discrete
 
 
 def root_of(story: GenerativeStory, node: str) -> TorchDistribution | None:
