@@ -22,7 +22,7 @@ from ppl_disentangle.graphs import as_dag, graph_of, topological_order
 from ppl_disentangle.inference import CausalVAEELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.models.bases.labelled import check_labels
-from ppl_disentangle.models.bases.structural import check_names
+from ppl_disentangle.names import check_names, free_name, module_keys
 from ppl_disentangle.networks import Networks
 from ppl_disentangle.story import GenerativeStory
 
@@ -102,7 +102,7 @@ class CausalVAEPaper(GenerativeStory):
         [1] Yang et al., 2021. https://arxiv.org/abs/2004.08697
     """
 
-    latents = ("noise",)
+    latents: tuple[str, ...]
 
     def __init__(
         self,
@@ -135,7 +135,11 @@ class CausalVAEPaper(GenerativeStory):
             else _adjacency_of_graph(self.dag, required, forbidden)
         )
         self.names = self.adjacency.names
-        check_names(self.names, "x", "noise", "data")
+        check_names(self.names, also=["z_given_labels", "mask_loss", "label_loss"])
+        self.observation_site = free_name("x", self.names)
+        self.noise_site = free_name("noise", self.names)
+        self.latents = (self.noise_site,)
+        self._keys = module_keys(self.names)
         self.order = self.names
         self.columns = self.names
         self.coordinate_names = {name: (name,) for name in self.names} if dim == 1 else {}
@@ -150,8 +154,9 @@ class CausalVAEPaper(GenerativeStory):
         """Add the networks g and g^u of each concept that may have causes."""
         effects = sorted({effect for _, effect in self.adjacency.candidates})
         num_inputs = len(self.names) * self.dim
-        self.mask_layer = nn.ModuleDict({name: _network(num_inputs, self.dim) for name in effects})
-        self.label_layer = nn.ModuleDict({name: _network(1, 1) for name in effects})
+        keys = [self._keys[name] for name in effects]
+        self.mask_layer = nn.ModuleDict({key: _network(num_inputs, self.dim) for key in keys})
+        self.label_layer = nn.ModuleDict({key: _network(1, 1) for key in keys})
 
     @classmethod
     def for_data(
@@ -216,10 +221,10 @@ class CausalVAEPaper(GenerativeStory):
         Returns:
             The value, of shape ``(…, dim)``.
         """
-        if node not in self.mask_layer:
+        if self._keys[node] not in self.mask_layer:
             return torch.zeros_like(concepts[..., 0, :])
         weights = self.adjacency.weights()[:, self.names.index(node), None]  # (n, 1)
-        return self.mask_layer[node]((weights * concepts).flatten(-2))
+        return self.mask_layer[self._keys[node]]((weights * concepts).flatten(-2))
 
     def model(
         self, x: Tensor | None = None, *, batch_size: int = 1, labels: Tensor | None = None
@@ -227,11 +232,12 @@ class CausalVAEPaper(GenerativeStory):
         """p(x, noise), and p(z | labels) if ``labels`` of shape ``(batch, n)`` are given."""
         with self.data_plate(x, batch_size):
             zeros = self.adjacency.weight.new_zeros(len(self.names) * self.dim)
-            noise = pyro.sample("noise", dist.Normal(zeros, 1.0).to_event(1))
+            noise = pyro.sample(self.noise_site, dist.Normal(zeros, 1.0).to_event(1))
             noise = self._by_node(noise)
             if labels is not None:
                 self._supervise(self.linear_layer(noise), labels)
-            return pyro.sample("x", self.decoder(self._nodes(noise).flatten(-2)), obs=x)
+            likelihood = self.decoder(self._nodes(noise).flatten(-2))
+            return pyro.sample(self.observation_site, likelihood, obs=x)
 
     def _by_node(self, values: Tensor) -> Tensor:
         """Values of shape ``(…, n * dim)`` as ``(…, n, dim)``."""
@@ -275,16 +281,18 @@ class CausalVAEPaper(GenerativeStory):
     def _predicted_labels(self, labels: Tensor) -> Tensor:
         """Predict each label from the labels of its causes, ``(batch, n)``; zero for a root."""
         weighted_causes = (labels @ self.adjacency.weights()).split(1, -1)
-        predictions = [
-            self.label_layer[name](cause) if name in self.label_layer else 0 * cause
-            for name, cause in zip(self.names, weighted_causes, strict=True)
-        ]
+        predictions = []
+        for name, cause in zip(self.names, weighted_causes, strict=True):
+            has_causes = self._keys[name] in self.label_layer
+            predictions.append(
+                self.label_layer[self._keys[name]](cause) if has_causes else 0 * cause
+            )
         return torch.cat(predictions, -1)
 
     def guide(self, x: Tensor, *, labels: Tensor | None = None) -> None:
         """q(noise | x)."""
         with self.data_plate(x):
-            pyro.sample("noise", self.encoder(x))
+            pyro.sample(self.noise_site, self.encoder(x))
 
     def representation(self, x: Tensor, **conditions: Any) -> dict[str, TorchDistribution]:
         """A normal for each node, with its causes at their means."""
@@ -301,7 +309,7 @@ class CausalVAEPaper(GenerativeStory):
     def latent_means(self, x: Tensor, **conditions: Any) -> dict[str, Tensor]:
         """The posterior mean of the noise."""
         check_conditions(self, conditions)
-        return {"noise": self.encoder(x).mean}
+        return {self.noise_site: self.encoder(x).mean}
 
     def check_intervention(self, name: str, value: Tensor) -> None:
         """Refuse interventions on nodes while their graph is being learned."""

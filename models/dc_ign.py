@@ -16,6 +16,7 @@ from ppl_disentangle.data import FactorDataset, groups
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.models.bases.normal_code import NormalCode
+from ppl_disentangle.names import check_names, free_name
 from ppl_disentangle.networks import Networks
 
 __all__ = ["DCIGN"]
@@ -94,7 +95,10 @@ class DCIGN(NormalCode):
         self.beta = beta
         self.warm_up = warm_up
         self.members = members
-        self.coordinate_names = {"z": _coordinate_names(factors)}
+        check_names(factors, "factor", also=["invariance"])
+        self.observation_site = free_name("x", factors)
+        self.latents = (free_name("z", factors),)
+        self.coordinate_names = {self.latents[0]: _coordinate_names(factors)}
         # (latent_dim,): position of the factor to which each coordinate belongs
         owners = [position for position, size in enumerate(factors.values()) for _ in range(size)]
         self.register_buffer("owners", torch.tensor(owners), persistent=False)
@@ -148,14 +152,14 @@ class DCIGN(NormalCode):
         if x is not None and self._are_groups(x):
             x = x.flatten(0, 1)
         with self.data_plate(x, batch_size):
-            z = pyro.sample("z", self.prior())
-            return pyro.sample("x", self.decoder(z), obs=x)
+            z = pyro.sample(self.latents[0], self.prior())
+            return pyro.sample(self.observation_site, self.decoder(z), obs=x)
 
     def guide(self, x: Tensor, *, varied: Tensor | None = None) -> None:
         """q(z | x) of every member; in a group, only coordinates of the varied factor differ."""
         if not self._are_groups(x):
             with self.data_plate(x):
-                pyro.sample("z", self.encoder(x))
+                pyro.sample(self.latents[0], self.encoder(x))
             return
         if varied is None:
             raise ValueError(
@@ -168,7 +172,7 @@ class DCIGN(NormalCode):
         stays = self.owners.ne(varied[:, None]).repeat_interleave(num_members, 0)
         posterior, deviation = self.clamped(self.encoder(members), stays, num_members)
         with self.data_plate(members):
-            pyro.sample("z", posterior)
+            pyro.sample(self.latents[0], posterior)
             pyro.factor("invariance", 0.5 * deviation.square().sum(-1), has_rsample=True)
 
     def clamped(

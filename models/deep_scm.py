@@ -23,7 +23,8 @@ from ppl_disentangle.graphs import graph_of
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.models.bases.labelled import check_labels
-from ppl_disentangle.models.bases.structural import check_names, normals_by_name
+from ppl_disentangle.models.bases.structural import normals_by_name
+from ppl_disentangle.names import free_name
 from ppl_disentangle.networks import Networks
 from ppl_disentangle.story import GenerativeStory
 
@@ -67,8 +68,11 @@ class DeepSCM(GenerativeStory):
 
     Raises:
         KeyError: An observed node is not in the graph.
-        ValueError: A node has the name of another site: ``x``, ``z``, ``data``, or ``<node>_noise``
-            of another node.
+
+    Attributes:
+        observation_site: Name of the site of the observations: ``x``, or ``x_site`` if a node is
+            named ``x``.
+        code_site: Name of the site of the code: ``z``, or ``z_site`` if a node is named ``z``.
 
     References:
         [1] Pawlowski et al., 2020. https://arxiv.org/abs/2006.06485
@@ -103,7 +107,8 @@ class DeepSCM(GenerativeStory):
         unknown = [node for node in observed if node not in prior.names]
         if unknown:
             raise KeyError(f"no node named {unknown[0]!r}; the graph has {list(prior.names)}")
-        check_names(prior.names, "x", "z", "data")
+        self.observation_site = free_name("x", prior.names)
+        self.code_site = free_name("z", prior.names)
         self.prior = prior
         self.encoder = encoder
         self.decoder = decoder
@@ -112,7 +117,7 @@ class DeepSCM(GenerativeStory):
         self.hidden = tuple(node for node in prior.names if node not in observed)
         self.dag = prior.dag
         self.columns = prior.columns
-        self.latents = (*(f"{node}{NOISE}" for node in prior.names), "z")
+        self.latents = (*(f"{node}{NOISE}" for node in prior.names), self.code_site)
         self.coordinate_names = {node: (node,) for node, dim in prior.dims.items() if dim == 1}
         self.register_buffer("zeros", torch.zeros(latent_dim), persistent=False)
 
@@ -185,22 +190,23 @@ class DeepSCM(GenerativeStory):
         draws_nodes = x is None and labels is None
         with self.data_plate(x, batch_size):
             values = self.prior(observed={} if draws_nodes else self._measured(labels))
-            z = pyro.sample("z", dist.Normal(self.zeros, 1.0).to_event(1))
-            return pyro.sample("x", self.decoder(side_by_side([*values.values(), z])), obs=x)
+            z = pyro.sample(self.code_site, dist.Normal(self.zeros, 1.0).to_event(1))
+            likelihood = self.decoder(side_by_side([*values.values(), z]))
+            return pyro.sample(self.observation_site, likelihood, obs=x)
 
     def guide(self, x: Tensor, *, labels: Tensor | None = None) -> None:
         """q(z | x), and posteriors of the nodes that are not measured."""
         posteriors = self.representation(x)
-        z = posteriors.pop("z")
+        z = posteriors.pop(self.code_site)
         with self.data_plate(x):
             self.prior.pull_back(posteriors, observed=self._measured(labels))
-            pyro.sample("z", z)
+            pyro.sample(self.code_site, z)
 
     def representation(self, x: Tensor, **conditions: Any) -> dict[str, TorchDistribution]:
         """q of each node that is not measured, and q(z | x)."""
         check_conditions(self, conditions)
         dims = {node: self.prior.dims[node] for node in self.hidden}
-        return normals_by_name(self.encoder(x), dims | {"z": len(self.zeros)})
+        return normals_by_name(self.encoder(x), dims | {self.code_site: len(self.zeros)})
 
     def latent_means(
         self, x: Tensor, *, labels: Tensor | None = None, **conditions: Any
@@ -210,9 +216,9 @@ class DeepSCM(GenerativeStory):
         The noise gives measured nodes their values, and other nodes their posterior means.
         """
         means = {name: q.mean for name, q in self.representation(x, **conditions).items()}
-        z = means.pop("z")
+        z = means.pop(self.code_site)
         noise = self.prior.noise_of(means | self._measured(labels))
-        return {f"{node}{NOISE}": value for node, value in noise.items()} | {"z": z}
+        return {f"{node}{NOISE}": value for node, value in noise.items()} | {self.code_site: z}
 
     def log_prob(self, values: Tensor) -> Tensor:
         """log p(node | parents) in nats, ``(…, nodes)``, for values ``(…, columns)``."""

@@ -16,6 +16,7 @@ from ppl_disentangle.inference import AcyclicELBO
 from ppl_disentangle.models.bases.labelled import check_labels
 from ppl_disentangle.models.bases.structural import noisy_labels
 from ppl_disentangle.models.graph_learning import GraphStory, NonlinearGraphStory
+from ppl_disentangle.names import free_name
 from ppl_disentangle.networks import Networks
 from ppl_disentangle.story import GenerativeStory
 
@@ -69,7 +70,7 @@ class GraphVAE(GenerativeStory):
         NodeView(('angle', 'light', 'shadow'))
     """
 
-    latents = ("z",)
+    latents: tuple[str, ...]
     encoder: Callable[[Tensor], TorchDistribution]
     decoder: Callable[[Tensor], TorchDistribution]
 
@@ -90,7 +91,9 @@ class GraphVAE(GenerativeStory):
         self.label_scale = label_scale
         self.adjacency = equations.adjacency
         self.columns = equations.adjacency.names
-        self.coordinate_names = {"z": self.columns}
+        self.observation_site = free_name("x", self.columns)
+        self.latents = (free_name("z", self.columns),)
+        self.coordinate_names = {self.latents[0]: self.columns}
 
     @classmethod
     def for_data(
@@ -124,15 +127,15 @@ class GraphVAE(GenerativeStory):
     ) -> Tensor:
         """p(x, labels, z), for ``labels`` of shape ``(batch, nodes)``, NaN where unknown."""
         with self.data_plate(x, batch_size):
-            z = pyro.sample("z", self.equations.distribution())
+            z = pyro.sample(self.latents[0], self.equations.distribution())
             if labels is not None:
                 noisy_labels(self.columns, z, check_labels(labels, self.columns), self.label_scale)
-            return pyro.sample("x", self.decoder(z), obs=x)
+            return pyro.sample(self.observation_site, self.decoder(z), obs=x)
 
     def guide(self, x: Tensor, *, labels: Tensor | None = None) -> None:
         """q(z | x)."""
         with self.data_plate(x):
-            pyro.sample("z", self.encoder(x))
+            pyro.sample(self.latents[0], self.encoder(x))
 
     def check_intervention(self, name: str, value: Tensor) -> None:
         """Refuse interventions, since the effects of a node are still being learned."""

@@ -14,7 +14,8 @@ from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.models.bases.labelled import check_labels, has_condition
 from ppl_disentangle.models.bases.normal_code import NormalCode
-from ppl_disentangle.models.bases.structural import check_names, noisy_labels
+from ppl_disentangle.models.bases.structural import noisy_labels
+from ppl_disentangle.names import check_names, free_name
 from ppl_disentangle.networks import Networks
 
 __all__ = ["SupervisedVAE"]
@@ -50,8 +51,8 @@ class SupervisedVAE(NormalCode):
         fraction: Share of the data for which :meth:`training_data` gives labels.
 
     Raises:
-        ValueError: There are more names than coordinates, or a scale is not positive; when called,
-            labels have another shape.
+        ValueError: There are more names than coordinates, a name is reserved, or a scale is not
+            positive; when called, labels have another shape.
 
     References:
         [1] Locatello et al., 2020. https://arxiv.org/abs/1905.01258
@@ -82,14 +83,17 @@ class SupervisedVAE(NormalCode):
                 f"expected at most {latent_dim} names and label_scale > 0,"
                 f" got {names} and {label_scale}"
             )
-        check_names(names, "x", "z", "data")
+        check_names(names, "factor")
+        self.observation_site = free_name("x", names)
+        self.latents = (free_name("z", names),)
         self.columns = tuple(names)
         self.label_scale = label_scale
         self.beta = beta
         self.warm_up = warm_up
         self.fraction = fraction
-        unnamed = [f"z[{i}]" for i in range(len(names), latent_dim)]
-        self.coordinate_names = {"z": (*names, *unnamed)}
+        (code,) = self.latents
+        unnamed = [f"{code}[{i}]" for i in range(len(names), latent_dim)]
+        self.coordinate_names = {code: (*names, *unnamed)}
 
     @classmethod
     def for_data(
@@ -138,15 +142,15 @@ class SupervisedVAE(NormalCode):
     ) -> Tensor:
         """p(x, labels, z), for ``labels`` of shape ``(batch, len(columns))``, NaN where unknown."""
         with self.data_plate(x, batch_size):
-            z = pyro.sample("z", self.prior())
+            z = pyro.sample(self.latents[0], self.prior())
             if labels is not None:
                 noisy_labels(self.columns, z, check_labels(labels, self.columns), self.label_scale)
-            return pyro.sample("x", self.decoder(z), obs=x)
+            return pyro.sample(self.observation_site, self.decoder(z), obs=x)
 
     def guide(self, x: Tensor, *, labels: Tensor | None = None) -> None:
         """q(z | x)."""
         with self.data_plate(x):
-            pyro.sample("z", self.encoder(x))
+            pyro.sample(self.latents[0], self.encoder(x))
 
     def objective(self) -> BetaELBO:
         """The bound with its divergence weighted by beta."""

@@ -16,6 +16,7 @@ from ppl_disentangle.graph_files.dot import is_dot, read_dot
 from ppl_disentangle.graph_files.edges import as_digraph
 from ppl_disentangle.graph_files.graphml import read_graphml
 from ppl_disentangle.graph_files.text import read_text
+from ppl_disentangle.names import check_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,9 +48,10 @@ def as_dag(
     as names become text.
 
     Raises:
-        ValueError: The graph has a cycle, a node twice, a node that ``nodes`` lacks, or no nodes; an
-            edge is undirected, bidirected, or of unknown direction; the matrix is not square; or the
-            file does not hold a directed graph.
+        ValueError: The graph has a cycle, a node twice, a node that ``nodes`` lacks, or no nodes; the
+            name of a node is reserved, see :data:`~ppl_disentangle.names.RESERVED`; an edge is
+            undirected, bidirected, or of unknown direction; the matrix is not square; or the file
+            does not hold a directed graph.
         TypeError: The name of a node is neither a string nor a whole number, or ``graph`` has another
             type.
         FileNotFoundError: The file does not exist.
@@ -67,6 +69,7 @@ def as_dag(
     dag.add_edges_from(sorted(read_graph.edges))
     if not dag:
         raise ValueError("the graph has no nodes")
+    check_names(dag)
     try:
         cycle = nx.find_cycle(dag)
     except nx.NetworkXNoCycle:

@@ -31,6 +31,7 @@ from ppl_disentangle.conditions import (
     takes_batch_size,
     without_handlers,
 )
+from ppl_disentangle.names import check_names
 from ppl_disentangle.observed import Layout, data_sites, layout_of, without_factors
 from ppl_disentangle.parameter_store import (
     is_set_by_module,
@@ -245,6 +246,7 @@ class Pair(GenerativeStory):
         # What the guide draws for itself, such as all latents as one vector, is no latent.
         drawn = sampled_sites(model_trace)
         self._latents = self._latents or tuple(name for name in guided if name in drawn)
+        check_names(self._latents, "latent")
         if self._may_have_fixed_size(len(x)):
             self.fixed_size = None if self._takes_more(x, conditions) else len(x)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ppl_disentangle.data import CausalDataset, FactorDataset
 from ppl_disentangle.data.batches import conditioned_batches
+from ppl_disentangle.names import free_name
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.representation import code_names, observation_dims
 from ppl_disentangle.sites import (
@@ -241,5 +242,5 @@ def _factor_values(data: FactorDataset, index: Tensor) -> xr.Dataset:
     variables = {}
     for factor, column in zip(data.space, data.factors(index).T, strict=True):
         values = [factor.values[int(place)] for place in column]
-        variables[factor.name] = ("data", np.array(values))
+        variables[free_name(factor.name, ["data"])] = ("data", np.array(values))
     return xr.Dataset(variables)

@@ -26,6 +26,7 @@ from ppl_disentangle.conditions import (
     conditions_of_guide,
 )
 from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.names import check_names
 from ppl_disentangle.observed import latent_point
 from ppl_disentangle.parameter_store import unchanged_store
 from ppl_disentangle.sites import Site, sampled_sites
@@ -76,7 +77,8 @@ class GenerativeStory(nn.Module, abc.ABC):
     parameter store.
 
     Attributes:
-        latents: Names of the latents, in their order in the representation.
+        latents: Names of the latents, in their order in the representation. They are not among
+            :data:`ppl_disentangle.names.RESERVED`.
         coordinate_names: For a vector latent, names of its coordinates. By default ``z[0]``,
             ``z[1]``, ….
         dag: Causal graph of the nodes; ``None`` if the story has no graph, or has yet to learn it.
@@ -130,6 +132,11 @@ class GenerativeStory(nn.Module, abc.ABC):
         self.num_data: int | None = None
         self.coordinate_names: Mapping[str, Sequence[str]] = {}
         self._pyro_name = f"{type(self).__name__}_{next(_numbers)}"
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if isinstance(vars(cls).get("latents"), tuple):
+            check_names(cls.latents, f"{cls.__name__}: latent")
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

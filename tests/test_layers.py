@@ -14,7 +14,7 @@ LIBRARY = ["ppl_disentangle", "inference", "models"]
 LAYERS = [
     ["_private_names"],
     ["_torch_private", "_pyro_private"],
-    ["columns", "graph_files"],
+    ["columns", "graph_files", "names"],
     ["graphs", "storage", "sites", "parameter_store", "posteriors", "conditionals"],
     ["networks", "data.python_source", "data.randomness", "data"],
     ["data.drawn"],

@@ -103,7 +103,7 @@ class CausalVAEELBO(GraphELBO):
         """The bound and the negative penalties, in nats and squared units of the labels."""
         sites = latent_sites(model_trace, guide_trace)
         names = [q.name for q, _ in sites]
-        if names != ["noise"]:
+        if len(names) != 1 or names[0].removesuffix("_site") != "noise":
             raise ValueError(f"expected a story with the latent 'noise' alone, got {names}")
         ((q, p),) = sites
         observed = observed_sites(model_trace)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import pyro
@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from ppl_disentangle.causal.structural import NOISE, StructuralPrior, posterior_unless_set
 from ppl_disentangle.conditions import check_conditions
+from ppl_disentangle.names import free_name
 from ppl_disentangle.story import GenerativeStory
 
-__all__ = ["Posterior", "StructuralVAE", "check_names", "noisy_labels", "normals_by_name"]
+__all__ = ["Posterior", "StructuralVAE", "noisy_labels", "normals_by_name"]
 
 Posterior = Literal["nodes", "noise"]
 
@@ -54,6 +55,10 @@ class StructuralVAE(GenerativeStory):
             ``(len(prior.columns),)``, or over all coordinates of the noise.
         decoder: ``decoder(z)`` is p(x | z), for z all coordinates of the nodes.
         posterior: ``"nodes"`` or ``"noise"``, see above.
+
+    Attributes:
+        observation_site: Name of the site of the observations: ``x``, or ``x_site`` if a node is
+            named ``x``.
     """
 
     encoder: Callable[[Tensor], TorchDistribution]
@@ -71,7 +76,7 @@ class StructuralVAE(GenerativeStory):
         if posterior not in get_args(Posterior):
             choices = " or ".join(map(repr, get_args(Posterior)))
             raise ValueError(f"expected posterior {choices}, got {posterior!r}")
-        check_names(prior.names, "x", "data")
+        self.observation_site = free_name("x", prior.names)
         self.prior = prior
         self.encoder = encoder
         self.decoder = decoder
@@ -104,7 +109,8 @@ class StructuralVAE(GenerativeStory):
             interventions = self._checked("interventions", interventions)
             values = self.prior(base=self.base(u), interventions=interventions)
             self.observe_labels(values, self._checked("labels", labels))
-            return pyro.sample("x", self.decoder(self.prior.side_by_side(values)), obs=x)
+            likelihood = self.decoder(self.prior.side_by_side(values))
+            return pyro.sample(self.observation_site, likelihood, obs=x)
 
     def guide(
         self,
@@ -237,22 +243,6 @@ def normals_by_name(
         name: dist.Normal(loc, scale).to_event(1)
         for name, loc, scale in zip(dims, locs, scales, strict=True)
     }
-
-
-def check_names(nodes: Iterable[str], *others: str) -> None:
-    """Raise a ValueError if a node has the name of another site, or of the plate, of its story.
-
-    Args:
-        nodes: Names of the nodes.
-        *others: Names of the other sites and of the plate.
-    """
-    derived = [f"{node}{suffix}" for node in nodes for suffix in (NOISE, "_label")]
-    taken = {*others, *derived}
-    for node in nodes:
-        if node in taken:
-            raise ValueError(
-                f"node {node!r} needs another name: the story has a site or a plate of this name"
-            )
 
 
 def noisy_labels(columns: Sequence[str], z: Tensor, labels: Tensor, scale: float) -> None:

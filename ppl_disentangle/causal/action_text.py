@@ -20,12 +20,16 @@ FACTUAL = "factual"
 """Text of an empty intervention: the world as it is."""
 
 
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+
 MOST_CHARACTERS_OF_A_ROW = 40
 """Longer rows of numbers are described by their shape."""
 
 
 def to_text(actions: Mapping[str, Action]) -> str:
     """Write actions as text, such as ``light = 1, angle += 0.2``.
+
+    Names that hold a comma, an equals sign or a quote stand in quotes.
 
     The inverse of :func:`from_text` for numbers, rows of few numbers, and shifts by these. Other
     actions, such as distributions, functions and large tensors, are only described. The text of no
@@ -39,6 +43,7 @@ def to_text(actions: Mapping[str, Action]) -> str:
 
 
 def _statement(name: str, action: Action) -> str:
+    name = _quoted(name)
     if isinstance(action, Distribution):
         distribution = action.base_dist if isinstance(action, Independent) else action
         return f"{name} ~ {type(distribution).__name__}"
@@ -48,6 +53,14 @@ def _statement(name: str, action: Action) -> str:
         function = getattr(action, "__name__", type(action).__name__)
         return f"{name} = {function}({name})"
     return f"{name} = {_numbers_to_text(action)}"
+
+
+def _quoted(name: str) -> str:
+    """The name, in quotes if :func:`from_text` would read it otherwise."""
+    has_sign = re.search(r'[,="]|[+-]$', name)
+    has_bracket = re.search(r"[\[\]]", re.sub(r"\[\d+\]$", "", name))
+    must_quote = has_sign or has_bracket or name in (FACTUAL, "")
+    return json.dumps(name, ensure_ascii=False) if must_quote else name
 
 
 def _numbers_to_text(value: float | Tensor | np.ndarray) -> str:
@@ -73,25 +86,26 @@ def from_text(text: str) -> dict[str, Action]:
     """Read actions from text: statements that are separated by commas.
 
     A statement is ``NAME = VALUE``, ``NAME += VALUE`` or ``NAME -= VALUE``. A value is a number, or
-    a row of numbers in brackets. Spaces are optional.
+    a row of numbers in brackets. A name may stand in quotes, and must if it holds a comma, an equals
+    sign or a quote. Spaces are optional.
 
     Raises:
         ValueError: A statement has another form, its value is not a number or a row of numbers, or
             a name is set twice.
 
     Example:
-        >>> from_text("light=1, z[0] -= 0.5")
-        {'light': 1.0, 'z[0]': Shift(amount=-0.5)}
+        >>> from_text("light=1, z[0] -= 0.5, blood pressure = 2")
+        {'light': 1.0, 'z[0]': Shift(amount=-0.5), 'blood pressure': 2.0}
     """
     actions: dict[str, Action] = {}
     if text == FACTUAL:
         return actions
-    # A comma inside a row is followed by the closing bracket before any opening one.
-    for statement in re.split(r",\s*(?![^\[]*\])", text):
-        match = re.fullmatch(r"\s*(.+?)\s*(\+=|-=|=)\s*(.*?)\s*", statement)
+    for statement in _statements(text):
+        match = re.fullmatch(rf"\s*({_QUOTED}|.+?)\s*(\+=|-=|=)\s*(.*?)\s*", statement)
         if match is None:
             raise ValueError(f"expected NAME=VALUE or NAME+=VALUE, got {statement!r}")
         name, operator, value_text = match.groups()
+        name = json.loads(name) if re.fullmatch(_QUOTED, name) else name
         if name in actions:
             raise ValueError(f"{name!r} is set twice")
         value = _numbers_from_text(name, value_text)
@@ -100,6 +114,19 @@ def from_text(text: str) -> dict[str, Action]:
         else:
             actions[name] = shift(value if operator == "+=" else -value)
     return actions
+
+
+def _statements(text: str) -> list[str]:
+    """The statements of a text: commas in quotes and in rows of numbers separate none."""
+    # A comma inside a row is followed by the closing bracket before any opening one.
+    separator = r"(?P<comma>,\s*(?![^\[\"]*\]))"
+    statements = []
+    start = 0
+    for match in re.finditer(rf"{_QUOTED}|{separator}", text):
+        if match["comma"]:
+            statements.append(text[start : match.start()])
+            start = match.end()
+    return [*statements, text[start:]]
 
 
 def _numbers_from_text(name: str, text: str) -> float | Tensor:

@@ -90,7 +90,8 @@ def read_actions(
         TypeError: A value is not an action.
     """
     changes: Changes = {}
-    for name, action in actions.items():
+    for key, action in actions.items():
+        name = str(key)  # a node may be named by a whole number
         site, index = resolve(story, name, sites)
         if site in story.already_set:
             raise ValueError(f"do({name!r}): an intervention on this story has set it already")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ppl_disentangle.causal.mechanisms import AdditiveNoise, Mechanism
 from ppl_disentangle.graphs import as_dag, parents, topological_order
+from ppl_disentangle.names import module_keys
 
 __all__ = ["NOISE", "StructuralPrior"]
 
@@ -49,15 +50,16 @@ class StructuralPrior(nn.Module):
 
     Raises:
         KeyError: A mechanism or a dimension is given for a node that is not in the graph.
-        ValueError: A mechanism has other dimensions than its node, :func:`as_dag` refuses the
-            graph, or a node is named like an attribute of ``nn.ModuleDict``, such as ``"type"``.
+        ValueError: A mechanism has other dimensions than its node, or :func:`as_dag` refuses the
+            graph.
 
     Attributes:
         dag: The graph.
         names: Names of the nodes in topological order.
         dims: Number of coordinates of each node.
         parents: Parents of each node, sorted by name.
-        mechanisms: Mechanism of each node.
+        mechanisms: Mechanism of each node whose name is an identifier; :meth:`mechanism_of` returns
+            the mechanism of any node.
 
     Example:
         >>> prior = StructuralPrior("light -> shadow; angle -> shadow")
@@ -79,23 +81,14 @@ class StructuralPrior(nn.Module):
         self.names = tuple(topological_order(self.dag))
         by_node = _for_each(self.names, mechanism)
         dims = dims or {}
-        self._check_names(by_node, dims)
+        self._check_nodes(by_node)
+        self._check_nodes(dims)
         self.dims = {n: dims.get(n, _dim_of(by_node.get(n))) for n in self.names}
         self.parents = {n: tuple(parents(self.dag, n)) for n in self.names}
+        self._keys = module_keys(self.names)
         self.mechanisms = nn.ModuleDict(
-            {n: self._build(n, by_node.get(n, AdditiveNoise)) for n in self.names}
+            {self._keys[n]: self._build(n, by_node.get(n, AdditiveNoise)) for n in self.names}
         )
-
-    def _check_names(
-        self, mechanisms: Mapping[str, MechanismChoice], dims: Mapping[str, int]
-    ) -> None:
-        self._check_nodes(mechanisms)
-        self._check_nodes(dims)
-        for node in self.names:
-            if hasattr(nn.ModuleDict, node):
-                raise ValueError(
-                    f"node {node!r} needs another name: nn.ModuleDict has an attribute that is called so"
-                )
 
     def _build(self, node: str, mechanism: MechanismChoice) -> Mechanism:
         dim = self.dims[node]
@@ -245,7 +238,7 @@ class StructuralPrior(nn.Module):
 
     def mechanism_of(self, node: str) -> Mechanism:
         """The mechanism of a node."""
-        mechanism = self.mechanisms[node]
+        mechanism = self.mechanisms[self._keys[node]]
         assert isinstance(
             mechanism, Mechanism
         )  # torch types the entries of a ModuleDict as modules

@@ -725,10 +725,10 @@ BAD = {
         ValueError,
         r"pass dims=\{node: classes\}",
     ),
-    "a name that modules have": (
-        lambda: StructuralPrior("type -> b"),
+    "a name that results have": (
+        lambda: StructuralPrior("draw -> b"),
         ValueError,
-        "node 'type' needs another name",
+        "node 'draw' needs another name",
     ),
     "an unknown observation": (
         lambda: StructuralPrior("a -> b")(observed={"c": torch.zeros(1)}),

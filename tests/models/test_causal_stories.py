@@ -393,20 +393,20 @@ BAD = {
         ValueError,
         "label_scale > 0, got 0",
     ),
-    "a node called like the data": (
-        lambda: CausalVAE(StructuralPrior("x -> y"), *networks(2, 2)),
+    "a node called like the plate": (
+        lambda: CausalVAE(StructuralPrior("data -> y"), *networks(2, 2)),
         ValueError,
-        "node 'x' needs another name: the story has a site or a plate of this name",
+        "node 'data' needs another name: 'data' is the plate and the dim over the data",
     ),
     "a node called like the noise of another": (
         lambda: DeepSCM(StructuralPrior("a -> a_noise"), *networks(4, 2), 2),
         ValueError,
         "node 'a_noise' needs another name",
     ),
-    "a concept called like the code": (
-        lambda: CausalVAEPaper("noise -> y", *networks(8, 8)),
+    "a concept called like a loss": (
+        lambda: CausalVAEPaper("mask_loss -> y", *networks(8, 8)),
         ValueError,
-        "node 'noise' needs",
+        "node 'mask_loss' needs another name: 'mask_loss' is another site of the story",
     ),
     "too few pieces": (
         lambda: DEAR("a -> b", *networks(2, 2), pieces=1),
