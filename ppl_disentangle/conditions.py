@@ -6,16 +6,17 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pyro.infer.autoguide import AutoGuide
 from pyro.infer.autoguide.effect import GuideMessenger
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
-from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.data import FactorDataset, as_dataset
 from ppl_disentangle.data.batches import conditioned_batches
 
 __all__ = [
@@ -24,11 +25,19 @@ __all__ = [
     "accepted",
     "arguments_of",
     "check_conditions",
+    "check_rows",
     "checked_conditions",
     "conditions_of_guide",
     "conditions_of_model",
+    "coordinate_of_rows",
+    "is_per_datum",
+    "one_batch",
+    "opened",
     "programs",
+    "row_labels",
+    "rows_of",
     "story_batches",
+    "taken_by",
     "takes_batch_size",
     "without_handlers",
 ]
@@ -169,6 +178,12 @@ def check_conditions(story: Programs, conditions: Mapping[str, Any]) -> None:
             )
 
 
+def taken_by(story: Programs, conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """The conditions that the model or the guide takes."""
+    model = story.model_arguments().select(conditions)
+    return model | story.guide_arguments().select(conditions)
+
+
 def _listed(arguments: Arguments) -> str:
     return ", ".join(map(repr, arguments.names)) or "nothing"
 
@@ -189,17 +204,35 @@ def checked_conditions(story: Programs, x: Tensor, conditions: Mapping[str, Any]
         ValueError: A condition has another number of rows than x.
     """
     check_conditions(story, conditions)
-    return {name: _condition(name, value, x) for name, value in conditions.items()}
+    check_rows(conditions, len(x))
+    tensors = {name: _as_tensor(name, value, x) for name, value in conditions.items()}
+    return {n: conditions[n] if tensor is None else tensor for n, tensor in tensors.items()}
 
 
-def _condition(name: str, value: Any, x: Tensor) -> Any:
-    tensor = _as_tensor(name, value, x)
-    if tensor is not None and len(tensor) != len(x):
-        raise ValueError(
-            f"condition {name!r}: expected one row for each of {len(x)} data,"
-            f" got shape {tuple(tensor.shape)}"
-        )
-    return value if tensor is None else tensor
+def is_per_datum(value: Any) -> bool:
+    """Whether a condition has a row for each datum, and does not hold for all data."""
+    return isinstance(value, Tensor) and value.dim() > 0
+
+
+def rows_of(conditions: Mapping[str, Any], rows: slice | Tensor) -> dict[str, Any]:
+    """Conditions of some of the data; values that hold for all data stay as they are."""
+    tensors = {n: _as_tensor(n, value, torch.empty(0)) for n, value in conditions.items()}
+    return {n: conditions[n] if t is None else t[rows] for n, t in tensors.items()}
+
+
+def check_rows(conditions: Mapping[str, Any], num_data: int) -> None:
+    """Refuse conditions with another number of rows than there are data.
+
+    Raises:
+        ValueError: There is such a condition.
+    """
+    for name, value in conditions.items():
+        tensor = _as_tensor(name, value, torch.empty(0))
+        if tensor is not None and len(tensor) != num_data:
+            raise ValueError(
+                f"condition {name!r}: expected one row for each of {num_data} data,"
+                f" got shape {tuple(tensor.shape)}"
+            )
 
 
 def _as_tensor(name: str, value: Any, x: Tensor) -> Tensor | None:
@@ -267,9 +300,45 @@ def _passing_on(
     return passing_on
 
 
+def opened(data: Any) -> FactorDataset | Tensor:
+    """Tensors and data sets as they are, anything else by :func:`~ppl_disentangle.data.as_dataset`."""
+    return data if isinstance(data, Tensor | FactorDataset) else as_dataset(data)
+
+
+def row_labels(data: FactorDataset | Tensor) -> npt.NDArray[Any]:
+    """Names of the rows of all data in the user's own data, ``(len(data),)``."""
+    if isinstance(data, Tensor):
+        return np.arange(len(data))
+    return data.row_labels(torch.arange(len(data)))
+
+
+def coordinate_of_rows(data: FactorDataset | Tensor) -> dict[str, npt.NDArray[Any]]:
+    """The coordinate ``data`` of results: :func:`row_labels` of a data set; none of a tensor."""
+    return {} if isinstance(data, Tensor) else {"data": row_labels(data)}
+
+
+class Batch(NamedTuple):
+    """Float observations ``(batch, *event)`` with their conditions, and names of their rows."""
+
+    x: Tensor
+    conditions: dict[str, Any]
+    rows: npt.NDArray[Any]
+
+
+def one_batch(
+    story: Programs, data: Any, device: torch.device, conditions: Mapping[str, Any]
+) -> Batch:
+    """All data as a single batch; the arguments are as in :func:`story_batches`."""
+    data = opened(data)
+    if not len(data):
+        raise ValueError("expected at least one datum, got none")
+    x, given = next(story_batches(story, data, len(data), device, conditions))
+    return Batch(x, given, row_labels(data))
+
+
 def story_batches(
     story: Programs,
-    data: FactorDataset | Tensor,
+    data: Any,
     batch_size: int,
     device: torch.device,
     conditions: Mapping[str, Any],
@@ -278,7 +347,8 @@ def story_batches(
 
     Args:
         story: The story that takes the conditions.
-        data: A data set, which may carry conditions, or float observations ``(num_data, *event)``.
+        data: Float observations ``(num_data, *event)``, or data as
+            :func:`~ppl_disentangle.data.as_dataset` takes them, which may carry conditions.
         batch_size: Number of data in each batch.
         device: Device of the batches.
         conditions: Conditions of all data by name, ``(num_data, …)``. They win over those that the
@@ -289,22 +359,10 @@ def story_batches(
         ValueError: A condition has another number of rows than the data.
     """
     check_conditions(story, conditions)
+    data = opened(data)
+    check_rows(conditions, len(data))
     start = 0
     for x, carried in conditioned_batches(data, batch_size, device):
-        rows = slice(start, start + len(x))
-        given = {name: _rows(name, value, rows, len(data)) for name, value in conditions.items()}
+        given = rows_of(conditions, slice(start, start + len(x)))
         yield x, checked_conditions(story, x, carried | given)
         start += len(x)
-
-
-def _rows(name: str, value: Any, rows: slice, num_data: int) -> Any:
-    """Rows of a condition of all data; a value that holds for all data stays as it is."""
-    tensor = _as_tensor(name, value, torch.empty(0))
-    if tensor is None:
-        return value
-    if len(tensor) != num_data:
-        raise ValueError(
-            f"condition {name!r}: expected one row for each of {num_data} data,"
-            f" got shape {tuple(tensor.shape)}"
-        )
-    return tensor[rows]

@@ -16,6 +16,7 @@ RESERVED: Mapping[str, str] = MappingProxyType(
         "draw": "the dim over draws of the latents",
         "chain": "the dim over chains in the groups of ArviZ",
         "world": "the dim over the worlds of a counterfactual",
+        "drawn_unit": "the dim over units that the model draws",
         "statistic": "the dim over mean and standard deviation in predictive groups",
         "channel": "a dim of images",
         "row": "a dim of images",

@@ -135,6 +135,11 @@ class Layout:
     whole: str | None
     places: Mapping[str, Tensor]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the sites that hold observations."""
+        return tuple(self.places) if self.whole is None else (self.whole,)
+
     def assemble(self, x: Tensor, values: Mapping[str, Tensor]) -> Tensor:
         """Values of the sites in the place and shape of the observations.
 
@@ -147,7 +152,8 @@ class Layout:
         """
         if self.whole is not None:
             value = values[self.whole]
-            return value.reshape(x.shape) if value.numel() == x.numel() else value
+            is_x = value.numel() == x.numel() and value.shape != x.shape
+            return value.reshape(x.shape) if is_x else value
         result = x.clone().flatten()
         for name, place in self.places.items():
             result[place.flatten()] = values[name].flatten().to(result)

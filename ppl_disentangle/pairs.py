@@ -28,6 +28,7 @@ from ppl_disentangle.conditions import (
     check_conditions,
     conditions_of_guide,
     conditions_of_model,
+    rows_of,
     takes_batch_size,
     without_handlers,
 )
@@ -194,6 +195,7 @@ class Pair(GenerativeStory):
         self._model_arguments = arguments_of(model, f"the model of {self.title}")
         self._guide_arguments = arguments_of(guide, f"the guide of {self.title}")
         self._example: Tensor | None = None
+        self._example_conditions: dict[str, Any] = {}
         self._data_sites: tuple[str, ...] = ()
 
     @property
@@ -201,7 +203,7 @@ class Pair(GenerativeStory):
         """Name of the class whose methods the callables are, or of the callables."""
         owners = [type(owner).__name__ for owner in self.owners]
         names = ", ".join(map(_name_of, self._programs))
-        return owners[0] if owners else f"the pair {names}"
+        return owners[0] if owners else f"the pair ({names})"
 
     def model_arguments(self) -> Arguments:
         """The conditions that the model takes beside the observations."""
@@ -210,6 +212,10 @@ class Pair(GenerativeStory):
     def guide_arguments(self) -> Arguments:
         """The conditions that the guide takes beside the observations."""
         return self._guide_arguments
+
+    def example_conditions(self) -> dict[str, Any]:
+        """The conditions of the first datum of the first batch, of which no draw is made."""
+        return self._example_conditions
 
     @property
     def latents(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -243,6 +249,7 @@ class Pair(GenerativeStory):
             self._lift()
         self._example = torch.zeros_like(x[:1])
         self.example_size = len(x)
+        self._example_conditions = rows_of(conditions_of_model(self, conditions), slice(1))
         # What the guide draws for itself, such as all latents as one vector, is no latent.
         drawn = sampled_sites(model_trace)
         self._latents = self._latents or tuple(name for name in guided if name in drawn)
@@ -361,8 +368,10 @@ class Pair(GenerativeStory):
         values = site_values(trace.trace)
         if not self._data_sites or any(returned is values[name] for name in self._data_sites):
             return returned
-        if x is None or len(self._data_sites) == 1:
+        if x is None:
             return values[self._data_sites[0]]
+        if len(self._data_sites) == 1:
+            return Layout(self._data_sites[0], {}).assemble(x, values)
         return self._layout_at(x, arguments).assemble(x, values)
 
     def _layout_at(self, x: Tensor, conditions: Mapping[str, Any]) -> Layout:

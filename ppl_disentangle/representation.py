@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 from pyro import poutine
 from pyro.distributions import TorchDistribution
+from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_disentangle.conditionals import at_least_single
@@ -17,10 +18,14 @@ from ppl_disentangle.conditions import (
     checked_conditions,
     conditions_of_guide,
     conditions_of_model,
+    coordinate_of_rows,
+    one_batch,
+    opened,
     story_batches,
 )
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.observed import (
+    Layout,
     latent_point,
     layout_of,
     mean_of,
@@ -43,8 +48,10 @@ from ppl_disentangle.story import GenerativeStory, evaluating
 __all__ = [
     "code_names",
     "decode",
+    "drawn_layout",
     "encode",
     "encoder",
+    "observed_layout",
     "reconstruct",
 ]
 
@@ -230,7 +237,7 @@ def encoder(
 
 def encode(
     story: GenerativeStory,
-    data: FactorDataset | Tensor,
+    data: Any,
     *,
     batch_size: int = 128,
     precision: Precision = "float32",
@@ -244,7 +251,8 @@ def encode(
 
     Args:
         story: A story.
-        data: A data set, or float observations ``(num_data, *observation_shape)``.
+        data: Float observations ``(num_data, *observation_shape)``, or data in any form that
+            :func:`~ppl_disentangle.data.as_dataset` takes.
         batch_size: Number of data in each pass. Larger batches are not faster on the CPU, because
             the memory of a pass is returned to the system after it.
         precision: Precision of the networks; ``"bfloat16"`` takes a fraction of the time.
@@ -252,7 +260,8 @@ def encode(
             names that model and guide give them. They win over those that the data carry.
 
     Returns:
-        ``mean``, and ``scale`` for the standard deviation.
+        ``mean``, and ``scale`` for the standard deviation. The coordinate ``data`` names the rows
+        of the user's own data, unless the data are a tensor.
 
     Raises:
         TypeError: Neither the model nor the guide takes a condition.
@@ -260,6 +269,7 @@ def encode(
             rows than the data, or no latent belongs to a datum.
     """
     story = story_of(story)
+    data = opened(data)
     with evaluating(story, precision) as device:
         batches = [
             codes_of_batch(story, x, given)
@@ -268,8 +278,8 @@ def encode(
     dims = ("data", "code")
     means = torch.cat([batch.means for batch in batches]).numpy()
     scales = torch.cat([batch.scales for batch in batches]).numpy()
-    codes = list(batches[-1].names)
-    return xr.Dataset({"mean": (dims, means), "scale": (dims, scales)}, {"code": codes})
+    coordinates = {"code": list(batches[-1].names), **coordinate_of_rows(data)}
+    return xr.Dataset({"mean": (dims, means), "scale": (dims, scales)}, coordinates)
 
 
 def observation_dims(number: int, name: str = "x") -> tuple[str, ...]:
@@ -294,14 +304,15 @@ def decode(story: GenerativeStory, latents: Mapping[str, Tensor], **conditions: 
         **conditions: Conditions of each datum that the model takes, ``(batch, …)`` each.
 
     Returns:
-        The mean of the observed site whose value the model returns, else of its only observed site;
-        of integer classes, the most probable one.
+        The mean of the observed site whose value the model returns, else of its only observed site,
+        else of all sites in the places that they have in the returned value. For integer classes
+        the mean is the most probable class.
 
     Raises:
         KeyError: The model has no site of that name.
         TypeError: Neither the model nor the guide takes a condition.
         ValueError: The model needs a condition or a latent that is not given, or has several
-            observed sites and returns none of them.
+            observed sites and does not return the observations.
     """
     story = story_of(story)
     with evaluating(story) as device:
@@ -320,12 +331,13 @@ def _drawn_mean(
         batch_size=size, **given
     )
     _check_sites(story, values, site_values(trace))
+    template, layout = drawn_layout(story, trace, given)
     sites = without_factors(sampled_sites(trace))
-    site = _returned_or_only(story, sites, returned_value(trace))
-    observed = sites if len(sites) == 1 else _observed_of_draw(story, site.value, given)
-    if story.has_bound:
-        _check_all_drawn(story, [n for n in sites if n not in {*observed, *story.latents}])
-    return mean_of(site)
+    others = [name for name in sites if name not in {*layout.names, *story.latents}]
+    if others and story.has_bound:
+        observed = observed_data(story, template, given)
+        _check_all_drawn(story, [name for name in others if name not in observed])
+    return layout.assemble(template, {name: mean_of(sites[name]) for name in layout.names})
 
 
 def _check_sites(
@@ -338,29 +350,50 @@ def _check_sites(
         )
 
 
-def _returned_or_only(story: GenerativeStory, sites: Mapping[str, Site], returned: Any) -> Site:
-    """The site whose value a model returned, else the only one that is not a latent.
+def drawn_layout(
+    story: GenerativeStory, trace: Trace, conditions: Mapping[str, Any]
+) -> tuple[Tensor, Layout]:
+    """The observations that a model drew, and where its sites hold them.
+
+    Args:
+        story: The story.
+        trace: A trace of the model without observations.
+        conditions: The conditions of the trace.
 
     Raises:
-        ValueError: There are several such sites, and none was returned.
+        ValueError: Several sites are no latents, and none of them, nor all together, was returned.
     """
-    for site in sites.values():
-        if site.value is returned:
-            return site
-    others = [site for name, site in sites.items() if name not in story.latents]
-    if len(others) != 1:
+    returned = returned_value(trace)
+    sites = without_factors(sampled_sites(trace))
+    others = [name for name in sites if name not in story.latents]
+    whole = next((name for name, site in sites.items() if site.value is returned), None)
+    if whole is None and len(others) == 1:
+        whole = others[0]
+    if whole is not None:
+        return sites[whole].value, Layout(whole, {})
+    if not isinstance(returned, Tensor):
         raise ValueError(
-            f"the model of {story.title} draws {[site.name for site in others]} and returns none of"
-            " them: return the one to decode, or use reconstruct(story, x)"
+            f"the model of {story.title} draws {others} and returns none of them: return the"
+            " observations"
         )
-    return others[0]
+    return returned, observed_layout(story, returned, conditions)
 
 
-def _observed_of_draw(
+def observed_layout(story: GenerativeStory, x: Tensor, conditions: Mapping[str, Any]) -> Layout:
+    """Where the observed sites of the model hold x; ``conditions`` are those of the model."""
+
+    def at(other: Tensor) -> dict[str, Site]:
+        return observed_data(story, other, conditions)
+
+    return layout_of(story.title, x, at(x), at)
+
+
+def observed_data(
     story: GenerativeStory, x: Tensor, conditions: Mapping[str, Any]
 ) -> dict[str, Site]:
-    """The observed sites of a model at its own draw."""
-    return observed_sites(poutine.trace(story.model).get_trace(x, **conditions))
+    """The observed sites of the model at x; ``conditions`` are those of the model."""
+    trace = poutine.trace(story.model).get_trace(x, **conditions)
+    return without_factors(observed_sites(trace))
 
 
 def _check_all_drawn(story: GenerativeStory, undrawn: Sequence[str]) -> None:
@@ -377,7 +410,7 @@ def _not_in_latents(story: GenerativeStory, conditions: Mapping[str, Any]) -> di
     }
 
 
-def reconstruct(story: GenerativeStory, x: Tensor, **conditions: Any) -> Tensor:
+def reconstruct(story: GenerativeStory, x: Any, **conditions: Any) -> Tensor:
     """Mean of p(x | z) at the posterior means of observations.
 
     The model runs on x with all latents that the guide draws at their means. The result holds the
@@ -388,7 +421,8 @@ def reconstruct(story: GenerativeStory, x: Tensor, **conditions: Any) -> Tensor:
 
     Args:
         story: A story.
-        x: Float observations, of shape ``(batch, *event)``.
+        x: Float observations, of shape ``(batch, *event)``, or data in any form that
+            :func:`~ppl_disentangle.data.as_dataset` takes.
         **conditions: Conditions of each observation, such as ``labels``, ``(batch, …)`` each, under
             the names that model and guide give them.
 
@@ -399,8 +433,7 @@ def reconstruct(story: GenerativeStory, x: Tensor, **conditions: Any) -> Tensor:
     """
     story = story_of(story)
     with evaluating(story) as device:
-        x = x.to(device)
-        given = checked_conditions(story, x, conditions)
+        x, given, _ = one_batch(story, x, device, conditions)
         conditions_of_guide(story, given)
         means = story.latent_means(x, **accepted(story.latent_means, given))
         if story.conditions_in_latents:

@@ -7,17 +7,20 @@ from contextlib import suppress
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import xarray as xr
 from pyro import poutine
 from torch import Tensor
 
-from ppl_disentangle.data import CausalDataset, FactorDataset
-from ppl_disentangle.data.batches import conditioned_batches
+from ppl_disentangle.conditions import conditions_of_model, one_batch, programs
+from ppl_disentangle.data import CausalDataset, FactorDataset, as_dataset, with_conditions
 from ppl_disentangle.names import free_name
+from ppl_disentangle.observed import mean_of, without_factors
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.representation import code_names, observation_dims
 from ppl_disentangle.sites import (
+    Plate,
     Site,
     data_plate,
     deterministic_sites,
@@ -30,6 +33,9 @@ from ppl_disentangle.story import GenerativeStory, evaluating
 __all__ = ["Predictive", "to_arviz", "to_datatree"]
 
 Predictive = Literal["summary", "draws"]
+
+UNIT = "drawn_unit"
+"""Dim of units that are drawn from the model and belong to no datum."""
 
 
 class Draw(NamedTuple):
@@ -50,14 +56,14 @@ class Draw(NamedTuple):
 
 def to_datatree(
     story: GenerativeStory,
-    data: FactorDataset,
+    data: Any,
     history: xr.Dataset | None = None,
     *,
     num_data: int = 64,
     draws: int = 20,
     predictive: Predictive = "summary",
     seed: int = 0,
-    **groups: xr.Dataset,
+    **groups_or_conditions: Any,
 ) -> xr.DataTree:
     """Draw from posterior and prior, and put draws, data and fit into ArviZ's groups.
 
@@ -65,39 +71,53 @@ def to_datatree(
     p(x | z) at these draws), ``log_likelihood`` (log p(x | z), for a story that has a bound),
     ``prior`` (latents), ``prior_predictive`` (means of p(x | z) at these draws),
     ``observed_data``, ``constant_data`` (factor values) and ``fit`` (the history). Dims are
-    ``chain`` (one), ``draw``, ``data``, and the dims of a latent or an observation.
+    ``chain`` (one), ``draw``, ``data``, further plates by their names, and the dims of a latent or
+    an observation. A latent that all data share has no dim ``data``. The coordinate ``data`` names
+    the rows of the user's own data.
+
+    The prior groups have a dim ``drawn_unit`` in place of ``data``: units drawn from the model belong to
+    no datum. If the model takes conditions, the units have those of the data that are kept.
 
     Predictive groups are summaries by default: mean and standard deviation over the draws, along a
     dim ``statistic``. Draws of images would be a hundred times larger than all other groups. The
-    draws of ``prior_predictive`` belong to no datum: its summary is over all of them.
+    summary of ``prior_predictive`` is over all units.
 
     Latents that are local to a datum are drawn independently, not by a Markov chain: R-hat and
     effective sample size say nothing about them.
 
     Args:
         story: A story.
-        data: Data with the conditions that the story needs. ``num_data`` of them are drawn at
-            random without replacement.
+        data: Data in any form that :func:`~ppl_disentangle.data.as_dataset` takes, with the
+            conditions that the story needs. ``num_data`` of them are drawn at random without
+            replacement.
         history: Result of :func:`~ppl_disentangle.inference.fit`; left out, the group ``fit`` is
             left out too.
         num_data: Number of data to keep.
         draws: Number of draws for each datum.
-        predictive: ``"summary"``, or ``"draws"`` to keep every draw of the predictive groups, over
-            ``chain``, ``draw`` and ``data``.
+        predictive: ``"summary"``, or ``"draws"`` to keep every draw of the predictive groups.
         seed: Seed of the choice of the data and of the draws.
-        **groups: Further groups of the tree, such as ``metrics``.
+        **groups_or_conditions: Further groups of the tree, such as ``metrics``, if they are xarray
+            data sets. Everything else is a condition of all data, such as ``labels``,
+            ``(num_data, …)``, which wins over those that the data carry.
 
     Raises:
-        ValueError: An unknown value of ``predictive``.
+        TypeError: Neither the model nor the guide takes a condition.
+        ValueError: An unknown value of ``predictive``, a condition that is missing, or a latent
+            that the guide does not draw.
     """
     if predictive not in get_args(Predictive):
         raise ValueError(f"expected predictive 'summary' or 'draws', got {predictive!r}")
     story = story_of(story)
+    groups = {n: v for n, v in groups_or_conditions.items() if isinstance(v, xr.Dataset)}
+    conditions = {n: v for n, v in groups_or_conditions.items() if n not in groups}
+    data = with_conditions(as_dataset(data), **conditions) if conditions else as_dataset(data)
     index = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:num_data]
+    kept = data.subset(index)
     with evaluating(story, seed=seed) as device:
-        x, conditions = next(conditioned_batches(data.subset(index), max(len(index), 1), device))
-        posterior = [_draw_posterior(story, x, conditions) for _ in range(draws)]
-        prior = [_draw_prior(story, len(x)) for _ in range(draws)]
+        x, given, rows = one_batch(story, kept, device, {})
+        posterior = [_draw_posterior(story, x, given) for _ in range(draws)]
+        observed = tuple(posterior[0].observed)
+        prior = [_draw_prior(story, len(x), given, observed) for _ in range(draws)]
     tree = {
         **_posterior_groups(posterior, predictive),
         **_prior_groups(prior, predictive),
@@ -108,7 +128,7 @@ def to_datatree(
         del tree["log_likelihood"]
     if history is not None:
         tree["fit"] = history
-    labelled = {name: _with_data_index(group, index) for name, group in tree.items()}
+    labelled = {name: _with_rows(group, rows) for name, group in tree.items()}
     return xr.DataTree.from_dict(labelled | groups)
 
 
@@ -127,7 +147,7 @@ def _prior_groups(draws: Sequence[Draw], predictive: Predictive) -> dict[str, xr
     means = _stack([draw.means for draw in draws])
     return {
         "prior": _stack([draw.latents for draw in draws]),
-        "prior_predictive": means if predictive == "draws" else _summary(means, "data"),
+        "prior_predictive": means if predictive == "draws" else _summary(means, UNIT),
     }
 
 
@@ -144,65 +164,127 @@ def to_arviz(tree: xr.DataTree) -> Any:
     return arviz.InferenceData.from_datatree(tree)
 
 
-def _draw_posterior(story: GenerativeStory, x: Tensor, conditions: dict[str, Tensor]) -> Draw:
+def _draw_posterior(story: GenerativeStory, x: Tensor, conditions: Mapping[str, Any]) -> Draw:
     """Draw the latents of each datum from the guide and run the model with them."""
     model_trace, guide_trace = paired_traces(
-        story.model, story.guide, (x,), conditions, reparameterised=False, matched=story.has_bound
+        *programs(story, conditions),
+        (x,),
+        dict(conditions),
+        reparameterised=False,
+        matched=story.has_bound,
     )
     drawn = deterministic_sites(model_trace) | sampled_sites(guide_trace)
+    for name in story.latents:
+        if name not in drawn:
+            raise ValueError(
+                f"the guide of {story.title} does not draw the latent {name!r}; it draws"
+                f" {list(sampled_sites(guide_trace))}"
+            )
     latents = {name: drawn[name] for name in story.latents}
-    return _labelled_draw(story, latents, observed_sites(model_trace))
+    observed = without_factors(observed_sites(model_trace))
+    return _labelled_draw(story, latents, observed, "data")
 
 
-def _draw_prior(story: GenerativeStory, num: int) -> Draw:
-    """Draw latents and observations from the model."""
-    drawn = sampled_sites(poutine.trace(story.model).get_trace(batch_size=num))
-    latents = {name: drawn[name] for name in story.latents}
-    observed = {name: site for name, site in drawn.items() if name not in latents}
-    return _labelled_draw(story, latents, observed)
+def _draw_prior(
+    story: GenerativeStory, num: int, conditions: Mapping[str, Any], observed: Sequence[str]
+) -> Draw:
+    """Draw latents and the sites ``observed`` from the model."""
+    given = {n: v for n, v in conditions.items() if n not in story.conditions_in_latents}
+    told = conditions_of_model(story, given)
+    drawn = sampled_sites(poutine.trace(story.model).get_trace(batch_size=num, **told))
+    latents = {name: drawn[name] for name in story.latents if name in drawn}
+    return _labelled_draw(story, latents, {n: drawn[n] for n in observed if n in drawn}, UNIT)
 
 
 def _labelled_draw(
-    story: GenerativeStory, latents: Mapping[str, Site], observed: Mapping[str, Site]
+    story: GenerativeStory, latents: Mapping[str, Site], observed: Mapping[str, Site], unit: str
 ) -> Draw:
-    """Label the dims of one draw."""
-    plate = data_plate(observed.values())
+    """Label the dims of one draw; the dim of the plate over the data is called ``unit``."""
+    plate = data_plate([*observed.values(), *latents.values()])
     log_likelihood = {}
     for name, site in observed.items():
         density = site.log_prob()
-        per_datum = density if plate is None else site.per_datum(density, plate)
-        log_likelihood[name] = _labelled(per_datum, ("data",))
+        is_local = plate is not None and plate.name in [p.name for p in site.plates]
+        per_datum = site.per_datum(density, plate) if plate is not None and is_local else density
+        log_likelihood[name] = _labelled(per_datum, (unit,) if per_datum.dim() == 1 else ())
     return Draw(
-        latents={name: _latent(story, site) for name, site in latents.items()},
-        means={name: _observation(name, mean) for name, mean in _means(observed).items()},
+        latents={name: _latent(story, site, plate, unit) for name, site in latents.items()},
+        means={
+            name: _observation(site, plate, unit, mean)
+            for name, (site, mean) in _with_means(observed).items()
+        },
         log_likelihood=log_likelihood,
-        observed={name: _observation(name, site.value) for name, site in observed.items()},
+        observed={
+            name: _observation(site, plate, unit, site.value) for name, site in observed.items()
+        },
     )
 
 
-def _latent(story: GenerativeStory, site: Site) -> xr.DataArray:
+def _plate_dims(site: Site, plate: Plate | None, unit: str, value: Tensor) -> Plated:
+    """Name the batch dims of a value of a site, and put the data first.
+
+    Without plates, the first batch dim is that of the data.
+
+    Args:
+        site: The site.
+        plate: The plate over the data.
+        unit: Name of the dim of the data.
+        value: A value of the shape of the site's value.
+    """
+    num_batch_dims = value.dim() - site.fn.event_dim
+    is_data = {p.dim: plate is not None and p.name == plate.name for p in site.plates}
+    names = {p.dim: unit if is_data[p.dim] else p.name for p in site.plates}
+    if plate is None and num_batch_dims:
+        names[-num_batch_dims] = unit
+    dims: list[str] = []
+    kept: list[int] = []
+    for axis in range(num_batch_dims):
+        name = names.get(axis - num_batch_dims)
+        if name is not None or value.shape[axis] > 1:
+            kept.append(axis)
+            dims.append(name or f"{site.name}_batch_dim_{axis}")
+    order = sorted(range(len(kept)), key=lambda i: dims[i] != unit)
+    axes = [kept[i] for i in order]
+    event_axes = range(num_batch_dims, value.dim())
+    dropped = [axis for axis in range(num_batch_dims) if axis not in axes]
+    permuted = value.permute(*axes, *event_axes, *dropped)
+    return Plated(
+        permuted.reshape(permuted.shape[: value.dim() - len(dropped)]), [dims[i] for i in order]
+    )
+
+
+class Plated(NamedTuple):
+    """A value whose first dims are plates, and their names."""
+
+    value: Tensor
+    dims: list[str]
+
+
+def _latent(story: GenerativeStory, site: Site, plate: Plate | None, unit: str) -> xr.DataArray:
     """Label a latent: the coordinates of a vector have names, other dims are numbered."""
+    value, dims = _plate_dims(site, plate, unit, site.value)
     shape = site.fn.event_shape
     if len(shape) != 1:
-        dims = [f"{site.name}_dim_{number}" for number in range(site.value.dim() - 1)]
-        return _labelled(site.value, ("data", *dims))
+        event_dims = [f"{site.name}_dim_{number}" for number in range(len(shape))]
+        return _labelled(value, (*dims, *event_dims))
     dim = f"{site.name}_coordinate"
     names = list(code_names(story, site.name, shape[0]))
-    return _labelled(site.value, ("data", dim)).assign_coords({dim: names})
+    return _labelled(value, (*dims, dim)).assign_coords({dim: names})
 
 
-def _means(sites: Mapping[str, Site]) -> dict[str, Tensor]:
-    """Return the mean of each site whose distribution states one."""
+def _with_means(sites: Mapping[str, Site]) -> dict[str, tuple[Site, Tensor]]:
+    """Return each site whose distribution states a mean, with it."""
     means = {}
     for name, site in sites.items():
-        with suppress(NotImplementedError):
-            means[name] = site.fn.mean
+        with suppress(ValueError):
+            means[name] = site, mean_of(site)
     return means
 
 
-def _observation(name: str, value: Tensor) -> xr.DataArray:
-    """Label observations ``(batch, *event)``."""
-    return _labelled(value, ("data", *observation_dims(value.dim() - 1, name)))
+def _observation(site: Site, plate: Plate | None, unit: str, values: Tensor) -> xr.DataArray:
+    """Label values of an observed site."""
+    value, dims = _plate_dims(site, plate, unit, values)
+    return _labelled(value, (*dims, *observation_dims(value.dim() - len(dims), site.name)))
 
 
 def _labelled(values: Tensor, dims: tuple[str, ...]) -> xr.DataArray:
@@ -229,9 +311,9 @@ def _summary(draws: xr.Dataset, *dims: str) -> xr.Dataset:
     return xr.concat(statistics, labels)
 
 
-def _with_data_index(group: xr.Dataset, index: Tensor) -> xr.Dataset:
-    """Label the data of a group by their index in the data set."""
-    return group.assign_coords(data=index.numpy()) if "data" in group.dims else group
+def _with_rows(group: xr.Dataset, rows: npt.NDArray[Any]) -> xr.Dataset:
+    """Label the data of a group by their rows in the user's own data."""
+    return group.assign_coords(data=rows) if "data" in group.dims else group
 
 
 def _factor_values(data: FactorDataset, index: Tensor) -> xr.Dataset:

@@ -203,6 +203,10 @@ class GenerativeStory(nn.Module, abc.ABC):
         """The conditions that the guide takes beside the observations."""
         return arguments_of(self.guide, f"the guide of {self.title}")
 
+    def example_conditions(self) -> dict[str, Any]:
+        """Conditions of one datum, from which the sites of a draw can be read; empty by default."""
+        return {}
+
     def representation(self, x: Tensor, **conditions: Any) -> dict[str, TorchDistribution]:
         """The representation of x: by default the posterior q(latent | x) of each latent, by name.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,9 +11,10 @@ import xarray as xr
 from torch import Tensor
 
 from ppl_disentangle.causal.interventions import do
+from ppl_disentangle.conditions import is_per_datum, one_batch
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.representation import observation_dims, reconstruct
-from ppl_disentangle.story import GenerativeStory
+from ppl_disentangle.story import GenerativeStory, evaluating
 
 __all__ = ["aggregate_quantiles", "traverse"]
 
@@ -34,18 +36,15 @@ def aggregate_quantiles(
 
 
 def traverse(
-    story: GenerativeStory,
-    x: Tensor,
-    values: Mapping[str, Sequence[float]],
-    **conditions: Tensor,
+    story: GenerativeStory, x: Any, values: Mapping[str, Sequence[float]], **conditions: Any
 ) -> xr.DataArray:
     """Mean observations as one coordinate varies, the others fixed at their posterior means.
 
     Args:
         story: A story.
-        x: One float observation, of shape ``(1, *event)``.
+        x: One float observation, of shape ``(1, *event)``, or a data set of one datum.
         values: Values of each coordinate (or scalar latent) to vary, the same number for all.
-        **conditions: Conditions of the observation, such as ``labels``; see
+        **conditions: Conditions of the observation, ``(1, …)`` each, such as ``labels``; see
             :func:`~ppl_disentangle.representation.reconstruct`.
 
     Returns:
@@ -53,21 +52,27 @@ def traverse(
         coordinate ``value``, over ``code`` and ``position``, holds the values.
 
     Raises:
-        ValueError: There is more than one observation, or the numbers of values differ.
+        TypeError: Neither the model nor the guide takes a condition.
+        ValueError: There is more than one observation, the numbers of values differ, or the guide
+            needs a condition that is missing.
     """
     story = story_of(story)
+    with evaluating(story) as device:
+        x, given, _ = one_batch(story, x, device, conditions)
     if len(x) != 1:
         raise ValueError(f"expected one observation, got {len(x)}")
     num_positions = _common_length(values.values())
     repeated = _repeated(x, num_positions)
-    repeated_conditions = {name: _repeated(v, num_positions) for name, v in conditions.items()}
+    told: dict[str, Any] = {
+        n: _repeated(v, num_positions) if is_per_datum(v) else v for n, v in given.items()
+    }
     images = []
     for name, positions in values.items():
-        intervened = do(story, {name: torch.as_tensor(positions, dtype=torch.float32)})
-        images.append(reconstruct(intervened, repeated, **repeated_conditions))
+        action = torch.as_tensor(positions, dtype=torch.float32)
+        images.append(reconstruct(do(story, {name: action}, **told), repeated, **told))
     return xr.DataArray(
         torch.stack(images).numpy(),
-        dims=("code", "position", *observation_dims(x.dim() - 1)),
+        dims=("code", "position", *observation_dims(images[0].dim() - 1)),
         coords={
             "code": list(values),
             "value": (("code", "position"), np.array(list(values.values()))),

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import xarray as xr
 from pyro import poutine
 from torch import Tensor
 
-from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.data.batches import conditioned_batches
+from ppl_disentangle.conditions import conditions_of_model, story_batches
 from ppl_disentangle.inference.bounds.per_datum import sites_of
 from ppl_disentangle.inference.elbo.terms import kl
+from ppl_disentangle.observed import mean_of
 from ppl_disentangle.pairs import story_of
-from ppl_disentangle.representation import observation_dims
-from ppl_disentangle.sites import returned_site
+from ppl_disentangle.representation import drawn_layout, observation_dims
+from ppl_disentangle.sites import sampled_sites
 from ppl_disentangle.story import GenerativeStory, evaluating
 
 __all__ = ["compression_curve"]
@@ -23,12 +24,13 @@ __all__ = ["compression_curve"]
 
 def compression_curve(
     story: GenerativeStory,
-    data: FactorDataset | Tensor,
+    data: Any,
     *,
     num_samples: int = 8,
     num_images: int = 8,
     seed: int = 0,
     batch_size: int = 256,
+    **conditions: Any,
 ) -> xr.Dataset:
     r"""Rate and distortion of a code of the first k latents, the others drawn from the prior [1].
 
@@ -43,11 +45,14 @@ def compression_curve(
     Args:
         story: A story with ordered latents, such as :class:`~ppl_disentangle.models.ConvDRAW` or
             :class:`~ppl_disentangle.models.LadderVAE`.
-        data: A data set with the conditions that the story needs, or float observations.
+        data: Float observations ``(num_data, *event)``, or data in any form that
+            :func:`~ppl_disentangle.data.as_dataset` takes.
         num_samples: Number of draws of all latents to average over.
         num_images: Number of data to show.
         seed: Seed of the random draws. The caller's random state does not change.
         batch_size: Number of data in each pass.
+        **conditions: Conditions of all data, such as ``labels``, ``(num_data, …)`` each. They win
+            over those that the data carry.
 
     Returns:
         ``rate`` in nats per datum and ``distortion`` over ``kept``, from 0 to the number of
@@ -66,9 +71,9 @@ def compression_curve(
     images: list[Tensor] = []
     num_shown = 0
     with evaluating(story, seed=seed) as device:
-        for x, conditions in conditioned_batches(data, batch_size, device):
+        for x, given in story_batches(story, data, batch_size, device, conditions):
             for sample in range(num_samples):
-                divergences, means = _one_draw(story, x, conditions)
+                divergences, means = _one_draw(story, x, given)
                 nats.append(divergences.cpu())
                 errors.append((means - x).square().flatten(2).mean(-1).T.cpu())
                 if sample == 0 and num_shown < num_images:
@@ -99,7 +104,7 @@ def _curve(nats: Tensor, errors: Tensor, images: Tensor) -> xr.Dataset:
 
 
 def _one_draw(
-    story: GenerativeStory, x: Tensor, conditions: dict[str, Tensor]
+    story: GenerativeStory, x: Tensor, conditions: dict[str, Any]
 ) -> tuple[Tensor, Tensor]:
     """The divergences and the observations for one draw from the guide.
 
@@ -123,10 +128,13 @@ def _mean_given(
     values: Mapping[str, Tensor],
     num_kept: int,
     batch_size: int,
-    conditions: Mapping[str, Tensor],
+    conditions: Mapping[str, Any],
 ) -> Tensor:
     """The mean of p(x | z) at the first latents' values, and at draws of the others."""
     kept = dict(list(values.items())[:num_kept])
     conditioned = poutine.condition(story.model, data=kept)
-    trace = poutine.trace(conditioned).get_trace(batch_size=batch_size, **conditions)
-    return returned_site(trace).fn.mean
+    given = conditions_of_model(story, conditions)
+    trace = poutine.trace(conditioned).get_trace(batch_size=batch_size, **given)
+    x, layout = drawn_layout(story, trace, given)
+    sites = sampled_sites(trace)
+    return layout.assemble(x, {name: mean_of(sites[name]) for name in layout.names})

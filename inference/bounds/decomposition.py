@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import xarray as xr
 from torch import Tensor
 
+from ppl_disentangle.conditions import opened, rows_of, story_batches
 from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.data.batches import conditioned_batches
 from ppl_disentangle.inference.bounds.per_datum import sites_of
 from ppl_disentangle.inference.elbo.aggregate import log_mixture, pairwise_log_prob
 from ppl_disentangle.inference.elbo.latents import data_mask
@@ -24,13 +25,14 @@ __all__ = ["decompose"]
 
 def decompose(
     story: GenerativeStory,
-    data: FactorDataset | Tensor,
+    data: Any,
     *,
     num_samples: int = 16,
     seed: int = 0,
     batch_size: int = 256,
     exact_below: int = 10_000,
     num_components: int = 4096,
+    **conditions: Any,
 ) -> xr.Dataset:
     r"""The parts of the evidence lower bound in nats per datum, with standard errors [1, 2].
 
@@ -53,7 +55,8 @@ def decompose(
 
     Args:
         story: A story.
-        data: A data set with the conditions that the story needs, or float observations.
+        data: Float observations ``(num_data, *event)``, or data in any form that
+            :func:`~ppl_disentangle.data.as_dataset` takes.
         num_samples: Number of samples to average over, at least two.
         seed: Seed of the draws and of the choice of components. The caller's random state does not
             change.
@@ -62,6 +65,8 @@ def decompose(
             number of components, times samples and coordinates.
         exact_below: Largest number of data of which each is a component.
         num_components: Number of components above that number, at least two.
+        **conditions: Conditions of all data, such as ``labels``, ``(num_data, …)`` each. They win
+            over those that the data carry.
 
     Returns:
         ``elbo``, ``log_likelihood``, ``mutual_information``, ``total_correlation`` and
@@ -81,6 +86,7 @@ def decompose(
     """
     _check_at_least_two("num_samples", num_samples)
     _check_at_least_two("num_components", num_components)
+    data = opened(data)
     num_data = len(data)
     if not num_data:
         raise ValueError("expected at least one datum, got none")
@@ -90,11 +96,14 @@ def decompose(
     with evaluating(story, seed=seed) as device:
         for _ in range(num_samples):
             components = data
+            told = conditions
             if not exact:
-                components = _subset(data, torch.randperm(num_data)[:num_components])
+                index = torch.randperm(num_data)[:num_components]
+                components = _subset(data, index)
+                told = rows_of(conditions, index)
             blocks = [
-                _draw_block(story, x, conditions)
-                for x, conditions in conditioned_batches(components, batch_size, device)
+                _draw_block(story, x, given)
+                for x, given in story_batches(story, components, batch_size, device, told)
             ]
             samples.append(_decomposed(blocks, num_data))
     attributes = {
@@ -162,7 +171,7 @@ class _Block:
         return torch.cat([log_mixture(pairs, log_weights) for pairs in columns], -1)
 
 
-def _draw_block(story: GenerativeStory, x: Tensor, conditions: dict[str, Tensor]) -> _Block:
+def _draw_block(story: GenerativeStory, x: Tensor, conditions: dict[str, Any]) -> _Block:
     """One draw of the latents of a batch."""
     pairs, observed, plate = sites_of(story, x, conditions)
     guide = [q for q, _ in pairs.values()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import xarray as xr
@@ -10,9 +11,7 @@ from pyro.distributions import Independent
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from ppl_disentangle.conditions import programs
-from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.data.batches import conditioned_batches
+from ppl_disentangle.conditions import coordinate_of_rows, opened, programs, story_batches
 from ppl_disentangle.inference.elbo.terms import kl
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.representation import all_code_names
@@ -31,11 +30,12 @@ __all__ = ["elbo_per_datum", "log_marginal"]
 
 def elbo_per_datum(
     story: GenerativeStory,
-    data: FactorDataset | Tensor,
+    data: Any,
     *,
     num_samples: int = 1,
     seed: int = 0,
     batch_size: int = 256,
+    **conditions: Any,
 ) -> xr.Dataset:
     r"""The evidence lower bound on log p(x) of every datum, unweighted, in nats.
 
@@ -43,24 +43,29 @@ def elbo_per_datum(
 
     Args:
         story: A story.
-        data: A data set with the conditions that the story needs, or float observations.
+        data: Float observations ``(num_data, *event)``, or data in any form that
+            :func:`~ppl_disentangle.data.as_dataset` takes.
         num_samples: Number of draws from the guide to average over.
         seed: Seed of the random draws. The caller's random state does not change.
         batch_size: Number of data in each pass.
+        **conditions: Conditions of all data, such as ``labels``, ``(num_data, …)`` each. They win
+            over those that the data carry.
 
     Returns:
         ``elbo`` and ``log_likelihood`` over ``data``, and ``kl`` over ``data`` and ``code``. A
         latent whose divergence does not split over coordinates is one code. No parameter changes.
 
     Raises:
-        ValueError: The pair has no plate over the data, or a site is outside of it: a latent that
-            all data share has no bound for each datum.
+        TypeError: Neither the model nor the guide takes a condition.
+        ValueError: A condition is missing, the pair has no plate over the data, or a site is
+            outside of it: a latent that all data share has no bound for each datum.
     """
     story = story_of(story)
+    data = opened(data)
     with evaluating(story, seed=seed) as device:
         batches = [
-            _averaged_draws(story, x, conditions, num_samples)
-            for x, conditions in conditioned_batches(data, batch_size, device)
+            _averaged_draws(story, x, given, num_samples)
+            for x, given in story_batches(story, data, batch_size, device, conditions)
         ]
     likelihoods, divergences, names = zip(*batches, strict=True)
     likelihood = torch.cat(likelihoods)
@@ -71,19 +76,20 @@ def elbo_per_datum(
             "log_likelihood": ("data", likelihood.numpy()),
             "kl": (("data", "code"), divergence.numpy()),
         },
-        {"code": list(names[-1])},
+        {"code": list(names[-1]), **coordinate_of_rows(data)},
         {"units": "nats per datum", "num_samples": num_samples, "seed": seed},
     )
 
 
 def log_marginal(
     story: GenerativeStory,
-    data: FactorDataset | Tensor,
+    data: Any,
     *,
     num_samples: int = 64,
     alpha: float = 0.0,
     seed: int = 0,
     batch_size: int = 256,
+    **conditions: Any,
 ) -> xr.Dataset:
     r"""An importance-weighted estimate of log p(x) of every datum, in nats.
 
@@ -99,12 +105,15 @@ def log_marginal(
 
     Args:
         story: A story.
-        data: A data set with the conditions that the story needs, or float observations.
+        data: Float observations ``(num_data, *event)``, or data in any form that
+            :func:`~ppl_disentangle.data.as_dataset` takes.
         num_samples: Number K of draws from the guide. They are made one after another; memory holds
             one number for each draw of each datum of a pass.
         alpha: Order of the Rényi bound.
         seed: Seed of the random draws. The caller's random state does not change.
         batch_size: Number of data in each pass.
+        **conditions: Conditions of all data, such as ``labels``, ``(num_data, …)`` each. They win
+            over those that the data carry.
 
     Returns:
         ``log_marginal`` and ``effective_sample_size`` over ``data``, ``mean`` and
@@ -128,11 +137,12 @@ def log_marginal(
     if not math.isfinite(alpha):
         raise ValueError(f"expected a finite alpha, got {alpha}")
     story = story_of(story)
+    data = opened(data)
     bounds: list[Tensor] = []
     sample_sizes: list[Tensor] = []
     with evaluating(story, seed=seed) as device:
-        for x, conditions in conditioned_batches(data, batch_size, device):
-            log_weights = _log_weights(story, x, conditions, num_samples)
+        for x, given in story_batches(story, data, batch_size, device, conditions):
+            log_weights = _log_weights(story, x, given, num_samples)
             bounds.append(_renyi(log_weights, alpha))
             sample_sizes.append(_effective_sample_size(log_weights))
     bound = torch.cat(bounds)
@@ -143,7 +153,8 @@ def log_marginal(
             "mean": bound.mean().item(),
             "standard_error": _standard_error(bound),
         },
-        attrs={"units": "nats per datum", "num_samples": num_samples, "alpha": alpha, "seed": seed},
+        coordinate_of_rows(data),
+        {"units": "nats per datum", "num_samples": num_samples, "alpha": alpha, "seed": seed},
     )
 
 
@@ -165,14 +176,14 @@ def _effective_sample_size(log_weights: Tensor) -> Tensor:
 
 
 def _log_weights(
-    story: GenerativeStory, x: Tensor, conditions: dict[str, Tensor], num_samples: int
+    story: GenerativeStory, x: Tensor, conditions: dict[str, Any], num_samples: int
 ) -> Tensor:
     """Log weights of several draws, of shape ``(sample, batch)``, float64 on the CPU."""
     draws = [_log_weight(story, x, conditions) for _ in range(num_samples)]
     return torch.stack(draws).cpu().double()
 
 
-def _log_weight(story: GenerativeStory, x: Tensor, conditions: dict[str, Tensor]) -> Tensor:
+def _log_weight(story: GenerativeStory, x: Tensor, conditions: dict[str, Any]) -> Tensor:
     """log p(x, z) - log q(z | x) for one draw of each datum, of shape ``(batch,)``."""
     pairs, observed, plate = sites_of(story, x, conditions)
     model = [*observed, *(p for _, p in pairs.values())]
@@ -183,7 +194,7 @@ def _log_weight(story: GenerativeStory, x: Tensor, conditions: dict[str, Tensor]
 
 
 def sites_of(
-    story: GenerativeStory, x: Tensor, conditions: dict[str, Tensor]
+    story: GenerativeStory, x: Tensor, conditions: dict[str, Any]
 ) -> tuple[dict[str, tuple[Site, Site]], list[Site], Plate]:
     """The sites of one draw from the guide.
 
@@ -213,7 +224,7 @@ def sites_of(
 
 
 def _averaged_draws(
-    story: GenerativeStory, x: Tensor, conditions: dict[str, Tensor], num_samples: int
+    story: GenerativeStory, x: Tensor, conditions: dict[str, Any], num_samples: int
 ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     """The results of :func:`_one_draw`, averaged over draws, on the CPU."""
     draws = [_one_draw(story, x, conditions) for _ in range(num_samples)]
@@ -224,7 +235,7 @@ def _averaged_draws(
 
 
 def _one_draw(
-    story: GenerativeStory, x: Tensor, conditions: dict[str, Tensor]
+    story: GenerativeStory, x: Tensor, conditions: dict[str, Any]
 ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     """Log likelihood and divergences for one draw from the guide.
 

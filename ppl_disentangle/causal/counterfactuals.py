@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +21,12 @@ from ppl_disentangle.causal.interventions import OBSERVED, RangeCheck
 from ppl_disentangle.causal.structural import NOISE, StructuralPrior
 from ppl_disentangle.causal.support import check_finite, check_support, root_of
 from ppl_disentangle.causal.worlds import Worlds, worlds
+from ppl_disentangle.conditions import (
+    accepted,
+    checked_conditions,
+    conditions_of_guide,
+    conditions_of_model,
+)
 from ppl_disentangle.observed import latent_point
 from ppl_disentangle.representation import code_names, observation_dims
 from ppl_disentangle.sites import sampled_sites
@@ -43,7 +48,7 @@ def counterfactual(
     evidence: Mapping[str, Tensor] | None = None,
     noise: Literal["abduct", "mean"] = "abduct",
     data_range: RangeCheck | None = None,
-    **conditions: Tensor,
+    **conditions: Any,
 ) -> xr.Dataset:
     r"""Predict how given units would have been under interventions.
 
@@ -103,10 +108,10 @@ def counterfactual(
     asked = [actions] if isinstance(actions, Mapping) else list(actions)
     # Abduction takes place in the first world, which must be factual: add it if nobody asked for it.
     added: list[Mapping[str, Action]] = [] if asked and not asked[0] else [{}]
-    all_worlds = worlds(story, [*added, *asked])
+    all_worlds = worlds(story, [*added, *asked], **conditions)
     with evaluating(all_worlds.story, seed=seed) as device:
         x = x.to(device)
-        conditions = {name: value.to(device) for name, value in conditions.items()}
+        conditions = checked_conditions(all_worlds.story, x, conditions)
         latents = abduct(all_worlds, x, num_samples, conditions, evidence)
         branch = predict(all_worlds, latents, x, data=noise, conditions=conditions)
     if data_range is not None:
@@ -136,7 +141,7 @@ def abduct(
     all_worlds: Worlds,
     x: Tensor,
     num_samples: int | None,
-    conditions: Mapping[str, Tensor],
+    conditions: Mapping[str, Any],
     evidence: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Abduction: the latents of each unit given observations and evidence, by name.
@@ -144,13 +149,13 @@ def abduct(
     Each has the shape ``(draw, batch, *event)``.
     """
     story = all_worlds.story
-    _check_conditions(story, x, conditions)
+    given = conditions_of_guide(story, conditions)
     if num_samples is None:
         latents = _posterior_means(all_worlds, x, conditions)
     else:
         # The plate of draws is left of the story's plates, and so right of the axis of worlds.
         with pyro.plate("draw", num_samples, dim=-1 - all_worlds.plates):
-            trace = poutine.trace(story.guide).get_trace(x, **accepted(story.guide, conditions))
+            trace = poutine.trace(story.guide).get_trace(x, **given)
         latents = {name: site.value for name, site in sampled_sites(trace).items()}
     if evidence and "interventions" in conditions:
         raise ValueError(
@@ -163,7 +168,7 @@ def abduct(
 
 
 def _posterior_means(
-    all_worlds: Worlds, x: Tensor, conditions: Mapping[str, Tensor]
+    all_worlds: Worlds, x: Tensor, conditions: Mapping[str, Any]
 ) -> dict[str, Tensor]:
     """One value of every latent of each unit, ``(1, *plates, *event)``: the posterior means.
 
@@ -172,7 +177,7 @@ def _posterior_means(
     story = all_worlds.story
     means = dict(story.latent_means(x, **accepted(story.latent_means, conditions)))
     with poutine.trace() as drawn, AtMeans(means):
-        story.guide(x, **accepted(story.guide, conditions))
+        story.guide(x, **conditions_of_guide(story, conditions))
     sites = sampled_sites(drawn.trace)
     values = {name: site.value for name, site in sites.items()} | means
     event_dims = {name: site.fn.event_dim for name, site in sites.items()} | all_worlds.event_dims
@@ -202,14 +207,6 @@ class AtMeans(Messenger):
             msg["value"] = latent_point(msg["fn"])
 
 
-def _check_conditions(story: GenerativeStory, x: Tensor, conditions: Mapping[str, Tensor]) -> None:
-    for name in conditions:
-        if not (accepted(story.guide, {name: x}) or accepted(story.model, {name: x})):
-            raise TypeError(
-                f"{type(story).__name__} takes no {name!r}, neither in its guide nor in its model"
-            )
-
-
 def predict(
     all_worlds: Worlds,
     latents: Mapping[str, Tensor],
@@ -218,7 +215,7 @@ def predict(
     data: Literal["abduct", "mean"] = "abduct",
     batch_size: int = 1,
     num_samples: int = 1,
-    conditions: Mapping[str, Tensor] | None = None,
+    conditions: Mapping[str, Any] | None = None,
     until: Sequence[str] = (),
 ) -> Branch:
     """Prediction: all worlds with the given latents, ``(draw, batch, *event)`` each.
@@ -229,6 +226,7 @@ def predict(
     """
     story = all_worlds.story
     model = story.model
+    told = conditions_of_model(story, conditions or {})
     num_draws = next((len(value) for value in latents.values()), num_samples)
     # The draws are one more plate, between the axis of worlds and the plates of the story.
     draws = pyro.plate("draw", num_draws, dim=-1 - all_worlds.plates)
@@ -241,17 +239,10 @@ def predict(
         guided=x is not None,
     )
     with suppress(StopProgram), branch, draws, given:
-        result = model(x, batch_size=batch_size, **accepted(model, conditions or {}))
+        result = model(x, batch_size=batch_size, **told)
         # A program that returns the mean of its data, or nothing, is asked for its observed site.
         branch.returned = branch.name_of(result) or next(iter(branch.observed), None)
     return branch
-
-
-def accepted(function: Callable[..., Any], conditions: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The conditions that ``function`` has a parameter for."""
-    parameters = inspect.signature(function).parameters
-    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    return {name: value for name, value in conditions.items() if takes_all or name in parameters}
 
 
 def _with_evidence(
@@ -304,11 +295,11 @@ def _check_evidence(all_worlds: Worlds, name: str, evidence: Tensor) -> None:
 
 
 def _undrawn(
-    all_worlds: Worlds, x: Tensor, latents: Mapping[str, Tensor], conditions: Mapping[str, Tensor]
+    all_worlds: Worlds, x: Tensor, latents: Mapping[str, Tensor], conditions: Mapping[str, Any]
 ) -> tuple[str, ...]:
     """Names of the latents of the model that the guide did not draw."""
     model = all_worlds.story.model
-    trace = poutine.trace(model).get_trace(x, **accepted(model, conditions))
+    trace = poutine.trace(model).get_trace(x, **conditions_of_model(all_worlds.story, conditions))
     return tuple(name for name in sampled_sites(trace) if name not in latents)
 
 

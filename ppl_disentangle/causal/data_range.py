@@ -17,10 +17,10 @@ from ppl_disentangle.causal.action_text import to_text
 from ppl_disentangle.causal.actions import Action, resolve
 from ppl_disentangle.causal.interventions import Intervened, intervenable
 from ppl_disentangle.causal.worlds import worlds
+from ppl_disentangle.conditions import story_batches
 from ppl_disentangle.data import FactorDataset
-from ppl_disentangle.data.batches import float_batches
 from ppl_disentangle.pairs import story_of
-from ppl_disentangle.representation import code_names, encode
+from ppl_disentangle.representation import code_names, encode, representation_of
 from ppl_disentangle.sites import Site
 from ppl_disentangle.story import GenerativeStory, evaluating
 
@@ -36,7 +36,9 @@ class OutsideDataWarning(UserWarning):
     """An intervention leaves the range of the data, so that its results are extrapolated."""
 
 
-def data_range(story: Any, data: FactorDataset | Tensor, *, seed: int = 0) -> DataRange:
+def data_range(
+    story: Any, data: FactorDataset | Tensor, *, seed: int = 0, **conditions: Any
+) -> DataRange:
     r"""Estimate the range of the data among the codes of a story, by coordinate and jointly.
 
     With z drawn once from the representation of each datum, the range of a coordinate is the
@@ -54,6 +56,8 @@ def data_range(story: Any, data: FactorDataset | Tensor, *, seed: int = 0) -> Da
         data: A data set, or float observations ``(num_data, *event)``; more data than the
             representation has coordinates.
         seed: Seed of the random draws.
+        **conditions: Conditions of all data, such as ``labels``, ``(num_data, …)`` each. They win
+            over those that the data carry.
 
     Raises:
         ValueError: There are too few data, or the model does not state a part of the
@@ -74,42 +78,46 @@ def data_range(story: Any, data: FactorDataset | Tensor, *, seed: int = 0) -> Da
         'intervention'
     """
     story = story_of(story)
-    codes = encode(story, data)
-    parts = _coordinates_of_parts(story, data)
+    codes = encode(story, data, **conditions)
+    sites, parts = _parts_of(story, data, conditions)
     if codes.sizes["data"] <= codes.sizes["code"]:
         raise ValueError(
             f"expected more data than the {codes.sizes['code']} coordinates, got {codes.sizes['data']}"
         )
     noise = np.random.default_rng(seed).standard_normal(codes["mean"].shape)
     draws = codes["mean"].values + codes["scale"].values * noise  # (data, code)
-    return _range_of(story, parts, draws)
+    return _range_of(story, sites, parts, draws)
 
 
 def _range_of(
-    story: GenerativeStory, parts: dict[str, tuple[str, ...]], draws: ndarray
+    story: GenerativeStory,
+    sites: dict[str, Site],
+    parts: dict[str, tuple[str, ...]],
+    draws: ndarray,
 ) -> DataRange:
     low, high = np.quantile(draws, [LOWER_QUANTILE, UPPER_QUANTILE], axis=0)
     covariance = np.atleast_2d(np.cov(draws.T, ddof=0))
     # A code that is constant over the data has no inverse variance; the pseudoinverse leaves it out.
     precision = np.linalg.pinv(covariance, hermitian=True)
-    unlimited = DataRange(story, parts, low, high, draws.mean(0), precision, limit=np.inf)
+    unlimited = DataRange(story, sites, parts, low, high, draws.mean(0), precision, limit=np.inf)
     limit = float(np.quantile(unlimited.distance(draws), UPPER_QUANTILE))
     return dataclasses.replace(unlimited, limit=limit)
 
 
-def _coordinates_of_parts(
-    story: GenerativeStory, data: FactorDataset | Tensor
-) -> dict[str, tuple[str, ...]]:
-    """Names of the coordinates of each part of the representation."""
+def _parts_of(
+    story: GenerativeStory, data: FactorDataset | Tensor, conditions: Mapping[str, Any]
+) -> tuple[dict[str, Site], dict[str, tuple[str, ...]]]:
+    """The sites that can be set, and the coordinates of each part of the representation."""
     with evaluating(story) as device:
-        representation = story.representation(next(float_batches(data, 1, device)))
-    sites = intervenable(story)
+        x, given = next(story_batches(story, data, 1, device, conditions))
+        representation = representation_of(story, x, given)
+        sites = intervenable(story, given)
     unknown = [name for name in representation if name not in sites]
     if unknown:
         raise ValueError(
             f"the representation has {unknown[0]!r}, which the model does not state; it has {list(sites)}"
         )
-    return {
+    return sites, {
         name: code_names(story, name, q.event_shape.numel() if q.event_shape else None)
         for name, q in representation.items()
     }
@@ -121,6 +129,7 @@ class DataRange:
 
     Attributes:
         story: The story.
+        sites: The sites of the story that can be set, from one draw.
         parts: Names of the coordinates of each latent or node in the representation.
         low: 1 % quantile of each coordinate.
         high: 99 % quantile of each coordinate.
@@ -130,6 +139,7 @@ class DataRange:
     """
 
     story: GenerativeStory
+    sites: dict[str, Site]
     parts: dict[str, tuple[str, ...]]
     low: ndarray
     high: ndarray
@@ -159,9 +169,8 @@ class DataRange:
             stacklevel: Number of frames between the warning and the code that it is attributed to,
                 as in ``warnings``.
         """
-        sites = intervenable(self.story)
-        codes = self._codes(values, sites)
-        tolerated_shares = self._tolerated_shares(actions, sites)
+        codes = self._codes(values, self.sites)
+        tolerated_shares = self._tolerated_shares(actions, self.sites)
         messages = [
             self._out_of_range(column, codes[..., column], tolerated)
             for column, tolerated in tolerated_shares.items()
@@ -188,9 +197,12 @@ class DataRange:
             num: Number of units to draw. If ``actions`` have a value for each unit, there are as
                 many as these values.
         """
-        batch_size = _batch_size_of_values(intervened) or num
+        batch_size = _batch_size_of_values(intervened) or intervened.num_told or num
         with evaluating(intervened):
-            drawn = worlds(intervened.story, [actions]).values(batch_size=batch_size)
+            told = intervened.told(batch_size)
+            drawn = worlds(intervened.story, [actions], **told).values(
+                batch_size=batch_size, **told
+            )
         values = {name: value[0] for name, value in drawn.items()}
         self.check(values, actions, stacklevel=4)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import pyro
@@ -28,8 +29,12 @@ from ppl_disentangle.causal.support import OutsideSupportError
 from ppl_disentangle.conditions import (
     Arguments,
     accepted,
+    check_conditions,
+    checked_conditions,
     conditions_of_guide,
     conditions_of_model,
+    is_per_datum,
+    rows_of,
 )
 from ppl_disentangle.pairs import Pair, story_of
 from ppl_disentangle.sites import (
@@ -62,6 +67,8 @@ NUM_PROBES = 64
 
 T = TypeVar("T")
 
+NO_CONDITIONS: Mapping[str, Any] = MappingProxyType({})
+
 OBSERVED = "_observed"
 UNOBSERVED = "_unobserved"
 """Suffixes of the two sites of which Pyro makes a site with ``obs_mask``."""
@@ -83,7 +90,11 @@ class RangeCheck(Protocol):
 
 
 def do(
-    story: Any, actions: Mapping[str, Action], *, data_range: RangeCheck | None = None
+    story: Any,
+    actions: Mapping[str, Action],
+    *,
+    data_range: RangeCheck | None = None,
+    **conditions: Any,
 ) -> Intervened:
     """Intervene on a story; the result is a story again, accepted wherever a story is.
 
@@ -107,6 +118,8 @@ def do(
         actions: The action on each site or coordinate, by name.
         data_range: The range of the data, from :func:`~ppl_disentangle.causal.data_range`. If it is
             given, actions that leave this range cause a warning; by default nothing is checked.
+        **conditions: Conditions of the units, ``(batch, …)`` each, such as ``labels``. Model and
+            guide of the result take them for as many units, unless others are passed.
 
     Raises:
         KeyError: A name is not a latent, node or coordinate of the story. (``pyro.do`` silently
@@ -123,7 +136,7 @@ def do(
         >>> do(story, {"z[3]": 2.0, "z[0]": shift(0.5)}).model(batch_size=5).shape
         torch.Size([5, 6])
     """
-    intervened = Intervened(story_of(story), actions)
+    intervened = Intervened(story_of(story), actions, conditions)
     if data_range is not None:
         data_range.check_draws(intervened, actions)
     return intervened
@@ -134,19 +147,26 @@ class Intervened(GenerativeStory):
 
     Attributes:
         story: The story without the intervention.
+        conditions: Conditions of units, which model and guide take unless others are passed.
         changes: The checked actions, by site and coordinate.
         event_dims: Number of event dims of all latents and nodes.
     """
 
     rung = "intervention"
 
-    def __init__(self, story: GenerativeStory, actions: Mapping[str, Action]) -> None:
+    def __init__(
+        self,
+        story: GenerativeStory,
+        actions: Mapping[str, Action],
+        conditions: Mapping[str, Any] = NO_CONDITIONS,
+    ) -> None:
         super().__init__()
         self.story = story
+        self.conditions = dict(conditions)
         self.has_bound = story.has_bound
         self.conditions_in_latents = story.conditions_in_latents
-        sites = intervenable(story)
-        self.changes = checked_actions(story, actions, sites)
+        sites = intervenable(story, self.conditions)
+        self.changes = checked_actions(story, actions, sites, self.conditions)
         self.event_dims = {name: site.fn.event_dim for name, site in sites.items()}
         self.intervened = tuple(name for name in sites if name in self.changes)
         self.coordinate_names = _with_natural_names(self, story.coordinate_names)
@@ -176,6 +196,25 @@ class Intervened(GenerativeStory):
         """The conditions that the guide takes beside the observations."""
         return self.story.guide_arguments()
 
+    def example_conditions(self) -> dict[str, Any]:
+        """Conditions of one datum, from which the sites of a draw can be read."""
+        return self.story.example_conditions() | rows_of(self.conditions, slice(1))
+
+    @property
+    def num_told(self) -> int:
+        """Number of units that :func:`do` had conditions of; 0 without."""
+        rows = [len(v) for v in rows_of(self.conditions, slice(None)).values() if is_per_datum(v)]
+        return max(rows, default=0)
+
+    def told(self, size: int) -> dict[str, Any]:
+        """The conditions of :func:`do`, checked, for ``size`` units."""
+        return self._with_own(size, {})
+
+    def _with_own(self, size: int, conditions: Mapping[str, Any]) -> dict[str, Any]:
+        """The conditions, and those of :func:`do` that are not among them."""
+        own = {n: value for n, value in self.conditions.items() if n not in conditions}
+        return checked_conditions(self, _one_datum(self).expand(size), own) | dict(conditions)
+
     @property
     def has_own_representation(self) -> bool:
         """Whether the representation is not the guide's."""
@@ -183,22 +222,24 @@ class Intervened(GenerativeStory):
 
     def posterior_sites(self, x: Tensor, **conditions: Any) -> dict[str, Site]:
         """The sites of the guide that draw the latents, without the intervention."""
-        sites = _with_natural_names(self, self.story.posterior_sites(x, **conditions))
+        given = self._with_own(len(x), conditions)
+        sites = _with_natural_names(self, self.story.posterior_sites(x, **given))
         return {name: dataclasses.replace(site, name=name) for name, site in sites.items()}
 
     def representation(self, x: Tensor, **conditions: Any) -> dict[str, TorchDistribution]:
         """The representation of x without the intervention."""
-        given = accepted(self.story.representation, conditions)
+        given = accepted(self.story.representation, self._with_own(len(x), conditions))
         return _with_natural_names(self, self.story.representation(x, **given))
 
     def latent_means(self, x: Tensor, **conditions: Any) -> dict[str, Tensor]:
         """The posterior means of the latents of x without the intervention."""
-        given = accepted(self.story.latent_means, conditions)
+        given = accepted(self.story.latent_means, self._with_own(len(x), conditions))
         return _with_natural_names(self, self.story.latent_means(x, **given))
 
     def model(self, x: Tensor | None = None, *, batch_size: int = 1, **conditions: Any) -> Tensor:
         """p(x, z) under the intervention."""
-        given = conditions_of_model(self, conditions)
+        size = batch_size if x is None else len(x)
+        given = conditions_of_model(self, self._with_own(size, conditions))
         check = partial(check_changed, self.story)
         changing = Change(self.changes, event_dims=self.event_dims, check=check)
         with _NaturalNames(self.intervened), changing as change:
@@ -215,35 +256,59 @@ class Intervened(GenerativeStory):
 
     def guide(self, x: Tensor, **conditions: Any) -> None:
         """q(z | x) for the natural values of the latents."""
-        given = conditions_of_guide(self, conditions)
+        given = conditions_of_guide(self, self._with_own(len(x), conditions))
         with _NaturalNames(self.intervened):
             self.story.guide(x, **given)
 
 
-def intervenable(story: GenerativeStory) -> dict[str, Site]:
+def intervenable(
+    story: GenerativeStory, conditions: Mapping[str, Any] = NO_CONDITIONS
+) -> dict[str, Site]:
     """The sites that can be intervened on, from one draw: latents and deterministic nodes.
 
     The state of the random number generators is left as it was.
+
+    Args:
+        story: A story.
+        conditions: Conditions of some units, for a model that draws nothing without.
     """
-    sampled, deterministic = all_sites(story)
+    sampled, deterministic = all_sites(story, conditions)
     return {name: sampled[name] for name in story.latents} | deterministic
 
 
-def all_sites(story: GenerativeStory) -> tuple[dict[str, Site], dict[str, Site]]:
+def all_sites(
+    story: GenerativeStory, conditions: Mapping[str, Any] = NO_CONDITIONS
+) -> tuple[dict[str, Site], dict[str, Site]]:
     """The sampled and the deterministic sites of one draw from the model.
 
     The state of the random number generators is left as it was.
+
+    Args:
+        story: A story.
+        conditions: Conditions of some units, of which the first are taken.
     """
+    check_conditions(story, conditions)
     if isinstance(story, Intervened):
         # Only the natural sites: the statements that an intervention adds affect nothing.
-        sampled, deterministic = all_sites(story.story)
+        sampled, deterministic = all_sites(story.story, story.conditions | dict(conditions))
         return _with_natural_names(story, sampled), _with_natural_names(story, deterministic)
-    trace = _drawn(story, 1)
+    trace = _drawn(story, 1, conditions)
     sampled, stated = sampled_sites(trace), deterministic_sites(trace)
-    return sampled, stated | _stated_outside_of_plates(story, stated)
+    return sampled, stated | _stated_outside_of_plates(story, stated, conditions)
 
 
-def _drawn(story: GenerativeStory, batch_size: int) -> Trace:
+def _drawn(story: GenerativeStory, batch_size: int, conditions: Mapping[str, Any]) -> Trace:
+    """A draw of units that all have the conditions of the first unit."""
+    of_first = rows_of(story.example_conditions() | dict(conditions), slice(1))
+
+    def draw(size: int) -> Trace:
+        given = {
+            n: v.expand(size, *v.shape[1:]) if is_per_datum(v) else v for n, v in of_first.items()
+        }
+        checked = checked_conditions(story, _one_datum(story).expand(size), given)
+        model_conditions = conditions_of_model(story, checked)
+        return poutine.trace(story.model).get_trace(batch_size=size, **model_conditions)
+
     with (
         not_training(story),
         fork_randomness(),
@@ -252,17 +317,22 @@ def _drawn(story: GenerativeStory, batch_size: int) -> Trace:
         parameters_stay_local(),
     ):
         try:
-            return poutine.trace(story.model).get_trace(batch_size=batch_size)
+            return draw(batch_size)
         except (RuntimeError, ValueError):
             # A program with masks, say, for the units of its example only.
             size = story.example_size if isinstance(story, Pair) else None
             if size in (None, batch_size):
                 raise
-            return poutine.trace(story.model).get_trace(batch_size=size)
+            return draw(size)
+
+
+def _one_datum(story: GenerativeStory) -> Tensor:
+    """A number on the device of the story, and of its data type, in place of a datum."""
+    return next(story.parameters(), torch.empty(1)).detach().flatten()[:1]
 
 
 def _stated_outside_of_plates(
-    story: GenerativeStory, stated: Mapping[str, Site]
+    story: GenerativeStory, stated: Mapping[str, Site], conditions: Mapping[str, Any]
 ) -> dict[str, Site]:
     """The nodes that the program states after it has left its plates, with their batch dims.
 
@@ -276,7 +346,7 @@ def _stated_outside_of_plates(
     ]
     if not unknown:
         return {}
-    trace = _drawn(story, 2)
+    trace = _drawn(story, 2, conditions)
     plates = [plate for site in sampled_sites(trace).values() for plate in site.plates]
     data_dim = next((plate.dim for plate in plates if plate.size == 2), -1)
     of_two = deterministic_sites(trace)
@@ -291,7 +361,10 @@ def _stated_outside_of_plates(
 
 
 def checked_actions(
-    story: GenerativeStory, actions: Mapping[str, Action], sites: Mapping[str, Site]
+    story: GenerativeStory,
+    actions: Mapping[str, Action],
+    sites: Mapping[str, Site],
+    conditions: Mapping[str, Any] = NO_CONDITIONS,
 ) -> Changes:
     """The result of :func:`~ppl_disentangle.causal.actions.read_actions`, checked on draws.
 
@@ -309,7 +382,7 @@ def checked_actions(
                 if sites[name].is_stated:
                     raise
                 # The bounds may follow from the parents, and so be wider in other units.
-                many = sampled_sites(_drawn(story, NUM_PROBES))
+                many = sampled_sites(_drawn(story, NUM_PROBES, conditions))
                 _check_on_draws(story, name, change, many[name], many[name].fn)
     return changes
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 import xarray as xr
+from pyro import poutine
 from torch import Tensor
 
 from ppl_disentangle.causal.actions import Action, LateValue, resolve
@@ -16,11 +18,13 @@ from ppl_disentangle.causal.branching import Branch
 from ppl_disentangle.causal.counterfactuals import abduct, event_dims_of, predict
 from ppl_disentangle.causal.interventions import all_sites, intervenable
 from ppl_disentangle.causal.worlds import Worlds, worlds
+from ppl_disentangle.conditions import checked_conditions, conditions_of_model
+from ppl_disentangle.observed import Layout
 from ppl_disentangle.pairs import story_of
-from ppl_disentangle.representation import code_names
+from ppl_disentangle.representation import code_names, drawn_layout, observed_layout
 from ppl_disentangle.story import evaluating
 
-__all__ = ["Population", "Units", "interval_of"]
+__all__ = ["Population", "Units", "data_of_worlds", "interval_of"]
 
 Effect: TypeAlias = "str | Callable[[Tensor], Tensor]"
 """A node, or a function from data ``(num, *event)`` to ``(num, …)``, such as a classifier."""
@@ -44,7 +48,8 @@ class Units:
         interval: ``"hdi"``, the interval of highest density, or ``"eti"``, the interval with equal
             tails.
         seed: Seed of the random draws.
-        conditions: Conditions that the story takes for each unit of ``x``, such as ``labels``.
+        conditions: Conditions that the story takes for each unit, such as ``labels``; without ``x``
+            they have ``num_units`` rows.
     """
 
     x: Tensor | None = None
@@ -53,7 +58,7 @@ class Units:
     prob: float = 0.94
     interval: Literal["hdi", "eti"] = "hdi"
     seed: int = 0
-    conditions: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+    conditions: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 < self.prob < 1 or self.interval not in ("hdi", "eti"):
@@ -88,10 +93,11 @@ class Population:
     def __init__(self, story: Any, units: Units) -> None:
         self.story = story_of(story)
         self.units = units
-        self.sites = intervenable(self.story)
-        device = next(self.story.parameters(), torch.empty(0)).device
-        self.x = None if units.x is None else units.x.to(device)
-        self.conditions = {name: value.to(device) for name, value in units.conditions.items()}
+        self.sites = intervenable(self.story, units.conditions)
+        template = next(self.story.parameters(), torch.empty(1)).detach().flatten()[:1]
+        self.x = None if units.x is None else units.x.to(template.device)
+        data = template.expand(units.num_units) if self.x is None else self.x
+        self.conditions = checked_conditions(self.story, data, units.conditions)
         self.latents: dict[str, Tensor] = {}
         self.noise: dict[str, str] = {}
         self._branch: Branch | None = None
@@ -101,7 +107,7 @@ class Population:
 
         All calls use the same noise. The results are read with :meth:`value`.
         """
-        all_worlds = worlds(self.story, [{}, *actions])
+        all_worlds = worlds(self.story, [{}, *actions], **self.conditions)
         last_sites = [self._site_of(name)[0] for name in until]
         with evaluating(self.story, seed=self.units.seed):
             latents = self._latents_of_units(all_worlds)
@@ -181,7 +187,7 @@ class Population:
         try:
             self._site_of(effect)
         except KeyError:
-            if effect not in all_sites(self.story)[0]:
+            if effect not in all_sites(self.story, self.conditions)[0]:
                 raise
             return effect
         return None
@@ -234,19 +240,35 @@ class Population:
     ) -> Tensor:
         """The effect in the world of each of ``actions``, ``(world, draw, data, …)``."""
         with evaluating(self.story, seed=self.units.seed):
-            latents = self._latents_of_units(worlds(self.story, [{}, *actions]))
+            latents = self._latents_of_units(worlds(self.story, [{}, *actions], **self.conditions))
             effects = []
             # One draw at a time: the images of all draws would not fit into memory.
             for draw in range(self.units.num_samples):
                 actions_of_draw = [_of_draw(actions_of_world, draw) for actions_of_world in actions]
                 latents_of_draw = {name: value[[draw]] for name, value in latents.items()}
-                all_worlds = worlds(self.story, [{}, *actions_of_draw])
+                all_worlds = worlds(self.story, [{}, *actions_of_draw], **self.conditions)
                 branch = self._predict(all_worlds, latents_of_draw)
-                name = data or _returned_by(branch)
+                names = (data,) if data else self._layout[1].names
                 # Without noise that the worlds could share, the effect is that on the mean.
-                self.noise = {"noise": "mean" if name in branch.averaged else "shared"}
-                effects.append(_effect_on(effect, branch, name))
+                is_mean = not set(names).isdisjoint(branch.averaged)
+                self.noise = {"noise": "mean" if is_mean else "shared"}
+                values = _site_of_worlds(branch, data) if data else self._data_in(branch)
+                effects.append(_effect_on(effect, values))
         return torch.stack(effects, 1)
+
+    def _data_in(self, branch: Branch) -> Tensor:
+        """Observations of all worlds but the factual one, ``(world, batch, *event)``, of one draw."""
+        template, layout = self._layout
+        return data_of_worlds(template, layout, branch.broadcast())[1:, 0]
+
+    @cached_property
+    def _layout(self) -> tuple[Tensor, Layout]:
+        """Observations of as many units, and where the sites of the model hold them."""
+        given = conditions_of_model(self.story, self.conditions)
+        if self.x is not None:
+            return self.x, observed_layout(self.story, self.x, given)
+        trace = poutine.trace(self.story.model).get_trace(batch_size=self.units.num_units, **given)
+        return drawn_layout(self.story, trace, given)
 
     def _site_of(self, name: str) -> tuple[str, int | None]:
         # Sites that an Intervened story states are in its trace, but cannot be intervened on again.
@@ -279,16 +301,32 @@ def _identity(data: Tensor) -> Tensor:
     return data
 
 
-def _returned_by(branch: Branch) -> str:
-    if branch.returned is None:
-        raise ValueError("an effect that is a function of data needs a model with observed data")
-    return branch.returned
+def data_of_worlds(x: Tensor, layout: Layout, values: Mapping[str, Tensor]) -> Tensor:
+    """Observations in all worlds and draws, ``(world, draw, batch, *event)``.
+
+    Args:
+        x: Observations, of shape ``(batch, *event)``.
+        layout: Where the sites of the model hold them.
+        values: Values of the sites, ``(world, draw, *plates, *event)``.
+    """
+    held = {name: values[name] for name in layout.names}
+    worlds_and_draws = next(iter(held.values())).shape[:2]
+    flat = {name: value.flatten(0, 1) for name, value in held.items()}
+    rows = [
+        layout.assemble(x, {name: value[i] for name, value in flat.items()})
+        for i in range(worlds_and_draws.numel())
+    ]
+    return torch.stack(rows).unflatten(0, worlds_and_draws)
 
 
-def _effect_on(effect: Callable[[Tensor], Tensor], branch: Branch, name: str) -> Tensor:
-    """The effect on an observed site in all worlds but the factual one, ``(world, batch, …)``."""
-    values, dims = branch.labelled(name)  # (world, draw, *plates, *event), a single draw
-    data = values.movedim(dims.index("data"), 2)[1:, 0]  # (world, batch, *other plates, *event)
+def _site_of_worlds(branch: Branch, name: str) -> Tensor:
+    """An observed site in all worlds but the factual one, of a single draw, ``(world, batch, …)``."""
+    values, dims = branch.labelled(name)  # (world, draw, *plates, *event)
+    return values.movedim(dims.index("data"), 2)[1:, 0]
+
+
+def _effect_on(effect: Callable[[Tensor], Tensor], data: Tensor) -> Tensor:
+    """The effect ``(world, batch, …)`` on data ``(world, batch, *event)``."""
     result = effect(data.flatten(0, 1))
     return result.reshape(data.shape[:2] + result.shape[1:])
 

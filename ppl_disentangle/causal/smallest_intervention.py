@@ -14,8 +14,12 @@ from ppl_disentangle.causal.actions import LateValue, resolve
 from ppl_disentangle.causal.branching import Branch
 from ppl_disentangle.causal.counterfactuals import abduct, predict
 from ppl_disentangle.causal.interventions import checked_actions, intervenable
+from ppl_disentangle.causal.population import data_of_worlds
 from ppl_disentangle.causal.worlds import worlds
+from ppl_disentangle.conditions import checked_conditions, conditions_of_model
+from ppl_disentangle.observed import Layout
 from ppl_disentangle.pairs import story_of
+from ppl_disentangle.representation import observed_layout
 from ppl_disentangle.story import GenerativeStory, evaluating
 
 __all__ = ["smallest_intervention"]
@@ -33,7 +37,7 @@ def smallest_intervention(
     steps: int = 50,
     tolerance: float = 1e-4,
     seed: int = 0,
-    **conditions: Tensor,
+    **conditions: Any,
 ) -> xr.Dataset:
     r"""Find the smallest change of some nodes of each unit that brings an outcome to a target.
 
@@ -89,7 +93,7 @@ def smallest_intervention(
         raise KeyError(f"a scale for {unknown[0]!r}, which is not among the nodes {list(nodes)}")
     with evaluating(story, seed=seed) as device, torch.enable_grad():
         x = x.to(device)
-        conditions = {name: value.to(device) for name, value in conditions.items()}
+        conditions = checked_conditions(story, x, conditions)
         problem = _Problem(story, x, nodes, outcome, num_samples, conditions)
         scale = problem.factual.new_tensor([(scales or {}).get(name, 1.0) for name in nodes])
         change, reached_outcome = _shortest(problem, scale, target, steps)
@@ -129,18 +133,20 @@ class _Problem:
         nodes: Sequence[str],
         outcome: str | Callable[[Tensor], Tensor],
         num_samples: int | None,
-        conditions: Mapping[str, Tensor],
+        conditions: Mapping[str, Any],
     ) -> None:
         self.story = story
         self.x = x
         self.outcome = outcome
         self.conditions = conditions
         self.names = nodes
-        self.sites = intervenable(story)
+        self.sites = intervenable(story, conditions)
+        told = conditions_of_model(story, conditions)
+        self.layout = observed_layout(story, x, told) if callable(outcome) else Layout(None, {})
         # The actions read these values when the model runs: each call sets others in the same worlds.
         self.values = x.new_zeros(len(x), len(nodes))
         actions = {name: _Column(self, column) for column, name in enumerate(nodes)}
-        self.worlds = worlds(story, [{}, actions])
+        self.worlds = worlds(story, [{}, actions], **conditions)
         with torch.no_grad():
             self.latents = abduct(self.worlds, x, num_samples, conditions)
             branch = self._predict()
@@ -160,7 +166,7 @@ class _Problem:
     def check(self, values: Tensor) -> None:
         """Refuse a solution that sets a node to a value it cannot have."""
         by_node = dict(zip(self.names, values.detach().unbind(-1), strict=True))
-        checked_actions(self.story, by_node, self.sites)
+        checked_actions(self.story, by_node, self.sites, self.conditions)
 
     def _predict(self) -> Branch:
         until = () if callable(self.outcome) else tuple(self.sites)
@@ -181,11 +187,7 @@ class _Problem:
         values = branch.broadcast()
         if not callable(self.outcome):
             return self._scalar(self.outcome, values)
-        if branch.returned is None:
-            raise ValueError(
-                "an outcome that is a function of data needs a model that returns its data"
-            )
-        data = values[branch.returned]  # (world, draw, batch, *event)
+        data = data_of_worlds(self.x, self.layout, values)  # (world, draw, batch, *event)
         return self.outcome(data.flatten(0, 2)).reshape(data.shape[:3]).mean(1)
 
 

@@ -9,20 +9,22 @@ from typing import Any
 
 import pyro
 import pyro.distributions as dist
+import torch
 from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 
 from ppl_disentangle.causal.action_text import to_text
 from ppl_disentangle.causal.actions import Action, check_changed
 from ppl_disentangle.causal.branching import Branch
-from ppl_disentangle.causal.interventions import all_sites, checked_actions
+from ppl_disentangle.causal.interventions import NO_CONDITIONS, all_sites, checked_actions
+from ppl_disentangle.conditions import checked_conditions, conditions_of_model
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.story import GenerativeStory
 
 __all__ = ["Worlds", "worlds"]
 
 
-def worlds(story: Any, actions: Sequence[Mapping[str, Action]]) -> Worlds:
+def worlds(story: Any, actions: Sequence[Mapping[str, Action]], **conditions: Any) -> Worlds:
     """Run a story under several interventions at once; each world may set other sites.
 
     This is equivalent to one :func:`~ppl_disentangle.causal.do` for each world, all with the same
@@ -35,6 +37,8 @@ def worlds(story: Any, actions: Sequence[Mapping[str, Action]]) -> Worlds:
         story: A story, or an object with a Pyro ``model`` and ``guide``.
         actions: The actions of each world, as :func:`~ppl_disentangle.causal.do` takes them; ``{}``
             is the factual world.
+        **conditions: Conditions of units, for a model that draws nothing without. They serve to
+            read its sites; each run takes its own.
 
     Raises:
         KeyError: A name is not a latent, node or coordinate of the story.
@@ -58,7 +62,7 @@ def worlds(story: Any, actions: Sequence[Mapping[str, Action]]) -> Worlds:
         raise TypeError(
             "expected a list of worlds, one mapping of names to actions each, got one mapping"
         )
-    return Worlds(story_of(story), actions)
+    return Worlds(story_of(story), actions, conditions)
 
 
 class Worlds:
@@ -76,14 +80,21 @@ class Worlds:
 
     rung = "intervention"
 
-    def __init__(self, story: GenerativeStory, actions: Sequence[Mapping[str, Action]]) -> None:
+    def __init__(
+        self,
+        story: GenerativeStory,
+        actions: Sequence[Mapping[str, Action]],
+        conditions: Mapping[str, Any] = NO_CONDITIONS,
+    ) -> None:
         if not actions:
             raise ValueError("expected at least one world; {} is the factual one")
         self.story = story
-        sampled, deterministic = all_sites(story)
+        sampled, deterministic = all_sites(story, conditions)
         intervenable = {name: sampled[name] for name in story.latents} | deterministic
         self.names = tuple(to_text(world) for world in actions)
-        self.changes = [checked_actions(story, world, intervenable) for world in actions]
+        self.changes = [
+            checked_actions(story, world, intervenable, conditions) for world in actions
+        ]
         self.sites = (*intervenable, *story.intervened)
         drawn = sampled | deterministic
         self.priors = {name: site.fn for name, site in sampled.items()}
@@ -94,16 +105,15 @@ class Worlds:
     def __len__(self) -> int:
         return len(self.changes)
 
-    def model(
-        self, x: Tensor | None = None, *, batch_size: int = 1, **conditions: Tensor
-    ) -> Tensor:
+    def model(self, x: Tensor | None = None, *, batch_size: int = 1, **conditions: Any) -> Tensor:
         """p(x, z) in every world; returns x, of shape ``(world, batch, *event)``.
 
         In a trace, a site that some world sets has the value after the intervention, and
         ``<name>_natural`` the value that it would otherwise have had.
         """
+        given = self._given(x, batch_size, conditions)
         with self._branch() as branch:
-            result = self.story.model(x, batch_size=batch_size, **conditions)
+            result = self.story.model(x, batch_size=batch_size, **given)
         for name in branch.intervened:
             pyro.deterministic(name, branch.values[name], event_dim=branch.event_dims[name])
         returned = branch.name_of(result)
@@ -112,12 +122,20 @@ class Worlds:
     __call__ = model
 
     def values(
-        self, x: Tensor | None = None, *, batch_size: int = 1, **conditions: Tensor
+        self, x: Tensor | None = None, *, batch_size: int = 1, **conditions: Any
     ) -> dict[str, Tensor]:
         """One draw of every site, each of shape ``(world, batch, *event)``."""
+        given = self._given(x, batch_size, conditions)
         with self._branch() as branch:
-            self.story.model(x, batch_size=batch_size, **conditions)
+            self.story.model(x, batch_size=batch_size, **given)
         return branch.broadcast()
+
+    def _given(
+        self, x: Tensor | None, batch_size: int, conditions: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The conditions that the model takes, checked."""
+        units = torch.empty(batch_size) if x is None else x
+        return conditions_of_model(self.story, checked_conditions(self.story, units, conditions))
 
     def branch(self, plates: int, **options: Any) -> Branch:
         """A handler that runs the story in all worlds.

@@ -14,6 +14,7 @@ from numpy import ndarray
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ppl_disentangle.conditions import check_conditions, check_rows
 from ppl_disentangle.data.arrays import from_arrays
 from ppl_disentangle.data.base import FactorDataset
 from ppl_disentangle.metrics.estimators.arrays import as_array, varying
@@ -26,6 +27,7 @@ from ppl_disentangle.metrics.evaluation.representations import (
     permuted_codes,
 )
 from ppl_disentangle.metrics.evaluation.scored_codes import ScoredCodes, ScoringTask
+from ppl_disentangle.pairs import story_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -47,6 +49,7 @@ def evaluate(
     factor_vae_votes: tuple[int, int] = (10_000, 5_000),
     resamples: int = 50,
     progress: bool = True,
+    **conditions: Any,
 ) -> xr.Dataset:
     """Score codes by any or all metrics, beside standard errors, chance, ceiling and baselines.
 
@@ -79,6 +82,9 @@ def evaluate(
             and that score the classifier.
         resamples: Number of bootstrap resamples; 0 leaves out all standard errors.
         progress: Whether to show a progress bar.
+        **conditions: Conditions of all data that the guide or model of the story takes, such as
+            ``labels``, ``(num_data, …)`` each. They win over those that the data carry. A baseline
+            that is a story gets those that it takes.
 
     Returns:
         A dataset over ``metric`` with these variables:
@@ -101,7 +107,8 @@ def evaluate(
 
     Raises:
         KeyError: A metric has an unknown name.
-        TypeError: The data are factors alone, and a representation is not an array of codes.
+        TypeError: The data are factors alone, and a representation is not an array of codes; or the
+            representation takes no condition of that name.
         ValueError: The data have no factors, the codes do not match the data or are not finite, or
             ``mig_exact`` is requested for a representation that is not a story.
 
@@ -120,10 +127,31 @@ def evaluate(
     factors, left_out = _factors(source, index, num_train)
     task = ScoringTask(factors, num_train, seed, dci_predictor, factor_vae_votes, resamples)
     baselines = dict(baselines or {})
-    encoded = codes_of([representation, *baselines.values()], data, index, progress=progress)
+    _check_conditions(representation, source, conditions)
+    encoded = codes_of(
+        [representation, *baselines.values()],
+        data,
+        index,
+        progress=progress,
+        conditions=conditions,
+    )
     code_sets = _code_sets(encoded, list(baselines), task)
     result = _scores(code_sets, _metrics_named(names), progress=progress).sel(metric=list(names))
     return result.assign_attrs(_settings(task) | _notes(source, left_out, names))
+
+
+def _check_conditions(
+    representation: Any, data: FactorDataset, conditions: Mapping[str, Any]
+) -> None:
+    """Refuse conditions that the representation does not take, or that are not of all data."""
+    if is_story(representation):
+        check_conditions(story_of(representation), conditions)
+    elif conditions:
+        raise TypeError(
+            f"conditions are for a story, {type(representation).__name__} takes no"
+            f" {next(iter(conditions))!r}"
+        )
+    check_rows(conditions, len(data))
 
 
 def _metric_names(metrics: str | Sequence[str]) -> tuple[str, ...]:

@@ -11,13 +11,17 @@ from numpy import ndarray
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ppl_disentangle.conditions import checked_conditions, rows_of, taken_by
 from ppl_disentangle.data.base import FactorDataset
 from ppl_disentangle.metrics.estimators.arrays import as_array, as_codes
-from ppl_disentangle.metrics.estimators.grid_codes import Encode
 from ppl_disentangle.pairs import story_of
+from ppl_disentangle.representation import codes_of_batch
 from ppl_disentangle.story import evaluating
 
 __all__ = ["codes_of", "is_story", "permuted_codes", "perfect_codes"]
+
+EncodeRows = Callable[[Tensor, Mapping[str, Any]], ArrayLike]
+"""A function from stored observations and their conditions to codes ``(num, num_codes)``."""
 
 ROWS_PER_CALL = 1024
 IDLE_SCALE = 0.02
@@ -30,19 +34,23 @@ def codes_of(
     index: Tensor,
     *,
     progress: bool,
+    conditions: Mapping[str, Any],
 ) -> list[tuple[ndarray, ndarray | None]]:
     """Codes of the rows by every representation, each with the posterior scales if it is a story.
 
-    Each observation is read once, for all encoders together.
+    Each observation is read once, for all encoders together. A story gets those conditions that its
+    guide or model takes, of ``conditions`` and of those that the data carry.
 
     Args:
         representations: Stories, functions from observations to codes, and arrays of codes.
         data: Data set, or factors alone if all representations are arrays.
         index: Indices of the rows to encode.
         progress: Whether to show a progress bar.
+        conditions: Conditions of all data by name, ``(num_data, …)``, which win over those that the
+            data carry.
     """
     num_data = len(data if isinstance(data, FactorDataset) else as_array(data))
-    encoders: dict[int, Encode] = {}
+    encoders: dict[int, EncodeRows] = {}
     codes: dict[int, ndarray] = {}
     for position, representation in enumerate(representations):
         if not (is_story(representation) or callable(representation)):
@@ -50,7 +58,7 @@ def codes_of(
         else:
             encoders[position] = _encoder(representation, data)
     if isinstance(data, FactorDataset) and encoders:
-        codes |= _encode(encoders, data, index, progress=progress)
+        codes |= _encode(encoders, data, index, conditions, progress=progress)
     return [
         _means_and_scales(codes[position]) if is_story(representation) else (codes[position], None)
         for position, representation in enumerate(representations)
@@ -62,28 +70,28 @@ def is_story(representation: Any) -> bool:
     return hasattr(representation, "model") and hasattr(representation, "guide")
 
 
-def _encoder(representation: Any, data: FactorDataset | ArrayLike) -> Encode:
-    """The function from stored observations to codes."""
+def _encoder(representation: Any, data: FactorDataset | ArrayLike) -> EncodeRows:
+    """The function from stored observations and their conditions to codes."""
     if not isinstance(data, FactorDataset):
         got = type(representation).__name__
         raise TypeError(
             f"expected codes (num_data, num_codes), since the data are factors alone, got {got}"
         )
-    return _posterior(representation, data) if is_story(representation) else representation
+    if is_story(representation):
+        return _posterior(representation, data)
+    return lambda observations, _: representation(observations)
 
 
-def _posterior(story: Any, data: FactorDataset) -> Callable[[Tensor], Tensor]:
-    """The function from stored observations to posterior means and scales, side by side."""
+def _posterior(story: Any, data: FactorDataset) -> EncodeRows:
+    """The function from observations and conditions to posterior means and scales, side by side."""
     story = story_of(story)
 
-    def means_and_scales(observations: Tensor) -> Tensor:
+    def means_and_scales(observations: Tensor, conditions: Mapping[str, Any]) -> Tensor:
         with evaluating(story) as device:
-            posteriors = story.representation(data.to_float(observations.to(device))).values()
-            means = [q.mean for q in posteriors]
-            scales = [q.variance.sqrt() for q in posteriors]
-        # (batch, all codes) of means, then of scales
-        columns = [c.float().reshape(len(observations), -1) for c in (*means, *scales)]
-        return torch.cat(columns, -1).cpu()
+            x = data.to_float(observations.to(device))
+            given = checked_conditions(story, x, taken_by(story, conditions))
+            codes = codes_of_batch(story, x, given)
+        return torch.cat([codes.means.float(), codes.scales.float()], -1)
 
     return means_and_scales
 
@@ -102,7 +110,12 @@ def _rows_of_codes(codes: ArrayLike, num_data: int, index: Tensor) -> ndarray:
 
 
 def _encode(
-    encoders: Mapping[int, Encode], data: FactorDataset, index: Tensor, *, progress: bool
+    encoders: Mapping[int, EncodeRows],
+    data: FactorDataset,
+    index: Tensor,
+    conditions: Mapping[str, Any],
+    *,
+    progress: bool,
 ) -> dict[int, ndarray]:
     """Codes of the rows by every encoder, a batch of observations at a time."""
     from tqdm.auto import tqdm
@@ -111,8 +124,9 @@ def _encode(
     with torch.no_grad():
         for rows in tqdm(index.split(ROWS_PER_CALL), desc="encode", disable=not progress):
             observations = data.observations(rows)
+            given = data.conditions(rows) | rows_of(conditions, rows)
             for position, encode in encoders.items():
-                batches[position].append(as_array(encode(observations)))
+                batches[position].append(as_array(encode(observations, given)))
     return {position: as_codes(np.concatenate(batch)) for position, batch in batches.items()}
 
 
