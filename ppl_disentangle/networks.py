@@ -17,6 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ppl_disentangle.conditionals import Bernoulli, Conditional, Deterministic, GaussianLearnedScale
+from ppl_disentangle.data.base import Kind
+from ppl_disentangle.networks_1d import (
+    MIN_SIGNAL_LENGTH,
+    SequenceDecoder,
+    SequenceEncoder,
+    signal_decoder,
+    signal_encoder,
+)
 
 __all__ = [
     "NETWORKS",
@@ -405,7 +413,13 @@ PAIRS = {
 }
 """Convolutional encoders and decoders of images, by name."""
 
-NETWORKS = (*PAIRS, "mlp")
+ONE_DIMENSIONAL = {
+    "conv1d": (signal_encoder, signal_decoder),
+    "gru": (SequenceEncoder, SequenceDecoder),
+}
+"""Encoders and decoders of signals and sequences, by name."""
+
+NETWORKS = (*PAIRS, "conv1d", "gru", "mlp")
 
 STEADY_GAME = MappingProxyType({"gradient_penalty": 0.1})
 """Options of adversarial objectives. Without the penalty, InfoGAN generated only some of the digits."""
@@ -426,10 +440,14 @@ class Networks:
         shape: Shape of one observation.
         kind: Name of the architecture. ``"study"``, ``"pytorch_port"`` and ``"burgess"`` are
             convolutional and take images ``(channels, height, width)`` of 8x8 and more;
-            ``"mlp"`` takes observations of any shape. Left out, it is ``"study"`` for images and
-            ``"mlp"`` for all other observations. Images of 16x16 and less get ``"mlp"`` too: two
-            layers of units see every pair of their pixels, where a convolution halves once.
+            ``"conv1d"`` takes signals ``(channels, time)`` of 8 points in time and more, ``"gru"``
+            sequences ``(time, features)``, and ``"mlp"`` observations of any shape. Left out, it is
+            ``"study"`` for images, ``"conv1d"`` for signals, ``"gru"`` for sequences and ``"mlp"``
+            for all other observations. Images of 16x16 and less get ``"mlp"`` too: two layers of
+            units see every pair of their pixels, where a convolution halves once.
         likelihood: Class of the decoders' distribution.
+        observations: Kind of the observations; by default images if they have three dims, else
+            vectors.
 
     Raises:
         ValueError: The kind is unknown, or it does not take observations of this shape.
@@ -448,6 +466,7 @@ class Networks:
     shape: tuple[int, ...]
     kind: str | None = None
     likelihood: type[Conditional] = Bernoulli
+    observations: Kind | None = None
 
     def __post_init__(self) -> None:
         kind = self.kind or self._default_kind()
@@ -459,9 +478,20 @@ class Networks:
                 f" {MIN_IMAGE_SIZE}x{MIN_IMAGE_SIZE} pixels or more, the data are {self.shape};"
                 " use 'mlp'"
             )
+        if kind in ONE_DIMENSIONAL and len(self.shape) != 2:
+            layout = (
+                "signals (channels, time)" if kind == "conv1d" else "sequences (time, features)"
+            )
+            raise ValueError(
+                f"network {kind!r} takes {layout}, the data are {self.shape}; use 'mlp'"
+            )
         object.__setattr__(self, "kind", kind)
 
     def _default_kind(self) -> str:
+        if self.observations == "signal":
+            return "conv1d" if self.shape[-1] >= MIN_SIGNAL_LENGTH else "mlp"
+        if self.observations == "sequence":
+            return "gru"
         is_tiny = max(self.shape[1:], default=0) <= MAX_SIZE_OF_TINY_IMAGES
         return "study" if self._are_images and not is_tiny else "mlp"
 
@@ -476,6 +506,9 @@ class Networks:
             encoder, _ = PAIRS[self.kind]
             channels, height, width = self.shape
             return encoder(outputs, channels=channels, size=(height, width))
+        if self.kind in ONE_DIMENSIONAL:
+            encoder_1d, _ = ONE_DIMENSIONAL[self.kind]
+            return encoder_1d(outputs, shape=self.shape)
         return mlp_encoder(outputs, shape=self.shape, hidden=self._hidden)
 
     def decoder(self, inputs: int) -> Conditional:
@@ -497,6 +530,9 @@ class Networks:
             _, decoder = PAIRS[self.kind]
             channels, height, width = self.shape
             return decoder(inputs, channels=channels, size=(height, width))
+        if self.kind in ONE_DIMENSIONAL:
+            _, decoder_1d = ONE_DIMENSIONAL[self.kind]
+            return decoder_1d(inputs, shape=self.shape)
         activation = nn.Tanh if self._hidden == WIDE_HIDDEN_UNITS else nn.ReLU
         return mlp_decoder(inputs, shape=self.shape, hidden=self._hidden, activation=activation)
 

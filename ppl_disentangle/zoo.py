@@ -168,8 +168,9 @@ def build(
         latent_dim: Number of coordinates of the code, for stories with such an option. Left out, the
             story's default applies.
         network: Name of the architecture. ``"study"``, ``"pytorch_port"`` and ``"burgess"`` are
-            convolutional and take images of 8x8 and more, ``"mlp"`` takes observations of any
-            shape. Left out, it is ``"study"`` for images of more than 16 rows or columns and
+            convolutional and take images of 8x8 and more, ``"conv1d"`` takes signals, ``"gru"``
+            sequences, ``"mlp"`` observations of any shape. Left out, it is ``"study"`` for images
+            of more than 16 rows or columns, ``"conv1d"`` for signals, ``"gru"`` for sequences and
             ``"mlp"`` for all other observations.
         likelihood: ``"bernoulli"``, ``"continuous_bernoulli"`` or ``"gaussian"``, whose scale is
             learned.
@@ -214,7 +215,7 @@ def _networks(data: FactorDataset, network: str | None, likelihood: str) -> Netw
     conditional = LIKELIHOODS[choose("likelihood", likelihood, list(LIKELIHOODS))]
     if network is not None:
         choose("network", network, NETWORKS)
-    return Networks(data.observation_shape, network, conditional)
+    return Networks(data.observation_shape, network, conditional, data.kind)
 
 
 def _with_schedules(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
