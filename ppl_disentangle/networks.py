@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -413,7 +413,7 @@ PAIRS = {
 }
 """Convolutional encoders and decoders of images, by name."""
 
-ONE_DIMENSIONAL = {
+ONE_DIMENSIONAL: dict[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module]]] = {
     "conv1d": (signal_encoder, signal_decoder),
     "gru": (SequenceEncoder, SequenceDecoder),
 }
