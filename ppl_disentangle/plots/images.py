@@ -1,8 +1,12 @@
-"""Figures of images: traversals, reconstructions, interventions and compression."""
+"""Figures of observations: traversals, reconstructions, interventions and compression.
+
+Images are drawn as images; features, signals and sequences as lines.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +40,8 @@ __all__ = [
     "plot_traversals",
 ]
 
+MOST_MARKED_POINTS = 50
+
 LEAST_DIFFERENCE = 0.05
 """Smallest range of a scale of differences: smaller differences stay pale."""
 
@@ -45,8 +51,9 @@ def plot_traversals(images: xr.DataArray, *, notes: Mapping[str, str] | None = N
 
     Args:
         images: Result of :func:`~ppl_disentangle.traversal.traverse`, over ``code``, ``position``
-            and the dims of one observation: ``channel``, ``row``, ``column`` with values in [0, 1],
-            or a single dim of features, which are drawn as lines. The coordinate ``value`` over
+            and the dims of one observation: ``channel``, ``row``, ``column`` with values in [0, 1];
+            a single dim of features; or two dims of a signal or a sequence, the longer of which is
+            time. Features, signals and sequences are drawn as lines. The coordinate ``value`` over
             ``code`` and ``position`` labels the columns.
         notes: A line under the name of a code, such as ``{"z[3]": "KL 3.1 nats · scale"}``.
 
@@ -57,11 +64,13 @@ def plot_traversals(images: xr.DataArray, *, notes: Mapping[str, str] | None = N
     codes = [str(code) for code in images["code"].values]
     labels = _traversal_labels(codes, notes or {})
     values = images["value"].transpose("code", "position").values
-    if images.ndim == 3:
-        return _traversed_lines(images.transpose("code", "position", ...).values, values, labels)
+    if images.ndim in (3, 4):
+        lines = images.transpose("code", "position", ...).values
+        return _traversed_lines(_over_time(lines, 2), values, labels)
     if set(images.dims) != {"code", "position", *IMAGE_DIMS}:
         raise ValueError(
-            f"expected the dims {IMAGE_DIMS}, or one, after code and position; got {images.dims}"
+            f"expected the dims {IMAGE_DIMS}, or one or two, after code and position; got"
+            f" {images.dims}"
         )
     tiles = display(images.transpose("code", "position", *IMAGE_DIMS).values)
     return _traversed_images(tiles, values, labels)
@@ -94,30 +103,60 @@ def _traversed_images(tiles: np.ndarray, values: np.ndarray, labels: Sequence[st
 
 
 def _traversed_lines(images: np.ndarray, values: np.ndarray, labels: Sequence[str]) -> Figure:
-    """Draw traversals of features as lines, from dark to light as the value of the code rises."""
+    """Draw traversals as lines, from dark to light as the value of the code rises.
+
+    Args:
+        images: Lines of shape ``(code, position, time, channel)``.
+        values: Values of the codes, ``(code, position)``.
+        labels: Label of each code.
+    """
     titles = [label.replace("\n", " · ") for label in labels]
     figure, panels = make_panels(titles, 2, height=1.5)
     colours = colormaps["viridis"](np.linspace(0, 0.9, images.shape[1]))
     for axes, lines, line_values in zip(panels, images, values, strict=True):
         for line, value, colour in zip(lines, line_values, colours, strict=True):
-            axes.plot(line, color=colour, lw=1.2, marker="o", ms=2, label=number_text(value))
+            axes.plot(line, color=colour, label=number_text(value), **_line_style(line))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ends = [axes.get_lines()[0], axes.get_lines()[-1]]
         axes.legend(handles=ends, fontsize=SMALL, labelcolor=INK, framealpha=0.8)
-    figure.supxlabel("feature", fontsize=TEXT, color=INK)
+    figure.supxlabel(_axis_name(images), fontsize=TEXT, color=INK)
     return figure
+
+
+def _over_time(observations: np.ndarray, num_leading: int) -> np.ndarray:
+    """Lines with a last axis of channels: ``(*leading, time, channel)``.
+
+    Features are one channel. The longer axis of a signal or a sequence is time.
+    """
+    if observations.ndim == num_leading + 1:
+        return observations[..., None]
+    rows, columns = observations.shape[num_leading:]
+    return observations if rows >= columns else observations.swapaxes(-1, -2)
+
+
+def _line_style(line: np.ndarray) -> dict[str, Any]:
+    """Points of short lines are marked."""
+    marker = {"marker": "o", "ms": 2} if len(line) <= MOST_MARKED_POINTS else {}
+    return {"lw": 1.2, **marker}
+
+
+def _axis_name(lines: np.ndarray) -> str:
+    """Features have one channel and few points; anything else runs over time."""
+    is_features = lines.shape[-1] == 1 and lines.shape[-2] <= MOST_MARKED_POINTS
+    return "feature" if is_features else "time"
 
 
 def plot_reconstructions(x: ArrayLike, reconstructed: ArrayLike) -> Figure:
     """Plot originals above their reconstructions.
 
     Args:
-        x: Observations in [0, 1] of shape ``(num, channels, height, width)``, or features of shape
-            ``(num, features)``, which are drawn as lines.
+        x: Images in [0, 1] of shape ``(num, channels, height, width)``; or features, signals or
+            sequences of shape ``(num, features)``, ``(num, channels, time)`` or ``(num, time,
+            features)``, which are drawn as lines.
         reconstructed: Reconstructions, of the shape of ``x``.
     """
     original, other = _pair(x, reconstructed, "x", "reconstructed")
-    if original.ndim == 2:
+    if original.ndim < 4:
         return _overlaid_lines(original, other, ("original", "reconstruction"))
     return plot_rows({"original": original, "reconstruction": other})
 
@@ -167,15 +206,15 @@ def plot_intervention(
     The difference is averaged over channels.
 
     Args:
-        before: Observations in [0, 1] of shape ``(num, channels, height, width)``, or features of
-            shape ``(num, features)``, which are drawn as lines.
+        before: Images in [0, 1] of shape ``(num, channels, height, width)``; or features, signals
+            or sequences, which are drawn as lines.
         after: Observations after the intervention, of the shape of ``before``.
         title: Title such as ``"do(z[3] = 2)"``.
         observed: Images of which ``before`` are reconstructions; drawn above them.
         truth: True images after the intervention; drawn under ``after``.
     """
     first, second = _pair(before, after, "before", "after")
-    if first.ndim == 2:
+    if first.ndim < 4:
         return _overlaid_lines(first, second, ("before", "after"), title=title)
     rows = {"before": first, "after": second}
     if observed is not None:
@@ -209,13 +248,14 @@ def _add_difference_scale(sheet: Sheet, largest: float) -> None:
 def _overlaid_lines(
     first: np.ndarray, second: np.ndarray, labels: tuple[str, str], *, title: str | None = None
 ) -> Figure:
-    """Draw features as lines, a panel for each datum."""
+    """Draw features, signals or sequences as lines, a panel for each datum."""
     figure, panels = make_panels([""] * len(first), 3, height=1.2)
-    for axes, *pair in zip(panels, first, second, strict=True):
+    lines = _over_time(first, 1)
+    for axes, *pair in zip(panels, lines, _over_time(second, 1), strict=True):
         for line, label, colour in zip(pair, labels, (BLUE, ORANGE), strict=True):
-            axes.plot(line, color=colour, lw=1.2, marker="o", ms=2, label=label)
+            axes.plot(line, color=colour, label=label, **_line_style(line))
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    figure.supxlabel("feature", fontsize=TEXT, color=INK)
+    figure.supxlabel(_axis_name(lines), fontsize=TEXT, color=INK)
     add_legend(figure, title)
     return figure
 
@@ -230,9 +270,9 @@ def _pair(
     """
     one = torch.as_tensor(first).detach().cpu().float().numpy()
     other = torch.as_tensor(second).detach().cpu().float().numpy()
-    if one.shape != other.shape or one.ndim not in (2, 4) or not len(one):
+    if one.shape != other.shape or one.ndim not in (2, 3, 4) or not len(one):
         raise ValueError(
             f"expected {first_name} and {second_name} of one shape, (num, channels, height, width)"
-            f" or (num, features); got {one.shape} and {other.shape}"
+            f", (num, features) or (num, channels, time); got {one.shape} and {other.shape}"
         )
     return one, other

@@ -88,7 +88,7 @@ def intervene(
         result = codes_before_after(story, x, actions)
     question = "counterfactual" if counterfactual else "intervention"
     name = f"{question}_{result.attrs['do'].replace(', ', '_').replace(' ', '')}"
-    if len(fitted.data.observation_shape) == 3:
+    if fitted.data.kind in ("image", "signal", "sequence"):
         _draw(fitted, name, result)
     fitted.run.write_group(name, result)
     return result

@@ -43,7 +43,7 @@ def draw(fitted: Fitted) -> None:
     run = fitted.run
     held_out = fitted.held_out_with_conditions
     run.write_figure("terms", plots.plot_terms(run.read_group("fit")))
-    if len(fitted.data.observation_shape) == 3:
+    if fitted.data.kind in ("image", "signal", "sequence"):
         _draw_reconstructions(fitted)
     codes = encode_with_kl(fitted.story, held_out)
     information = factor_information(codes, held_out)
@@ -55,7 +55,7 @@ def draw(fitted: Fitted) -> None:
 
 
 def _draw_reconstructions(fitted: Fitted) -> None:
-    """Draw some held-out images above their reconstructions."""
+    """Draw some held-out images above their reconstructions, or signals and sequences beside them."""
     from ppl_disentangle import plots
 
     held_out = fitted.held_out_with_conditions

@@ -263,7 +263,7 @@ def test_images_of_two_channels_are_refused():
 
 def test_traversals_of_neither_images_nor_features_are_refused():
     with pytest.raises(
-        ValueError, match=r"expected the dims \('channel', 'row', 'column'\), or one, after"
+        ValueError, match=r"expected the dims \('channel', 'row', 'column'\), or one or two, after"
     ):
         plot_traversals(traversals(3, 4, 4, dims=("code", "position", "a", "b")))
 
