@@ -86,7 +86,7 @@ def units(row: Row, size: int, seed: int) -> tuple[Pendulum, Pendulum, Labels, C
     if row.interventional:
         told["interventions"] = (settings - labels.mean) / labels.scale
     images = from_arrays(train.render_values(values), maximum=train.maximum, name=train.name)
-    return train, test, labels, with_conditions(images, **told)
+    return train, test, labels, with_conditions(images, columns=train.names, **told)
 
 
 class Moving(nn.Module):

@@ -67,7 +67,7 @@ def run(kind: str, seed: int) -> dict[str, Any]:
     torch.manual_seed(seed)
     story = build(KINDS[kind])
     for steps, lr in SCHEDULE:
-        data = with_conditions(images, labels=strokes.values)
+        data = with_conditions(images, labels=strokes.values, columns=strokes.names)
         fit(story, data, steps=steps, lr=lr, batch_size=BATCH_SIZE, seed=seed, progress=False)
     seconds = time.process_time() - start
     with torch.no_grad():

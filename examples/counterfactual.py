@@ -21,8 +21,7 @@ prior = StructuralPrior(data.dag)  # light, angle -> shadow_length, shadow_posit
 encoder = mlp_encoder(8, shape=(3, 32, 32), hidden=256)
 decoder = mlp_decoder(4, shape=(3, 32, 32), hidden=256)
 story = CausalVAE(prior, Gaussian(encoder), Bernoulli(decoder))
-columns = [data.names.index(node) for node in prior.columns]
-labelled = with_conditions(data, labels=labels.values[:, columns])
+labelled = with_conditions(data, labels=labels.values, columns=data.names)
 fit(story, labelled, steps=steps, lr=1e-3, progress=False)
 
 index = torch.arange(200)

@@ -26,7 +26,7 @@ nodes["health"] = mechanisms.AdditiveNoise
 prior = StructuralPrior("age -> drug; age, drug -> health", nodes, dims={"drug": 3})
 story = DeepSCM(prior, Gaussian(nn.Linear(8, 4)), GaussianLearnedScale(nn.Linear(7, 8)), 2)
 labels = prior.side_by_side({"age": age, "drug": drug, "health": health})
-data = with_conditions(from_arrays(scans), labels=labels)
+data = with_conditions(from_arrays(scans), labels=labels, columns=prior.columns)
 fit(story, data, steps=parser.parse_args().steps, progress=False)
 
 no_drug, drug_1, drug_2 = torch.eye(3)

@@ -33,7 +33,9 @@ for share in (0.0, 0.2):
     encoder = mlp_encoder(8, shape=(3, 32, 32), hidden=256)
     decoder = mlp_decoder(4, shape=(3, 32, 32), hidden=256, activation=torch.nn.SiLU)
     story = CausalVAE(prior, Gaussian(encoder), Bernoulli(decoder), label_scale=0.03)
-    known = with_conditions(from_arrays(images, maximum=255), labels=nodes, interventions=actions)
+    images_of_units = from_arrays(images, maximum=255)
+    told = {"labels": nodes, "interventions": actions}
+    known = with_conditions(images_of_units, columns=data.names, **told)
     fit(story, known, steps=parser.parse_args().steps, lr=2e-3, progress=False)
     answer = counterfactual(story, x, {"shadow_position": 1.0}, num_samples=None, noise="mean")
     error = (torch.tensor(answer["x"].values[0, 0]) - truth).square().mean().item()

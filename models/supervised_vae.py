@@ -135,7 +135,7 @@ class SupervisedVAE(NormalCode):
         known = ~labels.isnan().any(-1)
         mean = labels[known].mean(0)
         scale = labels[known].std(0).clamp(min=1e-6)
-        return with_conditions(data, labels=(labels - mean) / scale)
+        return with_conditions(data, labels=(labels - mean) / scale, columns=self.columns)
 
     def model(
         self, x: Tensor | None = None, *, batch_size: int = 1, labels: Tensor | None = None

@@ -16,14 +16,17 @@ from pyro.infer.autoguide.effect import GuideMessenger
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
-from ppl_disentangle.data import FactorDataset, as_dataset
+from ppl_disentangle.data import FactorDataset, as_dataset, with_conditions
 from ppl_disentangle.data.batches import conditioned_batches
+from ppl_disentangle.data.named_columns import in_columns, named_columns
 
 __all__ = [
     "Arguments",
     "Programs",
     "accepted",
     "arguments_of",
+    "arranged",
+    "by_name",
     "check_conditions",
     "check_rows",
     "checked_conditions",
@@ -99,6 +102,10 @@ class Programs(Protocol):
     @property
     def guide(self) -> Callable[..., Any]:
         """The guide."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of ``labels`` and ``interventions``; empty if they have no names."""
 
     def model_arguments(self) -> Arguments:
         """The conditions that the model takes."""
@@ -204,9 +211,76 @@ def checked_conditions(story: Programs, x: Tensor, conditions: Mapping[str, Any]
         ValueError: A condition has another number of rows than x.
     """
     check_conditions(story, conditions)
+    conditions = by_name(story, conditions)
     check_rows(conditions, len(x))
     tensors = {name: _as_tensor(name, value, x) for name, value in conditions.items()}
     return {n: conditions[n] if tensor is None else tensor for n, tensor in tensors.items()}
+
+
+COLUMNED = ("labels", "interventions")
+"""Conditions whose columns are the columns of a story."""
+
+
+def by_name(story: Programs, conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """Conditions as tensors, with the columns of labels and interventions as the story has them.
+
+    Columns of frames, labelled arrays and dictionaries are found by their names. Tensors are in the
+    order of ``story.columns`` already.
+
+    Raises:
+        ValueError: A column is missing or unknown, or an array of several columns has no names.
+    """
+    arranged_conditions = dict(conditions)
+    for name, value in conditions.items():
+        has_columns = name in COLUMNED and bool(story.columns)
+        if isinstance(value, Tensor) or (isinstance(value, Mapping) and not has_columns):
+            continue
+        numbers, given = named_columns(name, value)
+        if has_columns and given is not None:
+            numbers = in_columns(name, numbers, given, story.columns, story.title)
+        elif has_columns and np.ndim(numbers) == 2 and len(story.columns) > 1:
+            raise _order_unknown(story, name)
+        arranged_conditions[name] = numbers
+    return arranged_conditions
+
+
+def arranged(story: Programs, data: FactorDataset) -> FactorDataset:
+    """The data, with the columns of labels and interventions in the order of the story's columns.
+
+    Raises:
+        ValueError: A column is missing or unknown, or the order of several columns is not known.
+    """
+    if not story.columns or not len(data):
+        return data
+    first = data.conditions(torch.zeros(1, dtype=torch.int64))
+    for name in COLUMNED:
+        if name in first:
+            data = _arranged(story, data, name, num_columns=first[name].shape[-1])
+    return data
+
+
+def _arranged(story: Programs, data: FactorDataset, name: str, num_columns: int) -> FactorDataset:
+    """The data with the columns of one condition in the order of the story's columns."""
+    wanted = tuple(story.columns)
+    given = data.condition_columns.get(name)
+    if given is None:
+        if num_columns == 1 or num_columns != len(wanted) or data.factor_names == wanted:
+            return data  # another number of columns is an error of the story
+        raise _order_unknown(story, name)
+    if given == wanted:
+        return data
+    values = data.conditions(torch.arange(len(data)))[name]
+    values = in_columns(name, values, given, wanted, story.title)
+    return with_conditions(data, columns=wanted, **{name: values})
+
+
+def _order_unknown(story: Programs, name: str) -> ValueError:
+    columns = list(story.columns)
+    return ValueError(
+        f"the order of the columns of {name!r} is not known: {story.title} takes {columns}; pass a"
+        f" data frame or a dictionary of columns, or with_conditions(data, {name}=…,"
+        f" columns={columns})"
+    )
 
 
 def is_per_datum(value: Any) -> bool:
@@ -359,7 +433,10 @@ def story_batches(
         ValueError: A condition has another number of rows than the data.
     """
     check_conditions(story, conditions)
+    conditions = by_name(story, conditions)
     data = opened(data)
+    if isinstance(data, FactorDataset):
+        data = arranged(story, data)
     check_rows(conditions, len(data))
     start = 0
     for x, carried in conditioned_batches(data, batch_size, device):

@@ -13,7 +13,14 @@ import xarray as xr
 from pyro import poutine
 from torch import Tensor
 
-from ppl_disentangle.conditions import conditions_of_model, one_batch, programs
+from ppl_disentangle.conditions import (
+    COLUMNED,
+    arranged,
+    by_name,
+    conditions_of_model,
+    one_batch,
+    programs,
+)
 from ppl_disentangle.data import CausalDataset, FactorDataset, as_dataset, with_conditions
 from ppl_disentangle.names import free_name
 from ppl_disentangle.observed import mean_of, without_factors
@@ -110,7 +117,12 @@ def to_datatree(
     story = story_of(story)
     groups = {n: v for n, v in groups_or_conditions.items() if isinstance(v, xr.Dataset)}
     conditions = {n: v for n, v in groups_or_conditions.items() if n not in groups}
-    data = with_conditions(as_dataset(data), **conditions) if conditions else as_dataset(data)
+    data = as_dataset(data)
+    if conditions:
+        named = any(name in COLUMNED for name in conditions) and bool(story.columns)
+        columns = story.columns if named else None
+        data = with_conditions(data, columns=columns, **by_name(story, conditions))
+    data = arranged(story, data)
     index = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:num_data]
     kept = data.subset(index)
     with evaluating(story, seed=seed) as device:

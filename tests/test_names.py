@@ -66,7 +66,7 @@ def column_of(story, values, name):
 @pytest.mark.parametrize("make", STORIES.values(), ids=list(STORIES))
 def test_a_story_with_unusual_names_is_trained_and_its_results_are_stored(make, tmp_path):
     story = make()
-    data = with_conditions(from_arrays(X), labels=LABELS)
+    data = with_conditions(from_arrays(X), labels=LABELS, columns=story.columns)
     fit(story, data, steps=3, batch_size=20, progress=False)
     again = make()
     again.load_state_dict(story.state_dict())

@@ -13,6 +13,7 @@ from pyro.infer import ELBO
 from torch.optim import Optimizer
 from tqdm import tqdm
 
+from ppl_disentangle.conditions import arranged
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference.distributed.processes import num_processes, rank
 from ppl_disentangle.inference.objectives.beta_vae import BetaELBO
@@ -113,8 +114,10 @@ def fit(
     path = _checkpoint_path(checkpoint, resume)
     schedule = Schedule(steps, path, checkpoint_every, validate_steps, compile)
     part = (rank(), num_processes())
-    batches = Batches(data, batch_size, seed=seed, device=resolve_device(device), part=part)
     trained = story_of(story)
+    data = arranged(trained, data)
+    held_out = held_out if held_out is None else arranged(trained, held_out)
+    batches = Batches(data, batch_size, seed=seed, device=resolve_device(device), part=part)
     with fork_randomness(), parameters_stay_local():
         torch.manual_seed(seed)
         objective = objective or trained.objective() or BetaELBO(1.0)

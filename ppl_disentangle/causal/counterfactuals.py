@@ -23,16 +23,20 @@ from ppl_disentangle.causal.support import check_finite, check_support, root_of
 from ppl_disentangle.causal.worlds import Worlds, worlds
 from ppl_disentangle.conditions import (
     accepted,
+    by_name,
     checked_conditions,
     conditions_of_guide,
     conditions_of_model,
 )
+from ppl_disentangle.data.named_columns import columns_by_name
 from ppl_disentangle.observed import latent_point
+from ppl_disentangle.pairs import story_of
 from ppl_disentangle.representation import code_names, observation_dims
 from ppl_disentangle.sites import sampled_sites
 from ppl_disentangle.story import GenerativeStory, evaluating
 
 if TYPE_CHECKING:
+    import pandas as pd
     from pyro.poutine.runtime import Message
 
 __all__ = ["counterfactual"]
@@ -45,7 +49,7 @@ def counterfactual(
     *,
     num_samples: int | None = 20,
     seed: int = 0,
-    evidence: Mapping[str, Tensor] | None = None,
+    evidence: Mapping[str, Any] | pd.DataFrame | None = None,
     noise: Literal["abduct", "mean"] = "abduct",
     data_range: RangeCheck | None = None,
     **conditions: Any,
@@ -69,9 +73,9 @@ def counterfactual(
             means instead.
         seed: Seed of the random draws.
         evidence: Known values of nodes, ``(batch,)`` or ``(batch, dim)`` by name, NaN where
-            unknown. They replace the values that the guide draws; the noise of these nodes and of
-            their children is abducted from them. All other nodes keep the values that the guide
-            drew. By default no value is known.
+            unknown: a dictionary, a data frame or an xarray data set. They replace the values that
+            the guide draws; the noise of these nodes and of their children is abducted from them.
+            All other nodes keep the values that the guide drew. By default no value is known.
         noise: ``"abduct"`` keeps the pixel noise of each unit; ``"mean"`` returns mean images.
             Where the pixel noise cannot be known, as for Bernoulli pixels, ``"abduct"`` returns
             means too. The attribute ``noise`` of each observed variable says which it is.
@@ -108,11 +112,13 @@ def counterfactual(
     asked = [actions] if isinstance(actions, Mapping) else list(actions)
     # Abduction takes place in the first world, which must be factual: add it if nobody asked for it.
     added: list[Mapping[str, Action]] = [] if asked and not asked[0] else [{}]
+    conditions = by_name(story_of(story), conditions)
+    known = None if evidence is None else columns_by_name("evidence", evidence)
     all_worlds = worlds(story, [*added, *asked], **conditions)
     with evaluating(all_worlds.story, seed=seed) as device:
         x = x.to(device)
         conditions = checked_conditions(all_worlds.story, x, conditions)
-        latents = abduct(all_worlds, x, num_samples, conditions, evidence)
+        latents = abduct(all_worlds, x, num_samples, conditions, known)
         branch = predict(all_worlds, latents, x, data=noise, conditions=conditions)
     if data_range is not None:
         _check_worlds(data_range, branch, asked, first=len(added))
@@ -122,7 +128,7 @@ def counterfactual(
         story=type(all_worlds.story).__name__,
         actions="; ".join(all_worlds.names[len(added) :]),
         noise="mean" if branch.averaged else "abducted",
-        evidence=", ".join(evidence or ()),
+        evidence=", ".join(known or ()),
         num_samples=num_samples or 1,
         seed=seed,
     )

@@ -29,6 +29,7 @@ from ppl_disentangle.causal.support import OutsideSupportError
 from ppl_disentangle.conditions import (
     Arguments,
     accepted,
+    by_name,
     check_conditions,
     checked_conditions,
     conditions_of_guide,
@@ -162,8 +163,9 @@ class Intervened(GenerativeStory):
     ) -> None:
         super().__init__()
         self.story = story
-        self.conditions = dict(conditions)
+        self.conditions = by_name(story, conditions)
         self.has_bound = story.has_bound
+        self.columns = story.columns
         self.conditions_in_latents = story.conditions_in_latents
         sites = intervenable(story, self.conditions)
         self.changes = checked_actions(story, actions, sites, self.conditions)
@@ -299,7 +301,10 @@ def all_sites(
 
 def _drawn(story: GenerativeStory, batch_size: int, conditions: Mapping[str, Any]) -> Trace:
     """A draw of units that all have the conditions of the first unit."""
-    of_first = rows_of(story.example_conditions() | dict(conditions), slice(1))
+    given_conditions = story.example_conditions() | dict(conditions)
+    if story.needs_labels:  # measured nodes, which are drawn here
+        given_conditions.pop("labels", None)
+    of_first = rows_of(given_conditions, slice(1))
 
     def draw(size: int) -> Trace:
         given = {

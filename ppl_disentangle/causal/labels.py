@@ -92,7 +92,7 @@ def with_labels(
     used = [i for i, node in enumerate(data.names) if node in columns]
     mean = {data.names[i]: labels.mean[i].item() for i in used}
     scale = {data.names[i]: labels.scale[i].item() for i in used}
-    return with_conditions(data, labels=values), NodeScales(mean, scale)
+    return with_conditions(data, labels=values, columns=columns), NodeScales(mean, scale)
 
 
 def _in_columns(values: Tensor, nodes: tuple[str, ...], columns: tuple[str, ...]) -> Tensor:

@@ -18,7 +18,7 @@ from ppl_disentangle.causal.branching import Branch
 from ppl_disentangle.causal.counterfactuals import abduct, event_dims_of, predict
 from ppl_disentangle.causal.interventions import all_sites, intervenable
 from ppl_disentangle.causal.worlds import Worlds, worlds
-from ppl_disentangle.conditions import checked_conditions, conditions_of_model
+from ppl_disentangle.conditions import by_name, checked_conditions, conditions_of_model
 from ppl_disentangle.observed import Layout
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.representation import code_names, drawn_layout, observed_layout
@@ -93,11 +93,12 @@ class Population:
     def __init__(self, story: Any, units: Units) -> None:
         self.story = story_of(story)
         self.units = units
-        self.sites = intervenable(self.story, units.conditions)
+        given = by_name(self.story, units.conditions)
+        self.sites = intervenable(self.story, given)
         template = next(self.story.parameters(), torch.empty(1)).detach().flatten()[:1]
         self.x = None if units.x is None else units.x.to(template.device)
         data = template.expand(units.num_units) if self.x is None else self.x
-        self.conditions = checked_conditions(self.story, data, units.conditions)
+        self.conditions = checked_conditions(self.story, data, given)
         self.latents: dict[str, Tensor] = {}
         self.noise: dict[str, str] = {}
         self._branch: Branch | None = None

@@ -17,7 +17,7 @@ from ppl_disentangle.causal.action_text import to_text
 from ppl_disentangle.causal.actions import Action, check_changed
 from ppl_disentangle.causal.branching import Branch
 from ppl_disentangle.causal.interventions import NO_CONDITIONS, all_sites, checked_actions
-from ppl_disentangle.conditions import checked_conditions, conditions_of_model
+from ppl_disentangle.conditions import by_name, checked_conditions, conditions_of_model
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.story import GenerativeStory
 
@@ -62,7 +62,8 @@ def worlds(story: Any, actions: Sequence[Mapping[str, Action]], **conditions: An
         raise TypeError(
             "expected a list of worlds, one mapping of names to actions each, got one mapping"
         )
-    return Worlds(story_of(story), actions, conditions)
+    story = story_of(story)
+    return Worlds(story, actions, by_name(story, conditions))
 
 
 class Worlds:

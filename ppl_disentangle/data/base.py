@@ -6,7 +6,7 @@ import abc
 import copy
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Self, TypeAlias
 
 import networkx as nx
@@ -135,6 +135,11 @@ class FactorDataset(abc.ABC):
     @takes_index
     def conditions(self, index: Tensor) -> dict[str, Tensor]:
         """Further arguments of model and guide for each datum, by name; empty by default."""
+        return {}
+
+    @property
+    def condition_columns(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of the columns of conditions, by condition, where they are known; empty by default."""
         return {}
 
     @takes_index
@@ -380,6 +385,11 @@ class Subset(FactorDataset):
     def conditions(self, index: Tensor) -> dict[str, Tensor]:
         """Further arguments of model and guide for each datum, by name."""
         return self.dataset.conditions(self._index.on(index.device)[index])
+
+    @property
+    def condition_columns(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of the columns of conditions, by condition, where they are known."""
+        return self.dataset.condition_columns
 
     def rows(self, index: Tensor) -> Tensor:
         """Rows in the user's own data, int64 ``(len(index),)``."""

@@ -42,7 +42,7 @@ def test_dear_finds_the_real_edges_of_its_super_graph():
         LinearSCM("a -> b; a -> c -> d", num_data=2000, weights=weights, observation_shape=(16,))
     )
     story = DEAR(list("abcd"), *visible(4))
-    data = with_conditions(from_arrays(x), labels=with_labels_of(labels, 0.5))
+    data = with_conditions(from_arrays(x), labels=with_labels_of(labels, 0.5), columns="abcd")
     fit(story, data, steps=600, batch_size=64, lr=1e-2, progress=False)
     found = story.weights()
     assert len(found) == 6
@@ -110,7 +110,7 @@ def labelled(labels_from):
     x, labels = seen(scm, 3000)
     story = CausalVAE(StructuralPrior("a -> b -> c", LinearGaussian), *visible(3))
     given_labels = labels_from(labels[:2000])
-    conditions = {} if given_labels is None else {"labels": given_labels}
+    conditions = {} if given_labels is None else {"labels": given_labels, "columns": "abc"}
     data = with_conditions(from_arrays(x[:2000]), **conditions)
     fit(story, data, steps=400, batch_size=64, lr=1e-2, progress=False)
     codes = torch.tensor(encode(story, x[2000:])["mean"].values)

@@ -45,7 +45,7 @@ def fitted():
     nodes, x = units(2000)
     fit(
         trained := story(),
-        with_conditions(from_arrays(x), labels=nodes),
+        with_conditions(from_arrays(x), labels=nodes, columns=trained.columns),
         steps=1200,
         batch_size=128,
         lr=3e-3,

@@ -253,7 +253,8 @@ def test_5_the_price_of_cycles_rises_in_training():
     )
     story = CausalVAEPaper(list("abc"), encoder, decoder, dim=1)
     objective = story.objective()
-    data = with_conditions(from_arrays(torch.randn(64, FEATURES)), labels=torch.randn(64, 3))
+    labels = torch.randn(64, 3)
+    data = with_conditions(from_arrays(torch.randn(64, FEATURES)), labels=labels, columns="abc")
     fit(story, data, steps=201, objective=objective, progress=False)
     assert objective.lagrangian.multiplier > 0
 

@@ -315,7 +315,9 @@ def conditions_of(story, num=64):
 
 
 def data_for(story):
-    return with_conditions(from_arrays(observations(story=story)), **conditions_of(story))
+    conditions = conditions_of(story)
+    columns = story.columns if "labels" in conditions else None
+    return with_conditions(from_arrays(observations(story=story)), columns=columns, **conditions)
 
 
 def inferred(story):

@@ -25,7 +25,7 @@ def test_noise_stands_out_at_the_node_that_was_set_and_not_before_it():
     story = CausalVAE(prior, Gaussian(encoder), GaussianLearnedScale(decoder), label_scale=0.03)
     labels = scm.labels()
     labelled = with_conditions(
-        from_arrays(scm.observations(torch.arange(2000))), labels=labels.values
+        from_arrays(scm.observations(torch.arange(2000))), labels=labels.values, columns=scm.names
     )
     fit(story, labelled, steps=800, batch_size=128, lr=5e-3, progress=False)
 

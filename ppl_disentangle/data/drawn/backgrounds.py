@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping
 from typing import Any
 
 import numpy.typing as npt
@@ -66,6 +67,11 @@ class RandomisedGrid(FactorGrid):
     def conditions(self, index: Tensor) -> dict[str, Tensor]:
         """Conditions of the grid: further arguments of model and guide for each datum, by name."""
         return self.grid.conditions(index)
+
+    @property
+    def condition_columns(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of the columns of conditions, by condition, where they are known."""
+        return self.grid.condition_columns
 
     def rows(self, index: Tensor) -> Tensor:
         """Rows in the user's own data, int64 ``(len(index),)``."""

@@ -80,7 +80,11 @@ def interventional(
         changed = _IntervenedUnits(data, index, settings)
     else:
         changed = _find_changed(data, index, settings, data if among is None else among, generator)
-    return with_conditions(changed, interventions=settings) if conditions else changed
+    return (
+        with_conditions(changed, interventions=settings, columns=data.factor_names)
+        if conditions
+        else changed
+    )
 
 
 def _draw_settings(

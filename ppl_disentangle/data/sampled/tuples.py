@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy.typing as npt
@@ -62,6 +63,11 @@ class Tuples(FactorDataset):
     def factor_numbers(self, index: Tensor) -> Tensor:
         """Numbers of the first member's continuous factors, classes of its other factors."""
         return self.dataset.factor_numbers(self.members(index)[:, 0])
+
+    @property
+    def condition_columns(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of the columns of conditions, by condition, where they are known."""
+        return self.dataset.condition_columns
 
     def conditions(self, index: Tensor) -> dict[str, Tensor]:
         """Conditions of all members, by name: ``(len(index), size, …)``."""

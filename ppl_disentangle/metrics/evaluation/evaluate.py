@@ -14,7 +14,7 @@ from numpy import ndarray
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ppl_disentangle.conditions import check_conditions, check_rows
+from ppl_disentangle.conditions import arranged, by_name, check_conditions, check_rows
 from ppl_disentangle.data.arrays import from_arrays
 from ppl_disentangle.data.base import FactorDataset
 from ppl_disentangle.metrics.estimators.arrays import as_array, varying
@@ -123,6 +123,10 @@ def evaluate(
         got = type(representation).__name__
         raise ValueError(f"expected a story for 'mig_exact', which reads posteriors, got {got}")
     source = _source(data)
+    if is_story(representation):
+        conditions = by_name(story_of(representation), conditions)
+        source = arranged(story_of(representation), source)
+        data = source if isinstance(data, FactorDataset) else data
     index, num_train = _rows(len(source), num_data, num_test, seed)
     factors, left_out = _factors(source, index, num_train)
     task = ScoringTask(factors, num_train, seed, dci_predictor, factor_vae_votes, resamples)

@@ -45,7 +45,7 @@ def test_densities_come_near_the_exact_ones_and_do_not_exceed_them(kind):
     bright = (
         strokes.values[:, 1:] / 255
     )  # in the place of the image, of which the densities do not depend
-    data = with_conditions(from_arrays(bright), labels=strokes.values)
+    data = with_conditions(from_arrays(bright), labels=strokes.values, columns=strokes.names)
     for steps, lr in ((400, 1e-2), (200, 1e-3)):
         fit(story, data, steps=steps, lr=lr, batch_size=256, progress=False)
     with torch.no_grad():
