@@ -10,6 +10,7 @@ from typing import Self
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ppl_disentangle.data import FactorDataset
@@ -31,6 +32,9 @@ class LinearGaussian(GenerativeStory):
     the rotation of W, so the bound is exact at its maximum, and a diagonal guide selects the
     principal axes among all rotations [2].
 
+    For data with missing values the guide is the exact posterior given the observed elements, which
+    has no parameters of its own: the bound is the log likelihood for all weights.
+
     Implementing one: define :meth:`noise_scale`.
 
     Args:
@@ -41,6 +45,8 @@ class LinearGaussian(GenerativeStory):
         [1] Tipping & Bishop, 1999. Probabilistic principal component analysis.
             https://doi.org/10.1111/1467-9868.00196
         [2] Lucas et al., 2019. https://arxiv.org/abs/1911.02469
+        [3] Ilin & Raiko, 2010. Practical approaches to principal component analysis in the presence
+            of missing values. https://jmlr.org/papers/v11/ilin10a.html
     """
 
     latents = ("z",)
@@ -82,11 +88,29 @@ class LinearGaussian(GenerativeStory):
             scale = self.noise_scale().expand_as(self.mean).unflatten(-1, self.shape)
             return pyro.sample("x", dist.Normal(loc, scale).to_event(len(self.shape)), obs=x)
 
-    def guide(self, x: Tensor) -> None:
-        """q(z | x)."""
+    def guide(self, x: Tensor, observed: Tensor | None = None) -> None:
+        """q(z | x), or the exact p(z | observed elements of x) for data with missing values.
+
+        Args:
+            x: Observations ``(batch, *shape)``.
+            observed: Which elements are observed, of the shape of x; ``None`` if all are.
+        """
         with self.data_plate(x):
+            if observed is not None:
+                pyro.sample("z", self._exact_posterior(x.flatten(1), observed.flatten(1)))
+                return
             loc = (x.flatten(1) - self.mean) @ self.encoder_weight
             pyro.sample("z", dist.Normal(loc, self.log_scale.exp()).to_event(1))
+
+    def _exact_posterior(self, x: Tensor, observed: Tensor) -> TorchDistribution:
+        r"""p(z | x_o) = N(m, S) with S^{-1} = I + W_o Psi_o^{-1} W_o^T for each mask o [3]."""
+        precisions = observed / self.noise_scale() ** 2  # (batch, size), zero where missing
+        weighted = self.weight * precisions[:, None]  # (batch, latent_dim, size)
+        identity = torch.eye(self.latent_dim, dtype=x.dtype, device=x.device)
+        precision = identity + weighted @ self.weight.T
+        shift = weighted @ (x - self.mean)[..., None]
+        loc = torch.linalg.solve(precision, shift)[..., 0]
+        return dist.MultivariateNormal(loc, precision_matrix=precision)
 
     def objective(self) -> BetaELBO:
         """The evidence lower bound."""

@@ -31,6 +31,7 @@ __all__ = [
     "STEADY_CRITIC",
     "STEADY_GAME",
     "Networks",
+    "ObservedInput",
     "Upsampling",
     "burgess_decoder",
     "burgess_encoder",
@@ -224,6 +225,29 @@ def mlp_decoder(
     """
     widths = (latent_dim, hidden, hidden, hidden, math.prod(shape))
     return nn.Sequential(*_dense(widths, activation), nn.Unflatten(1, tuple(shape)))
+
+
+class ObservedInput(nn.Module):
+    """The input of a network that reads observations with missing values, which are NaN.
+
+    Zeros stand for missing values. Further channels, or features, say which values are observed.
+
+    Args:
+        dim: Dimension of the channels or features.
+
+    Example:
+        >>> ObservedInput()(torch.tensor([[2.0, float("nan")]]))
+        tensor([[2., 0., 1., 0.]])
+    """
+
+    def __init__(self, dim: int = 1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map observations ``(batch, *shape)`` to twice the channels."""
+        observed = ~x.isnan()
+        return torch.cat([x.nan_to_num(0.0), observed.to(x.dtype)], self.dim)
 
 
 class Upsampling(nn.ConvTranspose2d):

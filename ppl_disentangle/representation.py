@@ -24,6 +24,7 @@ from ppl_disentangle.conditions import (
     story_batches,
 )
 from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.missing import for_missing
 from ppl_disentangle.observed import (
     Layout,
     latent_point,
@@ -225,7 +226,7 @@ def encoder(
     Returns:
         A function whose result has shape ``(batch, code)``, on the CPU.
     """
-    story = story_of(story)
+    story = for_missing(story_of(story), data)
 
     def codes(observations: Tensor) -> Tensor:
         with evaluating(story, precision) as device:
@@ -268,8 +269,8 @@ def encode(
         ValueError: The guide needs a condition that is missing, a condition has another number of
             rows than the data, or no latent belongs to a datum.
     """
-    story = story_of(story)
     data = opened(data)
+    story = for_missing(story_of(story), data)
     with evaluating(story, precision) as device:
         batches = [
             codes_of_batch(story, x, given)
@@ -434,8 +435,13 @@ def reconstruct(story: GenerativeStory, x: Any, **conditions: Any) -> Tensor:
     story = story_of(story)
     with evaluating(story) as device:
         x, given, _ = one_batch(story, x, device, conditions)
-        conditions_of_guide(story, given)
-        means = story.latent_means(x, **accepted(story.latent_means, given))
+        encoding = for_missing(story, x)
+        conditions_of_guide(encoding, given)
+        means = encoding.latent_means(x, **accepted(encoding.latent_means, given))
+        if encoding is not story:
+            # the means of the model do not depend on the values that it observes
+            given = {"observed": ~x.isnan(), **given}
+            x = x.nan_to_num()
         if story.conditions_in_latents:
             return _drawn_mean(story, means, len(x), given).cpu()
         sites = _observed_at(story, x, means, given)

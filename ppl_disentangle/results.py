@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple, get_args
@@ -22,8 +23,10 @@ from ppl_disentangle.conditions import (
     programs,
 )
 from ppl_disentangle.data import CausalDataset, FactorDataset, as_dataset, with_conditions
+from ppl_disentangle.missing import Incomplete, for_missing
 from ppl_disentangle.names import free_name
 from ppl_disentangle.observed import mean_of, without_factors
+from ppl_disentangle.observed_elements import elements_observed
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.representation import code_names, observation_dims
 from ppl_disentangle.sites import (
@@ -123,6 +126,7 @@ def to_datatree(
         columns = story.columns if named else None
         data = with_conditions(data, columns=columns, **by_name(story, conditions))
     data = arranged(story, data)
+    story = for_missing(story, data)
     index = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:num_data]
     kept = data.subset(index)
     with evaluating(story, seed=seed) as device:
@@ -227,9 +231,16 @@ def _labelled_draw(
         },
         log_likelihood=log_likelihood,
         observed={
-            name: _observation(site, plate, unit, site.value) for name, site in observed.items()
+            name: _observation(site, plate, unit, _observed_value(story, site))
+            for name, site in observed.items()
         },
     )
+
+
+def _observed_value(story: GenerativeStory, site: Site) -> Tensor:
+    """The value of an observed site, NaN where the data have missing values."""
+    observed = elements_observed(site.fn) if isinstance(story, Incomplete) else None
+    return site.value if observed is None else site.value.where(observed, math.nan)
 
 
 def _plate_dims(site: Site, plate: Plate | None, unit: str, value: Tensor) -> Plated:

@@ -10,9 +10,10 @@ import xarray as xr
 from pyro import poutine
 from torch import Tensor
 
-from ppl_disentangle.conditions import conditions_of_model, story_batches
+from ppl_disentangle.conditions import conditions_of_model, opened, story_batches
 from ppl_disentangle.inference.bounds.per_datum import sites_of
 from ppl_disentangle.inference.elbo.terms import kl
+from ppl_disentangle.missing import for_missing
 from ppl_disentangle.observed import mean_of
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.representation import drawn_layout, observation_dims
@@ -65,7 +66,8 @@ def compression_curve(
     References:
         [1] Gregor et al., 2016. Towards conceptual compression. https://arxiv.org/abs/1604.08772
     """
-    story = story_of(story)
+    data = opened(data)
+    story = for_missing(story_of(story), data)
     nats: list[Tensor] = []
     errors: list[Tensor] = []
     images: list[Tensor] = []
@@ -75,7 +77,7 @@ def compression_curve(
             for sample in range(num_samples):
                 divergences, means = _one_draw(story, x, given)
                 nats.append(divergences.cpu())
-                errors.append((means - x).square().flatten(2).mean(-1).T.cpu())
+                errors.append((means - x).square().flatten(2).nanmean(-1).T.cpu())
                 if sample == 0 and num_shown < num_images:
                     images.append(means.cpu())
                     num_shown += len(x)

@@ -16,6 +16,7 @@ from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference.bounds.per_datum import sites_of
 from ppl_disentangle.inference.elbo.aggregate import log_mixture, pairwise_log_prob
 from ppl_disentangle.inference.elbo.latents import data_mask
+from ppl_disentangle.missing import for_missing
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.sites import Plate, Site
 from ppl_disentangle.story import GenerativeStory, evaluating
@@ -90,7 +91,7 @@ def decompose(
     num_data = len(data)
     if not num_data:
         raise ValueError("expected at least one datum, got none")
-    story = story_of(story)
+    story = for_missing(story_of(story), data)
     exact = num_data <= max(exact_below, num_components)
     samples: list[dict[str, Tensor]] = []
     with evaluating(story, seed=seed) as device:

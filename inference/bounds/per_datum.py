@@ -13,6 +13,7 @@ from torch.distributions import kl_divergence
 
 from ppl_disentangle.conditions import coordinate_of_rows, opened, programs, story_batches
 from ppl_disentangle.inference.elbo.terms import kl
+from ppl_disentangle.missing import for_missing
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.representation import all_code_names
 from ppl_disentangle.sites import (
@@ -60,8 +61,8 @@ def elbo_per_datum(
         ValueError: A condition is missing, the pair has no plate over the data, or a site is
             outside of it: a latent that all data share has no bound for each datum.
     """
-    story = story_of(story)
     data = opened(data)
+    story = for_missing(story_of(story), data)
     with evaluating(story, seed=seed) as device:
         batches = [
             _averaged_draws(story, x, given, num_samples)
@@ -136,8 +137,8 @@ def log_marginal(
         raise ValueError(f"expected num_samples >= 1, got {num_samples}")
     if not math.isfinite(alpha):
         raise ValueError(f"expected a finite alpha, got {alpha}")
-    story = story_of(story)
     data = opened(data)
+    story = for_missing(story_of(story), data)
     bounds: list[Tensor] = []
     sample_sizes: list[Tensor] = []
     with evaluating(story, seed=seed) as device:

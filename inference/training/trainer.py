@@ -35,6 +35,7 @@ from ppl_disentangle.inference.training.errors import NonFiniteError
 from ppl_disentangle.inference.training.objective_attributes import last_terms, optimizer_options
 from ppl_disentangle.inference.training.state import History, TrainingState
 from ppl_disentangle.inference.training.update import Update
+from ppl_disentangle.missing import for_missing
 from ppl_disentangle.sites import data_plate, first_non_finite, observed_sites, paired_traces
 from ppl_disentangle.story import GenerativeStory, fork_randomness
 
@@ -44,6 +45,11 @@ COMPILED_TOLERANCE = 1e-4
 """Relative error of compiled steps, and absolute error of their loss in nats per datum."""
 COMPILED_TOLERANCE_STEPS = 4
 """Absolute error of a weight after two compiled steps, as a multiple of the learning rate."""
+
+
+def _is_finite(x: Tensor, may_have_missing: bool) -> bool:
+    """Whether observations are finite; NaN is not, unless it stands for missing values."""
+    return not x.isinf().any() if may_have_missing else bool(torch.isfinite(x).all())
 
 
 def fused_adam(parameters: list[dict[str, Any]], lr: float) -> Optimizer:
@@ -94,6 +100,7 @@ class Trainer:
         self.device = batches.device
         self.graph: StepGraph | None = None
         self._prepare_story()
+        self._asked = for_missing(story, batches.data)
         self._prepare_objective()
         self.bound, self.per_datum = self._first_bound()
         groups = self._parameter_groups()
@@ -130,17 +137,17 @@ class Trainer:
     def _first_bound(self) -> tuple[ELBOModule, float]:
         """The loss of a batch as a module, with all parameters, and one over the data it is of."""
         x, conditions = self.batches.at(self.batches.index(0))
-        if not torch.isfinite(x).all():
+        if not _is_finite(x, self.batches.data.has_missing):
             raise NonFiniteError(0, "x", "observations")
         with fork_randomness(), torch.no_grad(), pyro.validation_enabled(True):
             plate = data_plate(observed_sites(self._first_trace(x, conditions)).values())
-            bound = self.objective(*programs(self.story, conditions))
+            bound = self.objective(*programs(self._asked, conditions))
             bound(x, **conditions)  # guide and objective make parameters when they first run
         return bound, 1 / (len(x) if plate is None else plate.full_size)
 
     def _first_trace(self, x: Tensor, conditions: Mapping[str, Tensor]) -> Trace:
         """A trace of the model, after the guide has run."""
-        model, guide = programs(self.story, conditions)
+        model, guide = programs(self._asked, conditions)
         try:
             guide(x, **conditions)
             return poutine.trace(model).get_trace(x, **conditions)
@@ -278,7 +285,7 @@ class Trainer:
         with torch.no_grad():
             x, conditions = self.batches.at(self.batches.index(step))
             traces = paired_traces(
-                *programs(self.story, conditions), (x,), conditions, reparameterised=False
+                *programs(self._asked, conditions), (x,), conditions, reparameterised=False
             )
             sites = gathered(first_non_finite(*traces))
         return next(filter(None, sites), None)

@@ -16,6 +16,7 @@ from pyro import poutine
 from ppl_disentangle.inference import BetaELBO, DecomposedELBO, elbo_per_datum, fit
 from ppl_disentangle.inference.distributed.processes import rank
 from ppl_disentangle.inference.training.batches import Batches
+from ppl_disentangle.missing import for_missing
 from ppl_disentangle.results import Predictive, to_datatree
 from ppl_disentangle.runs.folder import Fitted, Run, round_images
 from ppl_disentangle.runs.preparation import build_story, load_run_data, split_data
@@ -122,7 +123,8 @@ def _guide_statements(fitted: Fitted) -> set[str]:
     with evaluating(story) as device:
         batch_size = fitted.run.config["training"]["batch_size"]
         batches = Batches(data, batch_size, seed=0, device=device, part=(0, 1))
-        trace = poutine.trace(story.guide).get_trace(batches(0), **batches.conditions(0))
+        guide = for_missing(story, data).guide
+        trace = poutine.trace(guide).get_trace(batches(0), **batches.conditions(0))
     return set(observed_sites(trace))
 
 
