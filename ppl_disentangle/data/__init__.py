@@ -26,7 +26,7 @@ from ppl_disentangle.data.files.idx import from_idx
 from ppl_disentangle.data.files.labelled_names import from_labelled_names
 from ppl_disentangle.data.files.morpho_mnist import MorphoMNIST
 from ppl_disentangle.data.files.mpi3d import MPI3D
-from ppl_disentangle.data.files.own_files import from_folder, from_npz
+from ppl_disentangle.data.files.own_files import from_folder, from_npy, from_npz
 from ppl_disentangle.data.files.shapes3d import Shapes3D
 from ppl_disentangle.data.files.smallnorb import SmallNORB
 from ppl_disentangle.data.load import load_data
@@ -85,6 +85,7 @@ __all__ = [
     "from_folder",
     "from_idx",
     "from_labelled_names",
+    "from_npy",
     "from_npz",
     "from_table",
     "from_torch",

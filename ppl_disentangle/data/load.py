@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ppl_disentangle.data.base import FactorDataset
 from ppl_disentangle.data.causal.flow import Flow
@@ -25,7 +26,8 @@ from ppl_disentangle.data.files.idx import from_idx, starts_like_idx
 from ppl_disentangle.data.files.labelled_names import from_labelled_names, has_labelled_names
 from ppl_disentangle.data.files.morpho_mnist import MorphoMNIST
 from ppl_disentangle.data.files.mpi3d import MPI3D, is_mpi3d
-from ppl_disentangle.data.files.own_files import from_folder, from_npz
+from ppl_disentangle.data.files.own_files import from_folder, from_npy, from_npz
+from ppl_disentangle.data.files.reading import reading
 from ppl_disentangle.data.files.shapes3d import Shapes3D
 from ppl_disentangle.data.files.smallnorb import SmallNORB
 from ppl_disentangle.data.python_source import function_of, is_function
@@ -49,36 +51,41 @@ NAMES: dict[str, Callable[[], FactorDataset]] = {
 """Data sets by name. A name takes precedence over a folder with the same name."""
 
 
-def load_data(source: str | Path) -> FactorDataset:
+def load_data(source: str | Path, **options: Any) -> FactorDataset:
     """Load a data set by name, from a file or folder, or from a function of a Python file.
 
     The content of a file or folder determines its format: all data sets of
     :func:`~ppl_disentangle.data.catalogue` are recognised. Any other npz file is read by
-    :func:`~ppl_disentangle.data.from_npz`, any other folder by
-    :func:`~ppl_disentangle.data.from_folder`. All data sets are made with default arguments.
+    :func:`~ppl_disentangle.data.from_npz`, an npy file by
+    :func:`~ppl_disentangle.data.from_npy`, any other folder by
+    :func:`~ppl_disentangle.data.from_folder`.
 
     Args:
         source: Name of a data set that needs no file, such as ``"sprites"``; path of a file or
-            folder; or ``"path/to/file.py:function"``, a function without arguments that returns a
-            data set. If a folder has the name of a data set, pass ``"./sprites"`` or a ``Path``.
+            folder, which may begin with ``~``; or ``"path/to/file.py:function"``, a function
+            without arguments that returns a data set. If a folder has the name of a data set, pass
+            ``"./sprites"`` or a ``Path``.
+        **options: Options of the reader of the file or folder, such as ``size`` and ``channels`` of
+            a folder of images, or ``channels_last`` of an npz file; by default its defaults.
 
     Raises:
-        ValueError: The name, path or function does not exist, or the file has an unknown format or
-            is damaged.
+        ValueError: The name, path or function does not exist, the file has an unknown format or is
+            damaged, or its reader does not take an option.
 
     Example:
         >>> load_data("sprites").factor_sizes
         (3, 6, 40, 32, 32)
     """
     if isinstance(source, str) and source in NAMES:
-        return NAMES[source]()
+        return _made(NAMES[source], source, options)
     if is_function(str(source)):
-        return _call(str(source))
-    path = Path(source)
-    if path.is_dir():
-        return _folder(path)
-    if path.is_file():
-        return _file(path)
+        return _call(str(source), options)
+    path = Path(source).expanduser()
+    with reading(path, "a data set that can be read", of_user=True):
+        if path.is_dir():
+            return _folder(path, options)
+        if path.is_file():
+            return _file(path, options)
     close = difflib.get_close_matches(str(source), NAMES, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise ValueError(
@@ -86,33 +93,58 @@ def load_data(source: str | Path) -> FactorDataset:
     )
 
 
-def _call(source: str) -> FactorDataset:
+def _made(
+    reader: Callable[..., FactorDataset],
+    source: str | Path,
+    options: Mapping[str, Any],
+    **further: Any,
+) -> FactorDataset:
+    """The data set that a reader makes, after checking that it takes the options.
+
+    Args:
+        reader: Class or function that makes the data set.
+        source: Name of a data set, which has no argument, or path, the first argument.
+        options: Options that the caller asks for.
+        **further: Further arguments that follow from the files.
+    """
+    arguments = [source] if isinstance(source, Path) else []
+    known = list(inspect.signature(reader).parameters)[len(arguments) :]
+    for option in options:
+        if option not in known:
+            takes = ", ".join(known) or "no options"
+            raise ValueError(
+                f"{source}: {reader.__name__} reads it and takes no {option}; it takes {takes}"
+            )
+    return reader(*arguments, **{**further, **options})
+
+
+def _call(source: str, options: Mapping[str, Any]) -> FactorDataset:
     """The data set that a function of a Python file returns."""
-    data = function_of(source)()
+    data = _made(function_of(source), source, options)
     if not isinstance(data, FactorDataset):
         got = type(data).__name__
         raise ValueError(f"{source}: expected a function that returns a data set, got {got}")
     return data
 
 
-def _folder(path: Path) -> FactorDataset:
+def _folder(path: Path, options: Mapping[str, Any]) -> FactorDataset:
     """The data set whose files are in a folder."""
     if (path / "list_attr_celeba.txt").is_file():
-        return CelebA(path)
+        return _made(CelebA, path, options)
     if (path / "list.txt").is_file() and any(path.glob("*_mesh.mat")):
-        return Cars3D(path)
+        return _made(Cars3D, path, options)
     if any(path.glob("smallnorb-*.mat*")):
-        return SmallNORB(path, part=_part_of_smallnorb(path))
+        return _made(SmallNORB, path, options, part=_part_of_smallnorb(path))
     if any(path.glob("*-morpho.csv")):
         has_training = (path / "train-morpho.csv").is_file()
-        return MorphoMNIST(path, part="training" if has_training else "testing")
+        return _made(MorphoMNIST, path, options, part="training" if has_training else "testing")
     if has_labelled_names(path):
-        return from_labelled_names(path)
+        return _made(from_labelled_names, path, options)
     for inner in (path / "train", path / "test"):
         if inner.is_dir() and has_labelled_names(inner):
             got = f"folders of them; say which, such as {inner}"
             raise ValueError(f"{path}: expected a folder of images, got {got}")
-    return from_folder(path)
+    return _made(from_folder, path, options)
 
 
 def _part_of_smallnorb(path: Path) -> Literal["training", "testing", "both"]:
@@ -124,20 +156,22 @@ def _part_of_smallnorb(path: Path) -> Literal["training", "testing", "both"]:
     return "training" if has_training else "testing"
 
 
-def _file(path: Path) -> FactorDataset:
+def _file(path: Path, options: Mapping[str, Any]) -> FactorDataset:
     """The data set in a file."""
     if path.suffix.lower() in TABLE_SUFFIXES:
         return from_table(path)
     names = {*npz.arrays(path), *hdf5.arrays(path)}
     if {"imgs", "latents"} <= names or "latents_values" in names:
-        return DSprites(path)
+        return _made(DSprites, path, options)
     if {"images", "labels"} <= names and hdf5.arrays(path):
-        return Shapes3D(path)
+        return _made(Shapes3D, path, options)
     if is_mpi3d(path):
-        return MPI3D(path)
+        return _made(MPI3D, path, options)
     if path.suffix == ".npz":
-        return from_npz(path)
+        return _made(from_npz, path, options)
+    if path.suffix == ".npy":
+        return _made(from_npy, path, options)
     if starts_like_idx(path):
-        return from_idx(path)
-    known = "a .npz, HDF5 or IDX file that is known, or a folder"
+        return _made(from_idx, path, options)
+    known = "a .npz, .npy, HDF5 or IDX file that is known, or a folder"
     raise ValueError(f"{path}: expected {known}, got a file {path.suffix or path.name}")

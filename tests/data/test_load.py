@@ -34,7 +34,7 @@ def test_load_data_lists_the_names_that_it_knows(folder):
     ):
         load_data("zzz")
     with pytest.raises(
-        ValueError, match=r"notes.txt: expected a .npz, HDF5 or IDX file .* got a file .txt"
+        ValueError, match=r"notes.txt: expected a .npz, .npy, HDF5 or IDX file .* got a file .txt"
     ):
         load_data(folder / "notes.txt")
     (folder / "text.npz").write_text("x")

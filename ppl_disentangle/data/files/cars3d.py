@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ppl_disentangle.data.base import Factor
+from ppl_disentangle.data.files.reading import reading
 from ppl_disentangle.data.files.resized import resized
 from ppl_disentangle.data.files.stored_grid import StoredGrid
 
@@ -39,9 +40,10 @@ class Cars3D(StoredGrid):
     """
 
     def __init__(self, path: str | Path, *, size: int = 64) -> None:
-        folder = Path(path)
+        folder = Path(path).expanduser()
         list_file = folder / "list.txt"
-        names = list_file.read_text().split()
+        with reading(list_file, "names of cars"):
+            names = list_file.read_text("utf-8").split()
         if not names or size < 1:
             raise ValueError(
                 f"{list_file}: expected names of cars and size > 0, got {len(names)}, {size=}"
@@ -89,11 +91,8 @@ def _read_car(path: Path) -> npt.NDArray[np.uint8]:
     """The views of one car: uint8 of shape ``(side, side, 3, azimuths, elevations)``."""
     from scipy.io import loadmat
 
-    with path.open("rb") as file:
-        try:
-            variables = loadmat(file, variable_names=["im"])
-        except Exception as error:  # scipy raises errors of any type for a damaged file
-            raise ValueError(f"{path} is not a MATLAB file of version 5 to 7.2: {error}") from error
+    with reading(path, "a MATLAB file of version 5 to 7.2"), path.open("rb") as file:
+        variables = loadmat(file, variable_names=["im"])
     im = variables.get("im")
     if im is None:
         raise ValueError(f"{path}: expected a variable 'im', got none")

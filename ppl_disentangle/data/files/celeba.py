@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ppl_disentangle.data.base import DeviceCopies, Factor, FactorDataset
-from ppl_disentangle.data.files.own_files import read_image
+from ppl_disentangle.data.files.pictures import Canvas, read_image
+from ppl_disentangle.data.files.reading import reading
 
 __all__ = ["CelebA"]
 
@@ -52,7 +53,7 @@ class CelebA(FactorDataset):
         if (part is not None and part not in _PART_NUMBERS) or size < 1:
             expected = f"part among {list(_PART_NUMBERS)} or None, and size > 0"
             raise ValueError(f"expected {expected}, got {part=}, {size=}")
-        folder = Path(path)
+        folder = Path(path).expanduser()
         names, attributes, classes = _read_attributes(folder / "list_attr_celeba.txt")
         if part is not None:
             part_numbers = _read_part_numbers(folder / "list_eval_partition.txt", names)
@@ -60,7 +61,7 @@ class CelebA(FactorDataset):
             names = [name for name, is_chosen in zip(names, chosen, strict=True) if is_chosen]
             classes = classes[chosen]
         self._files = _present_files(folder / "img_align_celeba", names)
-        self._size = size
+        self._canvas = Canvas((size, size), channels=3)
         self.name = "celeba"
         self.observation_shape = (3, size, size)
         self.maximum = 255
@@ -78,7 +79,7 @@ class CelebA(FactorDataset):
         for image, i in zip(images, index.tolist(), strict=True):
             if not 0 <= i < len(self):
                 raise IndexError(f"index {i} is out of range for {len(self)} data")
-            image[:] = read_image(self._files[i], self._size, "RGB")
+            image[:] = read_image(self._files[i], self._canvas)
         return torch.from_numpy(images).to(index.device)
 
     def factors(self, index: Tensor) -> Tensor:
@@ -133,5 +134,6 @@ def _read_part_numbers(path: Path, names: list[str]) -> npt.NDArray[np.int64]:
 
 def _words_of_lines(path: Path) -> list[list[str]]:
     """Words of each line of a text file that is not blank."""
-    lines = [line.split() for line in path.read_text().splitlines()]
+    with reading(path, "a list of CelebA"):
+        lines = [line.split() for line in path.read_text("utf-8").splitlines()]
     return [words for words in lines if words]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import zipfile
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from torch import Tensor
 from ppl_disentangle.data.base import DeviceCopies, Factor, FactorGrid
 from ppl_disentangle.data.drawn.sprites import Sprites
 from ppl_disentangle.data.files import hdf5, npz
+from ppl_disentangle.data.files.reading import reading
 from ppl_disentangle.data.files.stored_grid import row_major
 
 __all__ = ["DSprites"]
@@ -51,11 +51,9 @@ class DSprites(FactorGrid):
         self.name = "dsprites"
         self.observation_shape = (1, 64, 64)
         self.maximum = 1
-        path = Path(path)
-        try:
+        path = Path(path).expanduser()
+        with reading(path, "a dSprites file"):
             self.space, packed = _read_hdf5(path) if h5py.is_hdf5(path) else _read_npz(path)
-        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{path} is not a dSprites file: {error}") from error
         self._packed = DeviceCopies(packed)
         # The 8 pixels of each possible byte, as one word of int64.
         pixels = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)

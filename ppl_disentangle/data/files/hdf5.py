@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import h5py
 import numpy as np
 import numpy.typing as npt
+
+from ppl_disentangle.data.files.reading import check_size, most_bytes, reading
 
 __all__ = ["array", "arrays", "blocks", "opened", "small_array"]
 
@@ -52,7 +55,25 @@ def array(file: h5py.File, key: str, dtype: npt.DTypeLike, tail: tuple[int, ...]
         shape = ", ".join(["rows", *map(str, tail)])
         expected = f"{key} of {np.dtype(dtype)} ({shape})"
         raise ValueError(f"expected {expected}, got {dataset.dtype} {dataset.shape}")
+    _check_stored(file, dataset)
     return dataset
+
+
+def _check_stored(file: h5py.File, dataset: h5py.Dataset) -> None:
+    """Check that the file has all parts of an array; HDF5 reads missing parts as zeros.
+
+    Raises:
+        ValueError: A part is missing, or the file is too small for the array.
+    """
+    most = most_bytes(Path(file.filename), is_compressed=dataset.chunks is not None)
+    check_size(dataset.shape, dataset.dtype.itemsize, most, str(dataset.name))
+    if dataset.chunks is None:
+        return
+    sides = zip(dataset.shape, dataset.chunks, strict=True)
+    num_chunks = math.prod(-(-size // chunk) for size, chunk in sides)
+    num_stored = dataset.id.get_num_chunks()
+    if num_stored != num_chunks:
+        raise ValueError(f"expected {num_chunks} parts of {dataset.name}, got {num_stored}")
 
 
 def small_array(
@@ -88,8 +109,5 @@ def arrays(path: Path) -> Sequence[str]:
     """
     if not h5py.is_hdf5(path):
         return []
-    try:
-        with opened(path) as file:
-            return list(file)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    with reading(path, "an HDF5 file"), opened(path) as file:
+        return list(file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import re
 import zlib
@@ -16,6 +15,7 @@ import torch
 from ppl_disentangle.data.arrays import ArrayDataset
 from ppl_disentangle.data.base import Factor
 from ppl_disentangle.data.files.gzipped import opened
+from ppl_disentangle.data.files.reading import reading
 
 __all__ = ["from_idx", "labels_beside", "read_idx", "starts_like_idx"]
 
@@ -40,10 +40,10 @@ def from_idx(images: str | Path, labels: str | Path | None = None) -> ArrayDatas
         [1] LeCun, Cortes and Burges, 1998. The MNIST database of handwritten digits.
         http://yann.lecun.com/exdb/mnist/
     """
-    path = Path(images)
+    path = Path(images).expanduser()
     x = torch.from_numpy(_read_bytes(path, 3))[:, None]
     name = path.name.partition(".")[0]
-    labels_path = labels_beside(path) if labels is None else Path(labels)
+    labels_path = labels_beside(path) if labels is None else Path(labels).expanduser()
     if labels_path is None:
         return ArrayDataset(x, maximum=255, name=name)
     y = _read_bytes(labels_path, 1)
@@ -65,17 +65,14 @@ def read_idx(path: Path) -> npt.NDArray[Any]:
     Raises:
         ValueError: The file is not an IDX file, is damaged, or has too few or too many bytes.
     """
-    try:
-        with opened(path) as stream:
-            dtype, sizes = _read_header(stream)
-            content = stream.read()
-    except (ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path} is not an IDX file: {error}") from error
-    num_bytes = math.prod(sizes) * dtype.itemsize
-    if len(content) != num_bytes:
-        expected = f"{num_bytes} bytes for the sizes {sizes}"
-        raise ValueError(f"{path} is not an IDX file: expected {expected}, got {len(content)}")
-    return np.frombuffer(content, dtype).reshape(sizes).astype(dtype.newbyteorder("="))
+    with reading(path, "an IDX file"), opened(path) as stream:
+        dtype, sizes = _read_header(stream)
+        num_bytes = math.prod(sizes) * dtype.itemsize
+        content = stream.read()
+        if len(content) != num_bytes:
+            expected = f"{num_bytes} bytes for the sizes {sizes}"
+            raise ValueError(f"expected {expected}, got {len(content)}")
+        return np.frombuffer(content, dtype).reshape(sizes).astype(dtype.newbyteorder("="))
 
 
 def _read_header(stream: IO[bytes]) -> tuple[np.dtype[Any], list[int]]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ppl_disentangle.data.arrays import ArrayDataset, from_arrays
-from ppl_disentangle.data.files.own_files import check_size_and_channels, read_images
+from ppl_disentangle.data.files.pictures import Canvas, read_images
 
 __all__ = ["from_labelled_names", "has_labelled_names"]
 
@@ -21,7 +21,11 @@ _FLOW = ("ball", "height", "flow", "hole")
 
 
 def from_labelled_names(
-    path: str | Path, *, names: Sequence[str] | None = None, size: int = 64, channels: int = 3
+    path: str | Path,
+    *,
+    names: Sequence[str] | None = None,
+    size: int | tuple[int, int] = 64,
+    channels: int = 3,
 ) -> ArrayDataset:
     """The images ``a_<label>_<label>_<label>_<label>.png`` of one folder, ordered by their labels.
 
@@ -34,8 +38,8 @@ def from_labelled_names(
         path: Path of the folder with the images.
         names: Names of the four labels. By default they follow from the second label, the light of
             a pendulum (60 to 147) or the height of water (below 10).
-        size: Pixels along each side.
-        channels: 3, or 4 as published, where the last channel is 255 everywhere.
+        size: Pixels along each side, or height and width.
+        channels: 1, 3, or 4 as published, where the last channel is 255 everywhere.
 
     Raises:
         ValueError: The folder has no such images, a name or an image cannot be read, or the labels
@@ -45,12 +49,12 @@ def from_labelled_names(
         [1] Yang et al., 2021. CausalVAE: disentangled representation learning via neural structural
         causal models. https://arxiv.org/abs/2004.08697
     """
-    folder = Path(path)
-    check_size_and_channels(size, channels)
+    folder = Path(path).expanduser()
+    canvas = Canvas.of(size, channels)
     labelled = _labelled_files(folder)
     labels = np.array([numbers for numbers, _ in labelled])
     factor_names = _scene(folder, labels[:, 1]) if names is None else names
-    images = read_images([file for _, file in labelled], size, channels, progress=True)
+    images = read_images([file for _, file in labelled], canvas, progress=True)
     name = folder.resolve().name
     return from_arrays(images, labels, factor_names=factor_names, maximum=255, name=name)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from ppl_disentangle.data.base import DeviceCopies, Factor, FactorDataset
 from ppl_disentangle.data.binning import binned_classes
 from ppl_disentangle.data.files.idx import read_idx
+from ppl_disentangle.data.files.reading import reading
 
 __all__ = ["MorphoMNIST"]
 
@@ -57,7 +58,7 @@ class MorphoMNIST(FactorDataset):
     ) -> None:
         if part not in _STEMS:
             raise ValueError(f"expected part among {list(_STEMS)}, got {part!r}")
-        folder = Path(path)
+        folder = Path(path).expanduser()
         stem = _STEMS[part]
         images, table = _read_digits(folder, stem)
         columns = [*_label_columns(folder, stem, len(images)), *_measure_columns(table)]
@@ -97,7 +98,9 @@ class _Column(NamedTuple):
 def _read_digits(folder: Path, stem: str) -> tuple[npt.NDArray[np.uint8], Tensor]:
     """Images ``(num, height, width)`` and measures ``(num, 6)``."""
     images = read_idx(_find(folder, f"{stem}-images-idx3-ubyte"))
-    table = _read_table(folder / f"{stem}-morpho.csv")
+    measures = folder / f"{stem}-morpho.csv"
+    with reading(measures, "a table of measures"):
+        table = _read_table(measures)
     if images.dtype != np.uint8 or images.ndim != 3 or len(images) != len(table):
         expected = "images of uint8 (num, height, width) and as many rows"
         got = f"{images.dtype} {images.shape} and {len(table)} rows"

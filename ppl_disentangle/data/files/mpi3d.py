@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from ppl_disentangle.data.base import Factor
 from ppl_disentangle.data.files import npz
+from ppl_disentangle.data.files.reading import reading
 from ppl_disentangle.data.files.stored_grid import StoredGrid
 from ppl_disentangle.data.files.unpacked import unpacked
 
@@ -78,18 +78,15 @@ class MPI3D(StoredGrid):
         self.name = "mpi3d"
         self.observation_shape = (3, 64, 64)
         self.maximum = 255
-        path = Path(path)
+        path = Path(path).expanduser()
         target = None if unpacked_to is None else Path(unpacked_to)
-        try:
-            with zipfile.ZipFile(path) as archive:
-                member = npz.Member(archive, "images")
-                if member.shape[1:] != _IMAGE_SHAPE:
-                    expected = "images of shape (num, 64, 64, 3)"
-                    raise ValueError(f"expected {expected}, got {member.shape}")
-                self.space = _space(member.shape[0], sizes)
-                self.images = _images(path, target, member)
-        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{path} is not a file of MPI3D: {error}") from error
+        with reading(path, "a file of MPI3D"), zipfile.ZipFile(path) as archive:
+            member = npz.Member(archive, "images")
+            if member.shape[1:] != _IMAGE_SHAPE:
+                expected = "images of shape (num, 64, 64, 3)"
+                raise ValueError(f"expected {expected}, got {member.shape}")
+            self.space = _space(member.shape[0], sizes)
+            self.images = _images(path, target, member)
 
     def image_rows(self, index: Tensor) -> Tensor:
         """Positions in ``images``: the images are in the order of the grid."""
@@ -101,9 +98,9 @@ def is_mpi3d(path: Path) -> bool:
     if list(npz.arrays(path)) != ["images"]:
         return False
     try:
-        with zipfile.ZipFile(path) as archive:
+        with reading(path, "an npz file"), zipfile.ZipFile(path) as archive:
             shape = npz.Member(archive, "images").shape
-    except (ValueError, EOFError, zlib.error):
+    except ValueError:
         return False
     return shape[1:] == _IMAGE_SHAPE and shape[0] in _SPACE_BY_NUM
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -11,7 +10,8 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from ppl_disentangle.data.files.gzipped import opened
+from ppl_disentangle.data.files.gzipped import is_gzipped, opened
+from ppl_disentangle.data.files.reading import check_size, most_bytes, reading
 
 __all__ = ["read_blocks", "read_matrix"]
 
@@ -44,16 +44,15 @@ def read_blocks(path: Path, rows: int) -> Iterator[npt.NDArray[np.generic]]:
     Raises:
         ValueError: As for :func:`read_matrix`.
     """
-    try:
-        with opened(path) as stream:
-            dtype, shape = _read_header(stream)
-            for start in range(0, max(1, shape[0]), rows):
-                num_rows = min(rows, shape[0] - start)
-                yield _read_rows(stream, dtype, shape, start, num_rows)
-            if stream.read(1):
-                raise ValueError(f"there is more behind the {shape[0]} rows")
-    except (ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path} is not a matrix of NORB: {error}") from error
+    with reading(path, "a matrix of NORB"), opened(path) as stream:
+        dtype, shape = _read_header(stream)
+        most = most_bytes(path, is_compressed=is_gzipped(path))
+        check_size(shape, dtype.itemsize, most, "the matrix")
+        for start in range(0, max(1, shape[0]), rows):
+            num_rows = min(rows, shape[0] - start)
+            yield _read_rows(stream, dtype, shape, start, num_rows)
+        if stream.read(1):
+            raise ValueError(f"there is more behind the {shape[0]} rows")
 
 
 def _read_rows(
@@ -64,7 +63,7 @@ def _read_rows(
     num_rows: int,
 ) -> npt.NDArray[np.generic]:
     """The next ``num_rows`` rows of a matrix, beginning with row ``start``."""
-    row_bytes = dtype.itemsize * int(np.prod(shape[1:]))
+    row_bytes = dtype.itemsize * math.prod(shape[1:])
     content = stream.read(num_rows * row_bytes)
     if len(content) != num_rows * row_bytes:
         last = start + len(content) // row_bytes

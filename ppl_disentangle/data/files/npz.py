@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,9 @@ import torch
 from numpy.lib import format as npy
 from torch import Tensor
 
-__all__ = ["Member", "arrays", "opened", "small_array"]
+from ppl_disentangle.data.files.reading import check_size, most_bytes, reading
+
+__all__ = ["Member", "arrays", "keys", "opened", "read_header", "small_array"]
 
 _LOCAL_HEADER_BYTES = 30  # of a zip file's local header, before the name
 
@@ -39,6 +42,7 @@ class Member:
                 raise ValueError(f"expected {key} in npy format (1, 0), got {version}")
             self.shape, fortran, dtype = npy.read_array_header_1_0(stream)
             self._header_bytes = stream.tell()
+        check_member(archive, key, self.shape, dtype, self._header_bytes)
         if dtype != np.uint8 or fortran:
             got = f"{dtype} {self.shape}, {fortran=}"
             raise ValueError(f"expected {key} of uint8 in C order, got {got}")
@@ -50,7 +54,7 @@ class Member:
             ValueError: The array ends too early.
         """
         num_rows = self.shape[0]
-        row_bytes = int(np.prod(self.shape[1:]))
+        row_bytes = math.prod(self.shape[1:])
         with opened(self.archive, self.key) as stream:
             stream.read(self._header_bytes)
             for start in range(0, num_rows, rows):
@@ -70,7 +74,7 @@ class Member:
         info = self.archive.getinfo(f"{self.key}.npy")
         if info.compress_type != zipfile.ZIP_STORED:
             return None
-        expected = int(np.prod(self.shape))
+        expected = math.prod(self.shape)
         present = info.file_size - self._header_bytes
         if present != expected:
             raise ValueError(f"expected {expected} bytes of {self.key}, got {present}")
@@ -89,9 +93,48 @@ def _content_offset(path: Path, info: zipfile.ZipInfo) -> int:
 
 
 def small_array(archive: zipfile.ZipFile, key: str) -> npt.NDArray[np.generic]:
-    """A whole array; nothing is unpickled."""
+    """A whole array; nothing is unpickled, and its declared size is checked before it is read.
+
+    Raises:
+        ValueError: The array is missing or larger than its file, or would have to be unpickled.
+    """
     with opened(archive, key) as stream:
-        return npy.read_array(stream, allow_pickle=False)
+        shape, _, dtype = read_header(stream)
+        check_member(archive, key, shape, dtype, stream.tell())
+    with opened(archive, key) as stream:
+        array = npy.read_array(stream, allow_pickle=False)
+        stream.read(1)  # at the end, zipfile compares the checksum
+        return array
+
+
+def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order and type of an array in npy format."""
+    version = npy.read_magic(stream)
+    if version == (1, 0):
+        return npy.read_array_header_1_0(stream)
+    if version == (2, 0):
+        return npy.read_array_header_2_0(stream)
+    raise ValueError(f"expected npy format (1, 0) or (2, 0), got {version}")
+
+
+def check_member(
+    archive: zipfile.ZipFile,
+    key: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    header_bytes: int,
+) -> None:
+    """Check that an archive can hold an array of the shape and type that its header declares.
+
+    Raises:
+        ValueError: The array is larger than its member, or the member than its file.
+    """
+    info = archive.getinfo(f"{key}.npy")
+    is_compressed = info.compress_type != zipfile.ZIP_STORED
+    most = most_bytes(Path(str(archive.filename)), is_compressed=is_compressed)
+    check_size((info.file_size,), 1, most, key)
+    if not dtype.hasobject:
+        check_size(shape, dtype.itemsize, info.file_size - header_bytes, key)
 
 
 def opened(archive: zipfile.ZipFile, key: str) -> IO[bytes]:
@@ -109,5 +152,10 @@ def arrays(path: Path) -> Sequence[str]:
     """Names of the arrays in an npz file; empty if the file has another format."""
     if not zipfile.is_zipfile(path):
         return []
-    with zipfile.ZipFile(path) as archive:
-        return [name.removesuffix(".npy") for name in archive.namelist()]
+    with reading(path, "an npz file"), zipfile.ZipFile(path) as archive:
+        return keys(archive)
+
+
+def keys(archive: zipfile.ZipFile) -> list[str]:
+    """Names of the arrays in an open npz file."""
+    return [name.removesuffix(".npy") for name in archive.namelist()]

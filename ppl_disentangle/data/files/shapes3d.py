@@ -13,6 +13,7 @@ from ppl_disentangle.data.base import Factor
 from ppl_disentangle.data.drawn.rays import SHAPES
 from ppl_disentangle.data.drawn.room import Room
 from ppl_disentangle.data.files import hdf5
+from ppl_disentangle.data.files.reading import reading
 from ppl_disentangle.data.files.stored_grid import StoredGrid, row_major
 from ppl_disentangle.data.files.unpacked import unpacked
 
@@ -48,18 +49,15 @@ class Shapes3D(StoredGrid):
         self.name = "shapes3d"
         self.observation_shape = (3, 64, 64)
         self.maximum = 255
-        path = Path(path)
+        path = Path(path).expanduser()
         target = None if unpacked_to is None else Path(unpacked_to)
-        try:
-            with hdf5.opened(path) as file:
-                images = hdf5.array(file, "images", "u1", (64, 64, 3))
-                labels = hdf5.small_array(file, "labels", "f8", (6,))
-                if len(labels) != len(images):
-                    raise ValueError(f"images has {len(images)} rows, labels {len(labels)}")
-                self.space = _space(labels)
-                self.images = unpacked(path, target, images.shape, lambda: hdf5.blocks(images))
-        except ValueError as error:
-            raise ValueError(f"{path} is not a file of 3D Shapes: {error}") from error
+        with reading(path, "a file of 3D Shapes"), hdf5.opened(path) as file:
+            images = hdf5.array(file, "images", "u1", (64, 64, 3))
+            labels = hdf5.small_array(file, "labels", "f8", (6,))
+            if len(labels) != len(images):
+                raise ValueError(f"images has {len(images)} rows, labels {len(labels)}")
+            self.space = _space(labels)
+            self.images = unpacked(path, target, images.shape, lambda: hdf5.blocks(images))
 
     def image_rows(self, index: Tensor) -> Tensor:
         """Positions in ``images``: the images are in the order of the grid."""

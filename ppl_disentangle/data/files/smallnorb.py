@@ -62,7 +62,9 @@ class SmallNORB(StoredGrid):
         self.name = "smallnorb"
         self.maximum = 255
         self.observation_shape = (cameras, size, size)
-        halves = [_read_half(Path(path), half, size, cameras) for half in _HALVES[part]]
+        halves = [
+            _read_half(Path(path).expanduser(), half, size, cameras) for half in _HALVES[part]
+        ]
         table = np.concatenate([labels for _, labels in halves])
         self.space = _space(path, table)
         self.images = torch.from_numpy(np.concatenate([images for images, _ in halves]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ppl_disentangle.data.files.reading import NotUnpackedError
 from ppl_disentangle.storage import atomic_path
 
 __all__ = ["unpacked"]
@@ -39,7 +41,7 @@ def unpacked(
         uint8 of shape ``shape``, mapped.
 
     Raises:
-        OSError: The disk is full or ``target`` cannot be written; choose another ``target``.
+        NotUnpackedError: The disk is full or ``target`` cannot be written; choose another ``target``.
     """
     target = source.with_name(f"{source.name}.unpacked.npy") if target is None else target
     if not _is_unpacked(source, target, shape):
@@ -48,7 +50,9 @@ def unpacked(
             _write(source, target, shape, blocks())
         except OSError as error:
             hint = "unpacked_to says where else"
-            raise OSError(f"could not unpack {source} to {target}: {error}; {hint}") from error
+            raise NotUnpackedError(
+                f"could not unpack {source} to {target}: {error}; {hint}"
+            ) from error
     return torch.from_numpy(np.lib.format.open_memmap(target, "c"))
 
 
@@ -65,7 +69,7 @@ def _is_unpacked(source: Path, target: Path, shape: tuple[int, ...]) -> bool:
 
 def _check_space(target: Path, shape: tuple[int, ...]) -> None:
     """Raise an error if the disk is too full for the images."""
-    needed = int(np.prod(shape))
+    needed = math.prod(shape)
     free = shutil.disk_usage(target.absolute().parent).free
     if free < needed:
         raise OSError(f"{needed:,} bytes are needed, {free:,} are free")

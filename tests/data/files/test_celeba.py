@@ -137,5 +137,7 @@ def test_celeba_names_an_image_that_cannot_be_read(tmp_path):
     broken.write_bytes(broken.read_bytes()[:700])
     data = CelebA(tmp_path)
     data.observations(torch.tensor([0, 2]))
-    with pytest.raises(ValueError, match=r"000002.jpg cannot be read"):
+    with pytest.raises(
+        ValueError, match=r"000002.jpg is not an image that can be read: image file is truncated"
+    ):
         data.observations(torch.tensor([1]))

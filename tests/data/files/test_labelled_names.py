@@ -71,7 +71,7 @@ def test_from_labelled_names_rejects_invalid_folders(tmp_path):
     ):
         from_labelled_names(tmp_path / "train")
     (tmp_path / "train" / "a_1_60_3_4.png").write_bytes(b"text")
-    with pytest.raises(ValueError, match=r"a_1_60_3_4.png cannot be read"):
+    with pytest.raises(ValueError, match=r"a_1_60_3_4.png is not an image that can be read"):
         from_labelled_names(tmp_path / "train", names=["a", "b", "c", "d"])
     (tmp_path / "train" / "a_1_60_3_4.5.png").write_bytes(b"text")
     with pytest.raises(

@@ -69,7 +69,7 @@ def test_morpho_mnist_rejects_an_invalid_folder(tmp_path):
             "index,area\n",
             r"train-morpho.csv: expected the header index,area,length,.*, got index,area",
         ),
-        ("", r"train-morpho.csv: expected the header index,area,length,.*, got $"),
+        ("", r"train-morpho.csv: expected the header index,area,length,.*, got$"),
         (HEADER + "0,1,2,3,4,5\n", r"train-morpho.csv: expected 7 numbers|cannot reshape"),
         (HEADER + "0,1,2,3,4,5,six\n", r"train-morpho.csv: expected 7 numbers in each row"),
         (

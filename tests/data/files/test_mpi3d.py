@@ -129,11 +129,11 @@ def test_an_array_that_ends_too_early_is_an_error(tmp_path, kind):
         archive.writestr("images.npy", content.getvalue()[: 128 + 12_288 * 20 + 5])
     with pytest.raises(
         ValueError,
-        match=r"(images ends in row 20 of 48|expected 589824 bytes of images, got 245765)",
+        match=r"expected at least 589,824 bytes for images of shape .* at most 245,765",
     ):
         MPI3D(tmp_path / "short.npz", sizes=SIZES)
-    with zipfile.ZipFile(tmp_path / "short.npz") as archive:
-        blocks = Member(archive, "images").blocks(16)
-        assert len(next(blocks)) == 16
-        with pytest.raises(ValueError, match="images ends in row 20 of 48"):
-            next(blocks)
+    with (
+        zipfile.ZipFile(tmp_path / "short.npz") as archive,
+        pytest.raises(ValueError, match="expected at least 589,824 bytes for images"),
+    ):
+        Member(archive, "images")
