@@ -32,7 +32,6 @@ __all__ = [
     "checked_conditions",
     "conditions_of_guide",
     "conditions_of_model",
-    "coordinate_of_rows",
     "is_per_datum",
     "one_batch",
     "opened",
@@ -112,6 +111,12 @@ class Programs(Protocol):
 
     def guide_arguments(self) -> Arguments:
         """The conditions that the guide takes."""
+
+    def told(self, size: int) -> dict[str, Any]:
+        """Conditions of ``size`` units that the pair holds itself."""
+
+    def read_first_batch(self, x: Tensor, conditions: Mapping[str, Any]) -> None:
+        """Read from a batch what cannot be known before."""
 
 
 def arguments_of(program: Callable[..., Any], title: str) -> Arguments:
@@ -386,11 +391,6 @@ def row_labels(data: FactorDataset | Tensor) -> npt.NDArray[Any]:
     return data.row_labels(torch.arange(len(data)))
 
 
-def coordinate_of_rows(data: FactorDataset | Tensor) -> dict[str, npt.NDArray[Any]]:
-    """The coordinate ``data`` of results: :func:`row_labels` of a data set; none of a tensor."""
-    return {} if isinstance(data, Tensor) else {"data": row_labels(data)}
-
-
 class Batch(NamedTuple):
     """Float observations ``(batch, *event)`` with their conditions, and names of their rows."""
 
@@ -407,6 +407,7 @@ def one_batch(
     if not len(data):
         raise ValueError("expected at least one datum, got none")
     x, given = next(story_batches(story, data, len(data), device, conditions))
+    story.read_first_batch(x, given)
     return Batch(x, given, row_labels(data))
 
 
@@ -426,7 +427,7 @@ def story_batches(
         batch_size: Number of data in each batch.
         device: Device of the batches.
         conditions: Conditions of all data by name, ``(num_data, …)``. They win over those that the
-            data carry.
+            data carry, and these over those that the story holds itself.
 
     Raises:
         TypeError: Neither the model nor the guide takes a condition.
@@ -438,8 +439,10 @@ def story_batches(
     if isinstance(data, FactorDataset):
         data = arranged(story, data)
     check_rows(conditions, len(data))
+    own = story.told(len(data))
     start = 0
     for x, carried in conditioned_batches(data, batch_size, device):
-        given = rows_of(conditions, slice(start, start + len(x)))
-        yield x, checked_conditions(story, x, carried | given)
+        rows = slice(start, start + len(x))
+        given = rows_of(own, rows) | carried | rows_of(conditions, rows)
+        yield x, checked_conditions(story, x, given)
         start += len(x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -104,6 +105,18 @@ class Incomplete(GenerativeStory):
     def guide_arguments(self) -> Arguments:
         """The conditions that the guide takes; ``observed`` need not be given."""
         return _without_observed(self.story.guide_arguments())
+
+    def told(self, size: int) -> dict[str, Any]:
+        """Conditions of ``size`` units that the story holds itself."""
+        return self.story.told(size)
+
+    def read_first_batch(self, x: Tensor, conditions: Mapping[str, Any]) -> None:
+        """Read from a batch what cannot be known before."""
+        self.story.read_first_batch(self._input(x), conditions)
+
+    def example_conditions(self) -> dict[str, Any]:
+        """Conditions of one datum, from which the sites of a draw can be read."""
+        return self.story.example_conditions()
 
     @property
     def has_own_representation(self) -> bool:

@@ -115,7 +115,7 @@ def as_story(
     """
     story = Pair(model, guide, latents, objective)
     if example is not None:
-        story.read(example, conditions)
+        story.read_first_batch(example, conditions)
     return story
 
 
@@ -227,7 +227,7 @@ class Pair(GenerativeStory):
             )
         return self._latents
 
-    def read(self, x: Tensor, conditions: Mapping[str, Any]) -> None:
+    def read_first_batch(self, x: Tensor, conditions: Mapping[str, Any]) -> None:
         """Read latents, parameters, modules and the shape of an observation from the first batch.
 
         Neither the caller's random state nor Pyro's parameter store nor running statistics change.
@@ -339,7 +339,7 @@ class Pair(GenerativeStory):
     def model(self, x: Tensor | None = None, *, batch_size: int = 1, **conditions: Any) -> Tensor:
         """The model, with the parameters of the story."""
         if x is not None:
-            self.read(x, conditions)
+            self.read_first_batch(x, conditions)
         given = conditions_of_model(self, conditions)
         self.register_parameters()
         with self._own_parameters():
@@ -387,7 +387,7 @@ class Pair(GenerativeStory):
         Raises:
             ValueError: The guide has a value for each of other data than ``x``.
         """
-        self.read(x, conditions)
+        self.read_first_batch(x, conditions)
         self._check_size(x)
         given = conditions_of_guide(self, conditions)
         self.register_parameters()

@@ -18,9 +18,9 @@ from ppl_disentangle.conditions import (
     checked_conditions,
     conditions_of_guide,
     conditions_of_model,
-    coordinate_of_rows,
     one_batch,
     opened,
+    row_labels,
     story_batches,
 )
 from ppl_disentangle.data import FactorDataset
@@ -262,7 +262,7 @@ def encode(
 
     Returns:
         ``mean``, and ``scale`` for the standard deviation. The coordinate ``data`` names the rows
-        of the user's own data, unless the data are a tensor.
+        of the user's own data.
 
     Raises:
         TypeError: Neither the model nor the guide takes a condition.
@@ -279,7 +279,7 @@ def encode(
     dims = ("data", "code")
     means = torch.cat([batch.means for batch in batches]).numpy()
     scales = torch.cat([batch.scales for batch in batches]).numpy()
-    coordinates = {"code": list(batches[-1].names), **coordinate_of_rows(data)}
+    coordinates = {"code": list(batches[-1].names), "data": row_labels(data)}
     return xr.Dataset({"mean": (dims, means), "scale": (dims, scales)}, coordinates)
 
 

@@ -203,6 +203,18 @@ class GenerativeStory(nn.Module, abc.ABC):
         """The conditions that the guide takes beside the observations."""
         return arguments_of(self.guide, f"the guide of {self.title}")
 
+    def read_first_batch(self, x: Tensor, conditions: Mapping[str, Any]) -> None:
+        """Read from a batch what cannot be known before; a story that knows all of it does nothing.
+
+        Args:
+            x: Observations of shape ``(batch, *event)``.
+            conditions: Conditions of the observations.
+        """
+
+    def told(self, size: int) -> dict[str, Any]:
+        """Conditions of ``size`` units that the story holds itself; none by default."""
+        return {}
+
     def example_conditions(self) -> dict[str, Any]:
         """Conditions of one datum, from which the sites of a draw can be read; empty by default."""
         return {}

@@ -11,7 +11,7 @@ from pyro.distributions import Independent
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from ppl_disentangle.conditions import coordinate_of_rows, opened, programs, story_batches
+from ppl_disentangle.conditions import opened, programs, row_labels, story_batches
 from ppl_disentangle.inference.elbo.terms import kl
 from ppl_disentangle.missing import for_missing
 from ppl_disentangle.pairs import story_of
@@ -77,7 +77,7 @@ def elbo_per_datum(
             "log_likelihood": ("data", likelihood.numpy()),
             "kl": (("data", "code"), divergence.numpy()),
         },
-        {"code": list(names[-1]), **coordinate_of_rows(data)},
+        {"code": list(names[-1]), "data": row_labels(data)},
         {"units": "nats per datum", "num_samples": num_samples, "seed": seed},
     )
 
@@ -154,7 +154,7 @@ def log_marginal(
             "mean": bound.mean().item(),
             "standard_error": _standard_error(bound),
         },
-        coordinate_of_rows(data),
+        {"data": row_labels(data)},
         {"units": "nats per datum", "num_samples": num_samples, "alpha": alpha, "seed": seed},
     )
 

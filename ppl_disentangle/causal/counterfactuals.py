@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyro
 import torch
 import xarray as xr
@@ -23,10 +24,9 @@ from ppl_disentangle.causal.support import check_finite, check_support, root_of
 from ppl_disentangle.causal.worlds import Worlds, worlds
 from ppl_disentangle.conditions import (
     accepted,
-    by_name,
-    checked_conditions,
     conditions_of_guide,
     conditions_of_model,
+    one_batch,
 )
 from ppl_disentangle.data.named_columns import columns_by_name
 from ppl_disentangle.observed import latent_point
@@ -44,7 +44,7 @@ __all__ = ["counterfactual"]
 
 def counterfactual(
     story: Any,
-    x: Tensor,
+    x: Any,
     actions: Mapping[str, Action] | Sequence[Mapping[str, Action]],
     *,
     num_samples: int | None = 20,
@@ -65,7 +65,8 @@ def counterfactual(
 
     Args:
         story: A story, or an object with a Pyro ``model`` and ``guide``.
-        x: Units, as float observations ``(batch, *event)``.
+        x: Units, as float observations ``(batch, *event)``, or in any form that
+            :func:`~ppl_disentangle.data.as_dataset` takes.
         actions: The actions of one world, as :func:`~ppl_disentangle.causal.do` takes them, or a
             list of such mappings, one for each world; ``{}`` is the factual world. Values may
             differ by unit.
@@ -112,17 +113,17 @@ def counterfactual(
     asked = [actions] if isinstance(actions, Mapping) else list(actions)
     # Abduction takes place in the first world, which must be factual: add it if nobody asked for it.
     added: list[Mapping[str, Action]] = [] if asked and not asked[0] else [{}]
-    conditions = by_name(story_of(story), conditions)
     known = None if evidence is None else columns_by_name("evidence", evidence)
+    story = story_of(story)
+    with evaluating(story, seed=seed) as device:
+        x, conditions, rows = one_batch(story, x, device, conditions)
     all_worlds = worlds(story, [*added, *asked], **conditions)
-    with evaluating(all_worlds.story, seed=seed) as device:
-        x = x.to(device)
-        conditions = checked_conditions(all_worlds.story, x, conditions)
+    with evaluating(story, seed=seed):
         latents = abduct(all_worlds, x, num_samples, conditions, known)
         branch = predict(all_worlds, latents, x, data=noise, conditions=conditions)
     if data_range is not None:
         _check_worlds(data_range, branch, asked, first=len(added))
-    result = _dataset(all_worlds, branch).isel(world=slice(len(added), None))
+    result = _dataset(all_worlds, branch, rows).isel(world=slice(len(added), None))
     return result.assign_attrs(
         rung="counterfactual",
         story=type(all_worlds.story).__name__,
@@ -363,8 +364,8 @@ def _known_where_given(name: str, evidence: Tensor, drawn: Tensor) -> Tensor:
     return torch.where(value.isnan(), drawn, value.nan_to_num().to(drawn))
 
 
-def _dataset(all_worlds: Worlds, branch: Branch) -> xr.Dataset:
-    """The values of all sites as arrays with labelled dims."""
+def _dataset(all_worlds: Worlds, branch: Branch, rows: npt.NDArray[Any]) -> xr.Dataset:
+    """The values of all sites as arrays with labelled dims, of the data with these names."""
     variables = {name: _labelled(all_worlds, branch, name) for name in branch.values}
     coordinates: dict[str, Any] = {"world": list(all_worlds.names)}
     for name, variable in variables.items():
@@ -372,9 +373,10 @@ def _dataset(all_worlds: Worlds, branch: Branch) -> xr.Dataset:
         if dim in variable.sizes:
             coordinates[dim] = list(code_names(all_worlds.story, name, variable.sizes[dim]))
     sizes = xr.Dataset(variables).sizes
-    for dim in ("draw", "data"):
-        if dim in sizes:
-            coordinates[dim] = np.arange(sizes[dim])
+    if "draw" in sizes:
+        coordinates["draw"] = np.arange(sizes["draw"])
+    if "data" in sizes:
+        coordinates["data"] = rows
     return xr.Dataset(variables, coordinates)
 
 

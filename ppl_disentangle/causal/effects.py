@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from torch import Tensor
 
 from ppl_disentangle.causal.population import Effect, FixedValue, Population, Units, Values
 
@@ -63,7 +62,7 @@ def average_effect(
 
 
 def individual_effects(
-    story: Any, cause: str, effect: Effect, x: Tensor, *, values: Values, **units: Any
+    story: Any, cause: str, effect: Effect, x: Any, *, values: Values, **units: Any
 ) -> xr.Dataset:
     r"""Compute the effect of setting a node to one value instead of another in each unit.
 

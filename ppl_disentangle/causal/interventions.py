@@ -198,6 +198,10 @@ class Intervened(GenerativeStory):
         """The conditions that the guide takes beside the observations."""
         return self.story.guide_arguments()
 
+    def read_first_batch(self, x: Tensor, conditions: Mapping[str, Any]) -> None:
+        """Read from a batch what cannot be known before."""
+        self.story.read_first_batch(x, conditions)
+
     def example_conditions(self) -> dict[str, Any]:
         """Conditions of one datum, from which the sites of a draw can be read."""
         return self.story.example_conditions() | rows_of(self.conditions, slice(1))
@@ -301,10 +305,9 @@ def all_sites(
 
 def _drawn(story: GenerativeStory, batch_size: int, conditions: Mapping[str, Any]) -> Trace:
     """A draw of units that all have the conditions of the first unit."""
-    given_conditions = story.example_conditions() | dict(conditions)
-    if story.needs_labels:  # measured nodes, which are drawn here
-        given_conditions.pop("labels", None)
-    of_first = rows_of(given_conditions, slice(1))
+    told = story.example_conditions() | dict(conditions)
+    told = {n: value for n, value in told.items() if n not in story.conditions_in_latents}
+    of_first = rows_of(told, slice(1))
 
     def draw(size: int) -> Trace:
         given = {
@@ -428,9 +431,11 @@ def _with_natural_names(story: Intervened, by_name: Mapping[str, T]) -> dict[str
     return {story.natural(name): value for name, value in by_name.items()}
 
 
-def takes_numbers(story: GenerativeStory, name: str) -> bool:
+def takes_numbers(
+    story: GenerativeStory, name: str, conditions: Mapping[str, Any] = NO_CONDITIONS
+) -> bool:
     """Whether a latent, node or coordinate can be set to any number; a node with classes cannot."""
-    site, _ = resolve(story, name, intervenable(story))
+    site, _ = resolve(story, name, intervenable(story, conditions))
     try:
         story.check_intervention(site, torch.tensor(0.5))
     except ValueError:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import xarray as xr
 from pyro import poutine
@@ -18,7 +19,12 @@ from ppl_disentangle.causal.branching import Branch
 from ppl_disentangle.causal.counterfactuals import abduct, event_dims_of, predict
 from ppl_disentangle.causal.interventions import all_sites, intervenable
 from ppl_disentangle.causal.worlds import Worlds, worlds
-from ppl_disentangle.conditions import by_name, checked_conditions, conditions_of_model
+from ppl_disentangle.conditions import (
+    by_name,
+    checked_conditions,
+    conditions_of_model,
+    one_batch,
+)
 from ppl_disentangle.observed import Layout
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.representation import code_names, drawn_layout, observed_layout
@@ -38,8 +44,9 @@ class Units:
     """Settings of effects: the units over which they are computed, and the intervals.
 
     Attributes:
-        x: Units as observations ``(batch, *event)``; the guide draws their latents. By default,
-            ``None``, the model draws new units.
+        x: Units as observations ``(batch, *event)``, or in any form that
+            :func:`~ppl_disentangle.data.as_dataset` takes; the guide draws their latents. By
+            default, ``None``, the model draws new units.
         num_samples: Number of draws of the latents of each unit. Without ``x``, number of
             repetitions of the whole draw of units.
         num_units: Number of units in each repetition, without ``x``.
@@ -52,7 +59,7 @@ class Units:
             they have ``num_units`` rows.
     """
 
-    x: Tensor | None = None
+    x: Any = None
     num_samples: int = 20
     num_units: int = 1000
     prob: float = 0.94
@@ -93,15 +100,26 @@ class Population:
     def __init__(self, story: Any, units: Units) -> None:
         self.story = story_of(story)
         self.units = units
-        given = by_name(self.story, units.conditions)
-        self.sites = intervenable(self.story, given)
-        template = next(self.story.parameters(), torch.empty(1)).detach().flatten()[:1]
-        self.x = None if units.x is None else units.x.to(template.device)
-        data = template.expand(units.num_units) if self.x is None else self.x
-        self.conditions = checked_conditions(self.story, data, given)
+        self.x: Tensor | None = None
+        self.rows: npt.NDArray[Any] | None = None
+        self.conditions = self._read_units()
+        self.sites = intervenable(self.story, self.conditions)
         self.latents: dict[str, Tensor] = {}
         self.noise: dict[str, str] = {}
         self._branch: Branch | None = None
+
+    def _read_units(self) -> dict[str, Any]:
+        """Read the units, if there are any; returns their conditions."""
+        with evaluating(self.story) as device:
+            if self.units.x is None:
+                new = torch.empty(self.units.num_units, device=device)
+                return checked_conditions(
+                    self.story, new, by_name(self.story, self.units.conditions)
+                )
+            batch = one_batch(self.story, self.units.x, device, self.units.conditions)
+        self.x = batch.x
+        self.rows = None if isinstance(self.units.x, Tensor) else batch.rows
+        return batch.conditions
 
     def simulate(self, actions: Sequence[Mapping[str, Action]], *, until: Sequence[str]) -> None:
         """Simulate the factual world and the worlds of ``actions``, up to the nodes ``until``.
@@ -201,6 +219,8 @@ class Population:
         result = xr.Dataset(
             {"mean": draws.mean("draw"), "lower": lower, "upper": upper, "draws": draws}
         )
+        if self.rows is not None and "data" in result.dims:
+            result = result.assign_coords(data=self.rows)
         return result.assign_attrs(
             rung="intervention" if self.units.x is None else "counterfactual",
             cause=cause,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
+import numpy.typing as npt
 import torch
 import xarray as xr
 from torch import Tensor
@@ -16,7 +16,7 @@ from ppl_disentangle.causal.counterfactuals import abduct, predict
 from ppl_disentangle.causal.interventions import checked_actions, intervenable
 from ppl_disentangle.causal.population import data_of_worlds
 from ppl_disentangle.causal.worlds import worlds
-from ppl_disentangle.conditions import checked_conditions, conditions_of_model
+from ppl_disentangle.conditions import conditions_of_model, one_batch
 from ppl_disentangle.observed import Layout
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.representation import observed_layout
@@ -27,7 +27,7 @@ __all__ = ["smallest_intervention"]
 
 def smallest_intervention(
     story: Any,
-    x: Tensor,
+    x: Any,
     nodes: Sequence[str],
     outcome: str | Callable[[Tensor], Tensor],
     target: float,
@@ -92,8 +92,7 @@ def smallest_intervention(
     if unknown:
         raise KeyError(f"a scale for {unknown[0]!r}, which is not among the nodes {list(nodes)}")
     with evaluating(story, seed=seed) as device, torch.enable_grad():
-        x = x.to(device)
-        conditions = checked_conditions(story, x, conditions)
+        x, conditions, rows = one_batch(story, x, device, conditions)
         problem = _Problem(story, x, nodes, outcome, num_samples, conditions)
         scale = problem.factual.new_tensor([(scales or {}).get(name, 1.0) for name in nodes])
         change, reached_outcome = _shortest(problem, scale, target, steps)
@@ -106,16 +105,19 @@ def smallest_intervention(
         "distance": change.norm(dim=-1),
         "reached": (reached_outcome - target).abs() <= tolerance,
     }
-    return _dataset(arrays, nodes).assign_attrs(target=target, rung="counterfactual", seed=seed)
+    return _dataset(arrays, nodes, rows).assign_attrs(
+        target=target, rung="counterfactual", seed=seed
+    )
 
 
-def _dataset(arrays: Mapping[str, Tensor], nodes: Sequence[str]) -> xr.Dataset:
+def _dataset(
+    arrays: Mapping[str, Tensor], nodes: Sequence[str], rows: npt.NDArray[Any]
+) -> xr.Dataset:
     dims = ("data", "node")
     variables = {
         name: (dims[: array.dim()], array.detach().cpu().numpy()) for name, array in arrays.items()
     }
-    num_data = len(arrays["value"])
-    return xr.Dataset(variables, {"node": list(nodes), "data": np.arange(num_data)})
+    return xr.Dataset(variables, {"node": list(nodes), "data": rows})
 
 
 class _Problem:

@@ -19,7 +19,8 @@ from ppl_disentangle.causal.counterfactuals import counterfactual as counterfact
 from ppl_disentangle.causal.data_range import DataRange, OutsideDataWarning, data_range
 from ppl_disentangle.causal.interventions import Intervened, do
 from ppl_disentangle.causal.labels import NodeScales, needed_labels, with_needed_labels
-from ppl_disentangle.data import CausalDataset
+from ppl_disentangle.conditions import row_labels
+from ppl_disentangle.data import CausalDataset, FactorDataset
 from ppl_disentangle.graphs import topological_order
 from ppl_disentangle.representation import encode, observation_dims, reconstruct
 from ppl_disentangle.runs.folder import Fitted
@@ -83,9 +84,9 @@ def intervene(
             " graph; leave the counterfactual out"
         )
     else:
-        index = torch.arange(min(num, len(fitted.held_out)))
-        x = fitted.held_out.to_float(fitted.held_out.observations(index))
-        result = codes_before_after(story, x, actions)
+        held_out = fitted.held_out_with_conditions
+        units = held_out.subset(torch.arange(min(num, len(held_out))))
+        result = codes_before_after(story, units, actions)
     question = "counterfactual" if counterfactual else "intervention"
     name = f"{question}_{result.attrs['do'].replace(', ', '_').replace(' ', '')}"
     if fitted.data.kind in ("image", "signal", "sequence"):
@@ -107,25 +108,27 @@ def _draw(fitted: Fitted, name: str, result: xr.Dataset) -> None:
 
 
 def codes_before_after(
-    story: GenerativeStory, x: Tensor, actions: Mapping[str, Action]
+    story: GenerativeStory, x: FactorDataset | Tensor, actions: Mapping[str, Action]
 ) -> xr.Dataset:
     """Reconstruct observations with and without an intervention on codes, and encode both.
 
     Args:
         story: A story without a graph.
-        x: Float observations ``(batch, *event)``.
+        x: Float observations ``(batch, *event)``, or a data set with the conditions that the story
+            needs.
         actions: Actions by latent or coordinate, as :func:`~ppl_disentangle.do` takes them.
 
     Returns:
         ``before`` and ``after`` over ``data`` and the dims of an observation; ``codes_before`` and
         ``codes_after`` over ``data`` and ``code``.
     """
+    told = {} if isinstance(x, Tensor) else x.conditions(torch.arange(len(x)))
     before = reconstruct(story, x)
-    after = reconstruct(do(story, actions), x)
+    after = reconstruct(do(story, actions, **told), x)
     result = _image_pair(before, after)
-    result["codes_before"] = encode(story, before)["mean"]
-    result["codes_after"] = encode(story, after)["mean"]
-    return result.assign_attrs(do=to_text(actions))
+    result["codes_before"] = encode(story, before, **told)["mean"]
+    result["codes_after"] = encode(story, after, **told)["mean"]
+    return result.assign_coords(data=row_labels(x)).assign_attrs(do=to_text(actions))
 
 
 def nodes_before_after(
@@ -194,8 +197,8 @@ def _held_out_before_after(
         conditions=needed_labels(fitted.story, labelled, index),
     )
     if isinstance(units, CausalDataset):
-        return with_truth(result, units, actions, fitted.scales)
-    return result
+        result = with_truth(result, units, actions, fitted.scales)
+    return result.assign_coords(data=row_labels(units))
 
 
 def drawn_before_after(

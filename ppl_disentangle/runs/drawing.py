@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 import xarray as xr
+from torch import Tensor
 
 from ppl_disentangle import metrics
 from ppl_disentangle.causal.interventions import takes_numbers
-from ppl_disentangle.causal.labels import needed_labels
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import elbo_per_datum
 from ppl_disentangle.representation import encode, reconstruct
@@ -61,8 +63,8 @@ def _draw_reconstructions(fitted: Fitted) -> None:
     held_out = fitted.held_out_with_conditions
     index = torch.arange(min(NUM_RECONSTRUCTIONS, len(held_out)))
     x = held_out.to_float(held_out.observations(index))
-    labels = needed_labels(fitted.story, held_out, index)
-    figure = plots.plot_reconstructions(x, reconstruct(fitted.story, x, **labels))
+    means = reconstruct(fitted.story, held_out.subset(index))
+    figure = plots.plot_reconstructions(x, means)
     fitted.run.write_figure("reconstructions", figure)
 
 
@@ -115,14 +117,14 @@ def _draw_traversals(fitted: Fitted, codes: xr.Dataset, information: xr.DataArra
 
     story = fitted.story
     held_out = fitted.held_out_with_conditions
-    names = _traversed_codes(story, codes)
+    first = held_out.subset(torch.tensor([0]))
+    told = first.conditions(torch.tensor([0]))
+    names = _traversed_codes(story, codes, told)
     if not names:
         return
     quantiles = aggregate_quantiles(codes, TRAVERSED_QUANTILES)
     values = {name: quantiles.sel(code=name).values.tolist() for name in names}
-    first = torch.tensor([0])
-    x = held_out.to_float(held_out.observations(first))
-    images = traverse(story, x, values, **needed_labels(story, held_out, first))
+    images = traverse(story, first, values)
     kl = codes["kl"].sel(code=names)
     notes = _traversal_notes(kl, information)
     fitted.run.write_figure("traversals", plots.plot_traversals(images, notes=notes))
@@ -130,11 +132,13 @@ def _draw_traversals(fitted: Fitted, codes: xr.Dataset, information: xr.DataArra
     fitted.run.write_group("traversals", round_images(group))
 
 
-def _traversed_codes(story: GenerativeStory, codes: xr.Dataset) -> list[str]:
+def _traversed_codes(
+    story: GenerativeStory, codes: xr.Dataset, conditions: Mapping[str, Tensor]
+) -> list[str]:
     """Name the codes that take numbers, by falling divergence, as many as fit on a page."""
     order = np.argsort(-codes["kl"].values, kind="stable")
     names = [str(name) for name in codes["code"].values[order]]
-    numbers = [name for name in names if takes_numbers(story, name)]
+    numbers = [name for name in names if takes_numbers(story, name, conditions)]
     return numbers[:MAX_TRAVERSED_CODES]
 
 

@@ -12,10 +12,11 @@ from pyro.distributions import Bernoulli, Independent
 from torch import Tensor
 
 from ppl_disentangle import metrics
+from ppl_disentangle.conditions import programs
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.data.batches import conditioned_batches
 from ppl_disentangle.inference import elbo_per_datum
-from ppl_disentangle.representation import encoder
+from ppl_disentangle.representation import encode, encoder
 from ppl_disentangle.runs.folder import Fitted
 from ppl_disentangle.sites import observed_sites, paired_traces
 from ppl_disentangle.story import GenerativeStory, evaluating
@@ -52,13 +53,13 @@ def evaluate(fitted: Fitted, **options: Any) -> xr.Dataset:
             f"nothing to measure: {data.name} has no factors, and {type(story).__name__} no bound"
         )
     untrained = fitted.untrained()
-    encode_untrained = _untrained_encoder(fitted, untrained)
+    first = fitted.conditioned(data.subset(torch.arange(1)))
     sample = _baseline_sample(fitted.training)
-    num_codes = min(encode_untrained(sample[:1]).shape[1], sample[0].numel())
+    num_codes = min(encode(untrained, first).sizes["code"], sample[0].numel())
     linear = {"PCA": metrics.pca(sample, num_codes), "ICA": metrics.ica(sample, num_codes)}
     tables = []
     if data.varying:
-        baselines = {**linear, "untrained": encode_untrained}
+        baselines = {**linear, "untrained": _untrained_encoder(fitted, untrained, first)}
         tables.append(_code_scores(fitted, baselines, options))
     if story.has_bound:
         tables.append(_bound_scores(fitted, untrained, linear, sample))
@@ -73,9 +74,8 @@ def _code_scores(
     """Score the codes by the metrics of the configuration, with options that replace its own."""
     settings = {**fitted.run.config["evaluation"], **options}
     progress = fitted.run.progress
-    return metrics.evaluate(
-        fitted.story, fitted.data, baselines=baselines, progress=progress, **settings
-    )
+    data = fitted.conditioned(fitted.data)
+    return metrics.evaluate(fitted.story, data, baselines=baselines, progress=progress, **settings)
 
 
 def _baseline_sample(training: FactorDataset) -> Tensor:
@@ -84,8 +84,19 @@ def _baseline_sample(training: FactorDataset) -> Tensor:
     return training.observations(order[:NUM_BASELINE_DATA])
 
 
-def _untrained_encoder(fitted: Fitted, untrained: GenerativeStory) -> Callable[[Tensor], Tensor]:
-    """Return the encoder of the untrained story, in the precision of the training."""
+def _untrained_encoder(
+    fitted: Fitted, untrained: GenerativeStory, first: FactorDataset
+) -> Callable[[Tensor], Tensor] | GenerativeStory:
+    """Return the encoder of the untrained story, in the precision of the training.
+
+    Args:
+        fitted: The run.
+        untrained: The untrained story. It stands for itself if the data have conditions, which
+            encoders do not take.
+        first: The first datum with its conditions.
+    """
+    if first.conditions(torch.arange(1)):
+        return untrained
     precision = fitted.run.config["training"].get("precision", "float32")
     return encoder(untrained, fitted.data, precision=precision)
 
@@ -183,7 +194,7 @@ def observes_bernoulli_pixels(story: GenerativeStory, data: FactorDataset) -> bo
     with evaluating(story) as device:
         x, conditions = next(iter(conditioned_batches(data.subset(torch.arange(1)), 1, device)))
         model_trace, _ = paired_traces(
-            story.model, story.guide, (x,), conditions, reparameterised=False
+            *programs(story, conditions), (x,), conditions, reparameterised=False
         )
     observed = list(observed_sites(model_trace).values())
     likelihood = observed[0].fn

@@ -13,6 +13,7 @@ import torch
 import xarray as xr
 from pyro import poutine
 
+from ppl_disentangle.conditions import conditions_of_guide
 from ppl_disentangle.inference import BetaELBO, DecomposedELBO, elbo_per_datum, fit
 from ppl_disentangle.inference.distributed.processes import rank
 from ppl_disentangle.inference.training.batches import Batches
@@ -124,7 +125,8 @@ def _guide_statements(fitted: Fitted) -> set[str]:
         batch_size = fitted.run.config["training"]["batch_size"]
         batches = Batches(data, batch_size, seed=0, device=device, part=(0, 1))
         guide = for_missing(story, data).guide
-        trace = poutine.trace(guide).get_trace(batches(0), **batches.conditions(0))
+        given = conditions_of_guide(story, batches.conditions(0))
+        trace = poutine.trace(guide).get_trace(batches(0), **given)
     return set(observed_sites(trace))
 
 
