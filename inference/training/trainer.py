@@ -33,6 +33,7 @@ from ppl_disentangle.inference.training.capture import (
 )
 from ppl_disentangle.inference.training.errors import NonFiniteError
 from ppl_disentangle.inference.training.objective_attributes import last_terms, optimizer_options
+from ppl_disentangle.inference.training.scale import check_scale, naming_scale
 from ppl_disentangle.inference.training.state import History, TrainingState
 from ppl_disentangle.inference.training.update import Update
 from ppl_disentangle.missing import for_missing
@@ -102,7 +103,8 @@ class Trainer:
         self._prepare_story()
         self._asked = for_missing(story, batches.data)
         self._prepare_objective()
-        self.bound, self.per_datum = self._first_bound()
+        with naming_scale(batches.data):
+            self.bound, self.per_datum = self._first_bound()
         groups = self._parameter_groups()
         self.learned = [parameter for group in groups for parameter in group["params"]]
         self.optimizer = optimizer(groups, lr=lr)
@@ -140,7 +142,9 @@ class Trainer:
         if not _is_finite(x, self.batches.data.has_missing):
             raise NonFiniteError(0, "x", "observations")
         with fork_randomness(), torch.no_grad(), pyro.validation_enabled(True):
-            plate = data_plate(observed_sites(self._first_trace(x, conditions)).values())
+            sites = observed_sites(self._first_trace(x, conditions)).values()
+            check_scale(self.batches.data, x, sites)
+            plate = data_plate(sites)
             bound = self.objective(*programs(self._asked, conditions))
             bound(x, **conditions)  # guide and objective make parameters when they first run
         return bound, 1 / (len(x) if plate is None else plate.full_size)
