@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ppl_disentangle.data.arrays import ArrayDataset, from_arrays
+from ppl_disentangle.data.base import Kind
 from ppl_disentangle.data.files import npz
 from ppl_disentangle.data.files.factor_table import find_table, read_factors
 from ppl_disentangle.data.files.pictures import SUFFIXES, Canvas, read_images
@@ -29,6 +30,7 @@ def from_npz(
     key: str | None = None,
     maximum: float | None = None,
     channels_last: bool | None = None,
+    kind: Kind | None = None,
 ) -> ArrayDataset:
     """The observations of an npz file, with the factors that the file has beside them.
 
@@ -44,6 +46,8 @@ def from_npz(
         maximum: Stored value that stands for 1; by default 255 for uint8 that exceed 1, else 1.
         channels_last: Whether images have shape ``(num, height, width, channels)``. By default,
             this follows from the shape: 1, 3 or 4 channels at one end, or two equal sides.
+        kind: Kind of the observations, such as ``"signal"`` or ``"sequence"``; see
+            :func:`~ppl_disentangle.data.from_arrays`.
 
     Raises:
         ValueError: The file has another format or is damaged, it has several arrays that might be
@@ -61,12 +65,17 @@ def from_npz(
                 {name: npz.small_array(archive, name) for name in _factor_keys(keys, found)},
                 maximum=maximum,
                 channels_last=channels_last,
+                kind=kind,
                 name=path.stem,
             )
 
 
 def from_npy(
-    path: str | Path, *, maximum: float | None = None, channels_last: bool | None = None
+    path: str | Path,
+    *,
+    maximum: float | None = None,
+    channels_last: bool | None = None,
+    kind: Kind | None = None,
 ) -> ArrayDataset:
     """The observations of an npy file, mapped into memory and not copied.
 
@@ -75,6 +84,7 @@ def from_npy(
         maximum: Stored value that stands for 1; by default 255 for uint8 that exceed 1, else 1.
         channels_last: Whether images have shape ``(num, height, width, channels)``; by default this
             follows from the shape, as for :func:`~ppl_disentangle.data.from_npz`.
+        kind: Kind of the observations; see :func:`~ppl_disentangle.data.from_arrays`.
 
     Raises:
         ValueError: The file has another format or is damaged.
@@ -86,7 +96,7 @@ def from_npy(
             check_size(shape, dtype.itemsize, path.stat().st_size - stream.tell(), "the array")
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         return _labelled_arrays(
-            array, {}, maximum=maximum, channels_last=channels_last, name=path.stem
+            array, {}, maximum=maximum, channels_last=channels_last, kind=kind, name=path.stem
         )
 
 
@@ -96,13 +106,19 @@ def _labelled_arrays(
     *,
     maximum: float | None,
     channels_last: bool | None,
+    kind: Kind | None,
     name: str,
 ) -> ArrayDataset:
     """Observations with the factors of ``factors`` and ``factor_names``, and further labels."""
     if channels_last is None:
         channels_last = _has_channels_last(x.shape)
     return from_arrays(
-        x, _label_columns(labels), maximum=maximum, channels_last=channels_last, name=name
+        x,
+        _label_columns(labels),
+        maximum=maximum,
+        channels_last=channels_last,
+        kind=kind,
+        name=name,
     )
 
 
