@@ -7,7 +7,7 @@ all statements of one run of a model or guide.
 from __future__ import annotations
 
 import dataclasses
-import math
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -22,10 +22,13 @@ from pyro.distributions import (
     Independent,
     MaskedDistribution,
     TorchDistribution,
+    TransformedDistribution,
 )
 from pyro.infer import is_validation_enabled
 from pyro.poutine import Trace
+from pyro.poutine.guide import GuideMessenger
 from torch import Tensor
+from torch.distributions import Transform, biject_to
 
 from ppl_disentangle._pyro_private import (
     DETERMINISTIC,
@@ -37,6 +40,7 @@ from ppl_disentangle._pyro_private import (
 __all__ = [
     "Plate",
     "Site",
+    "auxiliary_sites",
     "check_reparameterised",
     "data_of",
     "data_plate",
@@ -57,10 +61,13 @@ __all__ = [
     "returned_site",
     "returned_value",
     "sampled_sites",
+    "scaled_and_masked",
     "site_values",
     "state_auxiliary",
+    "sum_rightmost",
     "with_event_dim",
     "with_sites",
+    "without_sites",
 ]
 
 PARTICLES = "num_particles_vectorized"
@@ -83,6 +90,11 @@ class Plate:
     size: int
     full_size: int
 
+    @property
+    def scale(self) -> float:
+        """The factor by which Pyro scales the sites in the plate."""
+        return self.full_size / self.size
+
 
 @dataclasses.dataclass(frozen=True)
 class Site:
@@ -97,6 +109,11 @@ class Site:
         mask: Which elements count; ``None`` if all do.
         plates: The plates around it.
         is_stated: Whether it is a ``pyro.deterministic``, whose value is computed, not drawn.
+        is_auxiliary: Whether the guide marked the site as one that the model lacks.
+        source: The auxiliary site of which the value is a function, as in ``AutoNormal``; ``fn`` is
+            then the distribution of that function.
+        jacobian: Log density of the value minus the log density of ``source``; ``None`` without a
+            source.
     """
 
     name: str
@@ -106,27 +123,44 @@ class Site:
     mask: bool | Tensor | None
     plates: tuple[Plate, ...]
     is_stated: bool = False
+    is_auxiliary: bool = False
+    source: Site | None = None
+    jacobian: Tensor | None = None
 
     def log_prob(self) -> Tensor:
         """Log density of the value, unscaled and unmasked, of the shape of the plates."""
-        return self.fn.log_prob(self.value)
+        if self.source is None or self.jacobian is None:
+            return self.fn.log_prob(self.value)
+        return self.source.log_prob() + self.jacobian
+
+    def is_in(self, plate: Plate) -> bool:
+        """Whether a plate of that name is around the site."""
+        return any(p.name == plate.name for p in self.plates)
+
+    def weighted(self, values: Tensor) -> Tensor:
+        """``values``, one for each element of the plates, scaled and masked as Pyro does."""
+        return scaled_and_masked(values, self.scale, self.mask)
 
     def total(self, values: Tensor) -> Tensor:
         """The scaled and masked sum of ``values``, one for each element of the plates."""
-        return scaled_and_masked(values, self.scale, self.mask).sum()
+        return self.weighted(values).sum()
+
+    def without_scale_of(self, plate: Plate) -> Site:
+        """The same site without the scale of a subsampled plate; its other scales stay."""
+        return dataclasses.replace(self, scale=self.scale / plate.scale)
 
     def per_datum(self, values: Tensor, plate: Plate) -> Tensor:
-        """Masked sums of ``values`` over all plates except one, of shape ``(plate.size,)``.
+        """Scaled and masked sums of ``values`` over all plates except one, of shape ``(plate.size,)``.
 
-        A sum over a subsampled plate is scaled up to the full plate; the sums are not scaled for
-        ``plate`` itself.
+        Scales and masks are those of the site: of subsampled plates, of ``poutine.scale`` and of
+        ``poutine.mask``. The scale of ``plate`` itself is left out, so that the sums of all sites
+        of a pair, added up and multiplied by ``plate.scale``, are the bound of ``Trace_ELBO``.
 
         Args:
             values: One number for each element of the plates.
             plate: The plate whose elements stay apart, usually the plate over the data.
         """
-        scale = math.prod(p.full_size / p.size for p in self.plates if p.name != plate.name)
-        values = scaled_and_masked(values, scale, self.mask)
+        values = self.without_scale_of(plate).weighted(values)
         # A value that does not depend on the plate may lack its dimension: broadcast it.
         plate_shape = (plate.size,) + (1,) * (-1 - plate.dim)
         values = values.expand(torch.broadcast_shapes(values.shape, plate_shape))
@@ -139,9 +173,16 @@ def _site(node: Mapping[str, Any]) -> Site:
         for f in node["cond_indep_stack"]
         if f.vectorized
     )
-    stated = is_deterministic(node)
+    infer = node["infer"]
     return Site(
-        node["name"], node["fn"], node["value"], node["scale"], node["mask"], plates, stated
+        node["name"],
+        node["fn"],
+        node["value"],
+        node["scale"],
+        node["mask"],
+        plates,
+        is_stated=is_deterministic(node),
+        is_auxiliary=bool(infer.get("is_auxiliary")),
     )
 
 
@@ -152,12 +193,26 @@ def _sample_nodes(trace: Trace) -> Iterable[dict[str, Any]]:
             yield node
 
 
+def _drawn_sites(trace: Trace) -> dict[str, Site]:
+    return {node["name"]: _site(node) for node in _sample_nodes(trace) if not node["is_observed"]}
+
+
 def sampled_sites(trace: Trace) -> dict[str, Site]:
     """The sites of ``trace`` that were drawn, in order of execution.
 
-    Plates and deterministic statements are left out.
+    Plates, deterministic statements and auxiliary sites are left out; see :func:`auxiliary_sites`.
     """
-    return {node["name"]: _site(node) for node in _sample_nodes(trace) if not node["is_observed"]}
+    return {name: site for name, site in _drawn_sites(trace).items() if not site.is_auxiliary}
+
+
+def auxiliary_sites(trace: Trace) -> dict[str, Site]:
+    """The sites of ``trace`` that were drawn and marked ``is_auxiliary``, in order of execution.
+
+    A guide may draw them without the model. ``AutoNormal`` draws a latent on the whole real line
+    first and states its image as the latent of the model; ``AutoDiagonalNormal`` draws one vector
+    of all latents.
+    """
+    return {name: site for name, site in _drawn_sites(trace).items() if site.is_auxiliary}
 
 
 def observed_sites(trace: Trace) -> dict[str, Site]:
@@ -303,20 +358,58 @@ def site_values(trace: Trace) -> dict[str, Tensor]:
 def latent_sites(model_trace: Trace, guide_trace: Trace) -> list[tuple[Site, Site]]:
     """Pairs ``(site of the guide, site of the model)`` of all latents, in the guide's order.
 
+    A latent that the guide computes from an auxiliary site of its own, as ``AutoNormal`` does, has
+    that site as its ``source`` and its distribution as ``fn``. Auxiliary sites that belong to no
+    single latent, such as the joint vector of ``AutoDiagonalNormal``, come last; each has a site of
+    the model with log density zero, so that sums over the pairs are those of ``Trace_ELBO``.
+
     Raises:
         ValueError: A latent is sampled by only one of the two, or their event shapes differ.
     """
-    guide = sampled_sites(guide_trace)
-    model = sampled_sites(model_trace)
+    model = _drawn_sites(model_trace)
+    drawn = _drawn_sites(guide_trace)
+    auxiliary = {k: site for k, site in drawn.items() if site.is_auxiliary and k not in model}
+    guide = {name: site for name, site in drawn.items() if name not in auxiliary}
     _check_contained("guide", guide, "model", model)
     _check_contained("model", model, "guide", guide)
+    pairs: list[tuple[Site, Site]] = []
     for name, q in guide.items():
         if q.fn.event_shape != model[name].fn.event_shape:
             raise ValueError(
                 f"latent {name!r}: the guide's event shape is {tuple(q.fn.event_shape)}, the"
                 f" model's {tuple(model[name].fn.event_shape)}; make both agree with .to_event()"
             )
-    return [(q, model[name]) for name, q in guide.items()]
+        pairs.append((_with_source(q, model[name], auxiliary), model[name]))
+    for site in auxiliary.values():
+        pairs.append((site, _certain(site)))
+    return pairs
+
+
+def _with_source(q: Site, p: Site, auxiliary: dict[str, Site]) -> Site:
+    """A latent of the guide with the auxiliary site that it is an image of, which is taken out."""
+    source = auxiliary.get(f"{q.name}_unconstrained")
+    same = source is not None and (q.mask is source.mask, q.plates) == (True, source.plates)
+    if source is None or not same or not isinstance(q.fn, Delta):
+        return q
+    del auxiliary[source.name]
+    # The model's support determines the map, as in Pyro's own guides.
+    transform = biject_to(p.fn.support)
+    fn = TransformedDistribution(source.fn, [transform] if _moves(transform) else [])
+    return dataclasses.replace(q, fn=fn, source=source, jacobian=q.fn.log_density)
+
+
+def _moves(transform: Transform) -> bool:
+    """Whether a transform is not the identity."""
+    while hasattr(transform, "base_transform"):
+        transform = transform.base_transform
+    return bool(getattr(transform, "parts", [transform]))
+
+
+def _certain(site: Site) -> Site:
+    """A site of the model beside an auxiliary site of the guide, of log density zero."""
+    zeros = site.value.new_zeros(site.fn.batch_shape)
+    fn = Delta(site.value, log_density=zeros, event_dim=site.fn.event_dim)
+    return dataclasses.replace(site, fn=fn)
 
 
 def _check_contained(
@@ -335,19 +428,27 @@ def _check_contained(
 
 
 def data_plate(sites: Iterable[Site], name: str = "data") -> Plate | None:
-    """The plate over the data: the plate called ``name``, else the only plate, else ``None``.
+    """The plate over the data, or ``None`` if there is no plate.
+
+    It is the plate called ``name``, else the only plate, else the only plate that is around all
+    sites in plates. Where sites disagree on the number of elements that it stands for, it has the
+    largest.
 
     Raises:
-        ValueError: There are several plates, and no plate is called ``name``.
+        ValueError: There are several such plates, and no plate is called ``name``.
     """
-    plates = {p.name: p for site in sites for p in site.plates if p.name != PARTICLES}
+    around = [[p for p in site.plates if p.name != PARTICLES] for site in sites]
+    plates = {p.name: p for p in sorted(itertools.chain(*around), key=lambda p: p.full_size)}
     if name in plates:
         return plates[name]
-    if len(plates) > 1:
+    if len(plates) < 2:
+        return next(iter(plates.values()), None)
+    shared = set.intersection(*({p.name for p in group} for group in around if group))
+    if len(shared) != 1:
         raise ValueError(
             f"which plate is over the data? There are {sorted(plates)}, none is called {name!r}"
         )
-    return next(iter(plates.values()), None)
+    return plates[shared.pop()]
 
 
 def paired_traces(
@@ -378,8 +479,7 @@ def paired_traces(
     Raises:
         ValueError: A check failed.
     """
-    guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
-    model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
+    model_trace, guide_trace = _unchecked_traces(model, guide, args, kwargs)
     if matched and is_validation_enabled():
         _check(
             _without_subsamples(model_trace),
@@ -388,6 +488,23 @@ def paired_traces(
         )
         if reparameterised:
             check_reparameterised(sampled_sites(guide_trace).values())
+            check_reparameterised(auxiliary_sites(guide_trace).values())
+    return model_trace, guide_trace
+
+
+def _unchecked_traces(
+    model: Callable[..., Any],
+    guide: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> tuple[Trace, Trace]:
+    """The traces of :func:`paired_traces`."""
+    messenger = poutine.unwrap(guide)
+    if isinstance(messenger, GuideMessenger):
+        guide(*args, **kwargs)  # runs the model, too, and makes both traces from the one run
+        return messenger.get_traces()
+    guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
+    model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
     return model_trace, guide_trace
 
 
@@ -431,7 +548,7 @@ def with_sites(
 
     Args:
         trace: The trace.
-        sites: The new sites, by name. Their plates may have other sizes.
+        sites: The new sites, by name. Their plates may have other sizes, or be missing.
         data: New data that the model was called with. By default they stay.
         returned: New value that the program returned. By default it stays.
     """
@@ -446,11 +563,21 @@ def with_sites(
     return changed
 
 
+def without_sites(trace: Trace, names: Iterable[str]) -> Trace:
+    """A copy of ``trace`` without some of its sites."""
+    changed = trace.copy()
+    for name in names:
+        changed.remove_node(name)
+    return changed
+
+
 def _replaced_node(node: dict[str, Any], site: Site) -> dict[str, Any]:
-    """A node of a trace with the fields of ``site``; its plates keep their order and dimensions."""
+    """A node of a trace with the fields of ``site``; plates keep their order and dimensions."""
     sizes = {plate.name: plate.size for plate in site.plates}
     frames = tuple(
-        frame._replace(size=sizes.get(frame.name, frame.size)) for frame in node["cond_indep_stack"]
+        frame._replace(size=sizes.get(frame.name, frame.size))
+        for frame in node["cond_indep_stack"]
+        if frame.name in sizes or not frame.vectorized
     )
     return node | {
         "fn": site.fn,

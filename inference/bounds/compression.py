@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ppl_disentangle.conditions import conditions_of_model, opened, story_batches
 from ppl_disentangle.inference.bounds.per_datum import sites_of
-from ppl_disentangle.inference.elbo.terms import kl
+from ppl_disentangle.inference.elbo.terms import total_and_by_datum
 from ppl_disentangle.missing import for_missing
 from ppl_disentangle.observed import mean_of
 from ppl_disentangle.pairs import story_of
@@ -121,7 +121,7 @@ def _one_draw(
         _mean_given(story, drawn, num_kept, len(x), conditions)
         for num_kept in range(len(pairs) + 1)
     ]
-    divergences = [q.per_datum(kl(q, p), plate) for q, p in pairs]
+    divergences = [total_and_by_datum([pair], plate)[1] for pair in pairs]
     return torch.stack(divergences, -1), torch.stack(means)
 
 

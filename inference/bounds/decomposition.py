@@ -15,13 +15,16 @@ from ppl_disentangle.conditions import opened, rows_of, story_batches
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference.bounds.per_datum import sites_of
 from ppl_disentangle.inference.elbo.aggregate import log_mixture, pairwise_log_prob
-from ppl_disentangle.inference.elbo.latents import data_mask
+from ppl_disentangle.inference.elbo.latents import is_masked
 from ppl_disentangle.missing import for_missing
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.sites import Plate, Site
 from ppl_disentangle.story import GenerativeStory, evaluating
 
 __all__ = ["decompose"]
+
+SCALE_TOLERANCE = 1e-9
+"""Relative rounding error of a scale that a plate multiplied and that is divided by it again."""
 
 
 def decompose(
@@ -177,11 +180,7 @@ def _draw_block(story: GenerativeStory, x: Tensor, conditions: dict[str, Any]) -
     pairs, observed, plate = sites_of(story, x, conditions)
     guide = [q for q, _ in pairs.values()]
     model = [p for _, p in pairs.values()]
-    if data_mask(guide, plate) is not None:
-        raise ValueError(
-            "expected latents without a mask:"
-            " the data that q(z) is a mixture over would not be known"
-        )
+    _check_plain(guide, plate)
     return _Block(
         sites=guide,
         plate=plate,
@@ -189,6 +188,28 @@ def _draw_block(story: GenerativeStory, x: Tensor, conditions: dict[str, Any]) -
         posterior=_log_prob(guide, plate),
         prior=_log_prob(model, plate),
     )
+
+
+def _check_plain(sites: Sequence[Site], plate: Plate) -> None:
+    """Refuse latents whose densities are not those of one aggregate posterior."""
+    for site in sites:
+        if is_masked(site):
+            raise ValueError(
+                "expected latents without a mask:"
+                " the data that q(z) is a mixture over would not be known"
+            )
+        if site.is_auxiliary:
+            raise ValueError(
+                f"the guide draws its latents through the auxiliary site {site.name!r}, which has no"
+                " density for each latent: use AutoNormal or a guide of your own"
+            )
+        scale = site.without_scale_of(plate).scale
+        if isinstance(scale, Tensor) or abs(scale - 1) > SCALE_TOLERANCE:
+            raise ValueError(
+                f"latent {site.name!r}: expected no scale beside the scale of the plate"
+                f" {plate.name!r}, got {scale}; evaluate the pair without poutine.scale and with"
+                " whole inner plates"
+            )
 
 
 def _log_prob(sites: Sequence[Site], plate: Plate) -> Tensor:

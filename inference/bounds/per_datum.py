@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -9,10 +10,10 @@ import torch
 import xarray as xr
 from pyro.distributions import Independent
 from torch import Tensor
-from torch.distributions import kl_divergence
 
 from ppl_disentangle.conditions import opened, programs, row_labels, story_batches
-from ppl_disentangle.inference.elbo.terms import kl
+from ppl_disentangle.inference.elbo.divergences import kl, same_weights
+from ppl_disentangle.inference.elbo.terms import total_and_by_datum
 from ppl_disentangle.missing import for_missing
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.representation import all_code_names
@@ -219,7 +220,9 @@ def sites_of(
         if plate.name not in (p.name for p in site.plates):
             kind = "latent" if site.name in pairs else "observed site"
             raise ValueError(
-                f"{kind} {site.name!r} is outside of the plate {plate.name!r} over the data"
+                f"{kind} {site.name!r} is outside of the plate {plate.name!r} over the data; the"
+                " bound of each datum is given such a site: fix it with poutine.condition in the"
+                " model and hide it with poutine.block in the guide"
             )
     return pairs, observed, plate
 
@@ -247,9 +250,9 @@ def _one_draw(
     likelihood = torch.stack([s.per_datum(s.log_prob(), plate) for s in observed]).sum(0)
     columns: list[Tensor] = []
     names: list[str] = []
-    for latent in story.latents:
-        if latent not in pairs:
-            continue  # a deterministic latent, such as the noise of a measured node
+    # Deterministic latents, such as the noise of a measured node, are not among the pairs.
+    named = [latent for latent in story.latents if latent in pairs]
+    for latent in dict.fromkeys([*named, *pairs]):
         q, p = pairs[latent]
         divergence = _kl_per_code(q, p, plate)
         columns.append(divergence)
@@ -265,9 +268,9 @@ def _kl_per_code(q: Site, p: Site, plate: Plate) -> Tensor:
     while isinstance(posterior, Independent) and isinstance(prior, Independent):
         posterior = posterior.base_dist
         prior = prior.base_dist
-    if posterior.event_shape or len(q.plates) > 1 or q.mask is not None or not q.fn.event_shape:
-        return q.per_datum(kl(q, p), plate)[:, None]
-    try:
-        return kl_divergence(posterior, prior).flatten(1)
-    except NotImplementedError:
-        return (posterior.log_prob(q.value) - prior.log_prob(q.value)).flatten(1)
+    splits = q.fn.event_shape and not posterior.event_shape and not prior.event_shape
+    if not splits or len(q.plates) > 1 or not same_weights(q, p):
+        return total_and_by_datum([(q, p)], plate)[1][:, None]
+    by_coordinate = kl(dataclasses.replace(q, fn=posterior), dataclasses.replace(p, fn=prior))
+    weights = q.per_datum(by_coordinate.new_ones(q.fn.batch_shape), plate)[:, None]
+    return (weights * by_coordinate.flatten(1)).where(weights != 0, 0.0)

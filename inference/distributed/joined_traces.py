@@ -20,6 +20,7 @@ from ppl_disentangle.inference.distributed.processes import gathered, rank
 from ppl_disentangle.sites import (
     Plate,
     Site,
+    auxiliary_sites,
     data_of,
     data_plate,
     deterministic_sites,
@@ -30,6 +31,8 @@ from ppl_disentangle.sites import (
 )
 
 __all__ = ["ScoreOnly", "joined_traces"]
+
+NO_EVENT = torch.Size()
 
 TOLERANCE = 1e-4
 """Relative and absolute error by which a log density may change when its latent is gathered."""
@@ -113,8 +116,8 @@ def _observed_scores(trace: Trace) -> dict[str, Tensor]:
 def _check(trace: Trace, joined: Trace, sizes: Sequence[int]) -> None:
     """Refuse latents whose log density, at the data of this process, has changed."""
     first = sum(sizes[: rank()])
-    sites = sampled_sites(trace)
-    for name, whole in sampled_sites(joined).items():
+    sites = sampled_sites(trace) | auxiliary_sites(trace)
+    for name, whole in (sampled_sites(joined) | auxiliary_sites(joined)).items():
         site = sites[name]
         expected = site.log_prob()
         score = whole.log_prob()
@@ -186,7 +189,7 @@ class _TraceGatherer:
     def _drawn_sites(self, trace: Trace) -> dict[str, Site]:
         """The latents, and the deterministic statements with a row for each datum."""
         sites: dict[str, Site] = {}
-        for name, site in sampled_sites(trace).items():
+        for name, site in (sampled_sites(trace) | auxiliary_sites(trace)).items():
             if not self._is_over_data(site):
                 raise ValueError(
                     f"latent {name!r} is outside of the plate {self.plate!r}: every process would"
@@ -293,13 +296,14 @@ class ScoreOnly(TorchDistribution):
 
     Args:
         scores: Log densities of the data, of the plates' shape.
+        event_shape: Shape of one event.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, scores: Tensor) -> None:
+    def __init__(self, scores: Tensor, event_shape: torch.Size = NO_EVENT) -> None:
         self.scores = scores
-        super().__init__(scores.shape, validate_args=False)
+        super().__init__(scores.shape, event_shape, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The log densities, whatever the value."""

@@ -10,9 +10,8 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
-from ppl_disentangle.inference.elbo.latents import Latents
-from ppl_disentangle.inference.elbo.terms import elbo_terms
-from ppl_disentangle.sites import sampled_sites
+from ppl_disentangle.inference.elbo.latents import pairs_by_plate
+from ppl_disentangle.inference.elbo.terms import local_bound_terms
 
 __all__ = ["AdaptiveELBO"]
 
@@ -20,8 +19,9 @@ __all__ = ["AdaptiveELBO"]
 class AdaptiveELBO(DecomposedELBO):
     """The evidence lower bound with one weight that follows the progress of training. Abstract.
 
-    Terms: ``"log_likelihood"`` and ``"kl"`` (the negative divergence, in closed form where torch
-    knows it). One of them has the weight :attr:`multiplier`; the other has weight 1. A training
+    Terms: ``"log_likelihood"`` and ``"kl"`` (the negative divergence of the latents of each datum,
+    in closed form where torch knows it), and ``"shared_kl"`` where all data share latents. One of
+    the first two has the weight :attr:`multiplier`; the other has weight 1. A training
     step uses the multiplier left by the step before. Evaluation does not change it. The multiplier
     is a buffer, so it moves with the module and is part of its ``state_dict``.
 
@@ -49,7 +49,7 @@ class AdaptiveELBO(DecomposedELBO):
         super().__init__({}, **options)
         self.term = term
         self.register_buffer("multiplier", torch.tensor(float(multiplier)))
-        self._count: float | Tensor = 1.0  # data that the last batch stood for
+        self._count = 1.0  # data that the last batch stood for
 
     @abstractmethod
     def adapt(self, reached: Tensor) -> None:
@@ -61,9 +61,9 @@ class AdaptiveELBO(DecomposedELBO):
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """Log likelihood and negative KL, in nats."""
-        latents = Latents(list(sampled_sites(guide_trace).values()))
-        self._count = latents.count
-        return elbo_terms(model_trace, guide_trace)
+        pairs = pairs_by_plate(model_trace, guide_trace)
+        self._count = float(pairs.plate.full_size)
+        return local_bound_terms(model_trace, pairs)
 
     def weight(self, name: str) -> float | Tensor:
         """The weight of a term at the present step."""

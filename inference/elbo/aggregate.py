@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
@@ -14,10 +16,18 @@ from torch.utils.checkpoint import checkpoint
 
 from ppl_disentangle._pyro_private import relaxed_value
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
-from ppl_disentangle.inference.elbo.latents import Latents, innermost, known_num_data, rows
+from ppl_disentangle.inference.elbo.latents import (
+    Latents,
+    common_scale,
+    known_num_data,
+    pairs_by_plate,
+    present_columns,
+    rows,
+    simplified,
+)
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.inference.elbo.terms import sum_tensors
-from ppl_disentangle.sites import PARTICLES, Plate, Site, sampled_sites
+from ppl_disentangle.sites import PARTICLES, Plate, Site
 
 __all__ = [
     "AggregateELBO",
@@ -87,20 +97,35 @@ class AggregateELBO(DecomposedELBO):
 
     def check(self, model_trace: Trace, guide_trace: Trace) -> None:
         """Refuse a guide whose latents depend on each other."""
-        check_independent(list(sampled_sites(guide_trace).values()))
+        pairs = pairs_by_plate(model_trace, guide_trace)
+        check_independent([q for q, _ in pairs.local])
 
     def densities(
         self, latents: Latents, groups: Sequence[Sequence[Site]]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Estimates of log q(z_i), sum_group log q(z_i,group) and sum_dim log q(z_i,dim).
 
+        A coordinate that is masked for datum i has no density there; the estimates of q for datum i
+        are then over the data that have all of its coordinates.
+
         Args:
             latents: Latents of a batch.
             groups: Its sites, in groups.
 
         Returns:
-            Three tensors of shape ``(…, batch)``.
+            Three totals on Pyro's scale.
         """
+        values = self._masked_densities if latents.mask is not None else self._plain_densities
+        scale = common_scale(latents)
+        joint, by_group, by_dim = map(latents.total, values(latents, groups))
+        if isinstance(scale, float) and scale == 1:
+            return joint, by_group, by_dim
+        return scale * joint, scale * by_group, scale * by_dim
+
+    def _plain_densities(
+        self, latents: Latents, groups: Sequence[Sequence[Site]]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The estimates for each datum, of shape ``(…, batch)``, where no coordinate is masked."""
         log_weights = self._weights_of(latents)
         pairs_by_group: list[Tensor] = []  # (…, i, j): log q(z_i,group | x_j)
         by_dim: list[Tensor] = []
@@ -115,15 +140,29 @@ class AggregateELBO(DecomposedELBO):
         # One group is the joint density: no need to compute it twice.
         return log_q, sum_tensors(by_group) if by_group else log_q, sum_tensors(by_dim)
 
+    def _masked_densities(
+        self, latents: Latents, groups: Sequence[Sequence[Site]]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The estimates for each datum, of shape ``(…, batch)``, where coordinates are masked."""
+        num_data = known_num_data(latents.plate, self.num_data)
+        columns: list[list[MaskedColumns]] = []
+        for sites in groups:
+            columns.append([masked_columns(site, latents.plate) for site in sites])
+
+        def log_mixture_of(chosen: Sequence[MaskedColumns]) -> Tensor:
+            return _masked_log_mixture(chosen, num_data, self.estimator)
+
+        by_group = [log_mixture_of(group) for group in columns]
+        every = list(itertools.chain(*columns))
+        log_q = log_mixture_of(every)
+        by_dim = [log_mixture_of([single]) for one in every for single in one.split()]
+        return log_q, sum_tensors(by_group), sum_tensors(by_dim)
+
     def _weights_of(self, latents: Latents) -> Tensor:
-        """Logarithms of the weights, a scalar if all are equal; cached if no datum is masked."""
+        """Logarithms of the weights, a scalar if all are equal; cached."""
         plate = latents.plate
         like = latents.sites[0].value
         num_data = known_num_data(plate, self.num_data)
-        if latents.mask is not None:
-            return minibatch_log_weights(
-                plate.size, num_data, self.estimator, like=like, mask=latents.mask
-            )
         key = (plate.size, num_data, like.dtype, like.device)
         if self._cached_log_weights is None or self._cached_log_weights[0] != key:
             weights = minibatch_log_weights(plate.size, num_data, self.estimator, like=like)
@@ -180,32 +219,35 @@ def minibatch_log_weights(
         num_data: Number of data that the batch was drawn from.
         estimator: Name of an estimator of :class:`AggregateELBO`.
         like: A tensor with the device and the dtype of the result.
-        mask: Which data count, bool of shape ``(batch,)``; the others have weight zero. By default
-            all count.
+        mask: Which data count, bool of shape ``(batch,)``, or ``(…, i, j)`` where other data count
+            for each i; the others have weight zero. By default all count. If the batch is the whole
+            data set, the data that count are known, and the weights are of a mixture over them.
 
     Returns:
-        A tensor of shape ``(i, j)``: the weight of the posterior of x_j in q(z_i).
+        A tensor of shape ``(…, i, j)``: the weight of the posterior of x_j in q(z_i).
     """
     valid = torch.ones(batch_size, dtype=torch.bool, device=like.device) if mask is None else mask
-    count = valid.sum().clamp(min=1)
+    valid = valid.expand(*valid.shape[:-2], batch_size, batch_size)
+    count = valid.sum(-1, keepdim=True).clamp(min=1)  # (…, i, 1)
+    total = count.to(like.dtype) if mask is not None and num_data == batch_size else num_data
     if estimator == "weighted":
-        weights = (1 / (num_data * count.to(like.dtype))).expand(batch_size, batch_size)
+        weights = (1 / (total * count.to(like.dtype))).expand(valid.shape)
         return weights.where(valid, 0.0).log()
     ahead = _steps_ahead(valid, count)
     num_others = (count - 1).to(like.dtype)
-    other = _weights_of_others(ahead, num_others, num_data, estimator)
-    weights = torch.where(ahead == 0, 1 / num_data, other)
+    other = _weights_of_others(ahead, num_others, total, estimator)
+    weights = torch.where(ahead == 0, 1 / total, other)
     return weights.where(valid, 0.0).log()
 
 
 def _steps_ahead(valid: Tensor, count: Tensor) -> Tensor:
-    """How far j comes after i in the batch, in a circle, of shape ``(i, j)``; 0 for i itself."""
-    rank = valid.cumsum(0) - 1
-    return (rank[None, :] - rank[:, None]) % count
+    """How far j comes after i in the batch, in a circle, of shape ``(…, i, j)``; 0 for i itself."""
+    rank = valid.cumsum(-1) - 1
+    return (rank - rank.diagonal(dim1=-2, dim2=-1).unsqueeze(-1)) % count
 
 
 def _weights_of_others(
-    ahead: Tensor, num_others: Tensor, num_data: int, estimator: Estimator
+    ahead: Tensor, num_others: Tensor, num_data: float | Tensor, estimator: Estimator
 ) -> Tensor:
     """Weights of the posteriors of other data, of shape ``(i, j)`` or a scalar."""
     if estimator == "symmetric":
@@ -213,6 +255,53 @@ def _weights_of_others(
     # The next datum of the batch stands for all data that are not in the batch.
     successor = (num_data - num_others) / (num_data * num_others)
     return torch.where(ahead == 1, successor, 1 / num_others)
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedColumns:
+    """Coordinates of latents that may be masked.
+
+    Attributes:
+        pairs: log q(z_i,dim | x_j), of shape ``(…, i, j, dim)``.
+        present: Which coordinates are not masked, bool of shape ``(…, batch, dim)``.
+    """
+
+    pairs: Tensor
+    present: Tensor
+
+    def split(self) -> list[MaskedColumns]:
+        """Each coordinate alone."""
+        pairs = self.pairs.split(1, -1)
+        present = self.present.split(1, -1)
+        return [MaskedColumns(*column) for column in zip(pairs, present, strict=True)]
+
+
+def masked_columns(site: Site, plate: Plate) -> MaskedColumns:
+    """The coordinates of one latent."""
+    event_dim = coordinate_distribution(site).event_dim
+    present = present_columns(site, plate, event_dim=event_dim)
+    return MaskedColumns(pairwise_log_prob(site, plate), present)
+
+
+def _masked_log_mixture(
+    columns: Sequence[MaskedColumns], num_data: int, estimator: Estimator
+) -> Tensor:
+    """log q of the coordinates that a datum has, over the data that have all of them.
+
+    Returns:
+        A tensor of shape ``(…, batch)``; zero for data without any of the coordinates.
+    """
+    pairs = torch.cat([one.pairs for one in columns], -1)
+    present = torch.cat([one.present for one in columns], -1)
+    mine = present.unsqueeze(-2)  # (…, i, 1, dim)
+    theirs = present.unsqueeze(-3)  # (…, 1, j, dim)
+    valid = (theirs | ~mine).all(-1)  # (…, i, j): x_j has all coordinates of x_i
+    log_weights = minibatch_log_weights(
+        valid.shape[-1], num_data, estimator, like=pairs, mask=valid
+    )
+    density = pairs.where(mine & theirs, 0.0).sum(-1)
+    log_q = (density + log_weights).logsumexp(-1)
+    return log_q.where(present.any(-1), 0.0)
 
 
 def log_mixture(pairs: Tensor, log_weights: Tensor) -> Tensor:
@@ -278,7 +367,11 @@ def _other_pairs(site: Site, plate: Plate, base: TorchDistribution, z: Tensor) -
     """:func:`pairwise_log_prob` of a latent that is not normal."""
     data_dim = z.dim() - site.fn.event_dim + plate.dim  # position of the plate in z
     draws = z.movedim(data_dim, 0).unsqueeze(data_dim + 1)  # (i, …, 1, …)
-    pairs = base.log_prob(draws).movedim(data_dim + 1, 1)  # (i, j, …)
+    pairs = base.log_prob(draws)
+    if pairs.shape[data_dim + 1] != plate.size:  # a posterior that is the same for all data
+        shape = pairs.shape[: data_dim + 1] + (plate.size,) + pairs.shape[data_dim + 2 :]
+        pairs = pairs.expand(shape)
+    pairs = pairs.movedim(data_dim + 1, 1)  # (i, j, …)
     if any(p.name == PARTICLES for p in site.plates):
         pairs = pairs.movedim(2, 0)  # (particle, i, j, …)
         return pairs.reshape(*pairs.shape[:3], math.prod(pairs.shape[3:]))
@@ -298,7 +391,7 @@ def coordinate_distribution(site: Site) -> TorchDistribution:
     Raises:
         ValueError: The posterior does not factorise over the coordinates.
     """
-    base = innermost(site.fn)
+    base = simplified(site.fn)
     if base.event_dim and not (
         base.has_enumerate_support or isinstance(base, RelaxedOneHotCategorical)
     ):

@@ -12,9 +12,8 @@ from ppl_disentangle.causal.acyclicity import trace_polynomial
 from ppl_disentangle.causal.learned_adjacency import LearnedAdjacency
 from ppl_disentangle.inference.elbo.augmented_lagrangian import AugmentedLagrangian
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
-from ppl_disentangle.inference.elbo.latents import Latents
 from ppl_disentangle.inference.elbo.schedules import Weight, as_text
-from ppl_disentangle.sites import Site
+from ppl_disentangle.sites import Site, data_plate
 
 __all__ = ["GraphELBO"]
 
@@ -74,7 +73,10 @@ class GraphELBO(DecomposedELBO):
         adjacency = self._adjacency()
         self.cycles = adjacency.cycles(self.acyclicity)
         particles = self.num_particles if self.vectorize_particles else 1
-        count = particles * Latents(sites).count
+        plate = data_plate(sites)
+        if plate is None:
+            raise ValueError("the penalties of a graph need the number of data: open a plate over them")
+        count = float(particles * plate.full_size)
         return {"acyclicity": -count * self.cycles, "sparsity": -count * adjacency.size()}
 
     def weight(self, name: str) -> float | Tensor:

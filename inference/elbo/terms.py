@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from pyro.poutine import Trace
 from torch import Tensor
-from torch.distributions import kl_divergence
 
-from ppl_disentangle.inference.elbo.latents import Latents, rows
-from ppl_disentangle.sites import Site, latent_sites, observed_sites
+from ppl_disentangle.inference.elbo.divergences import kl_total, weighted_kl
+from ppl_disentangle.inference.elbo.latents import LatentPairs, rows
+from ppl_disentangle.sites import Plate, Site, latent_sites, observed_sites, scaled_and_masked
 
-__all__ = ["sum_tensors", "bound_terms", "elbo_terms", "kl", "log_likelihood", "total_and_by_datum"]
+__all__ = [
+    "bound_terms",
+    "elbo_terms",
+    "local_bound_terms",
+    "log_likelihood",
+    "shared_terms",
+    "sum_tensors",
+    "total_and_by_datum",
+]
 
 
 def sum_tensors(values: Sequence[Tensor]) -> Tensor:
@@ -42,39 +50,49 @@ def bound_terms(model_trace: Trace, sites: Sequence[tuple[Site, Site]]) -> dict[
             KL is zero.
     """
     likelihood = log_likelihood(model_trace)
-    divergences = [q.total(kl(q, p)) for q, p in sites] or [torch.zeros_like(likelihood)]
+    divergences = [kl_total(q, p) for q, p in sites] or [torch.zeros_like(likelihood)]
     return {"log_likelihood": likelihood, "kl": -sum_tensors(divergences)}
 
 
-def kl(q: Site, p: Site) -> Tensor:
-    """KL(q || p) of one latent, for each element of its plates.
+def local_bound_terms(model_trace: Trace, pairs: LatentPairs) -> dict[str, Tensor]:
+    """The terms of :func:`elbo_terms`, with latents that all data share in terms of their own.
 
-    Exact where torch knows the closed form, else log q - log p at the draw.
+    A weight of ``"kl"`` then acts on the latents of each datum alone; the others have weight 1.
     """
-    try:
-        return kl_divergence(q.fn, p.fn)
-    except NotImplementedError:
-        return q.log_prob() - p.log_prob()
+    return bound_terms(model_trace, [*pairs.local, *pairs.joint]) | shared_terms(pairs)
+
+
+def shared_terms(pairs: LatentPairs) -> dict[str, Tensor]:
+    """The term ``"shared_kl"``: minus the divergence of the latents that all data share.
+
+    It is left out where there are none.
+    """
+    if not pairs.shared:
+        return {}
+    return {"shared_kl": -sum_tensors([kl_total(q, p) for q, p in pairs.shared])}
 
 
 def total_and_by_datum(
-    latents: Latents, sites: Sequence[Site], values: Sequence[Tensor]
+    sites: Sequence[tuple[Site, Site]],
+    plate: Plate,
+    divergence: Callable[[Site, Site], Tensor] = weighted_kl,
 ) -> tuple[Tensor, Tensor]:
-    """Sums of ``values`` over ``sites``: in total, on Pyro's scale, and for each datum.
+    """Divergences summed over latents: in total, on Pyro's scale, and for each datum.
+
+    Scales and masks count; for each datum the scale of the plate over the data is left out.
 
     Args:
-        latents: Latents of a batch.
-        sites: Some of its sites.
-        values: For each of these sites, one number for each element of its plates.
+        sites: Pairs ``(site of the guide, site of the model)``.
+        plate: The plate over the data.
+        divergence: The divergence of a pair, scaled and masked, for each element of its plates.
 
     Returns:
         A scalar, and a tensor of shape ``(…, batch)``.
     """
-    total = sum_tensors([site.total(v) for site, v in zip(sites, values, strict=True)])
+    totals = []
     columns = []
-    for site, value in zip(sites, values, strict=True):
-        # rows expects the shape of the site's value: give the event one element per dimension.
-        with_event = value.reshape(*value.shape, *(1,) * site.fn.event_dim)
-        columns.append(rows(with_event, site, latents.plate))
-    by_datum = torch.cat(columns, -1).sum(-1)
-    return total, by_datum if latents.mask is None else by_datum.where(latents.mask, 0.0)
+    for q, p in sites:
+        values = divergence(q.without_scale_of(plate), p.without_scale_of(plate))
+        totals.append(scaled_and_masked(values, plate.scale, None).sum())
+        columns.append(rows(values, q, plate, event_dim=0))
+    return sum_tensors(totals), torch.cat(columns, -1).sum(-1)

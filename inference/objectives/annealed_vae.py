@@ -8,10 +8,13 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
-from ppl_disentangle.inference.elbo.latents import Latents
+from ppl_disentangle.inference.elbo.latents import Latents, pairs_by_plate
 from ppl_disentangle.inference.elbo.schedules import Linear, Weight, as_text, at_step
-from ppl_disentangle.inference.elbo.terms import kl, log_likelihood, total_and_by_datum
-from ppl_disentangle.sites import latent_sites
+from ppl_disentangle.inference.elbo.terms import (
+    log_likelihood,
+    shared_terms,
+    total_and_by_datum,
+)
 
 __all__ = [
     "CapacityELBO",
@@ -37,6 +40,10 @@ class CapacityELBO(DecomposedELBO):
 
     With ``per_sample`` the distance is taken for each datum, :math:`\sum_n |\operatorname{KL}_n -
     C(t)|`: all data then get the same capacity. This is a different objective.
+
+    N counts the elements of the plate over the data. A latent that is masked for a datum adds
+    nothing to its divergence; scales of the latents beside the scale of the plate multiply it.
+    Latents that all data share have no capacity; their divergence is the term ``"shared_kl"``.
 
     Other implementations: In pythae the capacity rises by epochs, and therefore with the size of
     the data, and the distance is taken for each datum, where [1] takes it for the mean.
@@ -87,15 +94,13 @@ class CapacityELBO(DecomposedELBO):
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """Log likelihood, negative KL, and minus its distance from the capacity, in nats."""
-        sites = latent_sites(model_trace, guide_trace)
-        latents = Latents([q for q, _ in sites])
-        total, by_datum = total_and_by_datum(latents, latents.sites, [kl(q, p) for q, p in sites])
+        pairs = pairs_by_plate(model_trace, guide_trace)
+        latents = pairs.latents()
+        total, by_datum = total_and_by_datum(pairs.local, latents.plate)
         capacity = at_step(self.capacity, self.step)
-        return {
-            "log_likelihood": log_likelihood(model_trace),
-            "kl": -total,
-            "capacity_gap": capacity_gap(by_datum, capacity, latents, per_sample=self.per_sample),
-        }
+        gap = capacity_gap(by_datum, capacity, latents, per_sample=self.per_sample)
+        terms = {"log_likelihood": log_likelihood(model_trace), "kl": -total, "capacity_gap": gap}
+        return terms | shared_terms(pairs)
 
 
 def check_capacity(name: str, capacity: Weight) -> None:
@@ -121,5 +126,5 @@ def capacity_gap(
     """
     if per_sample:
         return -latents.total((divergence - capacity).abs())
-    mean = (divergence * latents.weights).sum(-1)
+    mean = (divergence * (1 / latents.plate.size)).sum(-1)
     return -latents.count * (mean - capacity).abs().sum()

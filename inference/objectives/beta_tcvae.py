@@ -8,10 +8,9 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_disentangle.inference.elbo.aggregate import AggregateELBO, Estimator
-from ppl_disentangle.inference.elbo.latents import Latents
+from ppl_disentangle.inference.elbo.latents import pairs_by_plate
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.inference.elbo.terms import log_likelihood, sum_tensors
-from ppl_disentangle.sites import latent_sites
+from ppl_disentangle.inference.elbo.terms import log_likelihood, shared_terms, sum_tensors
 
 __all__ = ["TCELBO"]
 
@@ -24,11 +23,13 @@ class TCELBO(AggregateELBO):
        - \beta \underbrace{\mathbb E \log \frac{q(z)}{\prod_d q(z_d)}}_{\text{total correlation}}
        - \gamma \underbrace{\mathbb E \sum_d \log \frac{q(z_d)}{p(z_d)}}_{\text{dimension-wise KL}}
 
-    z are all latents of the pair side by side; q(z) = 1/N sum_n q(z | x_n) is the aggregate
+    z are all latents of a datum side by side; q(z) = 1/N sum_n q(z | x_n) is the aggregate
     posterior over the N data, estimated as in :class:`~ppl_disentangle.inference.AggregateELBO`.
     Terms: ``"log_likelihood"``, ``"mutual_information"``, ``"total_correlation"`` and
     ``"dimension_wise_kl"``, the last three negative, as parts of the bound. For every estimator
-    they sum to the bound of ``Trace_ELBO`` at the same draw.
+    they sum to the bound of ``Trace_ELBO`` at the same draw. Latents that all data share are a term
+    of their own, ``"shared_kl"``, of weight 1. A coordinate that is masked for a datum is compared
+    among the data that have it.
 
     Other implementations: The authors' beta-tcvae, disentangling-vae, pythae and
     disentangling-correlated-factors put the stratified weights in columns, not on the diagonal.
@@ -67,14 +68,12 @@ class TCELBO(AggregateELBO):
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """The log likelihood and the three parts of the negative KL, in nats."""
-        sites = latent_sites(model_trace, guide_trace)
-        latents = Latents([q for q, _ in sites])
-        log_q, _, log_q_factored = self.densities(latents, [latents.sites])
-        joint = latents.total(log_q)
-        factored = latents.total(log_q_factored)
-        posterior = sum_tensors([q.total(q.log_prob()) for q, _ in sites])
-        prior = sum_tensors([p.total(p.log_prob()) for _, p in sites])
-        return {
+        pairs = pairs_by_plate(model_trace, guide_trace)
+        latents = pairs.latents()
+        joint, _, factored = self.densities(latents, [latents.sites])
+        posterior = sum_tensors([q.total(q.log_prob()) for q, _ in pairs.local])
+        prior = sum_tensors([p.total(p.log_prob()) for _, p in pairs.local])
+        return shared_terms(pairs) | {
             "log_likelihood": log_likelihood(model_trace),
             "mutual_information": joint - posterior,
             "total_correlation": factored - joint,

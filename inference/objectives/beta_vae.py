@@ -10,9 +10,10 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
+from ppl_disentangle.inference.elbo.divergences import kl_total
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.inference.elbo.terms import elbo_terms, kl, log_likelihood
-from ppl_disentangle.sites import latent_sites
+from ppl_disentangle.inference.elbo.terms import elbo_terms, log_likelihood
+from ppl_disentangle.sites import Site, latent_sites
 
 __all__ = [
     "BetaELBO",
@@ -85,8 +86,9 @@ class BetaELBO(DecomposedELBO):
         if self.named is None:
             return elbo_terms(model_trace, guide_trace)
         sites = latent_sites(model_trace, guide_trace)
+        _check_drawn_apart([q for q, _ in sites])
         self._check_names([q.name for q, _ in sites])
-        divergences = {_term(q.name): -q.total(kl(q, p)) for q, p in sites}
+        divergences = {_term(q.name): -kl_total(q, p) for q, p in sites}
         return {"log_likelihood": log_likelihood(model_trace), **divergences}
 
     def _check_names(self, names: Sequence[str]) -> None:
@@ -96,6 +98,17 @@ class BetaELBO(DecomposedELBO):
                 raise ValueError(
                     f"a weight for {name!r}, but no latent has that name; the pair has {names}"
                 )
+
+
+def _check_drawn_apart(sites: Sequence[Site]) -> None:
+    """Refuse weights of single latents where the guide draws several at once."""
+    for site in sites:
+        if site.is_auxiliary:
+            raise ValueError(
+                f"the guide draws its latents through the auxiliary site {site.name!r}, so that none"
+                " has a divergence of its own; pass one number as beta, or use AutoNormal or a guide"
+                " of your own"
+            )
 
 
 def _term(name: str) -> str:

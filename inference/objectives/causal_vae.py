@@ -12,9 +12,10 @@ from torch import Tensor
 from ppl_disentangle.causal.acyclicity import trace_polynomial
 from ppl_disentangle.causal.learned_adjacency import LearnedAdjacency
 from ppl_disentangle.inference.elbo.augmented_lagrangian import AugmentedLagrangian
+from ppl_disentangle.inference.elbo.divergences import kl_total
 from ppl_disentangle.inference.elbo.learned_graph import GraphELBO
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.inference.elbo.terms import kl, sum_tensors
+from ppl_disentangle.inference.elbo.terms import sum_tensors
 from ppl_disentangle.sites import Site, latent_sites, observed_sites
 
 __all__ = ["CausalVAEELBO"]
@@ -112,7 +113,7 @@ class CausalVAEELBO(GraphELBO):
             for name, site in observed.items()
             if name not in SUPERVISION
         ]
-        bound = {"log_likelihood": sum_tensors(likelihood), "kl": -q.total(kl(q, p))}
+        bound = {"log_likelihood": sum_tensors(likelihood), "kl": -kl_total(q, p)}
         return bound | self._supervision(observed, q) | self.graph_terms([q])
 
     def _supervision(self, observed: Mapping[str, Site], q: Site) -> dict[str, Tensor]:

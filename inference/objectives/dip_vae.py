@@ -8,10 +8,9 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
-from ppl_disentangle.inference.elbo.latents import Latents
+from ppl_disentangle.inference.elbo.latents import Latents, pairs_by_plate
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.inference.elbo.terms import bound_terms
-from ppl_disentangle.sites import latent_sites
+from ppl_disentangle.inference.elbo.terms import local_bound_terms
 
 __all__ = ["DIPELBO", "Variant", "covariance"]
 
@@ -25,7 +24,8 @@ class DIPELBO(DecomposedELBO):
 
     C is a covariance over the data of the batch, of shape ``(dim, dim)``: of the posteriors' means
     for variant ``"I"``; of the aggregate posterior for variant ``"II"``, which adds the mean
-    variances to the diagonal. Terms: ``"log_likelihood"``; ``"kl"``, negative, in closed form where
+    covariance of the posteriors, a diagonal matrix if their coordinates are independent. Entry
+    (i, j) is over the data for which neither coordinate is masked. Terms: ``"log_likelihood"``; ``"kl"``, negative, in closed form where
     torch knows it; ``"off_diagonal"`` and ``"diagonal"``, minus the two sums times the number of
     data, not part of the bound.
 
@@ -79,18 +79,65 @@ class DIPELBO(DecomposedELBO):
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """Log likelihood, negative KL and the two negative penalties, in nats."""
-        sites = latent_sites(model_trace, guide_trace)
-        latents = Latents([q for q, _ in sites])
-        matrix = covariance(latents.means(), latents.weights)  # (…, dim, dim)
+        pairs = pairs_by_plate(model_trace, guide_trace)
+        latents = pairs.latents()
+        matrix = _covariance_of_means(latents)  # (…, dim, dim)
+        noise = latents.covariances() if self.variant == "II" else None
+        if noise is not None:
+            matrix = matrix + _mean_over_data(noise, latents)
         variances = matrix.diagonal(dim1=-2, dim2=-1)
         squared_covariances = matrix.square().sum() - variances.square().sum()
-        if self.variant == "II":
-            variances = variances + (latents.weights[:, None] * latents.variances()).sum(-2)
-        return {
-            **bound_terms(model_trace, sites),
+        if self.variant == "II" and noise is None:
+            variances = variances + _mean_variances(latents)
+        return local_bound_terms(model_trace, pairs) | {
             "off_diagonal": -latents.count * squared_covariances,
             "diagonal": -latents.count * (variances - 1).square().sum(),
         }
+
+
+def _covariance_of_means(latents: Latents) -> Tensor:
+    """The covariance of the posteriors' means over the data, of shape ``(…, dim, dim)``.
+
+    Each entry is over the data that have both coordinates.
+    """
+    means = latents.means()
+    if latents.present is None:
+        return covariance(means, latents.weights)
+    # Without the mean of each coordinate first, small differences of large products would be lost.
+    weights = _normalised(latents.present, -2).to(means.dtype)
+    means = (means - (weights * means).sum(-2, keepdim=True)).where(latents.present, 0.0)
+    of_pairs = _pair_weights(latents)  # (…, batch, dim, dim)
+    first = (of_pairs * means.unsqueeze(-1)).sum(-3)  # mean of i over the data with i and j
+    second = (of_pairs * means.unsqueeze(-2)).sum(-3)
+    products = (of_pairs * means.unsqueeze(-1) * means.unsqueeze(-2)).sum(-3)
+    return products - first * second
+
+
+def _pair_weights(latents: Latents) -> Tensor:
+    """Weights of the data in means over those with both coordinates: ``(…, batch, dim, dim)``."""
+    present = latents.present
+    both = present.unsqueeze(-1) & present.unsqueeze(-2)
+    return _normalised(both, -3).to(latents.sites[0].value.dtype)
+
+
+def _normalised(present: Tensor, dim: int) -> Tensor:
+    """Equal weights that sum to 1 over the entries along ``dim`` that are present."""
+    return present / present.sum(dim, keepdim=True).clamp(min=1)
+
+
+def _mean_over_data(matrices: Tensor, latents: Latents) -> Tensor:
+    """The mean of matrices of shape ``(…, batch, dim, dim)`` over the data with both coordinates."""
+    if latents.present is None:
+        return (latents.weights[:, None, None] * matrices).sum(-3)
+    return (_pair_weights(latents) * matrices).sum(-3)
+
+
+def _mean_variances(latents: Latents) -> Tensor:
+    """The mean variance of each coordinate over the data that have it, of shape ``(…, dim)``."""
+    if latents.present is None:
+        return (latents.weights[:, None] * latents.variances()).sum(-2)
+    variances = latents.variances()
+    return (_normalised(latents.present, -2).to(variances.dtype) * variances).sum(-2)
 
 
 def covariance(values: Tensor, weights: Tensor) -> Tensor:

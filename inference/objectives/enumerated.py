@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from pyro import poutine
 from pyro.poutine import Trace
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
-from ppl_disentangle.inference.elbo.latents import Latents
+from ppl_disentangle.inference.elbo.divergences import weighted_kl
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.inference.elbo.terms import kl
+from ppl_disentangle.inference.elbo.summed_out import (
+    FixedClasses,
+    check_number_of_combinations,
+    own_classes,
+    summed_out_traces,
+)
+from ppl_disentangle.inference.elbo.terms import sum_tensors
 from ppl_disentangle.sites import (
-    Plate,
     Site,
     check_reparameterised,
     latent_sites,
@@ -64,18 +69,16 @@ class EnumeratedELBO(DecomposedELBO):
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """Terms of one combination of discrete values, times its probability, in nats."""
-        sites = latent_sites(model_trace, guide_trace)
-        latents = Latents([q for q, _ in sites])
-        log_q, divergence = _log_q_and_kl(sites, latents.plate)
-        observed = _log_probs(observed_sites(model_trace).values(), latents.plate)
-        by_datum = {
-            "log_likelihood": sum(observed, torch.zeros_like(log_q)),
-            "kl": -divergence,
+        pairs = latent_sites(model_trace, guide_trace)
+        share = _Combination([q for q, _ in pairs if q.fn.has_enumerate_support])
+        observed = observed_sites(model_trace).values()
+        terms = {
+            "log_likelihood": share.expectation([(site, _score(site)) for site in observed]),
+            "kl": -share.expectation([(q, _divergence(q, p)) for q, p in pairs]),
         }
         for name, site in observed_sites(guide_trace).items():
-            by_datum[name] = -site.per_datum(site.log_prob(), latents.plate)
-        probability = log_q.exp()  # (batch,): q(y | x) of this combination
-        return {name: latents.total(probability * term) for name, term in by_datum.items()}
+            terms[name] = -share.expectation([(site, _score(site))])
+        return terms
 
     def _get_traces(
         self,
@@ -96,62 +99,93 @@ def enumerated_traces(
 ) -> Iterable[tuple[Trace, Trace]]:
     """Traces of a pair for each combination of values of the guide's discrete latents.
 
-    All data of the batch have the same combination in a trace.
+    All data of the batch have the same combination in a trace. Discrete latents of the model that
+    the guide lacks are summed out; see
+    :func:`~ppl_disentangle.inference.elbo.summed_out.without_own_classes`.
 
     Raises:
-        ValueError: The guide has no discrete latent, or another latent that passes no gradient.
+        ValueError: Neither program has a discrete latent, there are too many combinations, or
+            another latent passes no gradient.
     """
-    enumeration = _FixedDiscreteSites({})
-    with enumeration:
-        trace = poutine.trace(guide).get_trace(*args, **kwargs)
-    supports = enumeration.supports
-    if not supports:
+    supports, trace = _supports(guide, args, kwargs)
+    own = own_classes(model, trace, args, kwargs)
+    if not (supports or own):
         raise ValueError(
             f"expected a guide with a discrete latent, it samples {list(sampled_sites(trace))}"
         )
+    check_number_of_combinations(supports | own)
     check_reparameterised(
         site for name, site in sampled_sites(trace).items() if name not in supports
     )
     for values in itertools.product(*supports.values()):
-        fixed = _FixedDiscreteSites(dict(zip(supports, values, strict=True)))
-        yield paired_traces(model, fixed(guide), args, kwargs, reparameterised=False)
+        fixed = FixedClasses(dict(zip(supports, values, strict=True)))
+        if own:
+            yield summed_out_traces(model, fixed(guide), own, args, kwargs)
+        else:
+            yield paired_traces(model, fixed(guide), args, kwargs, reparameterised=False)
 
 
-def _log_q_and_kl(sites: Sequence[tuple[Site, Site]], plate: Plate) -> tuple[Tensor, Tensor]:
-    """log q(y | x), and log q(y | x) - log p(y) + KL(q(z | x, y) || p(z)), of shape ``(batch,)``."""
-    discrete = [(q, p) for q, p in sites if q.fn.has_enumerate_support]
-    continuous = [(q, p) for q, p in sites if not q.fn.has_enumerate_support]
-    log_q = torch.stack(_log_probs([q for q, _ in discrete], plate)).sum(0)
-    divergence = log_q
-    for log_p in _log_probs([p for _, p in discrete], plate):
-        divergence = divergence - log_p
-    for q, p in continuous:
-        divergence = divergence + q.per_datum(kl(q, p), plate)
-    return log_q, divergence
+def _supports(
+    guide: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[dict[str, Tensor], Trace]:
+    """All values of each discrete latent of a guide, and the trace in which they were found."""
+    enumeration = FixedClasses({})
+    with enumeration:
+        trace = poutine.trace(guide).get_trace(*args, **kwargs)
+    return enumeration.supports, trace
 
 
-def _log_probs(sites: Iterable[Site], plate: Plate) -> list[Tensor]:
-    """Log densities of sites for each datum, each of shape ``(batch,)``."""
-    return [site.per_datum(site.log_prob(), plate) for site in sites]
+def _score(site: Site) -> Tensor:
+    """The log density of a site, scaled and masked, for each element of its plates."""
+    return site.weighted(site.log_prob())
 
 
-class _FixedDiscreteSites(Messenger):
-    """An effect handler that fixes discrete latents: to given values, else to their first value.
+def _divergence(q: Site, p: Site) -> Tensor:
+    """The divergence of a latent, scaled and masked; of a class log q - log p at its value."""
+    return _score(q) - _score(p) if q.fn.has_enumerate_support else weighted_kl(q, p)
 
-    Attributes:
-        supports: All values of each discrete latent that was visited, by name.
+
+class _Combination:
+    """One combination of values of the guide's classes, as part of an expectation over all.
+
+    As in Pyro, a site depends only on classes whose plates are all around it. An expectation over
+    the other classes is the mean over the combinations that differ in them alone.
+
+    Args:
+        classes: The guide's discrete latents.
     """
 
-    def __init__(self, values: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.values = values
-        self.supports: dict[str, Tensor] = {}
+    def __init__(self, classes: Sequence[Site]) -> None:
+        # Masks and scales are left out: probabilities of a masked class sum to 1, too.
+        self._log_probs = [(_plate_names(site), site.log_prob()) for site in classes]
+        self._log_sizes = [
+            math.log(len(site.fn.enumerate_support(expand=False))) for site in classes
+        ]
 
-    def _pyro_sample(self, msg: Any) -> None:
-        if msg["is_observed"] or not msg["fn"].has_enumerate_support:
-            return
-        name = msg["name"]
-        support = msg["fn"].enumerate_support()
-        self.supports[name] = support
-        msg["value"] = self.values.get(name, support[0])
-        msg["done"] = True
+    def expectation(self, values: Sequence[tuple[Site, Tensor]]) -> Tensor:
+        """The share of this combination in the expected sum of ``values``.
+
+        Args:
+            values: Sites, and for each one number for each element of its plates.
+        """
+        by_plates: dict[frozenset[str], Tensor] = {}
+        for site, value in values:
+            names = _plate_names(site)
+            by_plates[names] = by_plates[names] + value if names in by_plates else value
+        totals = [torch.zeros_like(self._log_probs[0][1]).sum()] if not by_plates else []
+        for names, value in by_plates.items():
+            probability = self._probability(names, value)
+            # A class without probability has an infinite log probability, and 0 * inf is NaN.
+            totals.append((probability * value.where(probability > 0, 0.0)).sum())
+        return sum_tensors(totals)
+
+    def _probability(self, plates: frozenset[str], like: Tensor) -> Tensor:
+        """q(y | x) of the classes that a site with these plates depends on."""
+        log_q = like.new_zeros(())
+        for (around, log_prob), log_size in zip(self._log_probs, self._log_sizes, strict=True):
+            log_q = log_q + log_prob if around <= plates else log_q - log_size
+        return log_q.exp()
+
+
+def _plate_names(site: Site) -> frozenset[str]:
+    return frozenset(plate.name for plate in site.plates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, get_args
 
@@ -11,10 +12,15 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from ppl_disentangle.inference.elbo.critics import TwoPlayerELBO, critic_network
-from ppl_disentangle.inference.elbo.latents import Latents, innermost, rows
+from ppl_disentangle.inference.elbo.latents import (
+    Latents,
+    innermost,
+    pairs_by_plate,
+    rows,
+)
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.inference.elbo.terms import bound_terms
-from ppl_disentangle.sites import Plate, Site, latent_sites
+from ppl_disentangle.inference.elbo.terms import local_bound_terms
+from ppl_disentangle.sites import Plate, Site
 
 __all__ = ["FactorELBO", "permute_latents"]
 
@@ -34,7 +40,8 @@ class FactorELBO(TwoPlayerELBO):
     ``"critic"`` (minus its cross-entropy, half for each kind of draw). With ``gamma=0`` it is
     ``pyro.infer.TraceMeanField_ELBO``.
 
-    The estimate is only as good as the critic: an untrained critic reports 0. In a permuted draw
+    A coordinate that is masked for a datum is zero for the critic, in the permuted draw as in the
+    other, and is permuted among the data that have it. The estimate is only as good as the critic: an untrained critic reports 0. In a permuted draw
     from a batch of B, two coordinates are from the same datum with probability 1/B.
 
     Other implementations: In disentangling-vae, pythae and disentangling-correlated-factors, the
@@ -95,12 +102,12 @@ class FactorELBO(TwoPlayerELBO):
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """Log likelihood, negative KL, minus the total correlation, and the critic's loss, in nats."""
-        sites = latent_sites(model_trace, guide_trace)
-        latents = Latents([q for q, _ in sites])
+        pairs = pairs_by_plate(model_trace, guide_trace)
+        latents = pairs.latents(drawn_apart=False)
         draws = latents.draws()
         ratio = self.frozen_logits(draws.flatten(0, -2)).reshape(draws.shape[:-1])
         return {
-            **bound_terms(model_trace, sites),
+            **local_bound_terms(model_trace, pairs),
             "density_ratio": -latents.total(ratio),
             "critic": -latents.count * self._cross_entropy(draws, latents),
         }
@@ -114,13 +121,16 @@ class FactorELBO(TwoPlayerELBO):
             first = slice(half)
             last = slice(-half, None)
         mask = latents.mask
-        real_mask = None if mask is None else mask[first]
-        permuted_mask = None if mask is None else mask[last]
+        real_mask = None if mask is None else mask[..., first]
+        permuted_mask = None if mask is None else mask[..., last]
         real = draws[..., first, :]
         widths: list[int] = []
         for site in latents.sites:
             widths += block_widths(site, latents.plate)
-        permuted = permute_latents(draws[..., last, :], widths, mask=permuted_mask)
+        present = None if latents.present is None else latents.present[..., last, :]
+        permuted = permute_latents(draws[..., last, :], widths, mask=present)
+        if present is not None:  # every datum keeps the coordinates that it has
+            permuted = permuted.where(present, 0.0)
         on_real, on_permuted = self.critic_loss([real.flatten(0, -2)], [permuted.flatten(0, -2)])
         real_loss = _mean(on_real.reshape(real.shape[:-1]), real_mask)
         permuted_loss = _mean(on_permuted.reshape(permuted.shape[:-1]), permuted_mask)
@@ -134,17 +144,21 @@ def permute_latents(draws: Tensor, widths: Sequence[int], *, mask: Tensor | None
         draws: Draws of shape ``(…, batch, dim)``; each index of the leading dimensions is permuted
             within itself.
         widths: Numbers of columns that stay together, from the left.
-        mask: Which data count, bool of shape ``(batch,)``. They are permuted among themselves; the
-            other rows of the result are meaningless. By default all count.
+        mask: Which data count, bool of shape ``(batch,)``, or for each column, of shape
+            ``(…, batch, dim)``. They are permuted among themselves; the other entries of the result
+            are meaningless. By default all count.
     """
     keys = torch.rand((*draws.shape[:-1], len(widths)), device=draws.device)
     if mask is None:
         order = keys.argsort(-2)  # (…, batch, block): a random permutation for each block
     else:
+        by_column = mask[:, None].expand(draws.shape[-2:]) if mask.dim() == 1 else mask
+        starts = list(itertools.accumulate(widths, initial=0))[:-1]
+        by_block = by_column[..., starts].expand(keys.shape)  # columns of a block have one mask
         # Masked data get keys above 1 and are sorted to the end. The n-th datum that counts then
         # receives the n-th entry of the permutation, which is one that counts.
-        rank = (mask.cumsum(0) - 1).clamp(min=0)
-        order = (keys + ~mask[:, None]).argsort(-2).index_select(-2, rank)
+        rank = (by_block.cumsum(-2) - 1).clamp(min=0)
+        order = (keys + ~by_block).argsort(-2).gather(-2, rank)
     # One column of indices for each column of the draws, equal within a block.
     columns = [
         order[..., block : block + 1].expand(*order.shape[:-1], width)
@@ -165,5 +179,5 @@ def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
     """Means over the batch of ``values`` of shape ``(…, batch)``, summed over the rest."""
     if mask is None:
         return values.mean(-1).sum()
-    means = values.where(mask, 0.0).sum(-1) / mask.sum().clamp(min=1)
+    means = values.where(mask, 0.0).sum(-1) / mask.sum(-1).clamp(min=1)
     return means.sum()

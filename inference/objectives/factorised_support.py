@@ -9,10 +9,9 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
-from ppl_disentangle.inference.elbo.latents import Latents
+from ppl_disentangle.inference.elbo.latents import pairs_by_plate
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.inference.elbo.terms import bound_terms
-from ppl_disentangle.sites import latent_sites
+from ppl_disentangle.inference.elbo.terms import local_bound_terms
 
 __all__ = ["HausdorffELBO", "support_distance"]
 
@@ -73,16 +72,16 @@ class HausdorffELBO(DecomposedELBO):
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """Log likelihood and negative KL in nats, and the negative distance in squared latents."""
-        sites = latent_sites(model_trace, guide_trace)
-        latents = Latents([q for q, _ in sites])
-        terms = bound_terms(model_trace, sites)
+        pairs = pairs_by_plate(model_trace, guide_trace)
+        terms = local_bound_terms(model_trace, pairs)
         if self.weights["factorised_support"] != 0:
+            latents = pairs.latents()
             means = latents.means()
             if means.shape[-1] < 2:
                 raise ValueError(
-                    f"a product needs two coordinates; the latents {[q.name for q, _ in sites]} have one"
+                    f"a product needs two coordinates; the latents {[q.name for q, _ in pairs.local]} have one"
                 )
-            distances = support_distance(means, self._pairs(means), mask=latents.mask)
+            distances = support_distance(means, self._pairs(means), mask=latents.present)
             terms["factorised_support"] = -latents.count * distances.sum()
         return terms
 
@@ -107,10 +106,12 @@ def support_distance(values: Tensor, pairs: Tensor, *, mask: Tensor | None = Non
     Args:
         values: Latents z, of shape ``(…, batch, dim)``.
         pairs: Coordinates i and j, of shape ``(2, pairs)``.
-        mask: Which data count, as a, as b and as n; bool of shape ``(batch,)``. By default all.
+        mask: Which data count, as a, as b and as n; bool of shape ``(batch,)``, or for each
+            coordinate, of shape ``(…, batch, dim)``. Then a needs the first, b the second, and n
+            both. By default all.
 
     Returns:
-        Distances of shape ``(…, pairs)``.
+        Distances of shape ``(…, pairs)``; zero for a pair that no datum has.
 
     Example:
         >>> support_distance(torch.tensor([[0.0, 0.0], [3.0, 5.0]]), torch.tensor([[0], [1]]))
@@ -118,17 +119,30 @@ def support_distance(values: Tensor, pairs: Tensor, *, mask: Tensor | None = Non
     """
     first = values.mT[..., pairs[0], :]  # (…, pairs, batch)
     second = values.mT[..., pairs[1], :]
+    masks = None if mask is None else _masks_of_pairs(mask, pairs, values.shape[-1])
     with torch.no_grad():
-        a, b, n = _farthest_corner(first, second, mask)
+        a, b, n = _farthest_corner(first, second, masks)
     along_first = (first.gather(-1, a) - first.gather(-1, n)).square()
     along_second = (second.gather(-1, b) - second.gather(-1, n)).square()
-    return (along_first + along_second).squeeze(-1)
+    distance = (along_first + along_second).squeeze(-1)
+    return distance if masks is None else distance.where((masks[0] & masks[1]).any(-1), 0.0)
+
+
+def _masks_of_pairs(mask: Tensor, pairs: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Which data have the first, and which the second coordinate, of shape ``(…, pairs, batch)``."""
+    by_coordinate = mask[:, None].expand(-1, dim) if mask.dim() == 1 else mask
+    return by_coordinate.mT[..., pairs[0], :], by_coordinate.mT[..., pairs[1], :]
 
 
 def _farthest_corner(
-    first: Tensor, second: Tensor, mask: Tensor | None
+    first: Tensor, second: Tensor, masks: tuple[Tensor, Tensor] | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The corner of the product that is farthest from all data.
+
+    Args:
+        first: The first coordinate, of shape ``(…, pairs, batch)``.
+        second: The second coordinate, likewise.
+        masks: Which data have each of them, likewise; ``None`` if all do.
 
     Returns:
         Indices a and b of the data that span the corner, and n of the datum nearest to it, each of
@@ -137,11 +151,12 @@ def _farthest_corner(
     size = first.shape[-1]
     along_first = (first[..., :, None] - first[..., None, :]).square()  # (…, pairs, a, n)
     along_second = (second[..., :, None] - second[..., None, :]).square()  # (…, pairs, b, n)
-    if mask is not None:
-        along_first = along_first.where(mask, torch.inf)  # a masked datum is never the nearest
+    if masks is not None:
+        both = (masks[0] & masks[1]).unsqueeze(-2)
+        along_first = along_first.where(both, torch.inf)  # a masked datum is never the nearest
     distances = _distances_to_data(along_first, along_second)
-    if mask is not None:
-        distances = distances.where(mask[:, None] & mask, -1.0)  # nor does it span a corner
+    if masks is not None:  # nor does it span a corner
+        distances = distances.where(masks[0].unsqueeze(-1) & masks[1].unsqueeze(-2), -1.0)
     corner = distances.flatten(-2).argmax(-1, keepdim=True)
     a = corner // size
     b = corner % size

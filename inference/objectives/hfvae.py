@@ -11,10 +11,10 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_disentangle.inference.elbo.aggregate import AggregateELBO, Estimator
-from ppl_disentangle.inference.elbo.latents import Latents
+from ppl_disentangle.inference.elbo.latents import pairs_by_plate
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.inference.elbo.terms import log_likelihood, sum_tensors
-from ppl_disentangle.sites import Site, latent_sites
+from ppl_disentangle.inference.elbo.terms import log_likelihood, shared_terms, sum_tensors
+from ppl_disentangle.sites import Site
 
 __all__ = ["HFELBO"]
 
@@ -33,7 +33,9 @@ class HFELBO(AggregateELBO):
     :class:`~ppl_disentangle.inference.AggregateELBO`. Terms: ``"log_likelihood"``,
     ``"mutual_information"``, ``"between_groups"``, ``"within_groups"``, ``"dimension_wise_kl"``, the
     last four negative, as parts of the bound, each summed over the data that the batch stands for.
-    For every estimator they sum to the bound of ``Trace_ELBO`` at the same draw. A large weight
+    For every estimator they sum to the bound of ``Trace_ELBO`` at the same draw. Latents that all
+    data share are a term of their own, ``"shared_kl"``, of weight 1, and belong to no group. A
+    coordinate that is masked for a datum is compared among the data that have it. A large weight
     between groups and a small one within asks for groups that are independent of each other and may
     be entangled inside.
 
@@ -97,13 +99,12 @@ class HFELBO(AggregateELBO):
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """The log likelihood and the four parts of the negative KL, in nats."""
-        sites = latent_sites(model_trace, guide_trace)
-        latents = Latents([q for q, _ in sites])
-        densities = self.densities(latents, self._grouped(latents.sites))
-        joint, by_group, factored = map(latents.total, densities)
-        posterior = sum_tensors([q.total(q.log_prob()) for q, _ in sites])
-        prior = sum_tensors([p.total(p.log_prob()) for _, p in sites])
-        return {
+        pairs = pairs_by_plate(model_trace, guide_trace)
+        latents = pairs.latents()
+        joint, by_group, factored = self.densities(latents, self._grouped(latents.sites))
+        posterior = sum_tensors([q.total(q.log_prob()) for q, _ in pairs.local])
+        prior = sum_tensors([p.total(p.log_prob()) for _, p in pairs.local])
+        return shared_terms(pairs) | {
             "log_likelihood": log_likelihood(model_trace),
             "mutual_information": joint - posterior,
             "between_groups": by_group - joint,

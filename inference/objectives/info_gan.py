@@ -15,9 +15,9 @@ from ppl_disentangle.inference.elbo.generated import (
     generated_traces,
     real_and_generated,
 )
-from ppl_disentangle.inference.elbo.latents import Latents, plate_of_latents
+from ppl_disentangle.inference.elbo.latents import Latents
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.sites import Site
+from ppl_disentangle.sites import Plate, Site
 
 __all__ = ["AdversarialMI"]
 
@@ -102,7 +102,9 @@ class AdversarialMI(TwoPlayerELBO):
         real, generated = real_and_generated(model_trace)
         sites = generated_latents(model_trace, guide_trace)
         latents = Latents([q for q, _ in sites])
-        information = torch.stack([_log_prob(q) - _log_prob(p).detach() for q, p in sites]).sum(0)
+        plate = latents.plate
+        ratios = [_log_prob(q, plate) - _log_prob(p, plate).detach() for q, p in sites]
+        information = torch.stack(ratios).sum(0)
         on_real, on_generated = self.critic_loss([real], [generated])
         generator_loss = player_loss(self.game, self.frozen_logits(generated), real=True)
         return {
@@ -121,6 +123,6 @@ class AdversarialMI(TwoPlayerELBO):
         return generated_traces(model, guide, *args, read_back=True, **kwargs)
 
 
-def _log_prob(site: Site) -> Tensor:
+def _log_prob(site: Site, plate: Plate) -> Tensor:
     """The log density of the codes of each datum, of shape ``(batch,)``."""
-    return site.per_datum(site.log_prob(), plate_of_latents([site]))
+    return site.per_datum(site.log_prob(), plate)

@@ -10,9 +10,9 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
-from ppl_disentangle.inference.elbo.latents import Latents, innermost, rows
-from ppl_disentangle.inference.elbo.terms import bound_terms
-from ppl_disentangle.sites import Site, latent_sites
+from ppl_disentangle.inference.elbo.latents import Latents, innermost, pairs_by_plate
+from ppl_disentangle.inference.elbo.terms import local_bound_terms
+from ppl_disentangle.sites import Site
 from ppl_disentangle.story import fork_randomness
 
 __all__ = ["InfoELBO", "Kernel", "maximum_mean_discrepancy"]
@@ -32,6 +32,8 @@ class InfoELBO(DecomposedELBO):
     the number of data, which is not part of the bound and is left out if its weight is zero.
     ``alpha=0, scaling=1`` is the evidence lower bound, ``alpha=1`` the MMD-VAE.
 
+    A coordinate that is masked for a datum is zero in its draw and in the draw from the prior that
+    is compared: the discrepancy is zero if, for all data with the same coordinates, q(z) equals p(z).
     The discrepancy per datum is at most 2, while a log likelihood is hundreds of nats: only a large
     weight has an effect.
 
@@ -100,17 +102,17 @@ class InfoELBO(DecomposedELBO):
         """Refuse a learned prior whose draws have no gradient, or a prior of dependent latents."""
         if self.weights["mmd"]:
             with fork_randomness():
-                _check_prior(latent_sites(model_trace, guide_trace))
+                _check_prior(pairs_by_plate(model_trace, guide_trace).local)
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """Log likelihood and negative KL in nats, and the negative discrepancy."""
-        sites = latent_sites(model_trace, guide_trace)
-        latents = Latents([q for q, _ in sites])
-        terms = bound_terms(model_trace, sites)
+        pairs = pairs_by_plate(model_trace, guide_trace)
+        terms = local_bound_terms(model_trace, pairs)
         if self.weights["mmd"]:
+            latents = pairs.latents(drawn_apart=False)
             discrepancy = maximum_mean_discrepancy(
                 latents.draws(),
-                _prior_draws(sites, latents),
+                _prior_draws(pairs.local, latents),
                 weights=latents.weights,
                 kernel=self.kernel,
                 bandwidth=self.bandwidth,
@@ -144,7 +146,7 @@ def maximum_mean_discrepancy(
     Args:
         a: Draws from one distribution, of shape ``(…, batch, dim)``.
         b: Draws from the other, of the same shape.
-        weights: Weights w of the data, of shape ``(batch,)``. By default all are equal.
+        weights: Weights w of the data, of shape ``(…, batch)``. By default all are equal.
         kernel: Name of one of the kernels above.
         bandwidth: Bandwidth h. By default as above.
 
@@ -162,8 +164,9 @@ def maximum_mean_discrepancy(
     weights = a.new_ones(a.shape[-2]) if weights is None else weights.to(a)
     default = a.shape[-1] ** 2 if kernel == "gaussian" else 2 * a.shape[-1]
     width = default if bandwidth is None else 2 * bandwidth**2
-    pairs = (weights[:, None] * weights).fill_diagonal_(0.0)  # (i, j), without i = j
-    pairs = pairs / pairs.sum().clamp(min=torch.finfo(a.dtype).tiny)
+    pairs = weights.unsqueeze(-1) * weights.unsqueeze(-2)  # (…, i, j), without i = j
+    pairs.diagonal(dim1=-2, dim2=-1).zero_()
+    pairs = pairs / pairs.sum((-2, -1), keepdim=True).clamp(min=torch.finfo(a.dtype).tiny)
     within_a = _kernel(a, a, kernel, width)
     within_b = _kernel(b, b, kernel, width)
     between = _kernel(a, b, kernel, width)
@@ -180,11 +183,11 @@ def _kernel(left: Tensor, right: Tensor, kernel: Kernel, width: float) -> Tensor
 
 def _prior_draws(sites: Sequence[tuple[Site, Site]], latents: Latents) -> Tensor:
     """One draw from the prior for each datum, of shape ``(…, batch, dim)``."""
-    columns = []
+    drawn = []
     for _, p in sites:
         draw = p.fn.rsample() if p.fn.has_rsample else p.fn.sample()
-        columns.append(rows(draw, p, latents.plate))
-    return torch.cat(columns, -1)
+        drawn.append((draw, p))
+    return latents.matrix(drawn)
 
 
 def _check_prior(sites: Sequence[tuple[Site, Site]]) -> None:

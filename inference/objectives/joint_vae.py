@@ -15,15 +15,15 @@ from torch.distributions import (
     OneHotCategorical,
     RelaxedBernoulli,
     RelaxedOneHotCategorical,
-    kl_divergence,
 )
 
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
-from ppl_disentangle.inference.elbo.latents import Latents, innermost
+from ppl_disentangle.inference.elbo.divergences import closed_form_kl
+from ppl_disentangle.inference.elbo.latents import innermost, pairs_by_plate
 from ppl_disentangle.inference.elbo.schedules import Linear, Weight, as_text, at_step
-from ppl_disentangle.inference.elbo.terms import kl, log_likelihood, total_and_by_datum
+from ppl_disentangle.inference.elbo.terms import log_likelihood, shared_terms, total_and_by_datum
 from ppl_disentangle.inference.objectives.annealed_vae import capacity_gap, check_capacity
-from ppl_disentangle.sites import PARTICLES, Plate, Site, latent_sites, sum_rightmost
+from ppl_disentangle.sites import PARTICLES, Plate, Site, sum_rightmost
 
 __all__ = ["JointELBO", "categorical_kl", "max_discrete_capacity"]
 
@@ -107,15 +107,16 @@ class JointELBO(DecomposedELBO):
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """Log likelihood, negative KLs, and minus their distances from the capacities, in nats."""
-        sites = latent_sites(model_trace, guide_trace)
-        latents = Latents([q for q, _ in sites])
-        continuous, discrete = _by_kind(sites)
-        continuous_kl, continuous_by_datum = _divergence(latents, continuous, kl)
-        discrete_kl, discrete_by_datum = _divergence(latents, discrete, categorical_kl)
-        limit = max_discrete_capacity([q for q, _ in discrete], latents.plate)
+        pairs = pairs_by_plate(model_trace, guide_trace)
+        latents = pairs.latents()
+        continuous, discrete = _by_kind(pairs.local)
+        plate = latents.plate
+        continuous_kl, continuous_by_datum = total_and_by_datum(continuous, plate)
+        discrete_kl, discrete_by_datum = total_and_by_datum(discrete, plate, weighted_categorical_kl)
+        limit = max_discrete_capacity([q for q, _ in discrete], plate)
         continuous_capacity = at_step(self.continuous_capacity, self.step)
         discrete_capacity = _at_most(at_step(self.discrete_capacity, self.step), limit)
-        return {
+        return shared_terms(pairs) | {
             "log_likelihood": log_likelihood(model_trace),
             "kl_continuous": -continuous_kl,
             "kl_discrete": -discrete_kl,
@@ -157,7 +158,7 @@ def categorical_kl(q: Site, p: Site) -> Tensor:
     prior = innermost(p.fn)
     for kind, plain in ((CATEGORICAL, Categorical), (BINARY, Bernoulli)):
         if isinstance(posterior, kind) and isinstance(prior, kind):
-            values = kl_divergence(plain(logits=posterior.logits), plain(logits=prior.logits))
+            values = closed_form_kl(plain(logits=posterior.logits), plain(logits=prior.logits))
             return sum_rightmost(values, _independent_dims(q.fn))
     raise ValueError(
         f"latent {q.name!r} is drawn from {type(posterior).__name__}; expected a prior of that"
@@ -165,33 +166,32 @@ def categorical_kl(q: Site, p: Site) -> Tensor:
     )
 
 
-def max_discrete_capacity(sites: list[Site], plate: Plate) -> float:
+def weighted_categorical_kl(q: Site, p: Site) -> Tensor:
+    """:func:`categorical_kl`, scaled and masked like the guide's site."""
+    return q.weighted(categorical_kl(q, p))
+
+
+def max_discrete_capacity(sites: list[Site], plate: Plate) -> float | Tensor:
     """Most nats that the discrete latents of a datum can hold under a uniform prior.
 
-    This is the sum of log K over the latents, where K is the number of values of each.
+    This is the sum of log K over the latents, where K is the number of values of each; a mean over
+    the data where latents are masked for some of them.
     """
-    limit = 0.0
+    limit: float | Tensor = 0.0
     for site in sites:
         base = innermost(site.fn)
         num_values = 2 if isinstance(base, BINARY) else base.logits.shape[-1]
         other_plates = [p.size for p in site.plates if p.name not in (plate.name, PARTICLES)]
         event = site.fn.event_shape[: _independent_dims(site.fn)]
         num_latents = math.prod([*other_plates, *event])
-        limit += num_latents * math.log(num_values)
+        share = site.mask.to(site.value.dtype).mean() if isinstance(site.mask, Tensor) else 1.0
+        limit += share * num_latents * math.log(num_values)
     return limit
 
 
-def _divergence(
-    latents: Latents,
-    sites: Sequence[tuple[Site, Site]],
-    divergence: Callable[[Site, Site], Tensor],
-) -> tuple[Tensor, Tensor]:
-    """A divergence summed over some latents: in total, and for each datum."""
-    values = [divergence(q, p) for q, p in sites]
-    return total_and_by_datum(latents, [q for q, _ in sites], values)
-
-
-def _at_most(capacity: float | Tensor, limit: float) -> float | Tensor:
+def _at_most(capacity: float | Tensor, limit: float | Tensor) -> float | Tensor:
+    if isinstance(limit, Tensor):
+        return limit.clamp(max=capacity)
     return capacity.clamp(max=limit) if isinstance(capacity, Tensor) else min(capacity, limit)
 
 

@@ -79,6 +79,6 @@ class AcyclicELBO(GraphELBO):
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """Log likelihood, negative KL and the two negative penalties, in nats."""
-        sites = sampled_sites(guide_trace) or observed_sites(model_trace)
+        sites = sampled_sites(guide_trace) | observed_sites(model_trace)
         bound = elbo_terms(model_trace, guide_trace)
         return bound | self.graph_terms(list(sites.values()))

@@ -10,7 +10,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
-from ppl_disentangle.inference.elbo.latents import Latents
+from ppl_disentangle.inference.elbo.latents import pairs_by_plate
 from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.inference.elbo.terms import bound_terms, sum_tensors
 from ppl_disentangle.sites import latent_sites, sum_rightmost
@@ -85,11 +85,12 @@ class SparsityELBO(DecomposedELBO):
         sites = latent_sites(model_trace, guide_trace)
         terms = bound_terms(model_trace, sites)
         if self.weights["l1"] != 0:
-            norms = [q.total(sum_rightmost(q.value.abs(), q.fn.event_dim)) for q, _ in sites]
+            latents = [q for q, _ in sites if not q.is_auxiliary]
+            norms = [q.total(sum_rightmost(q.value.abs(), q.fn.event_dim)) for q in latents]
             terms["l1"] = -sum_tensors(norms)
         if self.weights["group_lasso"] != 0:
             particles = self.num_particles if self.vectorize_particles else 1
-            count = particles * Latents([q for q, _ in sites]).count
+            count = particles * pairs_by_plate(model_trace, guide_trace).plate.full_size
             terms["group_lasso"] = -count * self._norms().sum()
         return terms
 
