@@ -41,6 +41,7 @@ __all__ = [
     "Plate",
     "Site",
     "auxiliary_sites",
+    "check_pair",
     "check_reparameterised",
     "data_of",
     "data_plate",
@@ -421,7 +422,7 @@ def _check_contained(
             continue
         way_out = ""
         if site.fn.has_enumerate_support:
-            way_out = "; nothing is enumerated here: marginalise it"
+            way_out = "; nothing is enumerated here: use EnumeratedELBO, or marginalise it"
         raise ValueError(
             f"the {here} samples {name!r}, the {there} does not; it has {list(others)}{way_out}"
         )
@@ -480,16 +481,28 @@ def paired_traces(
         ValueError: A check failed.
     """
     model_trace, guide_trace = _unchecked_traces(model, guide, args, kwargs)
-    if matched and is_validation_enabled():
+    if matched:
+        check_pair(model_trace, guide_trace, max_plate_nesting=max_plate_nesting)
+        if reparameterised and is_validation_enabled():
+            check_reparameterised(sampled_sites(guide_trace).values())
+            check_reparameterised(auxiliary_sites(guide_trace).values())
+    return model_trace, guide_trace
+
+
+def check_pair(
+    model_trace: Trace, guide_trace: Trace, *, max_plate_nesting: float = float("inf")
+) -> None:
+    """Pyro's checks of a pair, and the range of Bernoulli observations, while validation is on.
+
+    Raises:
+        ValueError: A check failed.
+    """
+    if is_validation_enabled():
         _check(
             _without_subsamples(model_trace),
             _without_subsamples(guide_trace),
             max_plate_nesting,
         )
-        if reparameterised:
-            check_reparameterised(sampled_sites(guide_trace).values())
-            check_reparameterised(auxiliary_sites(guide_trace).values())
-    return model_trace, guide_trace
 
 
 def _unchecked_traces(

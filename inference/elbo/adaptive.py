@@ -61,7 +61,8 @@ class AdaptiveELBO(DecomposedELBO):
 
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """Log likelihood and negative KL, in nats."""
-        pairs = pairs_by_plate(model_trace, guide_trace)
+        # A bound on the log likelihood needs no latents of each datum.
+        pairs = pairs_by_plate(model_trace, guide_trace, required=self.term == "kl")
         self._count = float(pairs.plate.full_size)
         return local_bound_terms(model_trace, pairs)
 

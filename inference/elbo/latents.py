@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 from pyro.distributions import (
+    Delta,
     Independent,
     LowRankMultivariateNormal,
     MultivariateNormal,
@@ -96,8 +97,15 @@ class LatentPairs:
         return Latents([q for q, _ in self.local], self.plate)
 
 
-def pairs_by_plate(model_trace: Trace, guide_trace: Trace) -> LatentPairs:
-    """The latents of a pair by the plate over the data, which must contain some of them.
+def pairs_by_plate(
+    model_trace: Trace, guide_trace: Trace, *, required: bool = True
+) -> LatentPairs:
+    """The latents of a pair by the plate over the data.
+
+    Args:
+        model_trace: Trace of the model.
+        guide_trace: Trace of the guide.
+        required: Whether to refuse a pair without latents in the plate.
 
     Raises:
         ValueError: There is no plate over the data, or all latents are outside of it; or a latent
@@ -108,7 +116,9 @@ def pairs_by_plate(model_trace: Trace, guide_trace: Trace) -> LatentPairs:
     around = [*latents, *(p for _, p in pairs), *observed_sites(model_trace).values()]
     plate = _required(data_plate(around))
     local = [(q, p) for q, p in pairs if not q.is_auxiliary and q.is_in(plate)]
-    if not local:
+    for q, _ in local:
+        _check_inside(q, plate)
+    if required and not local:
         raise ValueError(
             f"latent {latents[0].name!r} is outside of the plate {plate.name!r} over the data,"
             " as are all others; this objective needs latents of each datum: use BetaELBO"
@@ -256,6 +266,8 @@ def _covariance(base: TorchDistribution, site: Site) -> Tensor:
         return _moment(site, "variance")[..., None, None]
     if isinstance(base, CORRELATED):
         return base.covariance_matrix
+    if isinstance(base, Delta) and base.event_dim == 1:
+        return torch.diag_embed(torch.zeros_like(base.v))
     if isinstance(base, Dirichlet | OneHotCategorical):
         # Both are diag(m) - m m' for the mean m, up to a factor.
         outer = base.mean[..., :, None] * base.mean[..., None, :]

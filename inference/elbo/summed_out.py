@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from pyro import poutine
+from pyro.infer import is_validation_enabled
 from pyro.ops.contract import contract_tensor_tree
 from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
@@ -28,7 +29,7 @@ from ppl_disentangle.sites import (
     without_sites,
 )
 
-__all__ = ["FixedClasses", "check_number_of_combinations", "own_classes", "summed_out_traces"]
+__all__ = ["FixedClasses", "check_number_of_combinations", "outside_of_class", "summed_out_trace"]
 
 MAX_COMBINATIONS = 4096
 """Largest number of combinations of classes; model and guide run once for each."""
@@ -59,15 +60,13 @@ class FixedClasses(Messenger):
         msg["done"] = True
 
 
-def own_classes(
-    model: Callable[..., Any], guide_trace: Trace, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Tensor]:
-    """All values of each discrete latent that the model has and the guide lacks, by name."""
-    enumeration = FixedClasses({})
-    with enumeration:
-        poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
-    drawn = sampled_sites(guide_trace)
-    return {name: s for name, s in enumeration.supports.items() if name not in drawn}
+def outside_of_class(name: str, y: str) -> str:
+    """The message about a site that depends on a class of which a plate is not around it."""
+    return (
+        f"site {name!r} depends on the class {y!r}, but is outside of a plate around {y!r}: its"
+        " elements would need all their combinations; put the site into that plate, or sample a"
+        " class for each element in a Python loop"
+    )
 
 
 def check_number_of_combinations(supports: Mapping[str, Tensor]) -> None:
@@ -84,14 +83,14 @@ def check_number_of_combinations(supports: Mapping[str, Tensor]) -> None:
         )
 
 
-def summed_out_traces(
+def summed_out_trace(
     model: Callable[..., Any],
-    guide: Callable[..., Any],
+    guide_trace: Trace,
     supports: Mapping[str, Tensor],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-) -> tuple[Trace, Trace]:
-    """A trace of the model without its own classes, and the trace of the guide.
+) -> Trace:
+    """A trace of the model, replayed against a trace of the guide, without its own classes.
 
     The model runs once for each combination of the classes, with the same draws of the guide. In
     the trace a sum over the classes takes the place of the sites that may depend on them: of the
@@ -99,7 +98,7 @@ def summed_out_traces(
 
     Args:
         model: The model.
-        guide: The guide.
+        guide_trace: Trace of the guide.
         supports: All values of each class, by name.
         args: Positional arguments of both.
         kwargs: Keyword arguments of both.
@@ -108,13 +107,12 @@ def summed_out_traces(
         ValueError: Sites that depend on the classes have different scales, or a latent that may
             depend on them is in other plates than they are.
     """
-    guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
     replayed = poutine.trace(poutine.replay(model, trace=guide_trace))
     traces: list[Trace] = []
     for values in itertools.product(*supports.values()):
         with FixedClasses(dict(zip(supports, values, strict=True))):
             traces.append(replayed.get_trace(*args, **kwargs))
-    return _SummedOut(traces, supports).trace(), guide_trace
+    return _SummedOut(traces, supports).trace()
 
 
 class _SummedOut:
@@ -135,6 +133,9 @@ class _SummedOut:
         self.latents = self._dependent(drawn)
         self.observed = self._dependent(observed_sites(traces[0]))
         self.scale = self._common_scale()
+        if is_validation_enabled():
+            for name in drawn | observed_sites(traces[0]):
+                self._check_plates(name)
 
     def trace(self) -> Trace:
         """The trace with the sums, without the classes."""
@@ -167,6 +168,19 @@ class _SummedOut:
             for name, y in self.classes.items()
             if name in ran_before and {plate.name for plate in y.plates} <= plates
         ]
+
+    def _check_plates(self, name: str) -> None:
+        """Refuse a site that depends on a class although it is outside of a plate of the class."""
+        if name in self.classes:
+            return
+        site = (sampled_sites(self.traces[0]) | observed_sites(self.traces[0]))[name]
+        scores = torch.stack([self._score(trace, name) for trace in self.traces])
+        scores = scores.unflatten(0, tuple(self.sizes.values()))
+        dependent = self._classes_of(site)
+        for axis, y in enumerate(self.classes):
+            first = scores.select(axis, 0).unsqueeze(axis).expand_as(scores)
+            if y not in dependent and not torch.equal(scores, first):
+                raise ValueError(outside_of_class(name, y))
 
     def _common_scale(self) -> float | Tensor:
         """The scale of the classes and of all sites that depend on them.

@@ -57,9 +57,12 @@ def bound_terms(model_trace: Trace, sites: Sequence[tuple[Site, Site]]) -> dict[
 def local_bound_terms(model_trace: Trace, pairs: LatentPairs) -> dict[str, Tensor]:
     """The terms of :func:`elbo_terms`, with latents that all data share in terms of their own.
 
-    A weight of ``"kl"`` then acts on the latents of each datum alone; the others have weight 1.
+    A weight of ``"kl"`` then acts on the latents of each datum alone; the others have weight 1. Of a
+    guide that draws all latents at once, ``"kl"`` is the divergence of all of them.
     """
-    return bound_terms(model_trace, [*pairs.local, *pairs.joint]) | shared_terms(pairs)
+    if pairs.joint:
+        return bound_terms(model_trace, pairs.all)
+    return bound_terms(model_trace, pairs.local) | shared_terms(pairs)
 
 
 def shared_terms(pairs: LatentPairs) -> dict[str, Tensor]:

@@ -8,9 +8,10 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
-from ppl_disentangle.inference.elbo.latents import Latents, pairs_by_plate
+from ppl_disentangle.inference.elbo.latents import LatentPairs, Latents, pairs_by_plate
 from ppl_disentangle.inference.elbo.schedules import Linear, Weight, as_text, at_step
 from ppl_disentangle.inference.elbo.terms import (
+    local_bound_terms,
     log_likelihood,
     shared_terms,
     total_and_by_datum,
@@ -95,12 +96,23 @@ class CapacityELBO(DecomposedELBO):
     def terms(self, model_trace: Trace, guide_trace: Trace) -> dict[str, Tensor]:
         """Log likelihood, negative KL, and minus its distance from the capacity, in nats."""
         pairs = pairs_by_plate(model_trace, guide_trace)
+        capacity = at_step(self.capacity, self.step)
+        if pairs.joint and not pairs.shared and not self.per_sample:
+            return _joint_terms(model_trace, pairs, capacity)
         latents = pairs.latents()
         total, by_datum = total_and_by_datum(pairs.local, latents.plate)
-        capacity = at_step(self.capacity, self.step)
         gap = capacity_gap(by_datum, capacity, latents, per_sample=self.per_sample)
         terms = {"log_likelihood": log_likelihood(model_trace), "kl": -total, "capacity_gap": gap}
         return terms | shared_terms(pairs)
+
+
+def _joint_terms(
+    model_trace: Trace, pairs: LatentPairs, capacity: float | Tensor
+) -> dict[str, Tensor]:
+    """The terms of a guide that draws the latents of all data at once: only their mean is known."""
+    bound = local_bound_terms(model_trace, pairs)
+    count = pairs.plate.full_size
+    return bound | {"capacity_gap": -count * (-bound["kl"] / count - capacity).abs()}
 
 
 def check_capacity(name: str, capacity: Weight) -> None:

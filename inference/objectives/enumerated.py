@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from pyro import poutine
+from pyro.infer import is_validation_enabled
 from pyro.poutine import Trace
 from torch import Tensor
 
@@ -18,18 +19,19 @@ from ppl_disentangle.inference.elbo.schedules import Weight
 from ppl_disentangle.inference.elbo.summed_out import (
     FixedClasses,
     check_number_of_combinations,
-    own_classes,
-    summed_out_traces,
+    outside_of_class,
+    summed_out_trace,
 )
 from ppl_disentangle.inference.elbo.terms import sum_tensors
 from ppl_disentangle.sites import (
     Site,
+    check_pair,
     check_reparameterised,
     latent_sites,
     observed_sites,
-    paired_traces,
     sampled_sites,
 )
+from ppl_disentangle.story import fork_randomness
 
 __all__ = ["EnumeratedELBO"]
 
@@ -101,28 +103,44 @@ def enumerated_traces(
 
     All data of the batch have the same combination in a trace. Discrete latents of the model that
     the guide lacks are summed out; see
-    :func:`~ppl_disentangle.inference.elbo.summed_out.without_own_classes`.
+    :func:`~ppl_disentangle.inference.elbo.summed_out.summed_out_trace`.
 
     Raises:
         ValueError: Neither program has a discrete latent, there are too many combinations, or
             another latent passes no gradient.
     """
     supports, trace = _supports(guide, args, kwargs)
-    own = own_classes(model, trace, args, kwargs)
-    if not (supports or own):
-        raise ValueError(
-            f"expected a guide with a discrete latent, it samples {list(sampled_sites(trace))}"
-        )
-    check_number_of_combinations(supports | own)
     check_reparameterised(
         site for name, site in sampled_sites(trace).items() if name not in supports
     )
-    for values in itertools.product(*supports.values()):
+    check_number_of_combinations(supports)
+    if is_validation_enabled():
+        _check_plates(model, guide, supports, args, kwargs)
+    if not supports:
+        yield _traces_given(model, trace, args, kwargs)
+    for values in itertools.product(*supports.values()) if supports else ():
         fixed = FixedClasses(dict(zip(supports, values, strict=True)))
-        if own:
-            yield summed_out_traces(model, fixed(guide), own, args, kwargs)
-        else:
-            yield paired_traces(model, fixed(guide), args, kwargs, reparameterised=False)
+        guide_trace = poutine.trace(fixed(guide)).get_trace(*args, **kwargs)
+        yield _traces_given(model, guide_trace, args, kwargs)
+
+
+def _traces_given(
+    model: Callable[..., Any], guide_trace: Trace, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Trace, Trace]:
+    """The trace of a model, without classes of its own, and the trace of the guide."""
+    enumeration = FixedClasses({})
+    with enumeration:
+        replayed = poutine.replay(model, trace=guide_trace)
+        model_trace = poutine.trace(replayed).get_trace(*args, **kwargs)
+    own = enumeration.supports
+    if own:
+        check_number_of_combinations(own)
+        return summed_out_trace(model, guide_trace, own, args, kwargs), guide_trace
+    drawn = sampled_sites(guide_trace)
+    if not any(site.fn.has_enumerate_support for site in drawn.values()):
+        raise ValueError(f"expected a guide with a discrete latent, it samples {list(drawn)}")
+    check_pair(model_trace, guide_trace)
+    return model_trace, guide_trace
 
 
 def _supports(
@@ -133,6 +151,43 @@ def _supports(
     with enumeration:
         trace = poutine.trace(guide).get_trace(*args, **kwargs)
     return enumeration.supports, trace
+
+
+def _check_plates(
+    model: Callable[..., Any],
+    guide: Callable[..., Any],
+    supports: Mapping[str, Tensor],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> None:
+    """Refuse a site that depends on a class of the guide outside of a plate of the class.
+
+    Only classes in several plates are tried: the model runs with two of their values.
+    """
+    for name, support in supports.items():
+        scores: list[dict[str, Tensor]] = []
+        for value in (support[0], support[-1]):
+            with fork_randomness():
+                torch.manual_seed(0)
+                fixed = FixedClasses({name: value})
+                guide_trace = poutine.trace(fixed(guide)).get_trace(*args, **kwargs)
+                sites = sampled_sites(guide_trace)
+                if len(sites[name].plates) < 2:
+                    break
+                replayed = poutine.replay(model, trace=guide_trace)
+                with FixedClasses({}):
+                    model_trace = poutine.trace(replayed).get_trace(*args, **kwargs)
+            scores.append(_scores_outside(model_trace, sites[name]))
+        for site, score in scores[0].items() if scores else ():
+            if not torch.equal(score, scores[1][site]):
+                raise ValueError(outside_of_class(site, name))
+
+
+def _scores_outside(model_trace: Trace, y: Site) -> dict[str, Tensor]:
+    """Log densities of the sites that are not in all plates of a class."""
+    sites = sampled_sites(model_trace) | observed_sites(model_trace)
+    outside = {k: site for k, site in sites.items() if not _plate_names(y) <= _plate_names(site)}
+    return {name: site.log_prob() for name, site in outside.items()}
 
 
 def _score(site: Site) -> Tensor:

@@ -15,9 +15,9 @@ from ppl_disentangle.inference.elbo.generated import (
     generated_traces,
     real_and_generated,
 )
-from ppl_disentangle.inference.elbo.latents import Latents
+from ppl_disentangle.inference.elbo.latents import Latents, plate_of_latents
 from ppl_disentangle.inference.elbo.schedules import Weight
-from ppl_disentangle.sites import Plate, Site
+from ppl_disentangle.sites import Site
 
 __all__ = ["AdversarialMI"]
 
@@ -102,9 +102,7 @@ class AdversarialMI(TwoPlayerELBO):
         real, generated = real_and_generated(model_trace)
         sites = generated_latents(model_trace, guide_trace)
         latents = Latents([q for q, _ in sites])
-        plate = latents.plate
-        ratios = [_log_prob(q, plate) - _log_prob(p, plate).detach() for q, p in sites]
-        information = torch.stack(ratios).sum(0)
+        information = torch.stack([_log_prob(q) - _log_prob(p).detach() for q, p in sites]).sum(0)
         on_real, on_generated = self.critic_loss([real], [generated])
         generator_loss = player_loss(self.game, self.frozen_logits(generated), real=True)
         return {
@@ -123,6 +121,7 @@ class AdversarialMI(TwoPlayerELBO):
         return generated_traces(model, guide, *args, read_back=True, **kwargs)
 
 
-def _log_prob(site: Site, plate: Plate) -> Tensor:
+def _log_prob(site: Site) -> Tensor:
     """The log density of the codes of each datum, of shape ``(batch,)``."""
-    return site.per_datum(site.log_prob(), plate)
+    # A model that generates data has a plate of its own, whose elements stand for no others.
+    return site.per_datum(site.log_prob(), plate_of_latents([site]))
