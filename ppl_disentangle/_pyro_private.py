@@ -6,7 +6,8 @@ error that says so, takes its place.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -26,6 +27,7 @@ __all__ = [
     "check_model_guide_match",
     "check_site_shape",
     "is_subsample",
+    "log_sum_product",
     "relaxed_value",
 ]
 
@@ -34,11 +36,15 @@ PRIVATE_NAMES = {
     "check pair": "pyro.util.check_model_guide_match",
     "check shape": "pyro.util.check_site_shape",
     "relaxed value": "pyro.distributions.relaxed_straight_through._unquantize",
+    "contraction": "pyro.ops.contract.contract_tensor_tree",
 }
 """Full names by the purpose that they serve here."""
 
 DETERMINISTIC = "_deterministic"
 """The key by which ``pyro.deterministic`` marks its sites in ``infer``."""
+
+DIMENSIONS = "_pyro_dims"
+"""The attribute by which Pyro's contractions know the dimensions of a tensor."""
 
 STRAIGHT_THROUGH = (RelaxedBernoulliStraightThrough, RelaxedOneHotCategoricalStraightThrough)
 
@@ -112,3 +118,35 @@ def relaxed_value(distribution: TorchDistribution, value: Tensor) -> Tensor:
             f"expected a draw of {kind} with the relaxed draw behind it, got a value without one;"
             " use a distribution that is not a straight-through estimator"
         ) from error
+
+
+def log_sum_product(
+    factors: Sequence[tuple[Tensor, str, frozenset[str]]], summed: set[str]
+) -> list[tuple[Tensor, str, frozenset[str]]]:
+    """The logarithm of a sum over classes of a product of factors in plates.
+
+    A dimension is named by one character: a class that is summed over, or a plate, whose elements
+    are independent of each other.
+
+    Args:
+        factors: Logarithms of the factors; each with the names of its dimensions, in order, and of
+            its plates.
+        summed: Names of the classes.
+
+    Returns:
+        Logarithms of factors without classes, whose product is the sum, in the same form.
+
+    Raises:
+        MissingNameError: Pyro has no such contraction.
+    """
+    tree: OrderedDict[frozenset[str], list[Tensor]] = OrderedDict()
+    for factor, names, plates in factors:
+        tensor = factor.clone()  # Pyro writes the names of the dimensions on the tensor
+        setattr(tensor, DIMENSIONS, names)
+        tree.setdefault(plates, []).append(tensor)
+    contracted = look_up(PRIVATE_NAMES["contraction"])(tree, summed)
+    return [
+        (term, getattr(term, DIMENSIONS), plates)
+        for plates, terms in contracted.items()
+        for term in terms
+    ]

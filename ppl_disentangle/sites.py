@@ -381,9 +381,7 @@ def latent_sites(model_trace: Trace, guide_trace: Trace) -> list[tuple[Site, Sit
                 f" model's {tuple(model[name].fn.event_shape)}; make both agree with .to_event()"
             )
         pairs.append((_with_source(q, model[name], auxiliary), model[name]))
-    for site in auxiliary.values():
-        pairs.append((site, _certain(site)))
-    return pairs
+    return pairs + [(site, _certain(site)) for site in auxiliary.values()]
 
 
 def _with_source(q: Site, p: Site, auxiliary: dict[str, Site]) -> Site:
@@ -438,13 +436,17 @@ def data_plate(sites: Iterable[Site], name: str = "data") -> Plate | None:
     Raises:
         ValueError: There are several such plates, and no plate is called ``name``.
     """
-    around = [[p for p in site.plates if p.name != PARTICLES] for site in sites]
-    plates = {p.name: p for p in sorted(itertools.chain(*around), key=lambda p: p.full_size)}
+    around = [site.plates for site in sites]
+    found = sorted(itertools.chain(*around), key=lambda plate: plate.full_size)
+    plates = {plate.name: plate for plate in found if plate.name != PARTICLES}
     if name in plates:
         return plates[name]
     if len(plates) < 2:
         return next(iter(plates.values()), None)
-    shared = set.intersection(*({p.name for p in group} for group in around if group))
+    shared = set(plates)
+    for group in around:
+        names = {plate.name for plate in group} & set(plates)
+        shared &= names or shared
     if len(shared) != 1:
         raise ValueError(
             f"which plate is over the data? There are {sorted(plates)}, none is called {name!r}"

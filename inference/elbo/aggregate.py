@@ -368,8 +368,9 @@ def _other_pairs(site: Site, plate: Plate, base: TorchDistribution, z: Tensor) -
     data_dim = z.dim() - site.fn.event_dim + plate.dim  # position of the plate in z
     draws = z.movedim(data_dim, 0).unsqueeze(data_dim + 1)  # (i, …, 1, …)
     pairs = base.log_prob(draws)
-    if pairs.shape[data_dim + 1] != plate.size:  # a posterior that is the same for all data
-        shape = pairs.shape[: data_dim + 1] + (plate.size,) + pairs.shape[data_dim + 2 :]
+    size = site.value.shape[data_dim]
+    if pairs.shape[data_dim + 1] != size:  # a posterior that is the same for all data
+        shape = pairs.shape[: data_dim + 1] + (size,) + pairs.shape[data_dim + 2 :]
         pairs = pairs.expand(shape)
     pairs = pairs.movedim(data_dim + 1, 1)  # (i, j, …)
     if any(p.name == PARTICLES for p in site.plates):

@@ -111,7 +111,8 @@ def closed_form_kl(q: Distribution, p: Distribution) -> Tensor:
     if isinstance(q, MaskedDistribution) and isinstance(p, MaskedDistribution):
         values = closed_form_kl(q.base_dist, p.base_dist)
         return torch.where(torch.as_tensor(q._mask, device=values.device), values, 0.0)
-    if _are_classes(q) and _are_classes(p) and q.event_shape == p.event_shape:
+    classes = Categorical | OneHotCategorical
+    if isinstance(q, classes) and isinstance(p, classes) and q.event_shape == p.event_shape:
         return _kl_of_classes(q.logits, q.probs, p.logits, p.probs)
     return kl_divergence(q, p)
 
@@ -126,7 +127,3 @@ def _kl_of_classes(q_logits: Tensor, q: Tensor, p_logits: Tensor, p: Tensor) -> 
     ratio = (q_logits - p_logits).where(q > 0, 0.0)
     values = (q * ratio).masked_fill((p == 0) & (q > 0), torch.inf)
     return values.sum(-1)
-
-
-def _are_classes(fn: Distribution) -> bool:
-    return isinstance(fn, Categorical | OneHotCategorical)

@@ -97,9 +97,7 @@ class LatentPairs:
         return Latents([q for q, _ in self.local], self.plate)
 
 
-def pairs_by_plate(
-    model_trace: Trace, guide_trace: Trace, *, required: bool = True
-) -> LatentPairs:
+def pairs_by_plate(model_trace: Trace, guide_trace: Trace, *, required: bool = True) -> LatentPairs:
     """The latents of a pair by the plate over the data.
 
     Args:

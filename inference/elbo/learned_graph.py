@@ -75,7 +75,9 @@ class GraphELBO(DecomposedELBO):
         particles = self.num_particles if self.vectorize_particles else 1
         plate = data_plate(sites)
         if plate is None:
-            raise ValueError("the penalties of a graph need the number of data: open a plate over them")
+            raise ValueError(
+                "the penalties of a graph need the number of data: open a plate over them"
+            )
         count = float(particles * plate.full_size)
         return {"acyclicity": -count * self.cycles, "sparsity": -count * adjacency.size()}
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from pyro import poutine
 from pyro.infer import is_validation_enabled
-from pyro.ops.contract import contract_tensor_tree
 from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from ppl_disentangle._pyro_private import log_sum_product
 from ppl_disentangle.inference.distributed.joined_traces import ScoreOnly
+from ppl_disentangle.inference.elbo.terms import sum_tensors
 from ppl_disentangle.sites import (
     Plate,
     Site,
@@ -209,22 +209,18 @@ class _SummedOut:
         Returns:
             The sum, of the shape of the plates, and these plates.
         """
-        factors: OrderedDict[frozenset[str], list[Tensor]] = OrderedDict()
-        for name in [*self.classes, *names]:
-            ordinal, factor = self._factor(name)
-            factors.setdefault(ordinal, []).append(factor)
-        symbols = {self._symbol(name) for name in self.classes}
-        results = contract_tensor_tree(factors, symbols)
-        shared = frozenset.intersection(*results)
-        plates = self._plates(shared)
-        total = torch.zeros(())
-        for terms in results.values():
-            for term in terms:
-                total = total + self._summed_to(term, plates)
-        return total, plates
+        factors = [self._factor(name) for name in [*self.classes, *names]]
+        results = log_sum_product(factors, {self._symbol(name) for name in self.classes})
+        plates = self._plates(frozenset.intersection(*(around for _, _, around in results)))
+        terms = [self._summed_to(term, symbols, plates) for term, symbols, _ in results]
+        return sum_tensors(terms), plates
 
-    def _factor(self, name: str) -> tuple[frozenset[str], Tensor]:
-        """The log density of a site by the classes that it depends on, as Pyro packs tensors."""
+    def _factor(self, name: str) -> tuple[Tensor, str, frozenset[str]]:
+        """The log density of a site by the classes that it depends on.
+
+        Returns:
+            The log density, the symbols of its dimensions, and the symbols of its plates.
+        """
         site = self.classes.get(name) or self.latents.get(name) or self.observed[name]
         scores = torch.stack([self._score(trace, name) for trace in self.traces])
         scores = scores.unflatten(0, tuple(self.sizes.values()))
@@ -232,12 +228,14 @@ class _SummedOut:
         # The other classes do not change the density: any of their values will do.
         index = tuple(slice(None) if y in dependent else 0 for y in self.classes)
         plates = sorted(site.plates, key=lambda plate: plate.dim)
-        by_plate = scores[index].flatten(len(dependent)).reshape(
-            *(self.sizes[y] for y in dependent), *(plate.size for plate in plates)
+        by_plate = (
+            scores[index]
+            .flatten(len(dependent))
+            .reshape(*(self.sizes[y] for y in dependent), *(plate.size for plate in plates))
         )
         symbols = [self._symbol(y) for y in dependent] + [self._symbol(p.name) for p in plates]
-        by_plate._pyro_dims = "".join(symbols)
-        return frozenset(self._symbol(plate.name) for plate in plates), by_plate
+        around = frozenset(self._symbol(plate.name) for plate in plates)
+        return by_plate, "".join(symbols), around
 
     def _score(self, trace: Trace, name: str) -> Tensor:
         """The log density of a site; masked, unless it is a class, whose probabilities sum to 1."""
@@ -279,10 +277,16 @@ class _SummedOut:
         pairs = zip(self.latents.items(), remaining, strict=True)
         return {name: self._scored(site, score, plates) for (name, site), score in pairs}
 
-    def _summed_to(self, term: Tensor, plates: Sequence[Plate]) -> Tensor:
-        """A packed tensor summed over all other plates, of the shape of ``plates`` in a trace."""
+    def _summed_to(self, term: Tensor, symbols: str, plates: Sequence[Plate]) -> Tensor:
+        """A tensor summed over all other plates, of the shape of ``plates`` in a trace.
+
+        Args:
+            term: The tensor.
+            symbols: The symbols of its dimensions.
+            plates: The plates that stay.
+        """
         ordered = sorted(plates, key=lambda plate: plate.dim)
         kept = "".join(self._symbol(plate.name) for plate in ordered)
-        summed = torch.einsum(f"{term._pyro_dims}->{kept}", term)
+        summed = torch.einsum(f"{symbols}->{kept}", term)
         by_dim = {plate.dim: plate.size for plate in plates}
         return summed.reshape([by_dim.get(d, 1) for d in range(min(by_dim, default=0), 0)])

@@ -24,10 +24,10 @@ class DIPELBO(DecomposedELBO):
 
     C is a covariance over the data of the batch, of shape ``(dim, dim)``: of the posteriors' means
     for variant ``"I"``; of the aggregate posterior for variant ``"II"``, which adds the mean
-    covariance of the posteriors, a diagonal matrix if their coordinates are independent. Entry
-    (i, j) is over the data for which neither coordinate is masked. Terms: ``"log_likelihood"``; ``"kl"``, negative, in closed form where
-    torch knows it; ``"off_diagonal"`` and ``"diagonal"``, minus the two sums times the number of
-    data, not part of the bound.
+    covariance of the posteriors, a diagonal matrix if their coordinates are independent. Entry (i,
+    j) is over the data for which neither coordinate is masked. Terms: ``"log_likelihood"``;
+    ``"kl"``, negative, in closed form where torch knows it; ``"off_diagonal"`` and ``"diagonal"``,
+    minus the two sums times the number of data, not part of the bound.
 
     Other implementations: In disent, the mean of all variances, a scalar, is added to every entry
     of C; the mean variances belong on the diagonal.
@@ -106,18 +106,16 @@ def _covariance_of_means(latents: Latents) -> Tensor:
     # Without the mean of each coordinate first, small differences of large products would be lost.
     weights = _normalised(latents.present, -2).to(means.dtype)
     means = (means - (weights * means).sum(-2, keepdim=True)).where(latents.present, 0.0)
-    of_pairs = _pair_weights(latents)  # (…, batch, dim, dim)
+    of_pairs = _pair_weights(latents.present).to(means.dtype)  # (…, batch, dim, dim)
     first = (of_pairs * means.unsqueeze(-1)).sum(-3)  # mean of i over the data with i and j
     second = (of_pairs * means.unsqueeze(-2)).sum(-3)
     products = (of_pairs * means.unsqueeze(-1) * means.unsqueeze(-2)).sum(-3)
     return products - first * second
 
 
-def _pair_weights(latents: Latents) -> Tensor:
+def _pair_weights(present: Tensor) -> Tensor:
     """Weights of the data in means over those with both coordinates: ``(…, batch, dim, dim)``."""
-    present = latents.present
-    both = present.unsqueeze(-1) & present.unsqueeze(-2)
-    return _normalised(both, -3).to(latents.sites[0].value.dtype)
+    return _normalised(present.unsqueeze(-1) & present.unsqueeze(-2), -3)
 
 
 def _normalised(present: Tensor, dim: int) -> Tensor:
@@ -129,7 +127,7 @@ def _mean_over_data(matrices: Tensor, latents: Latents) -> Tensor:
     """The mean of matrices of shape ``(…, batch, dim, dim)`` over the data with both coordinates."""
     if latents.present is None:
         return (latents.weights[:, None, None] * matrices).sum(-3)
-    return (_pair_weights(latents) * matrices).sum(-3)
+    return (_pair_weights(latents.present).to(matrices.dtype) * matrices).sum(-3)
 
 
 def _mean_variances(latents: Latents) -> Tensor:

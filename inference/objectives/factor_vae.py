@@ -40,9 +40,10 @@ class FactorELBO(TwoPlayerELBO):
     ``"critic"`` (minus its cross-entropy, half for each kind of draw). With ``gamma=0`` it is
     ``pyro.infer.TraceMeanField_ELBO``.
 
-    A coordinate that is masked for a datum is zero for the critic, in the permuted draw as in the
-    other, and is permuted among the data that have it. The estimate is only as good as the critic: an untrained critic reports 0. In a permuted draw
-    from a batch of B, two coordinates are from the same datum with probability 1/B.
+    The estimate is only as good as the critic: an untrained critic reports 0. In a permuted draw
+    from a batch of B, two coordinates are from the same datum with probability 1/B. A coordinate
+    that is masked for a datum is zero in both of its draws, and is permuted among the data that have
+    it.
 
     Other implementations: In disentangling-vae, pythae and disentangling-correlated-factors, the
     critic's cross-entropy is propagated into the encoder, which takes up to 0.5 off gamma; the

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from pyro.distributions import TorchDistribution
@@ -112,7 +112,9 @@ class JointELBO(DecomposedELBO):
         continuous, discrete = _by_kind(pairs.local)
         plate = latents.plate
         continuous_kl, continuous_by_datum = total_and_by_datum(continuous, plate)
-        discrete_kl, discrete_by_datum = total_and_by_datum(discrete, plate, weighted_categorical_kl)
+        discrete_kl, discrete_by_datum = total_and_by_datum(
+            discrete, plate, weighted_categorical_kl
+        )
         limit = max_discrete_capacity([q for q, _ in discrete], plate)
         continuous_capacity = at_step(self.continuous_capacity, self.step)
         discrete_capacity = _at_most(at_step(self.discrete_capacity, self.step), limit)

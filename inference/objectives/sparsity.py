@@ -90,7 +90,9 @@ class SparsityELBO(DecomposedELBO):
             terms["l1"] = -sum_tensors(norms)
         if self.weights["group_lasso"] != 0:
             particles = self.num_particles if self.vectorize_particles else 1
-            count = particles * pairs_by_plate(model_trace, guide_trace, required=False).plate.full_size
+            count = (
+                particles * pairs_by_plate(model_trace, guide_trace, required=False).plate.full_size
+            )
             terms["group_lasso"] = -count * self._norms().sum()
         return terms
 
