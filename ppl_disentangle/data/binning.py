@@ -31,13 +31,18 @@ def is_continuous(column: Numbers) -> bool:
         >>> is_continuous(np.linspace(0, 1, 60)), is_continuous(np.arange(60) % 6)
         (True, False)
     """
-    num_levels = len(np.unique(column))
-    all_distinct = num_levels == len(column)
-    if np.all(column == np.floor(column)):
-        are_rare = num_levels > _MAX_LEVELS and 2 * num_levels > len(column)
+    return _are_continuous(np.unique(column), len(column))
+
+
+def _are_continuous(levels: Numbers, num_data: int) -> bool:
+    """Whether numbers with these distinct values are continuous; see :func:`is_continuous`."""
+    num_levels = len(levels)
+    all_distinct = num_levels == num_data
+    if np.all(levels == np.floor(levels)):
+        are_rare = num_levels > _MAX_LEVELS and 2 * num_levels > num_data
         return bool(are_rare or (all_distinct and num_levels > _FEW_LEVELS))
     are_many = num_levels > _MAX_LEVELS or (all_distinct and num_levels >= _MIN_LEVELS)
-    are_rare = num_levels > _FEW_LEVELS and _DATA_PER_LEVEL * num_levels > len(column)
+    are_rare = num_levels > _FEW_LEVELS and _DATA_PER_LEVEL * num_levels > num_data
     return bool(are_many or are_rare)
 
 
@@ -65,7 +70,7 @@ def numbers_as_factor(column: Numbers) -> tuple[bool, tuple[float, ...], Numbers
 
     The classes of a column that is not continuous are its distinct values, sorted.
     """
-    if is_continuous(column):
-        return True, *binned_classes(column)
     levels, classes = np.unique(column, return_inverse=True)
+    if _are_continuous(levels, len(column)):
+        return True, *binned_classes(column)
     return False, tuple(levels.tolist()), classes.astype(np.int64)

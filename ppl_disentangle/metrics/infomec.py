@@ -8,7 +8,7 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from ppl_disentangle.metrics.estimators.arrays import as_arrays, as_classes, constant, varying
+from ppl_disentangle.metrics.estimators.arrays import as_arrays, constant, ranks, varying
 from ppl_disentangle.metrics.estimators.mutual_information import entropies, mutual_information
 from ppl_disentangle.metrics.estimators.neighbour_information import neighbour_information
 from ppl_disentangle.metrics.estimators.predictors import fit_logistic
@@ -110,7 +110,7 @@ def _active(codes: ndarray, is_constant: ndarray, *, discrete: bool) -> ndarray:
 
 def _discrete_information(codes: ndarray, factors: ndarray) -> ndarray:
     """Mutual information of codes that take few values: every value has its own bin."""
-    values = as_classes(codes)
+    values = ranks(codes)
     return mutual_information(values, factors, bins=int(values.max()) + 1)
 
 

@@ -32,8 +32,8 @@ def irs(
     value and for a low quantile. The score is invariant under permutation, sign and shift of the
     codes and under a common scale; each code is weighted by its largest deviation.
 
-    Weakness: A value with few rows looks robust. If a factor has a different value in every row,
-    every code is perfect; use ``bins`` or factors with few values. The maximum depends on single
+    Weakness: A value with few rows looks robust, so continuous factors enter as intervals with about
+    as many rows each. The maximum depends on single
     rows. Factors that are missing from the codes are not penalised. Correlated factors profit from
     each other's codes.
 

@@ -11,7 +11,7 @@ from numpy import ndarray
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ppl_disentangle.metrics.estimators.arrays import as_array, as_split, varying
+from ppl_disentangle.metrics.estimators.arrays import as_array, as_classes, as_split, varying
 from ppl_disentangle.metrics.estimators.grid_codes import Encode, GridCodes, RenderableGrid
 from ppl_disentangle.metrics.estimators.predictors import Probe, fit_probe
 
@@ -169,7 +169,7 @@ def total_variation(predictions: ArrayLike, sensitive: ArrayLike) -> float:
         >>> total_variation([0, 1, 0, 1], [0, 0, 1, 1]), total_variation([0, 0, 1, 1], [0, 0, 1, 1])
         (0.0, 0.5)
     """
-    values = np.unique(as_array(sensitive), return_inverse=True)[1]
+    values = as_classes(as_array(sensitive)[:, None])[:, 0]
     classes = np.unique(as_array(predictions), return_inverse=True)[1]
     num_values = values.max() + 1
     num_classes = classes.max() + 1

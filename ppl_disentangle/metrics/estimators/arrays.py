@@ -7,6 +7,8 @@ import torch
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
+from ppl_disentangle.data.binning import numbers_as_factor
+
 __all__ = [
     "as_array",
     "as_arrays",
@@ -15,6 +17,7 @@ __all__ = [
     "as_numbers",
     "as_split",
     "constant",
+    "ranks",
     "varying",
 ]
 
@@ -35,11 +38,27 @@ def as_codes(codes: ArrayLike) -> ndarray:
 
 
 def as_classes(factors: ArrayLike) -> ndarray:
-    """Factors ``(num_data, num_factors)`` as int64 classes: the rank of each value."""
+    """Factors ``(num_data, num_factors)`` as int64 classes.
+
+    A class is the rank of a value, or of the interval of the values of a continuous factor; see
+    :func:`~ppl_disentangle.data.binning.is_continuous`.
+    """
     array = _two_dimensional(factors, "factors", "num_factors")
     if array.dtype.kind == "f":
         _refuse_non_finite(array, "factor")
-    columns = [np.unique(column, return_inverse=True)[1] for column in array.T]
+    return np.stack([_classes(column) for column in array.T], 1).astype(np.int64)
+
+
+def _classes(column: ndarray) -> ndarray:
+    """Classes of one factor, ``(num_data,)``."""
+    if column.dtype.kind in "biuf":
+        return numbers_as_factor(column)[2]
+    return ranks(column[:, None])[:, 0]
+
+
+def ranks(values: ArrayLike) -> ndarray:
+    """The rank of each value among the distinct values of its column, int64."""
+    columns = [np.unique(column, return_inverse=True)[1] for column in as_array(values).T]
     return np.stack(columns, 1).astype(np.int64)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import json
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from ppl_disentangle.conditions import arranged, by_name, check_conditions, check_rows
 from ppl_disentangle.data.arrays import from_arrays
-from ppl_disentangle.data.base import FactorDataset
+from ppl_disentangle.data.base import Factor, FactorDataset
 from ppl_disentangle.metrics.estimators.arrays import as_array, varying
 from ppl_disentangle.metrics.estimators.predictors import Predictor
 from ppl_disentangle.metrics.evaluation.catalogue import METRIC_NAMES, METRICS, Metric
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
     from tqdm.auto import tqdm
 
 __all__ = ["evaluate"]
+
+REASONS = "reasons"
+"""Attribute of the result with the reasons for scores that are missing, by metric, as JSON."""
+
+_MOST_DISTINCT_NAMES = 20
+"""Rows with a different name each, from which on a factor identifies rows and has no classes."""
 
 
 def evaluate(
@@ -59,7 +66,9 @@ def evaluate(
     Metrics that train nothing read the training rows; predictors are trained on the training rows
     and scored on the test rows. The FactorVAE and beta-VAE scores sample their votes among all
     rows, as :func:`factor_vae_score_from_codes` does, and active units are counted over all rows.
-    Factors with a single value in the training rows are left out. ``mig_exact`` treats the
+    Factors with a single value in the training rows are left out, and names that differ in every
+    row, such as identifiers. Continuous factors enter correlations with their numbers and other
+    metrics as classes, which are intervals. ``mig_exact`` treats the
     posteriors of a story as normal, with their means and scales, and draws at most 2,000 codes; for
     other representations it is NaN.
 
@@ -95,15 +104,16 @@ def evaluate(
         * ``chance``: the score of the same codes after each code was shuffled independently over
           the data;
         * ``ceiling``: the score of a perfect code, which has one code per factor, its standardised
-          class, and small noise in the other codes, up to the number of codes of the
+          class or number, and small noise in the other codes, up to the number of codes of the
           representation;
         * ``baseline_estimate``, over ``(baseline, metric)``: the scores of the baselines, if there
           are any.
 
         Chance and ceiling are NaN for scores that only describe the codes; scores are NaN if there
-        are too few rows for them. The attributes hold the settings, the versions of the packages,
-        the factors that were left out, and, as ``lower_is_better``, the scores that are low for a
-        good code.
+        are too few rows for them. A metric that fails is NaN, and the attribute ``reasons``, the
+        text of a JSON object, says why, by name. The attributes also hold the settings, the
+        versions of the packages, the factors that were left out, and, as ``lower_is_better``, the
+        scores that are low for a good code.
 
     Raises:
         KeyError: A metric has an unknown name.
@@ -128,8 +138,10 @@ def evaluate(
         source = arranged(story_of(representation), source)
         data = source if isinstance(data, FactorDataset) else data
     index, num_train = _rows(len(source), num_data, num_test, seed)
-    factors, left_out = _factors(source, index, num_train)
-    task = ScoringTask(factors, num_train, seed, dci_predictor, factor_vae_votes, resamples)
+    factors, numbers, left_out = _factors(source, index, num_train)
+    task = ScoringTask(
+        factors, num_train, seed, dci_predictor, factor_vae_votes, resamples, numbers
+    )
     baselines = dict(baselines or {})
     _check_conditions(representation, source, conditions)
     encoded = codes_of(
@@ -196,14 +208,37 @@ def _rows(available: int, num_data: int, num_test: int, seed: int) -> tuple[Tens
     return torch.from_numpy(index), int(share * num_data)
 
 
-def _factors(data: FactorDataset, index: Tensor, num_train: int) -> tuple[ndarray, list[str]]:
-    """Classes of the factors that vary in the training rows, and the names of the other factors."""
+def _factors(
+    data: FactorDataset, index: Tensor, num_train: int
+) -> tuple[ndarray, ndarray, list[str]]:
+    """Factors that vary in the training rows, and the names of those that are left out.
+
+    Names that differ in every row, such as identifiers, are left out: they are no classes.
+
+    Returns:
+        Classes ``(num_data, num_factors)``; numbers of continuous factors and classes of others, of
+        the same shape; and the names of the factors that are left out.
+    """
     if not data.space:
         raise ValueError(f"expected data with ground-truth factors, got {data.name!r} with none")
     factors = as_array(data.factors(index))
-    varies = varying(factors[:num_train])
-    left_out = np.array(data.factor_names)[~varies].tolist()
-    return factors[:, varies], left_out
+    is_used = varying(factors[:num_train])
+    columns = zip(data.space, factors.T, strict=True)
+    is_used &= ~np.array([_names_rows(factor, column) for factor, column in columns])
+    if not is_used.any():
+        raise ValueError(
+            f"expected a factor with classes or numbers, got a different name in every row of"
+            f" {', '.join(data.factor_names)}"
+        )
+    numbers = as_array(data.factor_numbers(index))
+    left_out = np.array(data.factor_names)[~is_used].tolist()
+    return factors[:, is_used], numbers[:, is_used], left_out
+
+
+def _names_rows(factor: Factor, classes: ndarray) -> bool:
+    """Whether a factor without order has another value in every row, such as the name of a file."""
+    num_values = len(np.unique(classes))
+    return factor.kind == "categorical" and num_values == len(classes) > _MOST_DISTINCT_NAMES
 
 
 class _CodeSets(NamedTuple):
@@ -223,7 +258,7 @@ def _code_sets(
     codes, scales = encoded[0]
     permuted, permuted_scales = permuted_codes(codes, scales, rng)
     perfect, perfect_scales = perfect_codes(
-        task.factors, codes.shape[1], has_scales=scales is not None, rng=rng
+        task.factor_numbers, codes.shape[1], has_scales=scales is not None, rng=rng
     )
     return _CodeSets(
         own=ScoredCodes(codes, task, scales),
@@ -242,10 +277,11 @@ def _scores(code_sets: _CodeSets, metrics: Sequence[Metric], *, progress: bool) 
     from tqdm.auto import tqdm
 
     own = code_sets.own
+    reasons: dict[str, str] = {}
     num_columns = 3 + len(code_sets.baselines) + bool(own.task.resamples)
     with tqdm(total=len(metrics) * num_columns, disable=not progress) as bar:
         columns = {
-            "estimate": _column(metrics, own, bar),
+            "estimate": _column(metrics, own, bar, reasons=reasons),
             "standard_error": _standard_errors(metrics, own, bar),
             "chance": _column(metrics, code_sets.chance, bar, is_reference=True),
             "ceiling": _column(metrics, code_sets.ceiling, bar, is_reference=True),
@@ -255,7 +291,7 @@ def _scores(code_sets: _CodeSets, metrics: Sequence[Metric], *, progress: bool) 
         }
     names = [name for metric in metrics for name in metric.names]
     variables = {name: ("metric", column) for name, column in columns.items()}
-    result = xr.Dataset(variables, {"metric": names})
+    result = xr.Dataset(variables, {"metric": names}, {REASONS: json.dumps(reasons)})
     return _with_baselines(result, baselines) if baselines else result
 
 
@@ -270,17 +306,35 @@ def _column(
     bar: tqdm[NoReturn],
     *,
     is_reference: bool = False,
+    reasons: dict[str, str] | None = None,
 ) -> list[float]:
-    """All scores of a set of codes. References have no scores that only describe the codes: NaN."""
+    """All scores of a set of codes. References have no scores that only describe the codes: NaN.
+
+    A score that cannot be computed is NaN; ``reasons`` gets the reason, by its name.
+    """
     column: list[float] = []
     for metric in metrics:
         bar.set_description(metric.names[0])
         if is_reference and metric.better is None:
             column += [np.nan] * len(metric.names)
         else:
-            column += metric.score(scored)
+            scores, reason = _scores_or_reason(metric, scored)
+            column += scores
+            if reasons is not None and reason:
+                reasons |= dict.fromkeys(metric.names, reason)
         bar.update()
     return column
+
+
+def _scores_or_reason(metric: Metric, scored: ScoredCodes) -> tuple[list[float], str]:
+    """The scores of a metric, or NaN and the reason why there are none."""
+    try:
+        return list(metric.score(scored)), ""
+    except ImportError:  # of an extra that was asked for
+        raise
+    except Exception as error:  # whatever fails in one metric must not end the others
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return [np.nan] * len(metric.names), reason
 
 
 def _standard_errors(
@@ -292,8 +346,8 @@ def _standard_errors(
         errors = [np.nan] * len(metric.names)
         if scored.task.resamples:
             bar.set_description(metric.names[0])
-            # The scores of all rows exist by now, so a ValueError can only mean too few rows.
-            with contextlib.suppress(ValueError):
+            # A score that fails has no error; with the rows of a block alone, others fail too.
+            with contextlib.suppress(Exception):
                 errors = list(metric.error(metric.score, scored))
             bar.update()
         column += errors

@@ -141,14 +141,16 @@ def permuted_codes(
 
 
 def perfect_codes(
-    factors: ndarray, num_codes: int, *, has_scales: bool, rng: np.random.Generator
+    numbers: ndarray, num_codes: int, *, has_scales: bool, rng: np.random.Generator
 ) -> tuple[ndarray, ndarray | None]:
-    """The standardised factor classes, followed by codes of small noise up to ``num_codes`` codes.
+    """The standardised factors, followed by codes of small noise up to ``num_codes`` codes.
+
+    A factor is the number of a continuous factor, or the class of another.
 
     With ``has_scales`` the codes have posteriors, all of standard deviation :data:`IDLE_SCALE`.
     """
-    classes = (factors - factors.mean(0)) / factors.std(0)
-    num_idle = max(num_codes - classes.shape[1], 0)
+    factors = (numbers - numbers.mean(0)) / numbers.std(0)
+    num_idle = max(num_codes - factors.shape[1], 0)
     idle = rng.normal(0, IDLE_SCALE, (len(factors), num_idle))
-    perfect = np.concatenate([classes, idle], 1)
+    perfect = np.concatenate([factors, idle], 1)
     return perfect, np.full(perfect.shape, IDLE_SCALE) if has_scales else None

@@ -34,6 +34,8 @@ class ScoringTask:
         factor_vae_votes: Numbers of votes that train and that score the FactorVAE and beta-VAE
             classifiers.
         resamples: Number of bootstrap resamples; 0 for no standard errors.
+        numbers: Numbers of continuous factors and classes of the others, of the shape of
+            ``factors``; by default ``factors``.
     """
 
     factors: ndarray
@@ -42,6 +44,12 @@ class ScoringTask:
     dci_predictor: Predictor
     factor_vae_votes: tuple[int, int]
     resamples: int
+    numbers: ndarray | None = None
+
+    @property
+    def factor_numbers(self) -> ndarray:
+        """Numbers of continuous factors and classes of the others, ``(num_data, num_factors)``."""
+        return self.factors if self.numbers is None else self.numbers
 
     def __post_init__(self) -> None:
         classifier_of(self.dci_predictor, seed=self.seed)  # fails before the codes are computed
@@ -75,6 +83,12 @@ class ScoredCodes:
         """Codes and factors of the test rows."""
         num_train = self.task.num_train
         return self.codes[num_train:], self.task.factors[num_train:]
+
+    @property
+    def numbers(self) -> tuple[ndarray, ndarray]:
+        """Codes of the training rows, with numbers of continuous factors and classes of others."""
+        num_train = self.task.num_train
+        return self.codes[:num_train], self.task.factor_numbers[:num_train]
 
     @property
     def split(self) -> tuple[ndarray, ndarray, ndarray, ndarray]:
@@ -135,6 +149,7 @@ class ScoredCodes:
         task = dataclasses.replace(
             self.task,
             factors=self.task.factors[index],
+            numbers=self.task.factor_numbers[index],
             num_train=len(train),
             factor_vae_votes=(
                 max(round(share * train_votes), 1),
