@@ -15,7 +15,7 @@ import xarray as xr
 
 from ppl_disentangle.plots.training import COST_SIGNS, cost_title
 from ppl_disentangle.runs.folder import Run
-from ppl_disentangle.runs.tables import describe_nodes, node_columns
+from ppl_disentangle.runs.tables import describe_nodes, node_columns, reasons_of
 from ppl_disentangle.storage import atomic_path
 
 __all__ = ["write_report"]
@@ -226,11 +226,19 @@ def _summary(metrics: xr.Dataset | None, held_out: xr.Dataset | None) -> list[st
     sentences = []
     if metrics is not None:
         gains = [name for name in _names(metrics) if _is_gain(metrics, name)]
+        gains = [name for name in gains if _is_known(metrics, name)]
         if gains:
             sentences.append(_comparison(metrics, "mig" if "mig" in gains else gains[0]))
     if held_out is not None and "elbo" in held_out:
         sentences.append(f"Held-out ELBO: {_nats(held_out['elbo'].item())} nats per datum.")
     return sentences or ["This run has neither metrics nor a held-out bound."]
+
+
+def _is_known(metrics: xr.Dataset, name: str) -> bool:
+    """Whether a metric could be computed for the model and for a baseline, if there is one."""
+    row = metrics.sel(metric=name)
+    baselines = row["baseline_estimate"].notnull().any() if "baseline_estimate" in row else True
+    return bool(row["estimate"].notnull() and baselines)
 
 
 def _comparison(metrics: xr.Dataset, name: str) -> str:
@@ -263,13 +271,17 @@ def _metrics_table(metrics: xr.Dataset) -> Table:
     baselines = []
     if "baseline_estimate" in metrics:
         baselines = [str(name) for name in metrics["baseline"].values]
+    reasons = reasons_of(metrics)
     rows = {}
     notes = {}
     for name in _names(metrics):
         title = _metric_title(name)
         rows[title] = _metric_cells(metrics, name)
-        if name in METRICS:
-            notes[title] = METRICS[name][1]
+        parts = [METRICS[name][1]] if name in METRICS else []
+        if name in reasons:
+            parts.append(f"Not computed: {reasons[name]}.")
+        if parts:
+            notes[title] = " ".join(parts)
     return Table(["this model", *baselines, "chance", "ceiling"], rows, notes)
 
 
@@ -279,7 +291,8 @@ def _metric_cells(metrics: xr.Dataset, name: str) -> list[Cell]:
     scores = [row["estimate"].item()]
     if "baseline_estimate" in row:
         scores += row["baseline_estimate"].values.tolist()
-    best = min(scores) if _is_cost(metrics, name) else max(scores)
+    known = [score for score in scores if not math.isnan(score)] or [math.nan]
+    best = min(known) if _is_cost(metrics, name) else max(known)
     marked = len(set(scores)) > 1 and _is_ranked(metrics, name)
     decimals = 0 if _are_counts(scores) else 3
     cells = [Cell(_number(score, decimals), best=marked and score == best) for score in scores]

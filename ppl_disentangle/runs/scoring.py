@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import xarray as xr
 from pyro.distributions import Bernoulli, Independent
@@ -60,12 +62,34 @@ def evaluate(fitted: Fitted, **options: Any) -> xr.Dataset:
     tables = []
     if data.varying:
         baselines = {**linear, "untrained": _untrained_encoder(fitted, untrained, first)}
-        tables.append(_code_scores(fitted, baselines, options))
+        tables.append(_scores_or_reason(fitted, baselines, options))
     if story.has_bound:
         tables.append(_bound_scores(fitted, untrained, linear, sample))
     table = xr.concat(tables, "metric", combine_attrs="override")
     fitted.run.write_group("metrics", table)
     return table
+
+
+def _scores_or_reason(
+    fitted: Fitted, baselines: Mapping[str, Any], options: Mapping[str, Any]
+) -> xr.Dataset:
+    """Score the codes; where that is not possible, a table without metrics that says why.
+
+    Data whose factors have too few rows, say, must not end a run that has a bound. Options that
+    replace those of the run were asked for: their errors are raised.
+    """
+    try:
+        return _code_scores(fitted, baselines, options)
+    except ValueError as error:
+        if options or not fitted.story.has_bound:
+            raise
+        reason = {"metrics of the codes": " ".join(str(error).split())}
+        names = xr.DataArray([], dims="metric")
+        empty = {name: names.astype(float) for name in ("estimate", "chance", "ceiling")}
+        columns = np.zeros((len(baselines), 0))
+        table = xr.Dataset(empty | {"baseline_estimate": (("baseline", "metric"), columns)})
+        named = table.assign_coords(metric=np.array([], dtype=str), baseline=list(baselines))
+        return named.assign_attrs(reasons=json.dumps(reason))
 
 
 def _code_scores(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
 
-__all__ = ["describe_nodes", "format_nodes", "format_scores", "node_columns"]
+__all__ = ["describe_nodes", "format_nodes", "format_scores", "node_columns", "reasons_of"]
 
 MIN_SCORE_WIDTH = 9
 MIN_NODE_WIDTH = 7
@@ -22,7 +23,8 @@ def format_scores(scores: xr.Dataset, *, own: str = "this model") -> Sequence[st
 
     Returns:
         Lines with the score of the model, its standard error, the baselines, chance and the
-        ceiling. A dash stands for a missing number.
+        ceiling. A dash stands for a missing number; lines at the end give the reasons for
+        scores of the model that could not be computed.
     """
     columns = {own: scores["estimate"]}
     if "standard_error" in scores:
@@ -39,7 +41,14 @@ def format_scores(scores: xr.Dataset, *, own: str = "this model") -> Sequence[st
     for name in names:
         row = {column: values.sel(metric=name).item() for column, values in columns.items()}
         lines.append(_line([f"{name:<{first}}"], row, widths))
-    return lines
+    reasons = reasons_of(scores)
+    return lines + [f"– {name}: {reason}" for name, reason in reasons.items()]
+
+
+def reasons_of(scores: xr.Dataset) -> dict[str, str]:
+    """The reasons for scores of the model that could not be computed, by metric."""
+    reasons: dict[str, str] = json.loads(scores.attrs.get("reasons", "{}"))
+    return reasons
 
 
 def describe_nodes(result: xr.Dataset) -> list[str]:

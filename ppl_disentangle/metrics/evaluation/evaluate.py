@@ -213,7 +213,7 @@ def _factors(
 ) -> tuple[ndarray, ndarray, list[str]]:
     """Factors that vary in the training rows, and the names of those that are left out.
 
-    Names that differ in every row, such as identifiers, are left out: they are no classes.
+    Names that differ in every row, such as identifiers, are left out, because they are not classes.
 
     Returns:
         Classes ``(num_data, num_factors)``; numbers of continuous factors and classes of others, of
@@ -327,7 +327,7 @@ def _column(
 
 
 def _scores_or_reason(metric: Metric, scored: ScoredCodes) -> tuple[list[float], str]:
-    """The scores of a metric, or NaN and the reason why there are none."""
+    """The scores of a metric; or NaN, and the reason for it."""
     try:
         return list(metric.score(scored)), ""
     except ImportError:  # of an extra that was asked for
