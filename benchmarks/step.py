@@ -24,6 +24,7 @@ from benchmarks.interleave import interleave
 from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import Sprites, digits, from_arrays
 from ppl_disentangle.inference.training.batches import Batches
+from ppl_disentangle.inference.training.optimizers import OptimiserSettings
 from ppl_disentangle.inference.training.state import History
 from ppl_disentangle.inference.training.trainer import Trainer
 from ppl_disentangle.models import BetaTCVAE, BetaVAE
@@ -37,7 +38,13 @@ def library_step(story, data, batch_size, *, taken_by=None, precision="float32",
     """The step that ``fit`` takes, its history included: as it is, or by a ``"graph"``, or ``"compiled"``."""
     batches = Batches(data, batch_size, seed=0, device=device)
     with parameters_stay_local():
-        trainer = Trainer(story, story.objective(), batches, precision=precision, lr=1e-4)
+        trainer = Trainer(
+            story,
+            story.objective(),
+            batches,
+            precision=precision,
+            optimiser=OptimiserSettings(lr=1e-4),
+        )
         if taken_by:
             state = trainer.state(2, {})
             with pyro.validation_enabled(False):

@@ -15,6 +15,7 @@ import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
 from pyro.infer import ELBO
+from pyro.infer.autoguide import AutoGuide
 from pyro.nn import PyroModule
 from pyro.poutine.guide import GuideMessenger
 from pyro.poutine.messenger import Messenger
@@ -316,6 +317,23 @@ class Pair(GenerativeStory):
                 return False
         shared = sizes[0].keys() & sizes[1].keys()
         return all(sizes[0][name] == sizes[1][name] for name in shared)
+
+    def pyro_names(self) -> dict[int, str]:
+        """The name of each parameter in Pyro, by the ``id`` of the parameter."""
+        names = {id(value): self.names[key] for key, value in self.lifted.items()}
+        for path, parameter in self.named_parameters():
+            _, _, name = path.partition(".")  # without the name of the container
+            names.setdefault(id(parameter), self._name_in_owner(name, path))
+        return names
+
+    def _name_in_owner(self, name: str, path: str) -> str:
+        """The name of a parameter in Pyro, given its path within ``owners`` or ``registered``."""
+        name = name.removesuffix("_unconstrained")
+        if not path.startswith("owners."):
+            return name
+        number, _, rest = name.partition(".")
+        owner = self.owners[int(number)]
+        return f"{type(owner).__name__}.{rest}" if isinstance(owner, AutoGuide) else rest
 
     def publish(self) -> None:
         """Write the lifted parameters to Pyro's parameter store, for plain Pyro code to read."""

@@ -49,6 +49,16 @@ def parameters_stay_local() -> Iterator[None]:
         _registering.reset(token)
 
 
+@contextmanager
+def parameters_are_registered() -> Iterator[None]:
+    """A context in which stories register their parameters in Pyro's parameter store."""
+    token = _registering.set(True)
+    try:
+        yield
+    finally:
+        _registering.reset(token)
+
+
 def fork_randomness() -> AbstractContextManager[None]:
     """A context whose random draws do not change the caller's random state.
 
@@ -296,6 +306,10 @@ class GenerativeStory(nn.Module, abc.ABC):
         # No subsample is drawn, so the device does not matter; without one, Pyro would create a
         # tensor to find it out.
         return pyro.plate("data", full_size, subsample=range(size), device="cpu")
+
+    def pyro_names(self) -> dict[int, str]:
+        """The name of each parameter in Pyro, by the ``id`` of the parameter."""
+        return {id(parameter): name for name, parameter in self.named_parameters()}
 
     def register_parameters(self) -> None:
         """Register the parameters with Pyro, under a name that no other story has."""

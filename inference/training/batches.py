@@ -10,9 +10,13 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.data.batches import conditioned_batches
 from ppl_disentangle.data.indices import trusted_indices
+from ppl_disentangle.inference.training.errors import taking_batch
+from ppl_disentangle.pairs import Pair
+from ppl_disentangle.story import GenerativeStory
 
-__all__ = ["BatchStream", "Batches"]
+__all__ = ["BatchStream", "Batches", "batches_for"]
 
 
 class Batches:
@@ -28,6 +32,9 @@ class Batches:
         seed: Seed of the order of the data.
         device: Device of the batches.
         part: Rank of this process, and the number of processes that share each batch.
+        shuffled: Whether each epoch has an order of its own. If not, each has the order of the
+            data.
+        dtype: Type of observations and of other floats; by default float32.
 
     Attributes:
         sizes: Number of data of a batch in each process.
@@ -46,11 +53,15 @@ class Batches:
         seed: int,
         device: torch.device,
         part: tuple[int, int] = (0, 1),
+        shuffled: bool = True,
+        dtype: torch.dtype | None = None,
     ) -> None:
         rank, num_processes = part
         _check_batch_size(batch_size, data, num_processes)
         self.data = data.to(device)
         self.seed = seed
+        self.shuffled = shuffled
+        self.dtype = dtype
         self.device = device
         self.batch_size = batch_size
         self.steps_per_epoch = len(data) // batch_size
@@ -63,13 +74,11 @@ class Batches:
 
     def __call__(self, step: int) -> Tensor:
         """Float observations of this process's data, of shape ``(data, *observation_shape)``."""
-        with trusted_indices():
-            return self.data.to_float(self.data.observations(self.index(step)))
+        return self.at(self.index(step))[0]
 
     def conditions(self, step: int) -> dict[str, Tensor]:
         """The conditions of the batch's data by name, such as their labels."""
-        with trusted_indices():
-            return self.data.conditions(self.index(step))
+        return self.at(self.index(step))[1]
 
     def at(self, index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Float observations of the data with these indices, and their conditions by name.
@@ -77,7 +86,14 @@ class Batches:
         The indices are not checked: a check would wait for the device in each step.
         """
         with trusted_indices():
-            return self.data.to_float(self.data.observations(index)), self.data.conditions(index)
+            x = self.data.to_float(self.data.observations(index))
+            conditions = self.data.conditions(index)
+        if self.dtype is None:
+            return x, conditions
+        return x.to(self.dtype), {name: self._typed(value) for name, value in conditions.items()}
+
+    def _typed(self, value: Tensor) -> Tensor:
+        return value.to(self.dtype) if value.is_floating_point() else value
 
     def index(self, step: int) -> Tensor:
         """Indices of the data of the batch that belong to this process, on the device."""
@@ -89,7 +105,9 @@ class Batches:
 
     def _shuffle(self, epoch: int) -> None:
         generator = torch.Generator().manual_seed((self.seed << 32) + epoch)
-        order = torch.randperm(len(self.data), generator=generator)
+        order = torch.arange(len(self.data))
+        if self.shuffled:
+            order = torch.randperm(len(self.data), generator=generator)
         self._order = order.to(self.device)
         self._epoch = epoch
 
@@ -105,6 +123,55 @@ def _check_batch_size(batch_size: int, data: FactorDataset, num_processes: int) 
         raise ValueError(
             f"batch_size={batch_size} is less than two data for each of {num_processes} processes"
         )
+
+
+def batches_for(
+    story: GenerativeStory,
+    data: FactorDataset,
+    batch_size: int,
+    *,
+    seed: int,
+    device: torch.device,
+    part: tuple[int, int],
+    dtype: torch.dtype | None,
+) -> Batches:
+    """The batches of a run of ``fit``.
+
+    A guide that has one value for each datum gets all data, in their order, as every batch.
+
+    Raises:
+        ValueError: The guide has a value for each of other data, or several processes share them.
+    """
+    fixed_size = _fixed_size(story, data, batch_size, device)
+    if fixed_size is None:
+        return Batches(data, batch_size, seed=seed, device=device, part=part, dtype=dtype)
+    if fixed_size != len(data):
+        raise ValueError(
+            f"the guide of {story.title} has one value for each of {fixed_size} data, and there are"
+            f" {len(data)}: make it for these data, as_story(model, guide, example=x) with all of"
+            " them, or write a guide that computes the posterior from the data"
+        )
+    if part != (0, 1):
+        raise ValueError("a guide with one value for each datum is trained in one process")
+    whole = (0, 1)
+    return Batches(
+        data, len(data), seed=seed, device=device, part=whole, shuffled=False, dtype=dtype
+    )
+
+
+def _fixed_size(
+    story: GenerativeStory, data: FactorDataset, batch_size: int, device: torch.device
+) -> int | None:
+    """Number of data that a guide has one value each for, which may take a first batch to find."""
+    if not isinstance(story, Pair):
+        return None
+    if data.has_missing:  # the guide cannot take them as they are
+        return story.fixed_size
+    story.to(device)
+    x, conditions = next(conditioned_batches(data, batch_size, device))
+    with taking_batch(x, conditions):
+        story.read(x, conditions)
+    return story.fixed_size
 
 
 class BatchStream(IterableDataset[tuple[Tensor, dict[str, Tensor]]]):
@@ -141,4 +208,4 @@ class BatchStream(IterableDataset[tuple[Tensor, dict[str, Tensor]]]):
         worker = get_worker_info()
         first, every = (0, 1) if worker is None else (worker.id, worker.num_workers)
         for step in range(first, self._steps, every):
-            yield self._batches(step), self._batches.conditions(step)
+            yield self._batches.at(self._batches.index(step))

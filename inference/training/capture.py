@@ -123,6 +123,7 @@ class StepGraph:
             made before the graph runs.
         precision: ``"float32"``, or ``"bfloat16"`` to run the graph under autocast.
         compiler: Whether inductor compiles the graph.
+        updates: Whether the update of plain Adam may become part of the graph.
 
     Attributes:
         names: Names of the recorded values: ``"loss"``, then the terms.
@@ -145,11 +146,12 @@ class StepGraph:
         batch_inside: bool = True,
         precision: str = "float32",
         compiler: bool = False,
+        updates: bool = False,
     ) -> None:
         self.bound = bound
         self.per_datum = per_datum
         self.precision = precision
-        self.updates = compiler and is_plain_adam(optimizer)
+        self.updates = updates and is_plain_adam(optimizer)
         self.names: list[str] = []
         self._batch = batch
         self._batch_inside = batch_inside
@@ -290,7 +292,9 @@ class StepGraph:
         """The loss and the objective's terms per datum, of shape ``(1 + terms,)``."""
         terms = last_terms(self.bound.elbo)
         self.names = ["loss", *terms]
-        return torch.stack([loss.detach(), *terms.values()]).float() * self.per_datum
+        record = torch.stack([loss.detach(), *terms.values()])
+        is_double = record.dtype == torch.float64
+        return (record if is_double else record.float()) * self.per_datum
 
     def _update(
         self, learned: Sequence[Tensor], gradients: Sequence[Tensor], arguments: StepArguments

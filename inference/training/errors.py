@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["NonFiniteError", "TrainingInterrupted"]
+from torch import Tensor
+
+__all__ = ["NonFiniteError", "TrainingInterrupted", "taking_batch"]
 
 
 class NonFiniteError(ArithmeticError):
@@ -42,3 +46,21 @@ class TrainingInterrupted(KeyboardInterrupt):
         super().__init__(f"stopped after {step} steps{saved}")
         self.step = step
         self.checkpoint = checkpoint
+
+
+@contextmanager
+def taking_batch(x: Tensor, conditions: Mapping[str, Tensor]) -> Iterator[None]:
+    """A context in which an error of a program names the batch that it does not take.
+
+    Raises:
+        ValueError: The program raised an error that speaks of tensors or arguments alone.
+    """
+    try:
+        yield
+    except (RuntimeError, TypeError) as error:
+        shape = tuple(x.shape)
+        with_conditions = f" with {', '.join(conditions)}" if conditions else ""
+        raise ValueError(
+            "the story does not take a batch of observations of shape"
+            f" {shape}{with_conditions}: {error}"
+        ) from error

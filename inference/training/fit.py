@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import xarray as xr
-from pyro.infer import ELBO
+from pyro.optim import PyroOptim
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
 from ppl_disentangle.conditions import arranged
-from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.data import FactorDataset, as_dataset
 from ppl_disentangle.inference.distributed.processes import num_processes, rank
 from ppl_disentangle.inference.objectives.beta_vae import BetaELBO
-from ppl_disentangle.inference.training.batches import Batches
+from ppl_disentangle.inference.training.any_objective import Objective
+from ppl_disentangle.inference.training.batches import batches_for
 from ppl_disentangle.inference.training.held_out import HeldOutBound
 from ppl_disentangle.inference.training.loop import Compile, Schedule, train_loop
 from ppl_disentangle.inference.training.objective_attributes import restored_sizes
+from ppl_disentangle.inference.training.optimizers import OptimiserSettings
 from ppl_disentangle.inference.training.state import Capture, TrainingState
-from ppl_disentangle.inference.training.trainer import Trainer, fused_adam
+from ppl_disentangle.inference.training.trainer import Trainer
 from ppl_disentangle.pairs import Pair, story_of
+from ppl_disentangle.parameter_store import isolated_store
 from ppl_disentangle.story import GenerativeStory, fork_randomness, parameters_stay_local
 
 __all__ = ["fit", "resolve_device"]
@@ -31,17 +36,21 @@ __all__ = ["fit", "resolve_device"]
 
 def fit(
     story: GenerativeStory,
-    data: FactorDataset,
+    data: Any,
     *,
     steps: int,
-    objective: ELBO | None = None,
+    objective: Objective | None = None,
     batch_size: int = 64,
-    lr: float = 1e-3,
-    optimizer: Callable[..., Optimizer] | None = None,
+    lr: float | None = None,
+    optimizer: Callable[..., Optimizer] | PyroOptim | None = None,
+    scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
     seed: int = 0,
     device: str | torch.device = "auto",
     precision: Literal["float32", "bfloat16"] = "float32",
-    held_out: FactorDataset | None = None,
+    dtype: torch.dtype | None = None,
+    held_out: Any = None,
     evaluate_every: int = 1000,
     patience: int | None = None,
     checkpoint: str | Path | None = None,
@@ -54,7 +63,9 @@ def fit(
     """Fit ``story`` to ``data`` in place.
 
     The same seed gives the same weights, bit for bit, on one kind of CPU and with the same number
-    of threads. ``fit`` changes neither the caller's random state nor Pyro's parameter store.
+    of threads. ``fit`` changes neither the caller's random state nor Pyro's parameter store. Only
+    where ``story`` is a plain pair, an object with a ``model`` and a ``guide``, are the fitted
+    values of its ``pyro.param`` statements in Pyro's store at the end.
 
     Where ``torch.distributed`` is initialised, all processes call ``fit`` alike and share each
     batch. The order of the data does not depend on the number of processes, and the gradients
@@ -64,22 +75,37 @@ def fit(
 
     Args:
         story: A story, or any object with a ``model`` and a ``guide``.
-        data: The observations.
+        data: A data set, or what :func:`~ppl_disentangle.data.as_dataset` takes: a tensor, an array,
+            a table, a torch ``Dataset`` or ``DataLoader``.
         steps: Number of steps in all, including the steps of a run that is resumed.
-        objective: Any Pyro ELBO. By default the story's own objective, or the evidence lower bound
-            if it has none. An objective that was used before keeps its schedules, its critic and
-            its multipliers as they are.
-        batch_size: Number of data in each step.
-        lr: Learning rate.
+        objective: Any Pyro ELBO, or a function ``loss(model, guide, *args)`` that ``SVI`` takes. By
+            default the story's own objective, or the evidence lower bound if it has none. An
+            objective that was used before keeps its schedules, its critic and its multipliers as
+            they are.
+        batch_size: Number of data in each step. A guide that has one value for each datum, as
+            AutoGuides may have, gets all data in each step.
+        lr: Learning rate, by default 0.001.
         optimizer: Function that makes the optimiser as ``optimizer(parameters, lr=lr)``, such as
-            ``torch.optim.SGD``; by default fused Adam.
+            ``torch.optim.SGD``; by default fused Adam. Or an optimiser of Pyro, such as
+            ``pyro.optim.ClippedAdam({"lr": 0.01})``, which has a learning rate of its own.
+        scheduler: Function that makes the schedule of the learning rate of an optimiser, such as
+            ``lambda optimizer: CosineAnnealingLR(optimizer, steps)``. It advances after every step;
+            ``ReduceLROnPlateau`` follows the held-out bound instead. A ``PyroLRScheduler``, passed
+            as ``optimizer``, also advances after every step.
+        clip_norm: Largest norm of the gradient of the loss per datum: a longer gradient is
+            shortened. Parameters of the objective, such as a critic's, have a gradient of their
+            own.
+        clip_value: Largest absolute value of each element of that gradient.
         seed: Seed of the order of the data and of the random draws.
         device: Device of the training. ``"auto"`` takes CUDA where there is one.
         precision: ``"bfloat16"`` runs the networks in bfloat16 and channels-last. Distributions,
             structural mechanisms, and the small linear layers at the ends of networks, which write
             and read codes, stay in float32.
-        held_out: Data for the held-out bound, all of which are used at each evaluation. Where
-            ``data`` are pairs or groups, these may be pairs or groups, or single observations.
+        dtype: ``torch.float64`` trains in double precision, as a story with parameters in float64
+            does anyway. The story keeps it.
+        held_out: Data for the held-out bound, all of which are used at each evaluation; or a number
+            of data to be drawn from ``data``, which are not trained on. Where ``data`` are pairs or
+            groups, these may be pairs or groups, or single observations.
         evaluate_every: Number of steps between two held-out bounds.
         patience: Number of held-out bounds without a better one after which training stops; the
             story then has its best weights. By default all steps are taken.
@@ -108,38 +134,93 @@ def fit(
         NonFiniteError: A term became NaN or infinite.
         TrainingInterrupted: Ctrl-C was pressed.
         FileExistsError: ``checkpoint`` exists and ``resume`` is false.
+        TypeError: The objective, the optimiser, the schedule or the data are none.
         ValueError: An argument is wrong, or the checkpoint is of a run with other settings.
     """
+    data, held_out = _datasets(data, held_out, seed)
     _check_arguments(data, held_out, steps, patience)
+    optimiser = OptimiserSettings(optimizer, lr, scheduler, clip_norm, clip_value)
     path = _checkpoint_path(checkpoint, resume)
     schedule = Schedule(steps, path, checkpoint_every, validate_steps, compile)
-    part = (rank(), num_processes())
     trained = story_of(story)
     data = arranged(trained, data)
     held_out = held_out if held_out is None else arranged(trained, held_out)
-    batches = Batches(data, batch_size, seed=seed, device=resolve_device(device), part=part)
-    with fork_randomness(), parameters_stay_local():
+    dtype = _dtype(trained, dtype, precision)
+    with fork_randomness(), isolated_store(), parameters_stay_local(), default_dtype(dtype):
         torch.manual_seed(seed)
+        batches = batches_for(
+            trained,
+            data,
+            batch_size,
+            seed=seed,
+            device=resolve_device(device),
+            part=(rank(), num_processes()),
+            dtype=dtype,
+        )
         objective = objective or trained.objective() or BetaELBO(1.0)
         with restored_sizes(objective):
-            trainer = Trainer(
-                trained,
-                objective,
-                batches,
-                precision=precision,
-                optimizer=optimizer or fused_adam,
-                lr=lr,
-            )
+            trainer = Trainer(trained, objective, batches, precision=precision, optimiser=optimiser)
             bound = None
             if held_out is not None:
                 bound = HeldOutBound(trained, held_out, evaluate_every, patience, seed)
-            settings = {"seed": seed, "lr": lr, "data": data.name, "num_data": len(data)}
+            if trainer.optimisation.follows_held_out and bound is None:
+                raise ValueError("ReduceLROnPlateau follows the held-out bound: pass held_out data")
+            settings = _settings(data, seed, dtype, optimiser)
             state = _first_state(trainer, schedule, settings)
             with _progress_bar(state.step, steps, shown=progress) as bar:
                 train_loop(trainer, state, schedule, bound, bar)
     if isinstance(trained, Pair) and trained is not story:
         trained.publish()
     return _with_attributes(state, batches.device)
+
+
+def _datasets(data: Any, held_out: Any, seed: int) -> tuple[FactorDataset, FactorDataset | None]:
+    """The data to train on, and the held-out data, if any."""
+    data = as_dataset(data)
+    if isinstance(held_out, int) and not isinstance(held_out, bool):
+        return data.split(held_out, seed=seed)
+    return data, None if held_out is None else as_dataset(held_out)
+
+
+def _dtype(story: GenerativeStory, dtype: torch.dtype | None, precision: str) -> torch.dtype | None:
+    """The type to train in; ``None`` leaves the types as they are."""
+    if dtype is None and any(p.dtype == torch.float64 for p in story.parameters()):
+        dtype = torch.float64
+    if dtype not in (None, torch.float32, torch.float64):
+        raise ValueError(
+            f"expected dtype torch.float32 or torch.float64, got {dtype}; precision='bfloat16' runs"
+            " the networks in bfloat16"
+        )
+    if dtype == torch.float64 and precision != "float32":
+        raise ValueError(f"precision={precision!r} and float64 exclude each other")
+    return dtype
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype | None) -> Iterator[None]:
+    """A context in which new tensors of floats have a type; ``None`` leaves it as it is."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype or before)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _settings(
+    data: FactorDataset, seed: int, dtype: torch.dtype | None, optimiser: OptimiserSettings
+) -> dict[str, Any]:
+    """Settings of the run that a checkpoint must agree with."""
+    given: dict[str, Any] = {n: bound for n, bound in optimiser.bounds.items() if bound is not None}
+    if dtype is not None:
+        given["dtype"] = str(dtype)
+    return {
+        "seed": seed,
+        "lr": optimiser.learning_rate,
+        "data": data.name,
+        "num_data": len(data),
+        **given,
+    }
 
 
 def _check_arguments(

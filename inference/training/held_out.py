@@ -8,6 +8,7 @@ from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference.bounds.per_datum import elbo_per_datum
 from ppl_disentangle.inference.distributed.processes import broadcast_first, rank
 from ppl_disentangle.inference.training.state import TrainingState
+from ppl_disentangle.pairs import Pair
 from ppl_disentangle.story import GenerativeStory
 
 __all__ = ["HeldOutBound"]
@@ -38,6 +39,11 @@ class HeldOutBound:
     ) -> None:
         if not len(data):
             raise ValueError("expected at least one held-out datum, got none")
+        if isinstance(story, Pair) and story.fixed_size is not None:
+            raise ValueError(
+                f"the guide of {story.title} has one value for each datum that it is trained on, and"
+                " none for held-out data: leave held_out away"
+            )
         self.story = story
         self.data = data
         self.every = every
@@ -46,10 +52,14 @@ class HeldOutBound:
         # Data that the story does not take are refused before training, not after `every` steps.
         elbo_per_datum(story, data.subset(torch.arange(1)), seed=seed)
 
-    def evaluate(self, state: TrainingState) -> None:
-        """Add the bound to ``state`` if its step is due; keep the best weights under patience."""
+    def evaluate(self, state: TrainingState) -> bool:
+        """Add the bound to ``state`` if its step is due; keep the best weights under patience.
+
+        Returns:
+            Whether the step was due.
+        """
         if state.step % self.every:
-            return
+            return False
         bounds_before = [bound for _, bound, *_ in state.held_out]
         # The first process evaluates the bound; all have the same weights.
         values = broadcast_first(self._means() if rank() == 0 else None)
@@ -58,6 +68,7 @@ class HeldOutBound:
         if self.patience is not None and bound > max(bounds_before, default=-float("inf")):
             weights = self.story.state_dict()
             state.best = {name: value.detach().clone() for name, value in weights.items()}
+        return True
 
     def _means(self) -> list[float]:
         """Means of bound, log likelihood and KL over the held-out data, in nats per datum."""

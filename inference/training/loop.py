@@ -24,6 +24,7 @@ import pyro
 
 from ppl_disentangle._private_names import MissingNameError
 from ppl_disentangle.inference.distributed.processes import gathered, num_processes, rank
+from ppl_disentangle.inference.training.any_objective import has_value
 from ppl_disentangle.inference.training.capture import NotCapturedError
 from ppl_disentangle.inference.training.errors import NonFiniteError, TrainingInterrupted
 from ppl_disentangle.inference.training.held_out import HeldOutBound
@@ -126,8 +127,9 @@ class _Loop:
 
     def _evaluate(self) -> bool:
         """Evaluate the held-out bound if it is due; whether training stops."""
-        if self.held_out is not None:
-            self.held_out.evaluate(self.state)
+        if self.held_out is not None and self.held_out.evaluate(self.state):
+            _, bound, *_ = self.state.held_out[-1]
+            self.trainer.optimisation.follow(bound)
         return self._is_out_of_patience()
 
     def _validates(self) -> bool:
@@ -238,6 +240,8 @@ class _Loop:
         """Raise if a step since ``start`` was not finite; ``before`` is the state at ``start``."""
         history = self.state.history
         finite = np.isfinite(history.rows(start, self.state.step))  # (steps, names)
+        if not has_value(self.trainer.objective):
+            finite[:, 0] = True  # the loss
         if finite.all():
             return
         row = int(np.argmin(finite.all(1)))  # the first step that is not finite

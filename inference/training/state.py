@@ -15,7 +15,9 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
+from ppl_disentangle.inference.training.json_state import decoded, encoded
 from ppl_disentangle.storage import load_tensors, save_tensors
 
 __all__ = ["Capture", "History", "TrainingState"]
@@ -30,19 +32,20 @@ class History:
     Args:
         steps: Number of steps that there is room for.
         device: Device of the training.
+        dtype: Type of the numbers; by default float32.
     """
 
-    def __init__(self, steps: int, device: torch.device) -> None:
+    def __init__(self, steps: int, device: torch.device, dtype: torch.dtype | None = None) -> None:
         self.steps = steps
         self.device = device
         self.names: list[str] = []
-        self.values = torch.empty(steps, 0, device=device)
+        self.values = torch.empty(steps, 0, device=device, dtype=dtype or torch.float32)
 
     def record(
         self, step: int, loss: Tensor, terms: Mapping[str, Tensor], per_datum: float
     ) -> None:
         """Keep the loss and the terms of one step, multiplied by ``per_datum``."""
-        row = torch.stack([loss, *terms.values()]).float() * per_datum
+        row = torch.stack([loss, *terms.values()]).to(self.values.dtype) * per_datum
         self.write(step, ["loss", *terms], row)
 
     def write(self, step: int, names: list[str], row: Tensor) -> None:
@@ -59,7 +62,7 @@ class History:
         self.values[: len(values)] = values.to(self.device)
 
     def _no_values(self, steps: int) -> Tensor:
-        return torch.full((steps, len(self.names)), torch.nan, device=self.device)
+        return self.values.new_full((steps, len(self.names)), torch.nan)
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         """The steps from ``start`` to ``stop``, of shape ``(steps, names)``, on the host."""
@@ -96,6 +99,7 @@ class TrainingState:
         optimizer: The optimiser of both.
         history: The history, which is empty at first.
         settings: Settings of the run. A checkpoint of a run with other settings is refused.
+        scheduler: The schedule of the learning rate, if any.
 
     Attributes:
         step: Number of steps taken.
@@ -111,11 +115,14 @@ class TrainingState:
         optimizer: Optimizer,
         history: History,
         settings: Mapping[str, Any],
+        *,
+        scheduler: LRScheduler | None = None,
     ) -> None:
         self.modules: dict[str, nn.Module] = {"story": story}
         if isinstance(objective, nn.Module):
             self.modules["objective"] = objective
         self.optimizer = optimizer
+        self.scheduler = scheduler
         self.history = history
         self.settings = dict(settings)
         self.step = 0
@@ -164,6 +171,7 @@ class TrainingState:
             "held_out": self.held_out,
             "optimizer_state": optimizer_state,
             "optimizer_groups": list(map(_group_options, self.optimizer.param_groups)),
+            "scheduler": encoded(self.scheduler.state_dict()) if self.scheduler else None,
         }
 
     def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -176,6 +184,8 @@ class TrainingState:
         for part, module in self.modules.items():
             module.load_state_dict(_without_prefix(part, tensors))
         self._restore_optimizer(_without_prefix("optimizer", tensors), numbers)
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(decoded(numbers["scheduler"]))
         torch.set_rng_state(tensors["random.cpu"].cpu())
         if "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"].cpu(), self.history.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -11,11 +11,9 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.infer import ELBO
-from pyro.infer.elbo import ELBOModule
 from pyro.poutine import Trace
 from torch import Tensor, nn
 from torch.amp import autocast
-from torch.optim import Optimizer
 
 from ppl_disentangle.conditions import programs
 from ppl_disentangle.inference.distributed.processes import (
@@ -25,22 +23,29 @@ from ppl_disentangle.inference.distributed.processes import (
     num_processes,
 )
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
+from ppl_disentangle.inference.training.any_objective import (
+    Objective,
+    check_objective,
+    computes_own_gradients,
+    loss_with_gradients,
+    settle,
+)
 from ppl_disentangle.inference.training.batches import Batches
 from ppl_disentangle.inference.training.capture import (
     NotCapturedError,
     StepGraph,
     short_message,
 )
-from ppl_disentangle.inference.training.errors import NonFiniteError
+from ppl_disentangle.inference.training.errors import NonFiniteError, taking_batch
 from ppl_disentangle.inference.training.objective_attributes import last_terms, optimizer_options
+from ppl_disentangle.inference.training.optimizers import Optimisation, OptimiserSettings
 from ppl_disentangle.inference.training.scale import check_scale, naming_scale
 from ppl_disentangle.inference.training.state import History, TrainingState
-from ppl_disentangle.inference.training.update import Update
 from ppl_disentangle.missing import for_missing
 from ppl_disentangle.sites import data_plate, first_non_finite, observed_sites, paired_traces
-from ppl_disentangle.story import GenerativeStory, fork_randomness
+from ppl_disentangle.story import GenerativeStory, fork_randomness, not_training
 
-__all__ = ["Trainer", "fused_adam"]
+__all__ = ["Trainer"]
 
 COMPILED_TOLERANCE = 1e-4
 """Relative error of compiled steps, and absolute error of their loss in nats per datum."""
@@ -51,11 +56,6 @@ COMPILED_TOLERANCE_STEPS = 4
 def _is_finite(x: Tensor, may_have_missing: bool) -> bool:
     """Whether observations are finite; NaN is not, unless it stands for missing values."""
     return not x.isinf().any() if may_have_missing else bool(torch.isfinite(x).all())
-
-
-def fused_adam(parameters: list[dict[str, Any]], lr: float) -> Optimizer:
-    """Adam that updates all parameters by one kernel."""
-    return torch.optim.Adam(parameters, lr=lr, fused=True)
 
 
 class Trainer:
@@ -69,8 +69,7 @@ class Trainer:
         objective: Its objective.
         batches: The batches of all steps.
         precision: ``"float32"`` or ``"bfloat16"``.
-        optimizer: Function ``optimizer(groups, lr=lr)`` that makes the optimiser.
-        lr: Learning rate.
+        optimiser: The optimiser, its schedule, and the clipping of gradients.
 
     Attributes:
         bound: The loss of one batch as a module.
@@ -85,12 +84,11 @@ class Trainer:
     def __init__(
         self,
         story: GenerativeStory,
-        objective: ELBO,
+        objective: Objective,
         batches: Batches,
         *,
         precision: str = "float32",
-        optimizer: Callable[..., Optimizer] = fused_adam,
-        lr: float = 1e-3,
+        optimiser: OptimiserSettings | None = None,
     ) -> None:
         if precision not in ("float32", "bfloat16"):
             raise ValueError(f"expected precision 'float32' or 'bfloat16', got {precision!r}")
@@ -107,8 +105,9 @@ class Trainer:
             self.bound, self.per_datum = self._first_bound()
         groups = self._parameter_groups()
         self.learned = [parameter for group in groups for parameter in group["params"]]
-        self.optimizer = optimizer(groups, lr=lr)
-        self._update = Update(self.optimizer)
+        names = self.story.pyro_names()
+        self.optimisation = Optimisation(optimiser or OptimiserSettings(), groups, names)
+        self.optimizer = self.optimisation.optimizer
         self._loss = data_parallel(self.bound, self.story)
         # Gradients are averaged over the processes. Our objectives compute the loss of the whole
         # batch in each; the loss of a part of the batch counts by the size of that part.
@@ -117,7 +116,7 @@ class Trainer:
         self._share = 1.0 if self._of_whole_batch else share_of_part
 
     def _prepare_story(self) -> None:
-        self.story.to(self.device)
+        self.story.to(device=self.device, dtype=self.batches.dtype)
         self.story.num_data = len(self.batches.data)
         if self.precision == "bfloat16":
             self.story.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -131,37 +130,70 @@ class Trainer:
             raise ValueError(
                 f"the objective has num_data={objective.num_data}, the data are {num_data}"
             )
-        objective.to(self.device)
+        objective.to(device=self.device, dtype=self.batches.dtype)
         objective.num_data = num_data
         if num_processes() > 1:
             objective.part_sizes = self.batches.sizes
 
-    def _first_bound(self) -> tuple[ELBOModule, float]:
-        """The loss of a batch as a module, with all parameters, and one over the data it is of."""
+    def _first_bound(self) -> tuple[nn.Module, float]:
+        """The loss of a batch as a module, with all parameters, and one over the data it is of.
+
+        Running statistics of the story do not change.
+        """
         x, conditions = self.batches.at(self.batches.index(0))
         if not _is_finite(x, self.batches.data.has_missing):
             raise NonFiniteError(0, "x", "observations")
-        with fork_randomness(), torch.no_grad(), pyro.validation_enabled(True):
-            sites = observed_sites(self._first_trace(x, conditions)).values()
-            check_scale(self.batches.data, x, sites)
-            plate = data_plate(sites)
-            bound = self.objective(*programs(self._asked, conditions))
-            bound(x, **conditions)  # guide and objective make parameters when they first run
-        return bound, 1 / (len(x) if plate is None else plate.full_size)
+        check_objective(self.objective, conditions)
+        with (
+            fork_randomness(),
+            torch.no_grad(),
+            pyro.validation_enabled(True),
+            not_training(self.story),
+        ):
+            trace = self._first_trace(x, conditions)
+            check_scale(self.batches.data, x, observed_sites(trace).values())
+            self._check_parameters()
+            self.story.to(dtype=self.batches.dtype)  # of parameters that the first run made
+            return self._settled_bound(x, conditions), 1 / self._num_data_of(trace, x)
+
+    def _settled_bound(self, x: Tensor, conditions: Mapping[str, Tensor]) -> nn.Module:
+        """The loss as a module, after guide and objective have made what they make at first."""
+        model, guide = programs(self._asked, conditions)
+        if isinstance(self.objective, DecomposedELBO):
+            bound = self.objective(model, guide)
+            bound(x, **conditions)
+            return bound
+        settle(self.objective, model, guide, x, conditions)
+        if isinstance(self.objective, ELBO):
+            return self.objective(model, guide)
+        return nn.Module()  # the objective computes the gradients of a step itself
+
+    def _num_data_of(self, trace: Trace, x: Tensor) -> int:
+        """Number of data that the loss of a batch is of."""
+        observed = observed_sites(trace).values()
+        full_sizes = {p.full_size for site in observed for p in site.plates if p.size == len(x)}
+        if len(full_sizes) == 1:
+            return full_sizes.pop()
+        plate = data_plate(observed)
+        return len(x) if plate is None else plate.full_size
+
+    def _check_parameters(self) -> None:
+        """Refuse parameters that only Pyro's store has: no step would change them."""
+        known = set(map(id, self.story.parameters()))
+        for name, value in pyro.get_param_store().named_parameters():
+            if id(value) not in known:
+                raise ValueError(
+                    f"{self.story.title} states pyro.param({name!r}), which is no parameter of the"
+                    " module and would not be trained: make it an nn.Parameter, or pass its model"
+                    " and guide to as_story"
+                )
 
     def _first_trace(self, x: Tensor, conditions: Mapping[str, Tensor]) -> Trace:
         """A trace of the model, after the guide has run."""
         model, guide = programs(self._asked, conditions)
-        try:
+        with taking_batch(x, conditions):
             guide(x, **conditions)
             return poutine.trace(model).get_trace(x, **conditions)
-        except (RuntimeError, TypeError) as error:
-            shape = tuple(x.shape)
-            with_conditions = f" with {', '.join(conditions)}" if conditions else ""
-            raise ValueError(
-                "the story does not take a batch of observations of shape"
-                f" {shape}{with_conditions}: {error}"
-            ) from error
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """Parameters of the pair, and in a group apart the objective's, such as a critic's."""
@@ -177,16 +209,20 @@ class Trainer:
     def state(self, steps: int, settings: Mapping[str, Any]) -> TrainingState:
         """The state before the first of ``steps`` steps, with further settings of the run."""
         is_module = isinstance(self.objective, nn.Module)
+        scheduler = self.optimisation.scheduler
         all_settings = {
             **settings,
             "story": type(self.story).__name__,
             "objective": repr(self.objective) if is_module else type(self.objective).__name__,
             "optimizer": type(self.optimizer).__name__,
+            "scheduler": None if scheduler is None else type(scheduler).__name__,
             "batch_size": self.batches.batch_size,
             "precision": self.precision,
         }
-        history = History(steps, self.device)
-        return TrainingState(self.story, self.objective, self.optimizer, history, all_settings)
+        history = History(steps, self.device, self.batches.dtype)
+        return TrainingState(
+            self.story, self.objective, self.optimizer, history, all_settings, scheduler=scheduler
+        )
 
     def step(self, step: int, history: History | None) -> None:
         """Take the step of that number, and record it in ``history`` if there is one."""
@@ -199,19 +235,40 @@ class Trainer:
         x, conditions = self.batches.at(self.batches.index(step))
         for parameter in self.learned:
             parameter.grad = None
+        if computes_own_gradients(self.objective):
+            loss, terms = self._own_gradients(x, conditions)
+        else:
+            loss, terms = self._gradients(x, conditions)
+        self.optimisation.step()
+        if history is not None:
+            history.record(step, self._loss_of_whole_batch(loss), terms, self.per_datum)
+
+    def _gradients(
+        self, x: Tensor, conditions: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Loss and terms of a batch, whose gradients per datum are left in the parameters."""
         with self._autocast():
             loss = self._loss(x, **conditions)
         # Scaling the gradient of the loss costs less than scaling the loss.
         loss.backward(loss.new_full((), self.per_datum * self._share))
-        self._update()
-        if history is not None:
-            loss = self._loss_of_whole_batch(loss.detach())
-            history.record(step, loss, last_terms(self.objective), self.per_datum)
+        return loss.detach(), last_terms(self.objective)
+
+    def _own_gradients(
+        self, x: Tensor, conditions: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The same for an objective that computes the gradients itself."""
+        model, guide = programs(self._asked, conditions)
+        with self._autocast():
+            loss, terms = loss_with_gradients(self.objective, model, guide, x, conditions)
+        for parameter in self.learned:
+            if parameter.grad is not None:
+                parameter.grad.mul_(self.per_datum)
+        return loss, terms
 
     def _graph_step(self, graph: StepGraph, step: int, history: History | None) -> None:
         record = graph(self.batches.index(step))
         if not graph.updates:
-            self._update()
+            self.optimisation.step()
         if history is not None:
             history.write(step, graph.names, record)
 
@@ -235,6 +292,9 @@ class Trainer:
             NotCapturedError: The step cannot be traced or compiled, or the graph gives another
                 result.
         """
+        if computes_own_gradients(self.objective):
+            name = type(self.objective).__name__
+            raise NotCapturedError(f"{name} computes its gradients itself")
         graph = StepGraph(
             self.bound,
             self.per_datum,
@@ -244,6 +304,7 @@ class Trainer:
             batch_inside=batch_inside,
             precision=self.precision,
             compiler=compiler,
+            updates=compiler and not self.optimisation.clips,
         )
         try:
             with warnings.catch_warnings(action="ignore"):  # kernels warn at their first call
