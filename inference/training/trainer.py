@@ -42,6 +42,7 @@ from ppl_disentangle.inference.training.optimizers import Optimisation, Optimise
 from ppl_disentangle.inference.training.scale import check_scale, naming_scale
 from ppl_disentangle.inference.training.state import History, TrainingState
 from ppl_disentangle.missing import for_missing
+from ppl_disentangle.pairs import Pair
 from ppl_disentangle.sites import data_plate, first_non_finite, observed_sites, paired_traces
 from ppl_disentangle.story import GenerativeStory, fork_randomness, not_training
 
@@ -153,6 +154,7 @@ class Trainer:
             trace = self._first_trace(x, conditions)
             check_scale(self.batches.data, x, observed_sites(trace).values())
             self._check_parameters()
+            self._check_order()
             self.story.to(dtype=self.batches.dtype)  # of parameters that the first run made
             return self._settled_bound(x, conditions), 1 / self._num_data_of(trace, x)
 
@@ -187,6 +189,15 @@ class Trainer:
                     " module and would not be trained: make it an nn.Parameter, or pass its model"
                     " and guide to as_story"
                 )
+
+    def _check_order(self) -> None:
+        """Refuse to shuffle the data of a guide that has one value for each datum."""
+        story = self.story
+        if isinstance(story, Pair) and story.fixed_size is not None and self.batches.shuffled:
+            raise ValueError(
+                f"the guide of {story.title} has one value for each datum: make it for all data"
+                " first, as_story(model, guide, example=x)"
+            )
 
     def _first_trace(self, x: Tensor, conditions: Mapping[str, Tensor]) -> Trace:
         """A trace of the model, after the guide has run."""
