@@ -170,7 +170,7 @@ def _fixed_size(
     story.to(device)
     x, conditions = next(conditioned_batches(data, batch_size, device))
     with taking_batch(x, conditions):
-        story.read(x, conditions)
+        story.read_first_batch(x, conditions)
     return story.fixed_size
 
 
