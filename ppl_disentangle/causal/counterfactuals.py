@@ -288,7 +288,7 @@ def _check_evidence(all_worlds: Worlds, name: str, evidence: Tensor) -> None:
     """Refuse known values that a latent or node cannot have; units with NaN are left out."""
     values = torch.as_tensor(evidence)
     event_dim = all_worlds.event_dims[name]
-    if values.dim() < event_dim or not values.is_floating_point():
+    if values.dim() < event_dim:
         return
     event_dims = tuple(range(values.dim() - event_dim, values.dim()))
     known = values[~(values.isnan().any(event_dims) if event_dims else values.isnan())]

@@ -384,15 +384,28 @@ def checked_actions(
     changes = read_actions(story, actions, sites)
     with fork_randomness(), torch.no_grad():
         for name, change in changes.items():
-            try:
-                _check_on_draws(story, name, change, sites[name], prior_of(name, sites))
-            except OutsideSupportError:
-                if sites[name].is_stated:
-                    raise
-                # The bounds may follow from the parents, and so be wider in other units.
-                many = sampled_sites(_drawn(story, NUM_PROBES, conditions))
-                _check_on_draws(story, name, change, many[name], many[name].fn)
+            value = _value_in_draws(name, change, sites[name])
+            if value is not None:
+                _check_in_draws(story, name, change, value, prior_of(name, sites), conditions)
     return changes
+
+
+def _check_in_draws(
+    story: GenerativeStory,
+    name: str,
+    change: Mapping[int | None, Action],
+    value: Tensor,
+    fn: TorchDistribution | None,
+    conditions: Mapping[str, Any],
+) -> None:
+    try:
+        check_changed(story, name, change, fn, value)
+    except OutsideSupportError:
+        if fn is None:
+            raise
+        # The bounds may follow from the parents, and so be wider in other units.
+        many = sampled_sites(_drawn(story, NUM_PROBES, conditions))
+        check_changed(story, name, change, many[name].fn if name in many else fn, value)
 
 
 def prior_of(name: str, sites: Mapping[str, Site]) -> TorchDistribution | None:
@@ -404,27 +417,25 @@ def prior_of(name: str, sites: Mapping[str, Site]) -> TorchDistribution | None:
     return None if drawn.is_stated else drawn.fn
 
 
-def _check_on_draws(
-    story: GenerativeStory,
-    name: str,
-    change: Mapping[int | None, Action],
-    site: Site,
-    fn: TorchDistribution | None,
-) -> None:
+def _value_in_draws(name: str, change: Mapping[int | None, Action], site: Site) -> Tensor | None:
+    """The value that actions give to a site in drawn units.
+
+    ``None`` if the actions are for given units, whose number the drawn units do not have.
+    """
     natural = site.value
     for index, action in change.items():
         if isinstance(action, Tensor):
             shape = action.shape if index is None else (*action.shape, 1)
             natural = natural.expand(torch.broadcast_shapes(natural.shape, shape))
-        elif not site.is_stated:
-            natural = site.fn.sample((NUM_PROBES,))
+        else:
+            shape = (NUM_PROBES, *site.value.shape)
+            natural = site.value.expand(shape) if site.is_stated else site.fn.sample((NUM_PROBES,))
     try:
-        value = changed(name, change, natural)
+        return changed(name, change, natural)
     except OutsideSupportError:
         raise
     except Exception:
-        return  # an action for given units, whose number the drawn units do not have
-    check_changed(story, name, change, fn, value)
+        return None
 
 
 def _with_natural_names(story: Intervened, by_name: Mapping[str, T]) -> dict[str, T]:

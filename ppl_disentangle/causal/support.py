@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import Distribution, TransformedDistribution, constraints
 from torch.distributions.constraints import Constraint
 
 from ppl_disentangle.causal.structural import StructuralPrior
@@ -47,6 +48,9 @@ BOUNDS = ("lower_bound", "upper_bound")
 
 def support_of(fn: TorchDistribution) -> Constraint | None:
     """The set of values that a distribution can have; ``None`` if it does not state one."""
+    image = _image(innermost(fn))
+    if image is not None:
+        return image
     try:
         support = fn.support
     except NotImplementedError:
@@ -54,6 +58,27 @@ def support_of(fn: TorchDistribution) -> Constraint | None:
     if support is None or constraints.is_dependent(support):
         return None
     return support
+
+
+def _image(fn: Distribution) -> Constraint | None:
+    """The interval to which transforms map the interval of a base distribution.
+
+    torch states the codomain of the last transform instead, which may be wider.
+    """
+    plain = type(fn).__name__ == TransformedDistribution.__name__  # subclasses state their support
+    if not plain or not isinstance(fn, TransformedDistribution):
+        return None
+    base = support_of(fn.base_dist)
+    bounds = {} if base is None else _bounds(_elementwise(base))
+    if not bounds or any(t.domain.event_dim or t.codomain.event_dim for t in fn.transforms):
+        return None
+    low, high = (
+        bounds.get(name, inf) for name, inf in zip(BOUNDS, (-math.inf, math.inf), strict=True)
+    )
+    ends = [torch.as_tensor(end, dtype=torch.get_default_dtype()) for end in (low, high)]
+    for transform in fn.transforms:
+        ends = [transform(end) for end in ends]
+    return constraints.interval(torch.minimum(*ends), torch.maximum(*ends))
 
 
 def check_support(action: str, site: str, fn: TorchDistribution, value: Tensor) -> None:
