@@ -27,7 +27,7 @@ from ppl_disentangle.conditionals import Bernoulli, Gaussian
 from ppl_disentangle.data import Pendulum, with_conditions
 from ppl_disentangle.data.arrays import from_arrays
 from ppl_disentangle.data.causal.dataset import Labels
-from ppl_disentangle.data.sampled.conditioned import ConditionedDataset
+from ppl_disentangle.data.conditioned import ConditionedDataset
 from ppl_disentangle.inference import fit
 from ppl_disentangle.models import CausalVAE, CausalVAEPaper
 from ppl_disentangle.runs.training import processor

@@ -22,7 +22,7 @@ LAYERS = [
     ["data.drawn"],
     ["data.causal", "data.files"],
     ["data.sampled"],
-    ["data.catalogue", "data.load", "data.conversion"],
+    ["data.catalogue", "data.load"],
     ["data.__init__"],
     ["conditions", "observed"],
     ["story"],

@@ -13,11 +13,11 @@ from torch.utils import data as torch_data
 
 from ppl_disentangle.data.arrays import ArrayDataset, from_arrays
 from ppl_disentangle.data.base import FactorDataset, Kind
+from ppl_disentangle.data.conditioned import ConditionedDataset
 from ppl_disentangle.data.frames import Parts, parts_of_anndata, parts_of_frame, parts_of_xarray
 from ppl_disentangle.data.observations import as_tensor
-from ppl_disentangle.data.sampled.conditioned import with_conditions
 
-__all__ = ["as_dataset"]
+__all__ = ["as_dataset", "has_parts"]
 
 _OBSERVATION_NAMES = ("x", "image", "images", "observations")
 _ACCEPTED = (
@@ -91,6 +91,12 @@ def as_dataset(
     return _assembled(parts, kind=kind, maximum=maximum, name=name or "data")
 
 
+def has_parts(data: Any) -> bool:
+    """Whether data of another library may have factors beside the observations."""
+    with_parts = (torch_data.Dataset, torch_data.DataLoader, Mapping)
+    return isinstance(data, with_parts) or _is_of("xarray", ("Dataset",), data)
+
+
 def _is_in_memory(dataset: Any) -> bool:
     """Whether a torch data set need not be read item by item."""
     if isinstance(dataset, torch_data.Subset):
@@ -144,7 +150,7 @@ def _observations_alone(data: Any) -> Parts | None:
         return Parts(data.toarray())
     if _is_of("anndata", ("AnnData",), data):
         return parts_of_anndata(data)
-    if isinstance(data, Tensor | np.ndarray) or (_is_list(data) and not _has_parts(data)):
+    if isinstance(data, Tensor | np.ndarray) or (_is_list(data) and not _rows_have_parts(data)):
         return Parts(data)
     return None
 
@@ -159,7 +165,7 @@ def _is_list(data: Any) -> bool:
     return isinstance(data, list | tuple)
 
 
-def _has_parts(rows: Sequence[Any]) -> bool:
+def _rows_have_parts(rows: Sequence[Any]) -> bool:
     """Whether rows are ``(x, …)`` with an array x, or mappings, as the items of a torch data set."""
     if not len(rows):
         return False
@@ -285,7 +291,19 @@ def _assembled(
         rows=parts.rows,
         name=name,
     )
-    return with_conditions(dataset, **parts.conditions) if parts.conditions else dataset
+    if not parts.conditions:
+        return dataset
+    values = {condition: _numbers(condition, v) for condition, v in parts.conditions.items()}
+    return ConditionedDataset(dataset, values)
+
+
+def _numbers(name: str, value: Any) -> Tensor:
+    """A condition as a tensor."""
+    try:
+        return value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+    except TypeError:
+        got = np.asarray(value).dtype
+        raise TypeError(f"condition {name!r}: expected numbers for each datum, got {got}") from None
 
 
 def _floats(x: Any) -> Any:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ppl_disentangle.data.base import FactorDataset
+from ppl_disentangle.data.conversion import as_dataset
 from ppl_disentangle.data.randomness import as_generator, uniform_index
 from ppl_disentangle.data.sampled.conditioned import with_conditions
 from ppl_disentangle.data.sampled.lookup import lookup, positions
@@ -18,7 +20,7 @@ __all__ = ["groups", "sharing", "triplets"]
 
 
 def groups(
-    data: FactorDataset,
+    data: Any,
     size: int,
     *,
     factors: Sequence[str] | None = None,
@@ -57,6 +59,7 @@ def groups(
         >>> data.observations(torch.arange(8)).shape, data.conditions(torch.arange(3))["varied"].shape
         (torch.Size([8, 4, 1, 64, 64]), torch.Size([3]))
     """
+    data = as_dataset(data)
     _check_size(size)
     num = checked_num(data, num)
     generator = as_generator(seed)
@@ -82,7 +85,7 @@ def _others(
 
 
 def sharing(
-    data: FactorDataset,
+    data: Any,
     factors: str | Sequence[str],
     size: int = 2,
     *,
@@ -116,6 +119,7 @@ def sharing(
         >>> digits().factors(data.members(torch.tensor([0])).flatten()).flatten().unique().numel()
         1
     """
+    data = as_dataset(data)
     _check_size(size)
     shared = positions(data, [factors] if isinstance(factors, str) else factors)
     generator = as_generator(seed)
@@ -125,7 +129,7 @@ def sharing(
 
 
 def triplets(
-    data: FactorDataset,
+    data: Any,
     factor: str,
     *,
     num: int | None = None,
@@ -152,6 +156,7 @@ def triplets(
         >>> triplets(digits(), "digit").observation_shape
         (3, 1, 8, 8)
     """
+    data = as_dataset(data)
     [k] = positions(data, [factor], varying=True)
     generator = as_generator(seed)
     table = lookup(data)

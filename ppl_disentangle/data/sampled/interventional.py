@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ppl_disentangle.data.base import DeviceCopies, Factor, FactorDataset, numbers_or_classes
 from ppl_disentangle.data.causal.dataset import CausalDataset
+from ppl_disentangle.data.conversion import as_dataset
 from ppl_disentangle.data.randomness import as_generator, uniform_index
 from ppl_disentangle.data.sampled.conditioned import with_conditions
 from ppl_disentangle.data.sampled.lookup import allowed_classes, lookup, positions
@@ -24,7 +25,7 @@ Regime: TypeAlias = "Mapping[str, Value | list[Value] | None]"
 
 
 def interventional(
-    data: FactorDataset,
+    data: Any,
     do: Regime | Sequence[Regime],
     *,
     among: FactorDataset | None = None,
@@ -69,6 +70,7 @@ def interventional(
         >>> set_to.nan_to_num(-1).unique()
         tensor([-1.,  2.])
     """
+    data = as_dataset(data)
     regimes = [do] if isinstance(do, Mapping) else list(do)
     if not regimes:
         raise ValueError("expected at least one regime, got none")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from ppl_disentangle.data.base import FactorDataset
+from ppl_disentangle.data.conversion import as_dataset
 from ppl_disentangle.data.randomness import as_generator, uniform_index
 from ppl_disentangle.data.sampled.conditioned import with_conditions
 from ppl_disentangle.data.sampled.lookup import lookup, positions
@@ -22,7 +23,7 @@ _MIN_PARTNER_SHARE = 0.01
 
 
 def pairs(
-    data: FactorDataset,
+    data: Any,
     k: int | Literal["random"] = 1,
     *,
     factors: Sequence[str] | None = None,
@@ -68,6 +69,7 @@ def pairs(
         >>> data.observations(torch.arange(8)).shape, data.conditions(torch.arange(8))["changed"].sum(1)
         (torch.Size([8, 2, 1, 64, 64]), tensor([1, 1, 1, 1, 1, 1, 1, 1]))
     """
+    data = as_dataset(data)
     allowed = positions(data, factors, varying=True)
     most = len(allowed) - 1 if k == "random" else len(allowed)
     if k != "random" and not 1 <= k <= most:

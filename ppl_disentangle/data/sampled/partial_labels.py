@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ppl_disentangle.data.base import FactorDataset
 from ppl_disentangle.data.causal.dataset import Labels, random_subset
+from ppl_disentangle.data.conversion import as_dataset
 from ppl_disentangle.data.randomness import uniform_index
 from ppl_disentangle.data.sampled.lookup import lookup, positions
 
@@ -17,7 +18,7 @@ __all__ = ["partial_labels"]
 
 
 def partial_labels(
-    data: FactorDataset,
+    data: Any,
     factors: Sequence[str] | None = None,
     *,
     fraction: float = 1.0,
@@ -58,6 +59,7 @@ def partial_labels(
         >>> known.sum(), values.isnan().sum()
         (tensor(180), tensor(1617))
     """
+    data = as_dataset(data)
     if not 0 <= fraction <= 1 or not 0 <= wrong <= 1:
         raise ValueError(f"expected fraction and wrong in [0, 1], got {fraction} and {wrong}")
     chosen = positions(data, factors, varying=wrong > 0 and factors is not None)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_disentangle.data.base import FactorDataset
+from ppl_disentangle.data.conversion import as_dataset
 from ppl_disentangle.data.randomness import as_generator, uniform_index
 from ppl_disentangle.data.sampled.lookup import lookup, positions
 from ppl_disentangle.data.sampled.tuples import checked_num
@@ -17,9 +19,7 @@ from ppl_disentangle.data.sampled.tuples import checked_num
 __all__ = ["correlated", "correlated_density", "iid"]
 
 
-def iid(
-    data: FactorDataset, num: int | None = None, *, seed: int | torch.Generator = 0
-) -> FactorDataset:
+def iid(data: Any, num: int | None = None, *, seed: int | torch.Generator = 0) -> FactorDataset:
     """Independent uniform draws from ``data``, with replacement.
 
     Args:
@@ -32,11 +32,12 @@ def iid(
         >>> len(iid(Sprites(), 1000))
         1000
     """
+    data = as_dataset(data)
     return data.subset(uniform_index(len(data), checked_num(data, num), as_generator(seed)))
 
 
 def correlated(
-    data: FactorDataset,
+    data: Any,
     joint: Mapping[tuple[str, str], ArrayLike],
     *,
     num: int | None = None,
@@ -71,6 +72,7 @@ def correlated(
         >>> torch.corrcoef(classes[:, [1, 3]].T)[0, 1] > 0.7
         tensor(True)
     """
+    data = as_dataset(data)
     if not joint:
         raise ValueError("expected at least one pair of factors, got none")
     names = list(dict.fromkeys(name for pair in joint for name in pair))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ppl_disentangle.data.base import FactorDataset
+from ppl_disentangle.data.conversion import as_dataset
 from ppl_disentangle.data.randomness import as_generator
 from ppl_disentangle.data.sampled.lookup import (
     Condition,
@@ -21,7 +23,7 @@ __all__ = ["split_combinations", "split_where"]
 
 
 def split_combinations(
-    data: FactorDataset,
+    data: Any,
     factors: Sequence[str] | None = None,
     *,
     fraction: float = 0.2,
@@ -50,6 +52,7 @@ def split_combinations(
         >>> len(training), len(test)
         (614400, 122880)
     """
+    data = as_dataset(data)
     if not 0 < fraction < 1:
         raise ValueError(f"expected 0 < fraction < 1, got {fraction}")
     chosen = positions(data, factors)
@@ -80,7 +83,7 @@ def _combinations(data: FactorDataset, factors: Sequence[int]) -> tuple[Tensor, 
 
 
 def split_where(
-    data: FactorDataset, where: Mapping[str, Condition] | Sequence[Mapping[str, Condition]]
+    data: Any, where: Mapping[str, Condition] | Sequence[Mapping[str, Condition]]
 ) -> tuple[FactorDataset, FactorDataset]:
     """Training set, and a test set with all data that meet conditions on their factors.
 
@@ -110,6 +113,7 @@ def split_where(
         >>> len(training), len(test)
         (614400, 122880)
     """
+    data = as_dataset(data)
     cases = [where] if isinstance(where, Mapping) else list(where)
     if not cases or not all(cases):
         raise ValueError(f"expected conditions on factors, got {where!r}")

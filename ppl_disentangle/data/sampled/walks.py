@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ppl_disentangle.data.base import Factor, FactorDataset
+from ppl_disentangle.data.conversion import as_dataset
 from ppl_disentangle.data.randomness import as_generator, uniform_index
 from ppl_disentangle.data.sampled.lookup import lookup, positions
 from ppl_disentangle.data.sampled.tuples import Tuples, checked_num
@@ -18,7 +20,7 @@ __all__ = ["laplace_transition", "walks"]
 
 
 def walks(
-    data: FactorDataset,
+    data: Any,
     length: int,
     transitions: float | Mapping[str, ArrayLike] = 1.0,
     *,
@@ -66,6 +68,7 @@ def walks(
         >>> frames[:, :3].unique(dim=0).shape  # shape, scale and orientation stay
         torch.Size([1, 3])
     """
+    data = as_dataset(data)
     if length < 2:
         raise ValueError(f"expected length >= 2, got {length}")
     chains = _chains(data, transitions, always_moves)

@@ -18,6 +18,7 @@ from torch import Tensor
 from ppl_disentangle.conditions import arranged, by_name, check_conditions, check_rows
 from ppl_disentangle.data.arrays import from_arrays
 from ppl_disentangle.data.base import Factor, FactorDataset
+from ppl_disentangle.data.conversion import as_dataset, has_parts
 from ppl_disentangle.metrics.estimators.arrays import as_array, varying
 from ppl_disentangle.metrics.estimators.predictors import Predictor
 from ppl_disentangle.metrics.evaluation.catalogue import METRIC_NAMES, METRICS, Metric
@@ -76,8 +77,10 @@ def evaluate(
         representation: A story, whose codes are its posterior means; a function from stored
             observations ``(num, *observation_shape)`` to codes ``(num, num_codes)``; or the codes
             of all data in order, ``(len(data), num_codes)``.
-        data: Data set with factors. If the representation is an array of codes, the factors
-            themselves, ``(num_data, num_factors)``, are accepted too.
+        data: Data set with factors, or a torch data set, a loader, an xarray data set or a mapping
+            with factors, as :func:`~ppl_disentangle.data.as_dataset` takes them. If the
+            representation is an array of codes, the factors themselves, ``(num_data,
+            num_factors)``, are accepted too.
         metrics: Names of metrics, or ``"all"``. The names are in ``METRIC_NAMES``.
         baselines: Further representations by name, which are scored too.
         num_data: Number of training rows. If the data have fewer than ``num_data + num_test`` rows,
@@ -132,6 +135,8 @@ def evaluate(
     if "mig_exact" in names and metrics != "all" and not is_story(representation):
         got = type(representation).__name__
         raise ValueError(f"expected a story for 'mig_exact', which reads posteriors, got {got}")
+    if has_parts(data):
+        data = as_dataset(data)
     source = _source(data)
     if is_story(representation):
         conditions = by_name(story_of(representation), conditions)
