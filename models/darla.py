@@ -90,7 +90,15 @@ class DARLA(NormalCode):
             latent_dim: Number of coordinates of z.
             feature_dim: Number of features.
             **hyper: Further arguments of the story.
+
+        Raises:
+            ValueError: The data have missing values.
         """
+        if data.has_missing:
+            raise ValueError(
+                f"{cls.__name__} compares features of whole observations, so that missing values"
+                " cannot be left out: impute them first, or choose another story"
+            )
         features = DenoisingAutoencoder.for_data(data, networks, latent_dim=feature_dim)
         encoder = Gaussian(networks.encoder(2 * latent_dim))
         decoder = networks.decoder(latent_dim)

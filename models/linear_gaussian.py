@@ -13,6 +13,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from ppl_disentangle.columns import check_numbers
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import BetaELBO
 from ppl_disentangle.networks import Networks
@@ -66,15 +67,20 @@ class LinearGaussian(GenerativeStory):
         self.log_scale = nn.Parameter(torch.zeros(latent_dim))
 
     @classmethod
-    def for_data(cls, data: FactorDataset, networks: Networks, *, latent_dim: int = 10) -> Self:
+    def for_data(
+        cls, data: FactorDataset, networks: Networks, *, latent_dim: int | None = None
+    ) -> Self:
         """Build the story for ``data``, with its own linear maps.
 
         Args:
-            data: Observations of any kind.
+            data: Observations of any kind; of a table, numbers alone.
             networks: Not used.
-            latent_dim: Number of coordinates of z.
+            latent_dim: Number of coordinates of z; by default 10, or the size of an observation if
+                that is less.
         """
-        return cls(data.observation_shape, latent_dim)
+        check_numbers(data.columns, cls.__name__)
+        size = math.prod(data.observation_shape)
+        return cls(data.observation_shape, min(10, size) if latent_dim is None else latent_dim)
 
     @abc.abstractmethod
     def noise_scale(self) -> Tensor:

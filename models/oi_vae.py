@@ -148,7 +148,7 @@ class OIVAE(IsotropicVAE):
         width = 32
         group_networks = [_group_network(width, size) for _ in range(groups)]
         readers = GroupReaders(latent_dim, group_networks, width, shape=data.observation_shape)
-        decoder = networks.likelihood(readers)
+        decoder = networks.observed_through(readers)
         return cls(Gaussian(networks.encoder(2 * latent_dim)), decoder, latent_dim, **hyper)
 
     def objective(self) -> SparsityELBO:

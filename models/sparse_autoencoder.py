@@ -12,6 +12,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from ppl_disentangle.columns import check_numbers
 from ppl_disentangle.conditions import check_conditions
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import BetaELBO
@@ -96,11 +97,12 @@ class SparseAutoencoder(GenerativeStory):
         """Build the story for ``data``, with its own linear layers.
 
         Args:
-            data: Observations of any kind.
+            data: Observations of any kind; of a table, numbers alone.
             networks: Not used.
             latent_dim: Number of directions.
             **hyper: Further arguments of the story.
         """
+        check_numbers(data.columns, cls.__name__)
         return cls(data.observation_shape, latent_dim, **hyper)
 
     def directions(self) -> Tensor:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal, get_args
 
-__all__ = ["COLUMN_LIKELIHOODS", "Column", "ColumnKind", "ColumnLikelihood"]
+__all__ = [
+    "COLUMN_LIKELIHOODS",
+    "Column",
+    "ColumnKind",
+    "ColumnLikelihood",
+    "check_numbers",
+]
 
 ColumnKind = Literal["number", "count", "class", "ordered", "binary"]
 
@@ -82,3 +89,19 @@ class Column:
     def size(self) -> int:
         """Number of values of a class, ordered or binary column; 0 for a number or count."""
         return len(self.values)
+
+
+def check_numbers(columns: Sequence[Column], title: str) -> None:
+    """Raise a ValueError unless all columns are numbers.
+
+    Args:
+        columns: The columns of a table; empty for other data.
+        title: The story that takes numbers alone.
+    """
+    for column in columns:
+        if column.kind != "number":
+            raise ValueError(
+                f"{title} takes numbers, but column {column.name!r} is of type {column.kind}: give it"
+                ' the type "number", leave it out, or choose a story with a likelihood by column,'
+                " such as vae"
+            )

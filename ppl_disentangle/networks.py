@@ -16,7 +16,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ppl_disentangle.conditionals import Bernoulli, Conditional, Deterministic, GaussianLearnedScale
+from ppl_disentangle.columns import Column
+from ppl_disentangle.conditionals import (
+    Bernoulli,
+    Conditional,
+    Deterministic,
+    GaussianLearnedScale,
+    NegativeBinomial,
+    Poisson,
+    Row,
+    StudentT,
+    ZeroInflatedNegativeBinomial,
+    ZeroInflatedPoisson,
+    num_row_outputs,
+)
 from ppl_disentangle.data.base import Kind
 from ppl_disentangle.networks_1d import (
     MIN_SIGNAL_LENGTH,
@@ -25,6 +38,7 @@ from ppl_disentangle.networks_1d import (
     signal_decoder,
     signal_encoder,
 )
+from ppl_disentangle.networks_rows import CountInput, RowInput, RowPoints, num_row_inputs
 
 __all__ = [
     "NETWORKS",
@@ -445,6 +459,9 @@ ONE_DIMENSIONAL: dict[str, tuple[Callable[..., nn.Module], Callable[..., nn.Modu
 
 NETWORKS = (*PAIRS, "conv1d", "gru", "mlp")
 
+COUNTS = (Poisson, NegativeBinomial, ZeroInflatedPoisson, ZeroInflatedNegativeBinomial)
+"""Likelihoods of counts, which encoders read as logarithms."""
+
 STEADY_GAME = MappingProxyType({"gradient_penalty": 0.1})
 """Options of adversarial objectives. Without the penalty, InfoGAN generated only some of the digits."""
 
@@ -472,6 +489,10 @@ class Networks:
         likelihood: Class of the decoders' distribution.
         observations: Kind of the observations; by default images if they have three dims, else
             vectors.
+        columns: The columns of a table; each has its own likelihood, and ``likelihood`` is not
+            used. Empty for other observations.
+        has_missing: Whether observations have missing values, which are NaN. Encoders then also
+            read which elements are observed.
 
     Raises:
         ValueError: The kind is unknown, or it does not take observations of this shape.
@@ -491,6 +512,8 @@ class Networks:
     kind: str | None = None
     likelihood: type[Conditional] = Bernoulli
     observations: Kind | None = None
+    columns: tuple[Column, ...] = ()
+    has_missing: bool = False
 
     def __post_init__(self) -> None:
         kind = self.kind or self._default_kind()
@@ -526,39 +549,85 @@ class Networks:
 
     def encoder(self, outputs: int) -> nn.Module:
         """Make a network from ``(batch, *shape)`` to ``(batch, outputs)``."""
+        first, shape = self._input()
+        net = self._from_inputs(outputs, shape)
+        if not first:
+            return net
+        layers = [*net] if type(net) is nn.Sequential else [net]
+        return nn.Sequential(*first, *layers)
+
+    def _input(self) -> tuple[list[nn.Module], tuple[int, ...]]:
+        """Layers that prepare observations for an encoder, and the shape of their output."""
+        if self.columns:
+            size = num_row_inputs(self.columns, has_missing=self.has_missing)
+            return [RowInput(self.columns, has_missing=self.has_missing)], (size,)
+        first: list[nn.Module] = [CountInput()] if self.likelihood in COUNTS else []
+        if not self.has_missing:
+            return first, self.shape
+        if self.observations == "sequence":
+            return [*first, ObservedInput(-1)], (*self.shape[:-1], 2 * self.shape[-1])
+        return [*first, ObservedInput()], (2 * self.shape[0], *self.shape[1:])
+
+    def _from_inputs(self, outputs: int, shape: tuple[int, ...]) -> nn.Module:
         if self.kind in PAIRS:
             encoder, _ = PAIRS[self.kind]
-            channels, height, width = self.shape
+            channels, height, width = shape
             return encoder(outputs, channels=channels, size=(height, width))
         if self.kind in ONE_DIMENSIONAL:
             encoder_1d, _ = ONE_DIMENSIONAL[self.kind]
-            return encoder_1d(outputs, shape=self.shape)
-        return mlp_encoder(outputs, shape=self.shape, hidden=self._hidden)
+            return encoder_1d(outputs, shape=shape)
+        return mlp_encoder(outputs, shape=shape, hidden=self._hidden)
 
     def decoder(self, inputs: int) -> Conditional:
         """Make p(x | h) for h of shape ``(batch, inputs)``."""
-        return self.likelihood(self._to_observations(inputs))
+        if self.columns:
+            net = self._to_observations(inputs, (num_row_outputs(self.columns),))
+            return Row(net, self.columns)
+        first, *others = self.shape
+        outputs = (self.likelihood.num_parameters * first, *others)
+        return self.likelihood(self._to_observations(inputs, outputs))
+
+    def observed_through(self, net: nn.Module) -> Conditional:
+        """Make p(x | h) of a network that returns one number for each element of x, in order.
+
+        Raises:
+            ValueError: The likelihood needs other numbers.
+        """
+        likelihoods = {column.likelihood for column in self.columns}
+        if not self.columns and self.likelihood.num_parameters == 1:
+            return self.likelihood(net)
+        if len(likelihoods) == 1 and num_row_outputs(self.columns) == len(self.columns):
+            return Row(net, self.columns)
+        names = ", ".join(sorted(map(str, likelihoods))) or self.likelihood.__name__
+        raise ValueError(
+            "this story needs a likelihood with one number for each element, the same for all"
+            f" columns; the data have {names}"
+        )
 
     def generator(self, inputs: int) -> Deterministic:
         """Make a generator from h of shape ``(batch, inputs)`` to points x.
 
-        Its points are in [0, 1], except for a Gaussian likelihood, whose mean is any real number.
+        Its points are in the range of the likelihood: in [0, 1], any real number for a Gaussian or
+        Student-t likelihood, and positive for counts.
         """
-        net = self._to_observations(inputs)
-        if self.likelihood is GaussianLearnedScale:
+        net = self._to_observations(inputs, self.shape)
+        if self.columns:
+            return Deterministic(nn.Sequential(net, RowPoints(self.columns)))
+        if self.likelihood in (GaussianLearnedScale, StudentT):
             return Deterministic(net)
-        return Deterministic(nn.Sequential(net, nn.Sigmoid()))
+        last = nn.Softplus() if self.likelihood in COUNTS else nn.Sigmoid()
+        return Deterministic(nn.Sequential(net, last))
 
-    def _to_observations(self, inputs: int) -> nn.Module:
+    def _to_observations(self, inputs: int, shape: tuple[int, ...]) -> nn.Module:
         if self.kind in PAIRS:
             _, decoder = PAIRS[self.kind]
-            channels, height, width = self.shape
+            channels, height, width = shape
             return decoder(inputs, channels=channels, size=(height, width))
         if self.kind in ONE_DIMENSIONAL:
             _, decoder_1d = ONE_DIMENSIONAL[self.kind]
-            return decoder_1d(inputs, shape=self.shape)
+            return decoder_1d(inputs, shape=shape)
         activation = nn.Tanh if self._hidden == WIDE_HIDDEN_UNITS else nn.ReLU
-        return mlp_decoder(inputs, shape=self.shape, hidden=self._hidden, activation=activation)
+        return mlp_decoder(inputs, shape=shape, hidden=self._hidden, activation=activation)
 
     @property
     def _hidden(self) -> int:

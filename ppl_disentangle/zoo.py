@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 from collections import Counter
@@ -12,11 +13,17 @@ from typing import Any, NamedTuple
 import torch
 
 from ppl_disentangle import models
+from ppl_disentangle.columns import COLUMN_LIKELIHOODS, Column
 from ppl_disentangle.conditionals import (
     Bernoulli,
     Conditional,
     ContinuousBernoulli,
     GaussianLearnedScale,
+    NegativeBinomial,
+    Poisson,
+    StudentT,
+    ZeroInflatedNegativeBinomial,
+    ZeroInflatedPoisson,
 )
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.data.python_source import function_of, is_function
@@ -41,7 +48,13 @@ LIKELIHOODS: dict[str, type[Conditional]] = {
     "bernoulli": Bernoulli,
     "continuous_bernoulli": ContinuousBernoulli,
     "gaussian": GaussianLearnedScale,
+    "student_t": StudentT,
+    "poisson": Poisson,
+    "negative_binomial": NegativeBinomial,
+    "zero_inflated_poisson": ZeroInflatedPoisson,
+    "zero_inflated_negative_binomial": ZeroInflatedNegativeBinomial,
 }
+"""Likelihoods by name: of values in [0, 1], of any real numbers, and of counts."""
 
 
 def stories() -> dict[str, type[GenerativeStory]]:
@@ -154,7 +167,7 @@ def build(
     *,
     latent_dim: int | None = None,
     network: str | None = None,
-    likelihood: str = "bernoulli",
+    likelihood: str | None = None,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
 ) -> GenerativeStory:
@@ -172,8 +185,11 @@ def build(
             sequences, ``"mlp"`` observations of any shape. Left out, it is ``"study"`` for images
             of more than 16 rows or columns, ``"conv1d"`` for signals, ``"gru"`` for sequences and
             ``"mlp"`` for all other observations.
-        likelihood: ``"bernoulli"``, ``"continuous_bernoulli"`` or ``"gaussian"``, whose scale is
-            learned.
+        likelihood: One of :data:`LIKELIHOODS`: ``"bernoulli"`` or ``"continuous_bernoulli"`` for values
+            in [0, 1]; ``"gaussian"`` or ``"student_t"``, whose scale is learned; ``"poisson"``,
+            ``"negative_binomial"`` or either with ``"zero_inflated_"`` before it, for counts. Left
+            out, each column of a table has the likelihood of its type, and all other observations
+            are ``"bernoulli"``.
         seed: Seed of the initial weights. The caller's random state does not change.
         options: Options of the story. A list ``[start, end, steps]`` is a linear schedule of a
             weight. A structural story needs a ``graph``, such as ``"light -> shadow; angle ->
@@ -210,12 +226,57 @@ def _check_name(name: str) -> None:
     choose("story", name, list(stories()))
 
 
-def _networks(data: FactorDataset, network: str | None, likelihood: str) -> Networks:
+def _networks(data: FactorDataset, network: str | None, likelihood: str | None) -> Networks:
     """The encoders and decoders of the named architecture and likelihood."""
-    conditional = LIKELIHOODS[choose("likelihood", likelihood, list(LIKELIHOODS))]
+    conditional = LIKELIHOODS[choose("likelihood", likelihood or "bernoulli", list(LIKELIHOODS))]
     if network is not None:
         choose("network", network, NETWORKS)
-    return Networks(data.observation_shape, network, conditional, data.kind)
+    if likelihood in _OF_COUNTS and not data.columns:
+        _check_counts(data, str(likelihood))
+    columns = tuple(_with_likelihood(column, likelihood) for column in data.columns)
+    return Networks(
+        data.observation_shape,
+        network,
+        conditional,
+        data.kind,
+        columns=columns,
+        has_missing=data.has_missing,
+    )
+
+
+_OF_COUNTS = COLUMN_LIKELIHOODS["count"]
+
+
+def _check_counts(data: FactorDataset, likelihood: str) -> None:
+    """Refuse data that are not counts, of which the first ones are read."""
+    if data.maximum != 1:
+        raise ValueError(
+            f"likelihood {likelihood!r} takes counts as they are, but {data.name} divides them by"
+            f" {data.maximum:g}: pass maximum=1 where the data are made"
+        )
+    x = data.observations(torch.arange(min(len(data), 1000)))
+    x = x[~x.isnan()] if x.is_floating_point() else x
+    if not ((x >= 0) & (x % 1 == 0)).all():
+        raise ValueError(
+            f"likelihood {likelihood!r} takes counts 0, 1, 2, …; {data.name} has"
+            f" {x[(x < 0) | (x % 1 != 0)][0].item():g}; choose another likelihood, such as 'gaussian'"
+        )
+
+
+def _with_likelihood(column: Column, likelihood: str | None) -> Column:
+    """The column with the likelihood that was asked for, if one was.
+
+    Raises:
+        ValueError: The column is of another type.
+    """
+    if likelihood is None:
+        return column
+    if likelihood not in COLUMN_LIKELIHOODS[column.kind]:
+        raise ValueError(
+            f"likelihood {likelihood!r} does not fit column {column.name!r} of type {column.kind};"
+            " leave the likelihood out, and each column gets that of its type"
+        )
+    return dataclasses.replace(column, likelihood=likelihood)
 
 
 def _with_schedules(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

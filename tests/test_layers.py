@@ -17,7 +17,7 @@ LAYERS = [
     ["columns", "graph_files", "names"],
     ["graphs", "storage", "sites", "parameter_store", "posteriors", "conditionals"],
     ["observed_elements"],
-    ["networks_1d", "data.python_source", "data.randomness", "data"],
+    ["networks_1d", "networks_rows", "data.python_source", "data.randomness", "data"],
     ["networks"],
     ["data.drawn"],
     ["data.causal", "data.files"],

@@ -127,6 +127,11 @@ class Trainer:
         num_data = len(self.batches.data)
         if not isinstance(objective, DecomposedELBO):
             return
+        if objective.reads_data and self.batches.data.has_missing:
+            raise ValueError(
+                f"{type(objective).__name__} compares the observations themselves, so that missing"
+                " values cannot be left out: impute them first, or choose another objective"
+            )
         if objective.num_data not in (None, num_data):
             raise ValueError(
                 f"the objective has num_data={objective.num_data}, the data are {num_data}"

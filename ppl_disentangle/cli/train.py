@@ -55,8 +55,9 @@ def _story_arguments(group: argparse._ArgumentGroup) -> None:
     )
     add(
         "--likelihood",
-        default="bernoulli",
-        help="bernoulli (default), continuous_bernoulli or gaussian",
+        help="bernoulli, continuous_bernoulli, gaussian, student_t, poisson, negative_binomial,"
+        " zero_inflated_poisson or zero_inflated_negative_binomial (default: of the type of each"
+        " column for a table, else bernoulli)",
     )
 
 

@@ -20,7 +20,7 @@ from ppl_disentangle.conditionals.counts import (
     ZeroInflatedNegativeBinomial,
     ZeroInflatedPoisson,
 )
-from ppl_disentangle.conditionals.rows import Row, RowDistribution
+from ppl_disentangle.conditionals.rows import Row, RowDistribution, num_row_outputs
 
 __all__ = [
     "MAX_FLOAT32_WEIGHTS",
@@ -41,5 +41,6 @@ __all__ = [
     "ZeroInflatedNegativeBinomial",
     "ZeroInflatedPoisson",
     "at_least_single",
+    "num_row_outputs",
     "unrounded",
 ]

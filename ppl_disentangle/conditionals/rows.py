@@ -149,6 +149,7 @@ class Row(Conditional):
     ) -> None:
         super().__init__(net, input_dims=input_dims)
         families = _families(columns)
+        self.columns = tuple(columns)
         self.sizes = [family.num_outputs for family in families]
         self.families = nn.ModuleList(families)
 

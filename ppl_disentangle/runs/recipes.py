@@ -109,6 +109,8 @@ def configure(
     story_config = dict(story)
     story_config["options"] = recipe["options"] | story["options"]
     story_config["network"] = story.get("network") or recipe.get("network")
+    if not data.columns:
+        story_config["likelihood"] = story.get("likelihood") or "bernoulli"
     built = build(data=data, **story_config)
     given = {name: value for name, value in training.items() if value is not None}
     if "patience" in given and not built.has_bound:

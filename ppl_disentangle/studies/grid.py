@@ -127,7 +127,7 @@ def _config(
         "seed": seed,
         "latent_dim": model.get("latent_dim"),
         "network": model.get("network"),
-        "likelihood": model.get("likelihood", "bernoulli"),
+        "likelihood": model.get("likelihood"),
     }
     return {
         "story": story,
