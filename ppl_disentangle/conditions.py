@@ -90,6 +90,8 @@ class Arguments:
 class Programs(Protocol):
     """A model and a guide that say which conditions they take, as a story does."""
 
+    fixed_size: int | None
+
     @property
     def title(self) -> str:
         """What messages call the pair."""
@@ -440,6 +442,8 @@ def story_batches(
         data = arranged(story, data)
     check_rows(conditions, len(data))
     own = story.told(len(data))
+    if len(data) == story.fixed_size:
+        batch_size = len(data)  # a guide with parameters of each datum takes them all at once
     start = 0
     for x, carried in conditioned_batches(data, batch_size, device):
         rows = slice(start, start + len(x))

@@ -79,6 +79,7 @@ class Incomplete(GenerativeStory):
         super().__init__()
         self.story = story
         self.has_bound = story.has_bound
+        self.fixed_size = story.fixed_size
         self.coordinate_names = story.coordinate_names
         self.conditions_in_latents = story.conditions_in_latents
         self.already_set = story.already_set

@@ -170,8 +170,6 @@ class Pair(GenerativeStory):
             with keys of the same form.
         constraints: The constraint of each lifted parameter.
         names: The name of each lifted parameter in Pyro.
-        fixed_size: Number of data that the guide has one value each for; ``None`` for a guide that
-            computes the posterior of any data.
         example_size: Number of data in the first batch; ``None`` before it was read.
     """
 
@@ -190,7 +188,6 @@ class Pair(GenerativeStory):
         self.lifted = nn.ParameterDict()
         self.constraints: dict[str, Constraint] = {}
         self.names: dict[str, str] = {}
-        self.fixed_size: int | None = None
         self.example_size: int | None = None
         self._latents = None if latents is None else tuple(latents)
         self._model_arguments = arguments_of(model, f"the model of {self.title}")

@@ -47,6 +47,7 @@ from ppl_disentangle.sites import (
 from ppl_disentangle.story import GenerativeStory, evaluating
 
 __all__ = [
+    "check_all_drawn",
     "code_names",
     "decode",
     "drawn_layout",
@@ -148,7 +149,7 @@ def codes_of_batch(story: GenerativeStory, x: Tensor, conditions: Mapping[str, A
         blocks = [_codes_of(story, name, q, (), None, len(x)) for name, q in posteriors.items()]
     else:
         sites = story.posterior_sites(x, **conditions)
-        plate = _plate_over_data(story, sites, len(x))
+        plate = _plate_over_data(story, sites, x, conditions)
         local = [s for s in sites.values() if plate is None or plate in s.plates]
         blocks = [_codes_of(story, s.name, s.fn, s.plates, plate, len(x)) for s in local]
     names, means, scales = zip(*blocks, strict=True)
@@ -156,7 +157,7 @@ def codes_of_batch(story: GenerativeStory, x: Tensor, conditions: Mapping[str, A
 
 
 def _plate_over_data(
-    story: GenerativeStory, sites: Mapping[str, Site], num_data: int
+    story: GenerativeStory, sites: Mapping[str, Site], x: Tensor, conditions: Mapping[str, Any]
 ) -> Plate | None:
     """The plate over the data, checked; ``None`` for a guide without plates.
 
@@ -164,18 +165,30 @@ def _plate_over_data(
         ValueError: No latent is in the plate, or its size is not the number of data.
     """
     plate = data_plate(sites.values())
-    if plate is not None and plate.size != num_data:
-        raise ValueError(
-            f"the plate {plate.name!r} in the guide of {story.title} has {plate.size} elements for"
-            f" {num_data} data: no latent there belongs to one datum; open the plate over the data"
-            " as pyro.plate('data', len(x))"
-        )
-    if plate is None and any(not s.fn.batch_shape for s in sites.values()) and num_data > 1:
+    if plate is None:
+        is_shared = any(not s.fn.batch_shape for s in sites.values()) and len(x) > 1
+    else:
+        is_shared = plate.name != "data" and not _is_over_data(story, plate, x, conditions)
+    if is_shared:
         raise ValueError(
             f"all data share the latents {list(sites)} of {story.title}: no datum has a code of its"
             " own; read their posterior from a trace of the guide, or from to_datatree"
         )
+    if plate is not None and plate.size != len(x):
+        raise ValueError(
+            f"the plate {plate.name!r} in the guide of {story.title} has {plate.size} elements for"
+            f" {len(x)} data; open the plate over the data as pyro.plate('data', len(x))"
+        )
     return plate
+
+
+def _is_over_data(
+    story: GenerativeStory, plate: Plate, x: Tensor, conditions: Mapping[str, Any]
+) -> bool:
+    """Whether a plate of another name than ``data`` is around the observations."""
+    observed = observed_data(story, x, conditions_of_model(story, conditions))
+    names = [p.name for site in observed.values() for p in site.plates]
+    return plate.name in names
 
 
 def _codes_of(
@@ -207,6 +220,11 @@ def _rows(value: Tensor, dim: int | None, num_data: int) -> Tensor:
     value = at_least_single(value)
     if dim is not None:
         value = value.movedim(dim, 0)
+    if len(value) != num_data:
+        raise ValueError(
+            f"expected latents of {num_data} data, got values of shape {tuple(value.shape)}: open"
+            " the plate over the data as pyro.plate('data', len(x))"
+        )
     return value.reshape(num_data, -1).cpu()
 
 
@@ -337,7 +355,7 @@ def _drawn_mean(
     others = [name for name in sites if name not in {*layout.names, *story.latents}]
     if others and story.has_bound:
         observed = observed_data(story, template, given)
-        _check_all_drawn(story, [name for name in others if name not in observed])
+        check_all_drawn(story, [name for name in others if name not in observed])
     return layout.assemble(template, {name: mean_of(sites[name]) for name in layout.names})
 
 
@@ -397,7 +415,12 @@ def observed_data(
     return without_factors(observed_sites(trace))
 
 
-def _check_all_drawn(story: GenerativeStory, undrawn: Sequence[str]) -> None:
+def check_all_drawn(story: GenerativeStory, undrawn: Sequence[str]) -> None:
+    """Refuse latents of the model that the guide does not draw, of which ``undrawn`` are names.
+
+    Raises:
+        ValueError: There is such a latent.
+    """
     if undrawn:
         raise ValueError(
             f"the model of {story.title} draws {undrawn[0]!r}, which its guide does not: it has no"
@@ -465,7 +488,7 @@ def _observed_at(
         # The guide may draw latents that are not among story.latents.
         guide = poutine.trace(story.guide).get_trace(x, **conditions_of_guide(story, conditions))
         others = {n: s for n, s in sampled_sites(guide).items() if n in undrawn}
-        _check_all_drawn(story, [name for name in undrawn if name not in others])
+        check_all_drawn(story, [name for name in undrawn if name not in others])
         points = {name: latent_point(site.fn) for name, site in others.items()}
         trace = poutine.trace(poutine.condition(model, data=points)).get_trace(x, **given)
     observed = observed_sites(trace)

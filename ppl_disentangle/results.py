@@ -28,7 +28,7 @@ from ppl_disentangle.names import free_name
 from ppl_disentangle.observed import mean_of, without_factors
 from ppl_disentangle.observed_elements import elements_observed
 from ppl_disentangle.pairs import story_of
-from ppl_disentangle.representation import code_names, observation_dims
+from ppl_disentangle.representation import check_all_drawn, code_names, observation_dims
 from ppl_disentangle.sites import (
     Plate,
     Site,
@@ -99,7 +99,7 @@ def to_datatree(
         story: A story.
         data: Data in any form that :func:`~ppl_disentangle.data.as_dataset` takes, with the
             conditions that the story needs. ``num_data`` of them are drawn at random without
-            replacement.
+            replacement. If the guide has parameters of each datum, all data are kept.
         history: Result of :func:`~ppl_disentangle.inference.fit`; left out, the group ``fit`` is
             left out too.
         num_data: Number of data to keep.
@@ -128,6 +128,8 @@ def to_datatree(
     data = arranged(story, data)
     story = for_missing(story, data)
     index = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:num_data]
+    if len(data) == story.fixed_size:
+        index = torch.arange(len(data))  # the guide has parameters of each datum, in order
     kept = data.subset(index)
     with evaluating(story, seed=seed) as device:
         x, given, rows = one_batch(story, kept, device, {})
@@ -183,18 +185,17 @@ def to_arviz(tree: xr.DataTree) -> Any:
 def _draw_posterior(story: GenerativeStory, x: Tensor, conditions: Mapping[str, Any]) -> Draw:
     """Draw the latents of each datum from the guide and run the model with them."""
     model_trace, guide_trace = paired_traces(
-        *programs(story, conditions),
-        (x,),
-        dict(conditions),
-        reparameterised=False,
-        matched=story.has_bound,
+        *programs(story, conditions), (x,), dict(conditions), reparameterised=False, matched=False
     )
-    drawn = deterministic_sites(model_trace) | sampled_sites(guide_trace)
+    guided = sampled_sites(guide_trace)
+    if story.has_bound:
+        check_all_drawn(story, [name for name in sampled_sites(model_trace) if name not in guided])
+    drawn = deterministic_sites(model_trace) | guided
     for name in story.latents:
         if name not in drawn:
             raise ValueError(
                 f"the guide of {story.title} does not draw the latent {name!r}; it draws"
-                f" {list(sampled_sites(guide_trace))}"
+                f" {list(guided)}"
             )
     latents = {name: drawn[name] for name in story.latents}
     observed = without_factors(observed_sites(model_trace))
@@ -255,25 +256,25 @@ def _plate_dims(site: Site, plate: Plate | None, unit: str, value: Tensor) -> Pl
         value: A value of the shape of the site's value.
     """
     num_batch_dims = value.dim() - site.fn.event_dim
-    is_data = {p.dim: plate is not None and p.name == plate.name for p in site.plates}
-    names = {p.dim: unit if is_data[p.dim] else p.name for p in site.plates}
-    if plate is None and num_batch_dims:
-        names[-num_batch_dims] = unit
-    dims: list[str] = []
-    kept: list[int] = []
-    for axis in range(num_batch_dims):
-        name = names.get(axis - num_batch_dims)
-        if name is not None or value.shape[axis] > 1:
-            kept.append(axis)
-            dims.append(name or f"{site.name}_batch_dim_{axis}")
-    order = sorted(range(len(kept)), key=lambda i: dims[i] != unit)
-    axes = [kept[i] for i in order]
-    event_axes = range(num_batch_dims, value.dim())
-    dropped = [axis for axis in range(num_batch_dims) if axis not in axes]
-    permuted = value.permute(*axes, *event_axes, *dropped)
-    return Plated(
-        permuted.reshape(permuted.shape[: value.dim() - len(dropped)]), [dims[i] for i in order]
-    )
+    names = _batch_names(site, plate, unit, value.shape[:num_batch_dims])
+    kept = [axis for axis, name in enumerate(names) if name]
+    kept.sort(key=lambda axis: names[axis] != unit)
+    events = list(range(num_batch_dims, value.dim()))
+    dropped = [axis for axis, name in enumerate(names) if not name]  # of size 1
+    permuted = value.permute([*kept, *events, *dropped])
+    shape = permuted.shape[: len(kept) + len(events)]
+    return Plated(permuted.reshape(shape), [names[axis] for axis in kept])
+
+
+def _batch_names(site: Site, plate: Plate | None, unit: str, sizes: torch.Size) -> list[str]:
+    """Name each batch dim of a site; a dim of size 1 without a plate has an empty name."""
+    by_dim = {p.dim: p.name for p in site.plates}
+    if plate is None and sizes:
+        by_dim[-len(sizes)] = unit
+    elif plate is not None and plate.name in by_dim.values():
+        by_dim[plate.dim] = unit
+    numbered = ["" if size == 1 else f"{site.name}_batch_dim_{i}" for i, size in enumerate(sizes)]
+    return [by_dim.get(i - len(sizes), name) for i, name in enumerate(numbered)]
 
 
 class Plated(NamedTuple):
@@ -328,7 +329,7 @@ def _summary(draws: xr.Dataset, *dims: str) -> xr.Dataset:
     """Summarise draws by mean and standard deviation over chain, draw and further dims."""
     if not draws.data_vars:
         return draws
-    over = ["chain", "draw", *dims]
+    over = ["chain", "draw", *(dim for dim in dims if dim in draws.dims)]
     statistics = [draws.mean(over), draws.std(over)]
     labels = xr.DataArray(["mean", "sd"], dims="statistic", name="statistic")
     return xr.concat(statistics, labels)

@@ -449,7 +449,8 @@ def data_plate(sites: Iterable[Site], name: str = "data") -> Plate | None:
         shared &= names or shared
     if len(shared) != 1:
         raise ValueError(
-            f"which plate is over the data? There are {sorted(plates)}, none is called {name!r}"
+            f"which plate is over the data? There are {sorted(plates)}, none is called {name!r}:"
+            f" call that plate {name!r}"
         )
     return plates[shared.pop()]
 

@@ -100,6 +100,8 @@ class GenerativeStory(nn.Module, abc.ABC):
             interventions.
         conditions_in_latents: Names of the conditions that decoding does not take, because the
             latents hold all that matters of them.
+        fixed_size: Number of data for each of which the guide has parameters of its own; ``None``
+            for a guide that computes the posterior of any data.
         already_set: Names of the sites that an intervention has set as a whole. They cannot be set
             again.
         num_data: Number of data in the data set, for which a batch stands;
@@ -140,6 +142,7 @@ class GenerativeStory(nn.Module, abc.ABC):
     def __init__(self) -> None:
         super().__init__()
         self.num_data: int | None = None
+        self.fixed_size: int | None = None
         self.coordinate_names: Mapping[str, Sequence[str]] = {}
         self._pyro_name = f"{type(self).__name__}_{next(_numbers)}"
 

@@ -10,10 +10,12 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from ppl_disentangle.causal.interventions import do
+from ppl_disentangle.causal.actions import resolve
+from ppl_disentangle.causal.interventions import all_sites, do, intervenable
 from ppl_disentangle.conditions import is_per_datum, one_batch
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.representation import observation_dims, reconstruct
+from ppl_disentangle.sites import data_plate
 from ppl_disentangle.story import GenerativeStory, evaluating
 
 __all__ = ["aggregate_quantiles", "traverse"]
@@ -61,15 +63,8 @@ def traverse(
         x, given, _ = one_batch(story, x, device, conditions)
     if len(x) != 1:
         raise ValueError(f"expected one observation, got {len(x)}")
-    num_positions = _common_length(values.values())
-    repeated = _repeated(x, num_positions)
-    told: dict[str, Any] = {
-        n: _repeated(v, num_positions) if is_per_datum(v) else v for n, v in given.items()
-    }
-    images = []
-    for name, positions in values.items():
-        action = torch.as_tensor(positions, dtype=torch.float32)
-        images.append(reconstruct(do(story, {name: action}, **told), repeated, **told))
+    _common_length(values.values())
+    images = [_varied(story, x, given, name, positions) for name, positions in values.items()]
     return xr.DataArray(
         torch.stack(images).numpy(),
         dims=("code", "position", *observation_dims(images[0].dim() - 1)),
@@ -78,6 +73,32 @@ def traverse(
             "value": (("code", "position"), np.array(list(values.values()))),
         },
     )
+
+
+def _varied(
+    story: GenerativeStory,
+    x: Tensor,
+    conditions: Mapping[str, Any],
+    name: str,
+    positions: Sequence[float],
+) -> Tensor:
+    """Mean observations ``(position, *event)`` at each value of a coordinate."""
+    numbers = torch.as_tensor(positions, dtype=torch.float32)
+    sampled, stated = all_sites(story, conditions)
+    sites = sampled | stated
+    site = sites[resolve(story, name, intervenable(story, conditions))[0]]
+    plate = data_plate(sites.values())
+    is_shared = plate is not None and plate.name not in [p.name for p in site.plates]
+    if is_shared and not site.is_stated:
+        # One pass has one value of a latent that all data share.
+        rows = [reconstruct(do(story, {name: number}, **conditions), x) for number in numbers]
+        return torch.cat(rows)
+    told: dict[str, Any] = {
+        n: _repeated(v, len(numbers)) if is_per_datum(v) else v for n, v in conditions.items()
+    }
+    # Plates right of the plate over the data have a dim in the value.
+    action = numbers.reshape(-1, *(1,) * (0 if plate is None else -1 - plate.dim))
+    return reconstruct(do(story, {name: action}, **told), _repeated(x, len(numbers)), **told)
 
 
 def _common_length(sequences: Iterable[Sequence[float]]) -> int:

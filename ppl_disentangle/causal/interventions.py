@@ -165,6 +165,7 @@ class Intervened(GenerativeStory):
         self.story = story
         self.conditions = by_name(story, conditions)
         self.has_bound = story.has_bound
+        self.fixed_size = story.fixed_size
         self.columns = story.columns
         self.conditions_in_latents = story.conditions_in_latents
         sites = intervenable(story, self.conditions)
