@@ -10,7 +10,7 @@ import xarray as xr
 from pyro import poutine
 from torch import Tensor
 
-from ppl_disentangle.conditions import conditions_of_model, opened, story_batches
+from ppl_disentangle.conditions import conditions_of_model, opened, row_labels, story_batches
 from ppl_disentangle.inference.bounds.per_datum import sites_of
 from ppl_disentangle.inference.elbo.terms import total_and_by_datum
 from ppl_disentangle.missing import for_missing
@@ -82,7 +82,8 @@ def compression_curve(
                     images.append(means.cpu())
                     num_shown += len(x)
     curve = _curve(torch.cat(nats), torch.cat(errors), torch.cat(images, 1)[:, :num_images])
-    return curve.assign_attrs(num_samples=num_samples, seed=seed)
+    shown = row_labels(data)[: curve.sizes["data"]]
+    return curve.assign_coords(data=shown).assign_attrs(num_samples=num_samples, seed=seed)
 
 
 def _curve(nats: Tensor, errors: Tensor, images: Tensor) -> xr.Dataset:

@@ -75,7 +75,8 @@ def _encoder(representation: Any, data: FactorDataset | ArrayLike) -> EncodeRows
     if not isinstance(data, FactorDataset):
         got = type(representation).__name__
         raise TypeError(
-            f"expected codes (num_data, num_codes), since the data are factors alone, got {got}"
+            f"expected codes (num_data, num_codes), since the data are factors alone, got {got};"
+            " give data with factors, such as as_dataset(TensorDataset(x, factors))"
         )
     if is_story(representation):
         return _posterior(representation, data)
