@@ -10,7 +10,7 @@ from torch.distributions import Categorical, Distribution, OneHotCategorical, kl
 
 from ppl_disentangle.sites import Site, sum_rightmost
 
-__all__ = ["closed_form_kl", "kl", "kl_total", "same_weights", "weighted_kl"]
+__all__ = ["closed_form_kl", "kl", "kl_total", "same_weights", "sampled_kl_total", "weighted_kl"]
 
 
 def kl(q: Site, p: Site) -> Tensor:
@@ -31,8 +31,13 @@ def kl(q: Site, p: Site) -> Tensor:
 def kl_total(q: Site, p: Site) -> Tensor:
     """The divergence of one latent, summed on Pyro's scale with the scale and mask of each side."""
     if _same_mask(q, p) and not _same_scale(q, p):
-        return q.total(q.log_prob()) - p.total(p.log_prob())
+        return sampled_kl_total(q, p)
     return weighted_kl(q, p).sum()
+
+
+def sampled_kl_total(q: Site, p: Site) -> Tensor:
+    """log q - log p at the draw, summed on Pyro's scale with the scale and mask of each side."""
+    return q.total(q.log_prob()) - p.total(p.log_prob())
 
 
 def weighted_kl(q: Site, p: Site) -> Tensor:

@@ -313,7 +313,7 @@ def present_columns(site: Site, plate: Plate, *, event_dim: int = 0) -> Tensor:
     independent = site.fn.event_dim - event_dim
     shape = site.value.shape[: site.value.dim() - event_dim]
     mask = torch.as_tensor(True if site.mask is None else site.mask, device=site.value.device)
-    mask = mask.reshape(*mask.shape, *(1,) * independent).expand(shape)
+    mask = mask.reshape(mask.shape + (1,) * independent).expand(shape)
     return rows(mask, site, plate, event_dim=independent)
 
 
@@ -428,7 +428,10 @@ def common_scale(latents: Latents) -> float | Tensor:
         ValueError: The latents have different scales.
     """
     sites = latents.sites
-    if len({s.scale for s in sites if not isinstance(s.scale, Tensor)}) > 1:
+    for site in sites:
+        _check_complete(site, latents.plate)
+    numbers = [s.scale for s in sites if not isinstance(s.scale, Tensor)]
+    if numbers and not math.isclose(min(numbers), max(numbers)):
         scales = {s.name: s.scale for s in sites}
         raise ValueError(
             f"the latents share one aggregate posterior; expected one scale for all, got {scales}"

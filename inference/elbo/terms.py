@@ -8,7 +8,7 @@ import torch
 from pyro.poutine import Trace
 from torch import Tensor
 
-from ppl_disentangle.inference.elbo.divergences import kl_total, weighted_kl
+from ppl_disentangle.inference.elbo.divergences import kl_total, sampled_kl_total, weighted_kl
 from ppl_disentangle.inference.elbo.latents import LatentPairs, rows
 from ppl_disentangle.sites import Plate, Site, latent_sites, observed_sites, scaled_and_masked
 
@@ -65,14 +65,19 @@ def local_bound_terms(model_trace: Trace, pairs: LatentPairs) -> dict[str, Tenso
     return bound_terms(model_trace, pairs.local) | shared_terms(pairs)
 
 
-def shared_terms(pairs: LatentPairs) -> dict[str, Tensor]:
+def shared_terms(pairs: LatentPairs, *, sampled: bool = False) -> dict[str, Tensor]:
     """The term ``"shared_kl"``: minus the divergence of the latents that all data share.
 
-    It is left out where there are none.
+    The result is empty if all latents belong to single data.
+
+    Args:
+        pairs: The latents of a pair.
+        sampled: Whether it is log q - log p at the draw even where a closed form is known.
     """
     if not pairs.shared:
         return {}
-    return {"shared_kl": -sum_tensors([kl_total(q, p) for q, p in pairs.shared])}
+    divergence = sampled_kl_total if sampled else kl_total
+    return {"shared_kl": -sum_tensors([divergence(q, p) for q, p in pairs.shared])}
 
 
 def total_and_by_datum(

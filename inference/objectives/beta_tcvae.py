@@ -73,7 +73,7 @@ class TCELBO(AggregateELBO):
         joint, _, factored = self.densities(latents, [latents.sites])
         posterior = sum_tensors([q.total(q.log_prob()) for q, _ in pairs.local])
         prior = sum_tensors([p.total(p.log_prob()) for _, p in pairs.local])
-        return shared_terms(pairs) | {
+        return shared_terms(pairs, sampled=True) | {
             "log_likelihood": log_likelihood(model_trace),
             "mutual_information": joint - posterior,
             "total_correlation": factored - joint,

@@ -104,9 +104,9 @@ def _covariance_of_means(latents: Latents) -> Tensor:
     if latents.present is None:
         return covariance(means, latents.weights)
     # Without the mean of each coordinate first, small differences of large products would be lost.
-    weights = _normalised(latents.present, -2).to(means.dtype)
+    weights = _normalised(latents.present.to(means.dtype), -2)
     means = (means - (weights * means).sum(-2, keepdim=True)).where(latents.present, 0.0)
-    of_pairs = _pair_weights(latents.present).to(means.dtype)  # (…, batch, dim, dim)
+    of_pairs = _pair_weights(latents.present.to(means.dtype))  # (…, batch, dim, dim)
     first = (of_pairs * means.unsqueeze(-1)).sum(-3)  # mean of i over the data with i and j
     second = (of_pairs * means.unsqueeze(-2)).sum(-3)
     products = (of_pairs * means.unsqueeze(-1) * means.unsqueeze(-2)).sum(-3)
@@ -115,11 +115,11 @@ def _covariance_of_means(latents: Latents) -> Tensor:
 
 def _pair_weights(present: Tensor) -> Tensor:
     """Weights of the data in means over those with both coordinates: ``(…, batch, dim, dim)``."""
-    return _normalised(present.unsqueeze(-1) & present.unsqueeze(-2), -3)
+    return _normalised(present.unsqueeze(-1) * present.unsqueeze(-2), -3)
 
 
 def _normalised(present: Tensor, dim: int) -> Tensor:
-    """Equal weights that sum to 1 over the entries along ``dim`` that are present."""
+    """Equal weights that sum to 1 over the entries along ``dim`` that are present, 1 and not 0."""
     return present / present.sum(dim, keepdim=True).clamp(min=1)
 
 
@@ -127,7 +127,7 @@ def _mean_over_data(matrices: Tensor, latents: Latents) -> Tensor:
     """The mean of matrices of shape ``(…, batch, dim, dim)`` over the data with both coordinates."""
     if latents.present is None:
         return (latents.weights[:, None, None] * matrices).sum(-3)
-    return (_pair_weights(latents.present).to(matrices.dtype) * matrices).sum(-3)
+    return (_pair_weights(latents.present.to(matrices.dtype)) * matrices).sum(-3)
 
 
 def _mean_variances(latents: Latents) -> Tensor:
@@ -135,7 +135,7 @@ def _mean_variances(latents: Latents) -> Tensor:
     if latents.present is None:
         return (latents.weights[:, None] * latents.variances()).sum(-2)
     variances = latents.variances()
-    return (_normalised(latents.present, -2).to(variances.dtype) * variances).sum(-2)
+    return (_normalised(latents.present.to(variances.dtype), -2) * variances).sum(-2)
 
 
 def covariance(values: Tensor, weights: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ class HFELBO(AggregateELBO):
         joint, by_group, factored = self.densities(latents, self._grouped(latents.sites))
         posterior = sum_tensors([q.total(q.log_prob()) for q, _ in pairs.local])
         prior = sum_tensors([p.total(p.log_prob()) for _, p in pairs.local])
-        return shared_terms(pairs) | {
+        return shared_terms(pairs, sampled=True) | {
             "log_likelihood": log_likelihood(model_trace),
             "mutual_information": joint - posterior,
             "between_groups": by_group - joint,

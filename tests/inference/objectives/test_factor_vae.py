@@ -86,7 +86,7 @@ def test_each_player_has_the_gradient_of_its_own_loss(setting, outputs):
     )
     z, _, permuted = seen
     data = torch.arange(BATCH)[slice(None) if pair.mask is None else pair.mask]
-    scale = pair.scale * NUM_DATA / BATCH
+    scale = NUM_DATA / BATCH
 
     def logit(net, z):
         logits = net(z)
@@ -105,7 +105,8 @@ def test_each_player_has_the_gradient_of_its_own_loss(setting, outputs):
     labels = torch.zeros(len(data), dtype=torch.long)
     real, fake = both_logits(z.detach()[data]), both_logits(permuted[data])
     reference = (
-        scale
+        NUM_DATA
+        / len(data)
         * 0.5
         * (
             cross_entropy(real, labels, reduction="sum")

@@ -249,21 +249,30 @@ def test_a_critics_estimate_does_not_depend_on_order_and_split_of_sites(other):
 
 
 @pytest.mark.parametrize("make", NEED_A_PLATE.values(), ids=list(NEED_A_PLATE))
-def test_a_latent_of_all_data_is_refused_where_latents_of_each_datum_are_compared(make):
-    pair = Several()
+def test_a_latent_of_all_data_is_a_term_of_weight_one(make):
+    pair, local = Several(), Several().held()
+    prior, posterior = (
+        dist.Normal(torch.tensor(loc, **DOUBLE), scale) for loc, scale in ((0.0, 1.0), (0.3, 0.5))
+    )
 
     def model():
-        pyro.sample("width", dist.Normal(torch.zeros((), **DOUBLE), 1.0))
+        pyro.sample("width", prior)
         pair.model()
 
     def guide():
-        pyro.sample("width", dist.Normal(pair.weight.sum(), 1.0))
-        pair.guide()
+        pyro.sample("width", posterior)
+        local()
 
-    with pytest.raises(
-        ValueError, match="latent 'width' is outside of the plate 'data' over the data"
-    ):
-        make(pair).loss(model, guide)
+    held = Held({"width": torch.tensor(0.7, **DOUBLE)})
+    losses = []
+    for programs in ((model, held(guide)), (pair.model, local)):
+        elbo = make(pair)
+        pyro.set_rng_seed(0)
+        losses.append(elbo.loss(*programs))
+    expected = torch.distributions.kl_divergence(posterior, prior)
+    if isinstance(elbo, TCELBO | HFELBO):  # which score the draw
+        expected = (posterior.log_prob(held.values["width"])) - prior.log_prob(held.values["width"])
+    assert losses[0] - losses[1] == pytest.approx(expected.item(), rel=1e-6)
     pyro.set_rng_seed(0)
     ours = BetaELBO(1.0).loss(model, guide)
     pyro.set_rng_seed(0)
@@ -280,23 +289,27 @@ def test_a_scale_for_each_datum_is_refused(make):
 
 
 def test_a_mask_over_another_plate_of_the_same_size_is_not_taken_for_one_over_the_data():
-    loc = torch.zeros(BATCH, BATCH, requires_grad=True)
+    loc = torch.randn(BATCH, BATCH, **DOUBLE)
+    kept = torch.arange(BATCH) % 2 > 0
 
-    def pair(fn):
-        data, parts = pyro.plate("data", BATCH, dim=-1), pyro.plate("parts", BATCH, dim=-2)
-        with data, parts, poutine.mask(mask=(torch.arange(BATCH) % 2 > 0)[:, None]):
-            z = pyro.sample("z", fn)
-        return data, z
+    def penalties(loc, mask):
+        def pair(fn):
+            data = pyro.plate("data", BATCH, dim=-1)
+            with data, pyro.plate("parts", len(loc), dim=-2), poutine.mask(mask=mask[:, None]):
+                z = pyro.sample("z", fn)
+            return data, z
 
-    def model():
-        data, z = pair(dist.Normal(0.0, 1.0))
-        with data:
-            pyro.sample("x", dist.Normal(z.sum(0), 1.0), obs=torch.zeros(BATCH))
+        def model():
+            data, z = pair(dist.Normal(torch.zeros((), **DOUBLE), 1.0))
+            with data:
+                pyro.sample("x", dist.Normal(z.sum(0), 1.0), obs=torch.zeros(BATCH, **DOUBLE))
 
-    with pytest.raises(
-        ValueError, match=r"a mask over the plate 'data' of 8 data alone, got shape \(8, 1\)"
-    ):
-        DIPELBO().loss(model, lambda: pair(dist.Normal(loc, 1.0)))
+        elbo = DIPELBO()
+        elbo.loss(model, lambda: pair(dist.Normal(loc, 1.0)))
+        return elbo.last_terms
+
+    masked, alone = penalties(loc, kept), penalties(loc[kept], kept[kept])
+    torch.testing.assert_close(masked["off_diagonal"], alone["off_diagonal"])
 
 
 def test_latents_in_an_inner_plate_are_the_coordinates_of_a_vector():
