@@ -32,7 +32,7 @@ GROUPS = {
         DSprites Shapes3D MPI3D Cars3D SmallNORB CelebA MorphoMNIST from_labelled_names from_idx
     """.split(),
     "Your own data": """
-        load_data as_dataset from_arrays from_torch from_table to_frame encode_rows from_npz
+        load_data as_dataset from_arrays from_torch from_sequences from_table to_frame encode_rows from_npz
         from_npy from_folder
     """.split(),
     "Structural causal models": "LinearSCM NonlinearSCM EquationSCM published_scm random_dag".split(),

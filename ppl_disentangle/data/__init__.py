@@ -39,6 +39,7 @@ from ppl_disentangle.data.sampled.resampled import correlated, correlated_densit
 from ppl_disentangle.data.sampled.splits import split_combinations, split_where
 from ppl_disentangle.data.sampled.tuples import Tuples
 from ppl_disentangle.data.sampled.walks import laplace_transition, walks
+from ppl_disentangle.data.sequences import from_sequences
 from ppl_disentangle.data.table import encode_rows, from_table, to_frame
 
 __all__ = [
@@ -87,6 +88,7 @@ __all__ = [
     "from_labelled_names",
     "from_npy",
     "from_npz",
+    "from_sequences",
     "from_table",
     "from_torch",
     "groups",
