@@ -38,6 +38,7 @@ __all__ = [
     "Summary",
     "build",
     "choose",
+    "network_for",
     "stories",
     "story_options",
     "summary",
@@ -224,6 +225,15 @@ def _check_name(name: str) -> None:
             " Python and pass it to fit"
         )
     choose("story", name, list(stories()))
+
+
+def network_for(data: FactorDataset, network: str | None = None) -> str:
+    """Name of the architecture that :func:`build` takes for given data, where none is given.
+
+    Raises:
+        ValueError: The network is unknown or does not take the data.
+    """
+    return str(_networks(data, network, None).kind)
 
 
 def _networks(data: FactorDataset, network: str | None, likelihood: str | None) -> Networks:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from ppl_disentangle.cli.train import train, train_arguments
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from ppl_disentangle.runs.folder import Fitted, Run
 
 __all__ = ["COMMANDS"]
 
@@ -90,8 +93,32 @@ def _run_argument(command: argparse.ArgumentParser) -> None:
     command.add_argument("run", type=Path, metavar="RUN", help="a run folder")
 
 
-def _evaluate_arguments(command: argparse.ArgumentParser) -> None:
+def _run_and_data_arguments(command: argparse.ArgumentParser) -> None:
     _run_argument(command)
+    command.add_argument(
+        "--data", help="where the data are now, or other data (default: the data of the training)"
+    )
+
+
+def _fitted(run: Run, data: str | None) -> Fitted:
+    """Load a run, and print a warning where its data are not the data of its training."""
+    from ppl_disentangle.runs.preparation import ChangedDataWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ChangedDataWarning)
+        fitted = run.fitted(data=data)
+    for warning in caught:
+        if issubclass(warning.category, ChangedDataWarning):
+            print(f"warning: {warning.message}", file=sys.stderr)
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+    return fitted
+
+
+def _evaluate_arguments(command: argparse.ArgumentParser) -> None:
+    _run_and_data_arguments(command)
     command.add_argument("--seed", type=int, default=0, help="seed of the metrics (default: 0)")
     command.add_argument(
         "--metrics", nargs="+", metavar="NAME", help="names of metrics, or all (default: the run's)"
@@ -111,7 +138,7 @@ def evaluate(options: argparse.Namespace) -> int:
     from ppl_disentangle.runs.tables import format_scores
 
     keep_freed_memory()
-    fitted = Run.open(options.run).fitted()
+    fitted = _fitted(Run.open(options.run), options.data)
     settings: dict[str, Any] = {}
     if options.dci_predictor:
         settings["dci_predictor"] = options.dci_predictor
@@ -127,13 +154,13 @@ def traverse(options: argparse.Namespace) -> int:
     from ppl_disentangle.runs.drawing import draw
     from ppl_disentangle.runs.folder import Run
 
-    draw(Run.open(options.run).fitted())
+    draw(_fitted(Run.open(options.run), options.data))
     print(options.run / "figures" / "traversals.png")
     return 0
 
 
 def _intervene_arguments(command: argparse.ArgumentParser) -> None:
-    _run_argument(command)
+    _run_and_data_arguments(command)
     command.add_argument(
         "--do",
         action="append",
@@ -168,7 +195,7 @@ def intervene(options: argparse.Namespace) -> int:
         raise ValueError(f"expected --num of at least 1, got {options.num}")
     run = Run.open(options.run)
     result = intervene_on_run(
-        run.fitted(),
+        _fitted(run, options.data),
         actions,
         num=options.num,
         counterfactual=options.counterfactual,
@@ -271,7 +298,7 @@ COMMANDS = {
     "data": (_data_arguments, data_sets, "data sprites --sheet sprites.png"),
     "train": (train_arguments, train, "train beta_tcvae --data digits --set beta=2 --steps 3000"),
     "evaluate": (_evaluate_arguments, evaluate, "evaluate runs/demo-1"),
-    "traverse": (_run_argument, traverse, "traverse runs/demo-1"),
+    "traverse": (_run_and_data_arguments, traverse, "traverse runs/demo-1"),
     "intervene": (_intervene_arguments, intervene, 'intervene runs/demo-1 --do "z[3]=2.0"'),
     "study": (_study_arguments, study, "study examples/comparison.toml --workers 2"),
     "report": (_run_argument, report, "report runs/demo-1"),

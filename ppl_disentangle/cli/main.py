@@ -33,6 +33,11 @@ PYRO_ERROR_SUFFIX = "\nTrace Shapes:"
 """Pyro appends a table of shapes to every error inside a trace; users get the message without it."""
 
 
+SHOWN_ERRORS = (
+    *(ValueError, TypeError, KeyError, OSError, ImportError, ArithmeticError),
+    *(RuntimeError, MemoryError),
+)
+"""Errors that are shown as one line; others have a traceback, as they are faults of this library."""
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
@@ -43,7 +48,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and the message, and exit with status 2."""
-        if "invalid choice: '" in message:
+        if message.startswith("argument COMMAND: invalid choice: '"):
             name = message.split("invalid choice: '")[1].split("'")[0]
             message = f"no command {name!r}; there are {', '.join(COMMANDS)}"
             message += _suggestion(name, list(COMMANDS))
@@ -106,10 +111,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
-    except (ValueError, TypeError, KeyError, OSError, ImportError, ArithmeticError) as error:
+    except SHOWN_ERRORS as error:
         # the text of a KeyError is the repr of its message
         message = str(error.args[0] if isinstance(error, KeyError) else error)
-        print(f"ppl-disentangle: {message.partition(PYRO_ERROR_SUFFIX)[0]}", file=sys.stderr)
+        line = " ".join(message.partition(PYRO_ERROR_SUFFIX)[0].split())
+        print(f"ppl-disentangle: {line}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt as interrupt:
         print(f"ppl-disentangle: {interrupt or 'stopped'}", file=sys.stderr)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,10 @@ TRAINING_OPTIONS = (
     "patience",
 )
 """Options of ``train`` that are options of :func:`~ppl_disentangle.inference.fit`."""
+
+
+READER_OPTIONS = ("size", "channels", "background", "channels_last")
+"""Options of ``train`` that are options of the reader of the data."""
 
 
 def train_arguments(command: argparse.ArgumentParser) -> None:
@@ -65,10 +70,31 @@ def _data_set_arguments(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add(
         "--data",
-        default="sprites",
         help="name of a data set (default: sprites), path of a file or folder, or file.py:function",
     )
-    add("--held-out", type=int, default=1000, help="number of data kept out of training (1000)")
+    add("--size", type=_size, help="side of the images of a folder, or HEIGHTxWIDTH (default: 64)")
+    add("--channels", type=int, help="1 for grey images, 3 for RGB (default), 4 with opacity")
+    add("--background", metavar="COLOUR", help="colour under transparent pixels (default: white)")
+    order = group.add_mutually_exclusive_group()
+    order.add_argument(
+        "--channels-last",
+        action="store_true",
+        default=None,
+        help="images of an npz or npy file are (num, height, width, channels)",
+    )
+    order.add_argument(
+        "--channels-first",
+        dest="channels_last",
+        action="store_false",
+        default=None,
+        help="they are (num, channels, height, width); by default the shape decides",
+    )
+    add(
+        "--held-out",
+        type=int,
+        metavar="NUMBER",
+        help="number of data kept out of training (default: 1000, at most a fifth)",
+    )
     add(
         "--labels",
         type=float,
@@ -82,10 +108,9 @@ def _training_arguments(group: argparse._ArgumentGroup) -> None:
     add("--steps", type=int, help="number of steps (default: the recipe's, else 20000)")
     add("--batch-size", type=int, help="number of data in a batch (default: the recipe's, else 64)")
     add("--lr", type=float, help="learning rate (default: the recipe's, else 1e-3)")
-    add("--seed", type=int, default=0, help="seed of weights, batches and draws (default: 0)")
+    add("--seed", type=int, help="seed of weights, batches and draws (default: 0)")
     add(
         "--device",
-        default="auto",
         help="such as cpu or cuda; auto (default) takes a GPU if there is one",
     )
     add(
@@ -105,7 +130,12 @@ def _training_arguments(group: argparse._ArgumentGroup) -> None:
 def _run_folder_arguments(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--out", type=Path, help="run folder (default: runs/STORY-DATA-N)")
-    add("--resume", type=Path, metavar="RUN", help="continue an interrupted run")
+    add(
+        "--resume",
+        type=Path,
+        metavar="RUN",
+        help="continue an interrupted run, or with larger --steps a finished one",
+    )
     add("--no-evaluate", action="store_true", help="only train: no metrics, figures or report")
     add("--quiet", action="store_true", help="show no progress bars")
 
@@ -128,16 +158,81 @@ def train(options: argparse.Namespace) -> int:
     with group_of_processes():
         first = rank() == 0
         folder, plan = options.resume, None
-        if first and not options.resume:
-            folder, plan = _new_run(options)
+        if first:
+            folder, plan = (_resumed(options), None) if options.resume else _new_run(options)
         run = Run.open(broadcast_first(folder), progress=first and not options.quiet)
-        fitted = train_run(run, plan)
+        with run.kept_if_started() if first and not options.resume else nullcontext():
+            fitted = train_run(run, plan)
     if not first:
         return 0
     print(f"trained: {run.folder}")
     if not options.no_evaluate:
         finish(fitted)
     return 0
+
+
+def _resumed(options: argparse.Namespace) -> Path:
+    """The folder of a run to resume, after checking that no argument contradicts its settings.
+
+    Raises:
+        ValueError: An argument is given that the run was not made with.
+    """
+    from ppl_disentangle.runs.folder import Run
+
+    run = Run.open(options.resume)
+    for name, (given, saved) in _beside_resume(options, run.config).items():
+        if given not in (None, [], saved):
+            raise ValueError(
+                f"--resume goes on with the settings of {options.resume}: its {name} is {saved}, got"
+                f" {given}; leave {name} out, or start a new run without --resume"
+            )
+    if options.steps is not None:
+        run.with_steps(options.steps)
+    return Path(options.resume)
+
+
+def _beside_resume(
+    options: argparse.Namespace, config: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    """Each argument that only a new run takes: the value that was given, and that of the run."""
+    from ppl_disentangle.runs.preparation import absolute_source
+
+    story = config["story"]
+    data = config["data"]
+    name = options.story
+    if name is not None and ".py:" in name:
+        name = absolute_source(name)
+    source = None if options.data is None else absolute_source(options.data)
+    pairs = {"STORY": (name, story["name"]), "--data": (source, data["source"])}
+    settings = _settings(options.set)
+    same = {key: story["options"].get(key) for key in settings}
+    pairs["--set"] = (settings or None, same)
+    for key in ("latent_dim", "network", "likelihood"):
+        pairs[_flag(key)] = (getattr(options, key), story.get(key))
+    for key in TRAINING_OPTIONS[1:]:
+        pairs[_flag(key)] = (getattr(options, key), config["training"].get(key))
+    for key in READER_OPTIONS:
+        pairs[_flag(key)] = (getattr(options, key), data.get("options", {}).get(key))
+    pairs["--held-out"] = (options.held_out, data["held_out"])
+    pairs["--labels"] = (options.labels, data.get("labels"))
+    pairs["--out"] = (options.out, None)
+    return pairs
+
+
+def _flag(name: str) -> str:
+    """The option of the command line that sets an attribute."""
+    return "--" + name.replace("_", "-")
+
+
+def _size(text: str) -> int | list[int]:
+    """Read ``64`` or ``96x128``, height before width."""
+    try:
+        numbers = [int(word) for word in text.lower().split("x")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2):
+        raise argparse.ArgumentTypeError(f"expected a size such as 64 or 96x128, got {text!r}")
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def _new_run(options: argparse.Namespace) -> tuple[Path, Plan]:
@@ -150,13 +245,16 @@ def _new_run(options: argparse.Namespace) -> tuple[Path, Plan]:
         "options": _settings(options.set),
         "latent_dim": options.latent_dim,
         "network": options.network,
-        "likelihood": options.likelihood,
-        "seed": options.seed,
+        "likelihood": options.likelihood or "bernoulli",
+        "seed": options.seed or 0,
     }
+    training = {name: getattr(options, name) for name in TRAINING_OPTIONS}
+    reader = {name: getattr(options, name) for name in READER_OPTIONS}
     plan = configure(
         story,
-        options.data,
-        {name: getattr(options, name) for name in TRAINING_OPTIONS},
+        options.data or "sprites",
+        {"seed": 0, "device": "auto"} | {k: v for k, v in training.items() if v is not None},
+        options={name: value for name, value in reader.items() if value is not None},
         command=shlex.join(["ppl-disentangle", *options.arguments]),
         held_out=options.held_out,
         labels=options.labels,

@@ -56,7 +56,9 @@ def run_demo(
         evaluation=SHORT_EVALUATION if short else None,
     )
     run = Run.create(out or free_folder(Path("runs") / "demo"), plan.config, progress=progress)
-    finish(train(run, plan))
+    with run.kept_if_started():
+        fitted = train(run, plan)
+    finish(fitted)
     print(f"{time.monotonic() - start:.0f} s in all. Next:")
     print(f'  ppl-disentangle intervene {run.folder} --do "z[0]=2.0"')
     return 0

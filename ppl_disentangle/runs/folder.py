@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Fitted", "Run", "free_folder", "round_images"]
 
+DEFAULT_PARENT = Path("runs")
+"""Folder in which runs without a folder of their own are made."""
 OLD_RESULTS = "results.nc"
 """File of all groups in runs of earlier versions, which is read but never written."""
 
@@ -90,22 +94,65 @@ class Run:
         """Path of the checkpoint of training."""
         return self.folder / "checkpoint.safetensors"
 
-    def fitted(self) -> Fitted:
+    def fitted(self, *, data: str | None = None) -> Fitted:
         """Load the data and the fitted story, once for everything that needs them.
+
+        Args:
+            data: Name or path of the data, where they have moved or others are asked for; by default
+                the source in the configuration.
 
         Raises:
             FileNotFoundError: Training has not ended.
+            ValueError: The data are not there or have changed since the training.
         """
         if not self.weights_path.is_file():
             raise FileNotFoundError(
                 f"{self.folder} has no fitted weights yet; go on with:"
                 f" ppl-disentangle train --resume {self.folder}"
             )
-        data = load_run_data(self.config)
-        story = build_story(self.config, data)
+        dataset = load_run_data(self.config, self.folder, source=data)
+        story = build_story(self.config, dataset, folder=self.folder)
         weights, _ = load_tensors(self.weights_path)
         story.load_state_dict(weights)
-        return Fitted(self, story, data, *split_data(self.config, story, data))
+        return Fitted(self, story, dataset, *split_data(self.config, story, dataset))
+
+    def with_steps(self, steps: int) -> Run:
+        """The run with a larger number of steps, which its next training takes.
+
+        Raises:
+            ValueError: The run has taken more steps already.
+        """
+        planned = self.config["training"]["steps"]
+        if steps < planned:
+            raise ValueError(
+                f"{self.folder} was made for {planned} steps, and --resume only adds to them;"
+                f" expected --steps of at least {planned}, got {steps}"
+            )
+        config = {**self.config, "training": {**self.config["training"], "steps": steps}}
+        self.write_json("config.json", config)
+        return dataclasses.replace(self, config=config)
+
+    @contextmanager
+    def kept_if_started(self) -> Iterator[None]:
+        """Remove the folder if training ends before it has anything that could be resumed."""
+        try:
+            yield
+        except BaseException:
+            if not self._has_started():
+                shutil.rmtree(self.folder)
+                if self.folder.parent == DEFAULT_PARENT:
+                    with suppress(OSError):  # it stays if it has other runs
+                        DEFAULT_PARENT.rmdir()
+            raise
+
+    def _has_started(self) -> bool:
+        """Whether a step has been taken and saved."""
+        if self.weights_path.exists():
+            return True
+        if not self.checkpoint_path.exists():
+            return False
+        _, numbers = load_tensors(self.checkpoint_path)
+        return bool(numbers["step"] > 0)
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read a JSON file of the folder; a missing file is empty."""
@@ -196,7 +243,7 @@ class Fitted:
     def untrained(self) -> GenerativeStory:
         """Build the story with the initial weights of another seed, a baseline of its scores."""
         seed = self.run.config["story"]["seed"] + 1
-        return build_story(self.run.config, self.data, seed=seed)
+        return build_story(self.run.config, self.data, folder=self.run.folder, seed=seed)
 
 
 def round_images(group: xr.Dataset) -> xr.Dataset:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import networkx as nx
@@ -11,9 +10,12 @@ import networkx as nx
 from ppl_disentangle.causal.labels import label_columns
 from ppl_disentangle.data import CausalDataset, FactorDataset, load_data
 from ppl_disentangle.data.load import NAMES
+from ppl_disentangle.data.python_source import is_function
 from ppl_disentangle.graphs import topological_order
+from ppl_disentangle.runs.fingerprint import fingerprint
+from ppl_disentangle.runs.preparation import absolute_source, default_held_out
 from ppl_disentangle.story import GenerativeStory
-from ppl_disentangle.zoo import build
+from ppl_disentangle.zoo import build, network_for, stories, story_options
 
 __all__ = ["DEFAULTS", "EVALUATION", "RECIPES", "Plan", "configure"]
 
@@ -80,7 +82,8 @@ def configure(
     training: Mapping[str, Any],
     *,
     command: str,
-    held_out: int = 1000,
+    held_out: int | None = None,
+    options: Mapping[str, Any] | None = None,
     labels: float | None = None,
     evaluation: Mapping[str, Any] | None = None,
 ) -> Plan:
@@ -95,7 +98,8 @@ def configure(
         source: Name or path of the data, as :func:`~ppl_disentangle.data.load_data` takes it.
         training: Options of :func:`~ppl_disentangle.inference.fit`; ``None`` counts as not given.
         command: Command line that asks for the run.
-        held_out: Number of data kept out of training.
+        held_out: Number of data kept out of training; by default 1000, and at most a fifth of them.
+        options: Options of the reader of the data, such as the ``size`` of images.
         labels: Fraction of the training data whose nodes have labels; by default all of them, where
             the story takes labels and the data have nodes.
         evaluation: Options of :func:`~ppl_disentangle.metrics.evaluate` that replace
@@ -104,13 +108,15 @@ def configure(
     Raises:
         ValueError: The story cannot be built for the data or takes no labels of its nodes.
     """
-    data = load_data(source)
+    source = absolute_source(source)
+    data = load_data(source, **(options or {}))
     recipe = RECIPES.get((story["name"], data.name), {"options": {}, "training": {}})
     story_config = dict(story)
     story_config["options"] = recipe["options"] | story["options"]
     story_config["network"] = story.get("network") or recipe.get("network")
     if not data.columns:
         story_config["likelihood"] = story.get("likelihood") or "bernoulli"
+    _resolve(story_config, data)
     built = build(data=data, **story_config)
     given = {name: value for name, value in training.items() if value is not None}
     if "patience" in given and not built.has_bound:
@@ -119,7 +125,10 @@ def configure(
             " out"
         )
     fraction = _label_fraction(built, data, labels)
-    config = {"story": story_config, "data": _data_config(source, data, held_out, fraction)}
+    data_config = _data_config(source, data, held_out, options or {})
+    if fraction is not None:
+        data_config["labels"] = fraction
+    config = {"story": story_config, "data": data_config}
     if built.dag is not None:
         config["graph"] = _graph_config(built.dag)
     config["training"] = DEFAULTS | recipe["training"] | given
@@ -132,19 +141,64 @@ def _graph_config(dag: nx.DiGraph) -> dict[str, Any]:
     return {"nodes": topological_order(dag), "edges": [list(edge) for edge in dag.edges]}
 
 
+def _resolve(story: dict[str, Any], data: FactorDataset) -> None:
+    """Write the settings that follow from the story and the data into its configuration.
+
+    Raises:
+        ValueError: A setting is given that the story does not have.
+    """
+    if is_function(story["name"]):
+        _check_own_story(story)
+        story["name"] = absolute_source(story["name"])
+        return
+    defaults = story_options(story["name"]) if story["name"] in stories() else {}
+    if "latent_dim" in defaults:
+        given = story.get("latent_dim")
+        default = defaults["latent_dim"] if given is None else given
+        story["latent_dim"] = story["options"].get("latent_dim", default)
+        if isinstance(story["latent_dim"], int) and story["latent_dim"] < 1:
+            raise ValueError(f"expected latent_dim of at least 1, got {story['latent_dim']}")
+    elif story.get("latent_dim") is not None and defaults:
+        raise ValueError(
+            f"{story['name']} has no latent_dim, got {story['latent_dim']}; it has"
+            f" {', '.join(defaults)}"
+        )
+    story["network"] = network_for(data, story["network"])
+
+
+def _check_own_story(story: Mapping[str, Any]) -> None:
+    """Raise an error for settings that a function of a Python file is not told of."""
+    for name in ("latent_dim", "network"):
+        if story.get(name) is not None:
+            raise ValueError(
+                f"{story['name']} builds its own networks and takes no {name}, got {story[name]};"
+                f" pass it to the function by --set {name}=…"
+            )
+
+
 def _data_config(
-    source: str, data: FactorDataset, held_out: int, fraction: float | None
+    source: str, data: FactorDataset, held_out: int | None, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Describe the data: their source, size and factors, and how much is held out and labelled."""
-    config = {
-        "source": source if source in NAMES else str(Path(source).resolve()),
+    """Describe the data: their source, size, factors and fingerprint, and how many are held out."""
+    if held_out is not None and not 0 < held_out < len(data):
+        raise ValueError(
+            f"expected 0 < held_out < {len(data)}, the number of data of {source}, got {held_out}"
+        )
+    num_held_out = default_held_out(len(data)) if held_out is None else held_out
+    config: dict[str, Any] = {
+        "source": source,
         "name": data.name,
         "num_data": len(data),
         "observation_shape": list(data.observation_shape),
         "factors": dict(zip(data.factor_names, data.factor_sizes, strict=True)),
-        "held_out": held_out,
+        "held_out": num_held_out,
+        "num_held_out": num_held_out,
     }
-    return config if fraction is None else {**config, "labels": fraction}
+    if options:
+        config["options"] = dict(options)
+    if source not in NAMES:
+        config["fingerprint"] = fingerprint(data)
+    return config
 
 
 def _label_fraction(

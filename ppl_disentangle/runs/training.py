@@ -56,8 +56,8 @@ def train(
     Returns:
         The run with its fitted story, on the CPU.
     """
-    data = load_run_data(run.config) if plan is None else plan.data
-    story = build_story(run.config, data) if plan is None else plan.story
+    data = load_run_data(run.config, run.folder) if plan is None else plan.data
+    story = build_story(run.config, data, folder=run.folder) if plan is None else plan.story
     fitted = Fitted(run, story, data, *split_data(run.config, story, data))
     held_out = fitted.held_out_with_conditions
     start = time.time()

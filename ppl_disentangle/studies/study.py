@@ -24,7 +24,7 @@ from ppl_disentangle.runs.recipes import configure
 from ppl_disentangle.runs.scoring import evaluate
 from ppl_disentangle.runs.training import train
 from ppl_disentangle.storage import atomic_path
-from ppl_disentangle.studies.grid import Trial, read_grid, trials
+from ppl_disentangle.studies.grid import NUM_HELD_OUT, Trial, read_grid, trials
 from ppl_disentangle.studies.workers import Workers
 from ppl_disentangle.zoo import choose
 
@@ -87,7 +87,7 @@ def _train_or_load(path: Path, config: Mapping[str, Any]) -> Fitted:
         config["source"],
         config["training"],
         command="ppl-disentangle study",
-        held_out=config["held_out"],
+        held_out=None if config["held_out"] == NUM_HELD_OUT else config["held_out"],
         evaluation=config["evaluation"],
     )
     return train(Run.create(path, plan.config, progress=False), plan, draws=False)
