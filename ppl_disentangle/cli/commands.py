@@ -203,13 +203,11 @@ def intervene(options: argparse.Namespace) -> int:
     )
     if "node" in result.coords:
         print("\n".join([*describe_nodes(result), *format_nodes(result)]))
-        if result.attrs["outside_data_range"]:
-            print(
-                f"warning: outside of the data: {result.attrs['outside_data_range']}",
-                file=sys.stderr,
-            )
     else:
         _print_shifts(result)
+    outside = result.attrs["outside_data_range"]
+    if outside:
+        print(f"warning: outside of the data: {outside}", file=sys.stderr)
     print(run.folder / "figures")
     return 0
 

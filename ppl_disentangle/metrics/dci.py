@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -65,6 +66,8 @@ def dci(
     training rows is left out; its importances are NaN. A class that is absent from the training
     rows is never predicted.
 
+    Disentanglement of one factor and completeness of one code are NaN: they would be 1 for noise.
+
     Range: 0 to 1. Trees are invariant under strictly monotone maps of the codes, and need more data
     for more factor values.
 
@@ -127,7 +130,8 @@ def disentanglement_per_code(importances: ArrayLike) -> ndarray:
 
     Returns:
         An array of shape ``(num_codes,)``: 1 for a code that serves one factor, 0 for a code that
-        serves all factors equally or no factor. With a single factor every code has 1.
+        serves all factors equally or no factor. With a single factor it is NaN: any code serves it
+        alone.
     """
     return _concentration(_checked(importances))
 
@@ -150,14 +154,21 @@ def completeness_per_factor(importances: ArrayLike) -> ndarray:
 
 
 def _concentration(rows: ndarray) -> ndarray:
-    """One minus the normalised entropy of each row; rows of zeros count as uniform."""
+    """One minus the normalised entropy of each row; rows of zeros count as uniform.
+
+    The entropy of one column is 0 whatever the codes are: NaN.
+    """
+    if rows.shape[1] < 2:
+        return np.full(len(rows), np.nan)
     p = rows + SMALLEST_IMPORTANCE
     p = p / p.sum(1, keepdims=True)
-    return 1 + (p * np.log(p)).sum(1) / np.log(max(rows.shape[1], 2))
+    return 1 + (p * np.log(p)).sum(1) / np.log(rows.shape[1])
 
 
 def _weighted(scores: ndarray, importance: ndarray) -> float:
-    """The weighted mean; 0 if all weights are 0."""
+    """The weighted mean; 0 if all weights are 0, and NaN if the scores are."""
+    if np.isnan(scores).any():
+        return math.nan
     total = importance.sum()
     return float((scores * importance).sum() / total) if total > 0 else 0.0
 

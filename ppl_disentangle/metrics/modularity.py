@@ -54,10 +54,12 @@ def modularity(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> float
 def modularity_per_code(information: ndarray) -> ndarray:
     """Modularity ``(num_codes,)`` from information ``(num_codes, num_factors)``.
 
-    With a single factor it is 1 for every code with information, and 0 for the others.
+    With a single factor it is NaN: any code with information would have 1.
     """
+    if information.shape[1] < 2:
+        return np.full(len(information), np.nan)
     squares = information**2
     largest = squares.max(1)
-    others = (squares.sum(1) - largest) / max(information.shape[1] - 1, 1)
+    others = (squares.sum(1) - largest) / (information.shape[1] - 1)
     informed = largest > 1e-24
     return np.where(informed, 1 - others / np.where(informed, largest, 1.0), 0.0)

@@ -87,12 +87,32 @@ def intervene(
         held_out = fitted.held_out_with_conditions
         units = held_out.subset(torch.arange(min(num, len(held_out))))
         result = codes_before_after(story, units, actions)
+        result = result.assign_attrs(outside_data_range=_outside_data(fitted, units, actions))
     question = "counterfactual" if counterfactual else "intervention"
     name = f"{question}_{result.attrs['do'].replace(', ', '_').replace(' ', '')}"
     if fitted.data.kind in ("image", "signal", "sequence"):
         _draw(fitted, name, result)
     fitted.run.write_group(name, result)
     return result
+
+
+def _outside_data(fitted: Fitted, units: FactorDataset, actions: Mapping[str, Action]) -> str:
+    """Say where actions on codes leave the range of the codes of the training data; empty if not."""
+    training = fitted.training
+    seen = fitted.conditioned(training.subset(torch.arange(min(NUM_RANGE_DATA, len(training)))))
+    try:
+        known = data_range(fitted.story, seen)
+    except ValueError as error:  # such as fewer data than codes
+        return f"the range of the codes is not known: {error}"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", OutsideDataWarning)
+        told = units.conditions(torch.arange(len(units)))
+        do(fitted.story, actions, data_range=known, **told)
+    return "; ".join(
+        str(warning.message)
+        for warning in caught
+        if issubclass(warning.category, OutsideDataWarning)
+    )
 
 
 def _draw(fitted: Fitted, name: str, result: xr.Dataset) -> None:

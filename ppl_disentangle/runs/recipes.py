@@ -40,6 +40,9 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
 }
 """Hyper-parameters by story and data; ``docs/demo.md`` lists the settings that were compared."""
 
+OPTIONS_OF_NETWORKS = ("latent_dim", "network")
+"""Options of a story that a function of a Python file does not get."""
+
 METRICS = [
     "mig",
     "dci_disentanglement",
@@ -149,6 +152,8 @@ def _resolve(story: dict[str, Any], data: FactorDataset) -> None:
     """
     if is_function(story["name"]):
         _check_own_story(story)
+        for name in OPTIONS_OF_NETWORKS:
+            story.pop(name, None)
         story["name"] = absolute_source(story["name"])
         return
     defaults = story_options(story["name"]) if story["name"] in stories() else {}
@@ -163,12 +168,14 @@ def _resolve(story: dict[str, Any], data: FactorDataset) -> None:
             f"{story['name']} has no latent_dim, got {story['latent_dim']}; it has"
             f" {', '.join(defaults)}"
         )
+    else:
+        story.pop("latent_dim", None)
     story["network"] = network_for(data, story["network"])
 
 
 def _check_own_story(story: Mapping[str, Any]) -> None:
     """Raise an error for settings that a function of a Python file is not told of."""
-    for name in ("latent_dim", "network"):
+    for name in OPTIONS_OF_NETWORKS:
         if story.get(name) is not None:
             raise ValueError(
                 f"{story['name']} builds its own networks and takes no {name}, got {story[name]};"

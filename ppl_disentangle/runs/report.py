@@ -21,6 +21,7 @@ from ppl_disentangle.storage import atomic_path
 __all__ = ["write_report"]
 
 QUESTIONS = ("intervention", "counterfactual")
+BOUNDS = ("log_likelihood", "elbo")
 FIGURES = ("terms", "reconstructions", "traversals", "factor_map")
 METRICS = {
     "mig": ("MIG", "by how much the best code knows more about a factor than the second best"),
@@ -114,9 +115,10 @@ def _content(run: Run) -> dict[str, Any]:
     fit = run.read_group("fit") if "fit" in groups else None
     held_out = run.read_group("held_out") if "held_out" in groups else None
     metrics = run.read_group("metrics") if "metrics" in groups else None
+    num_codes = None if metrics is None else metrics.attrs.get("num_codes")
     return {
         "title": _title(run.config),
-        "facts": dict(_facts(run.config, environment)),
+        "facts": dict(_facts(run.config, environment, num_codes)),
         "summary": _summary(metrics, held_out),
         "metrics": None if metrics is None else _metrics_table(metrics),
         "metrics_settings": None if metrics is None else _attributes(metrics),
@@ -171,7 +173,8 @@ def _interventions(run: Run) -> list[Intervention]:
                     Intervention(name, image, question, _nodes_table(result), _notes(result))
                 )
             else:
-                shown.append(Intervention(name, image))
+                notes = _warning_notes(result)
+                shown.append(Intervention(name, image, notes=notes))
     return shown
 
 
@@ -188,20 +191,27 @@ def _nodes_table(result: xr.Dataset) -> Table:
 
 def _notes(result: xr.Dataset) -> list[str]:
     """Describe an intervention on nodes, and say where it leaves the range of the data."""
+    return [*describe_nodes(result), *_warning_notes(result)]
+
+
+def _warning_notes(result: xr.Dataset) -> list[str]:
     outside = result.attrs.get("outside_data_range")
-    warning = [f"Outside of the data: {outside}."] if outside else []
-    return [*describe_nodes(result), *warning]
+    return [f"Outside of the data: {outside}."] if outside else []
 
 
-def _facts(config: Mapping[str, Any], environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _facts(
+    config: Mapping[str, Any], environment: Mapping[str, str], num_codes: int | None
+) -> Iterator[tuple[str, str]]:
     """Name the facts at the head of the report: size, data, steps, seed, time and device."""
     story = config.get("story", {})
     data = config.get("data", {})
     training = config.get("training", {})
     if "graph" in config:
         yield "Nodes", f"{len(config['graph']['nodes'])}"
-    elif "latent_dim" in story:
+    elif story.get("latent_dim") is not None:
         yield "Codes", f"{story['latent_dim']}"
+    elif num_codes is not None:
+        yield "Codes", f"{num_codes}"
     if "num_data" in data:
         shape = "×".join(map(str, data.get("observation_shape", [])))
         yield "Data", f"{data['num_data']:,}" + (f" of {shape}" if shape else "")
@@ -229,6 +239,7 @@ def _summary(metrics: xr.Dataset | None, held_out: xr.Dataset | None) -> list[st
         gains = [name for name in gains if _is_known(metrics, name)]
         if gains:
             sentences.append(_comparison(metrics, "mig" if "mig" in gains else gains[0]))
+        sentences += _warnings_of(metrics)
     if held_out is not None and "elbo" in held_out:
         sentences.append(f"Held-out ELBO: {_nats(held_out['elbo'].item())} nats per datum.")
     return sentences or ["This run has neither metrics nor a held-out bound."]
@@ -239,6 +250,36 @@ def _is_known(metrics: xr.Dataset, name: str) -> bool:
     row = metrics.sel(metric=name)
     baselines = row["baseline_estimate"].notnull().any() if "baseline_estimate" in row else True
     return bool(row["estimate"].notnull() and baselines)
+
+
+def _warnings_of(metrics: xr.Dataset) -> Iterator[str]:
+    """Say what speaks against the model: codes that have collapsed, and scores below those of PCA."""
+    num_codes = metrics.attrs.get("num_codes", 0)
+    num_active = metrics.attrs.get("num_active_codes", num_codes)
+    if num_active <= num_codes / 2 and num_codes:
+        yield (
+            f"Most codes have collapsed: {num_active} of {num_codes} vary with the data."
+            if num_active
+            else f"All {num_codes} codes have collapsed: none varies with the data."
+        )
+    worse = list(_worse_than_pca(metrics))
+    if worse:
+        yield f"Worse than PCA with as many codes: {'; '.join(worse)}."
+
+
+def _worse_than_pca(metrics: xr.Dataset) -> Iterator[str]:
+    """Scores of which PCA has a better one, with both numbers."""
+    if "baseline_estimate" not in metrics or "PCA" not in metrics["baseline"].values:
+        return
+    for name in _names(metrics):
+        row = metrics.sel(metric=name)
+        own = row["estimate"].item()
+        linear = row["baseline_estimate"].sel(baseline="PCA").item()
+        is_worse = own > linear if _is_cost(metrics, name) else own < linear
+        if name != "active_units" and is_worse and math.isfinite(own - linear):
+            decimals = 2 if name in BOUNDS else 3
+            numbers = f"{_number(own, decimals)} against {_number(linear, decimals)}"
+            yield f"{_metric_title(name)} {numbers}"
 
 
 def _comparison(metrics: xr.Dataset, name: str) -> str:
@@ -379,7 +420,10 @@ def _metric_title(name: str) -> str:
 
 def _attributes(dataset: xr.Dataset) -> str:
     """Write the settings that scores were computed with, as one line."""
-    shown = {name: value for name, value in dataset.attrs.items() if name != "units" and str(value)}
+    hidden = ("units", "reasons")  # stand elsewhere on the page
+    shown = {
+        name: value for name, value in dataset.attrs.items() if name not in hidden and str(value)
+    }
     return " · ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown.items())
 
 
@@ -390,7 +434,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
             yield from _flat(value, f"{prefix}{name}.")
         elif isinstance(value, list):
             yield prefix + name, ", ".join(map(str, value))
-        else:
+        elif value is not None:
             yield prefix + name, str(value)
 
 

@@ -66,8 +66,26 @@ def evaluate(fitted: Fitted, **options: Any) -> xr.Dataset:
     if story.has_bound:
         tables.append(_bound_scores(fitted, untrained, linear, sample))
     table = xr.concat(tables, "metric", combine_attrs="override")
+    table = table.assign_attrs(_rows_of_scores(fitted) | _active_codes(fitted))
     fitted.run.write_group("metrics", table)
     return table
+
+
+def _rows_of_scores(fitted: Fitted) -> dict[str, str]:
+    """Say which rows each kind of score was computed on."""
+    num_held_out = len(fitted.held_out)
+    rows = f"bounds: the {num_held_out:,} held-out data"
+    if fitted.data.varying:
+        rows = f"codes: all {len(fitted.data):,} data, training rows included; {rows}"
+    return {"rows": rows}
+
+
+def _active_codes(fitted: Fitted) -> dict[str, int]:
+    """Count the codes, and those that vary with held-out data, as `active_units` counts them."""
+    held_out = fitted.held_out_with_conditions
+    subset = held_out.subset(torch.arange(min(NUM_BASELINE_DATA, len(held_out))))
+    codes = encode(fitted.story, subset)["mean"].transpose("data", "code").values
+    return {"num_codes": codes.shape[1], "num_active_codes": metrics.active_units(codes)}
 
 
 def _scores_or_reason(

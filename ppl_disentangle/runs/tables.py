@@ -41,6 +41,8 @@ def format_scores(scores: xr.Dataset, *, own: str = "this model") -> Sequence[st
     for name in names:
         row = {column: values.sel(metric=name).item() for column, values in columns.items()}
         lines.append(_line([f"{name:<{first}}"], row, widths))
+    if "rows" in scores.attrs:
+        lines.append(f"rows of {scores.attrs['rows']}")
     reasons = reasons_of(scores)
     return lines + [f"– {name}: {reason}" for name, reason in reasons.items()]
 

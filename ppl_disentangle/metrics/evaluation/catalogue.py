@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -54,12 +54,34 @@ class Metric(NamedTuple):
         error: Function from ``score`` and codes to the standard errors of the scores.
         better: Whether higher or lower scores are better. ``None`` marks a description of the
             codes, for which neither chance nor ceiling is computed.
+        undefined: Function from codes to reasons for scores that these codes and factors leave
+            undefined, by name.
     """
 
     names: tuple[str, ...]
     score: Score
     error: Callable[[Score, ScoredCodes], ndarray] = bootstrap
     better: Literal["higher", "lower"] | None = "higher"
+    undefined: Callable[[ScoredCodes], Mapping[str, str]] = lambda scored: {}
+
+
+def _needs_factors(*names: str) -> Callable[[ScoredCodes], Mapping[str, str]]:
+    """Reasons for scores that tell factors apart, where there is only one factor."""
+
+    def undefined(scored: ScoredCodes) -> Mapping[str, str]:
+        if scored.task.factors.shape[1] > 1:
+            return {}
+        return dict.fromkeys(names, "it needs two factors, and one varies in these data")
+
+    return undefined
+
+
+def _undefined_dci(scored: ScoredCodes) -> Mapping[str, str]:
+    """Disentanglement needs two factors and completeness two codes."""
+    reasons = dict(_needs_factors("dci_disentanglement")(scored))
+    if scored.codes.shape[1] < 2:
+        reasons["dci_completeness"] = "it needs two codes, and the story has one"
+    return reasons
 
 
 def _mig(scored: ScoredCodes) -> Sequence[float]:
@@ -189,17 +211,32 @@ METRICS = (
     Metric(("mig_sup",), _mig_sup),
     Metric(("dcimig",), _dcimig),
     Metric(("jemmig",), _jemmig),
-    Metric(("modularity",), _modularity),
+    Metric(("modularity",), _modularity, undefined=_needs_factors("modularity")),
     Metric(("explicitness",), lambda scored: (explicitness(*scored.split),), blocks),
     Metric(("infomec_modularity", "infomec_explicitness", "infomec_compactness"), _infomec, blocks),
-    Metric(("dci_disentanglement", "dci_completeness", "dci_informativeness"), _dci, blocks),
+    Metric(
+        ("dci_disentanglement", "dci_completeness", "dci_informativeness"),
+        _dci,
+        blocks,
+        undefined=_undefined_dci,
+    ),
     Metric(("sap_continuous",), lambda scored: (sap(*scored.numbers, continuous=True),)),
     Metric(("sap_discrete",), lambda scored: (sap(*scored.split, continuous=False),), blocks),
     Metric(("irs",), lambda scored: (irs(*scored.train),)),
     Metric(("mcc_pearson",), lambda scored: (mcc(*scored.numbers),)),
     Metric(("mcc_spearman",), lambda scored: (mcc(*scored.numbers, method="spearman"),)),
-    Metric(("beta_vae_score",), _voting(beta_vae_score_from_codes), blocks),
-    Metric(("factor_vae_score",), _voting(factor_vae_score_from_codes), blocks),
+    Metric(
+        ("beta_vae_score",),
+        _voting(beta_vae_score_from_codes),
+        blocks,
+        undefined=_needs_factors("beta_vae_score"),
+    ),
+    Metric(
+        ("factor_vae_score",),
+        _voting(factor_vae_score_from_codes),
+        blocks,
+        undefined=_needs_factors("factor_vae_score"),
+    ),
     _downstream("linear_probe", lambda scored: scored.linear_probe),
     _downstream("boosted_trees", lambda scored: scored.boosted_trees),
     Metric(("unfairness",), _unfairness, blocks, "lower"),

@@ -325,8 +325,10 @@ def _column(
         else:
             scores, reason = _scores_or_reason(metric, scored)
             column += scores
-            if reasons is not None and reason:
-                reasons |= dict.fromkeys(metric.names, reason)
+            if reasons is not None:
+                reasons |= (
+                    dict.fromkeys(metric.names, reason) if reason else metric.undefined(scored)
+                )
         bar.update()
     return column
 
