@@ -10,6 +10,7 @@ from PIL import Image
 
 from ppl_disentangle.cli.main import main
 from ppl_disentangle.runs.folder import Run
+from ppl_disentangle.runs.recipes import configure
 from ppl_disentangle.storage import load_tensors
 
 RNG = np.random.default_rng(0)
@@ -197,3 +198,44 @@ def test_a_folder_of_classes_is_trained_in_a_size_and_evaluated_later(mine):
     assert Run.open("run").fitted().data.observation_shape == (1, 17, 24)
     with pytest.raises(SystemExit):
         train("vae", "--data", "photos/", "--size", "17,24")
+
+
+def test_a_report_of_collapsed_codes_of_one_factor_does_not_flatter(mine, capsys):
+    """The only factor is noise: nothing can be disentangled, and PCA reconstructs better."""
+    np.savez("one.npz", x=MINE["x"], y=MINE["factors"][:, 0])
+    arguments = ["train", "vae", "--data", "one.npz", "--steps", "2", "--quiet", "--out", "run"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "dci_disentanglement: it needs two factors, and one varies" in printed
+    assert "codes: all 200 data, training rows included; bounds: the 40 held-out data" in printed
+    metrics = Run.open("run").read_group("metrics")
+    assert np.isnan(
+        metrics["estimate"].sel(metric=["dci_disentanglement", "factor_vae_score"])
+    ).all()
+    assert np.isfinite(metrics["estimate"].sel(metric="dci_completeness"))
+    page = " ".join((mine / "run" / "report.html").read_text().split())
+    assert "All 10 codes have collapsed: none varies with the data." in page
+    pca = metrics["baseline_estimate"].sel(baseline="PCA", metric="log_likelihood").item()
+    assert metrics["estimate"].sel(metric="log_likelihood") < pca
+    assert "Worse than PCA with as many codes:" in page
+    assert f"against −{-pca:.2f}" in page
+    assert "None" not in page
+    assert "training rows included" in page
+
+
+def test_codes_that_are_set_outside_the_data_are_warned_of(mine, capsys):
+    trained("--steps", 3)
+    for action, is_outside in (("z[0]=40", True), ("z[0]+=30", True), ("z[0]=0.1", False)):
+        assert main(["intervene", "run", "--do", action]) == 0
+        warned = "warning: outside of the data:" in capsys.readouterr().err
+        assert warned is is_outside, action
+
+
+def test_settings_that_were_not_given_are_written_as_they_were_chosen(mine):
+    plan = configure({"name": "vae", "options": {}, "seed": 0}, "mine.npz", {}, command="")
+    assert plan.config["story"] | {"latent_dim": 10, "network": "mlp"} == plan.config["story"]
+    (mine / "my.py").write_text(
+        "from ppl_disentangle.zoo import build\ndef make(data): return build('vae', data)\n"
+    )
+    own = configure({"name": "my.py:make", "options": {}, "seed": 0}, "mine.npz", {}, command="")
+    assert own.config["story"] == {"name": f"{mine}/my.py:make", "options": {}, "seed": 0}

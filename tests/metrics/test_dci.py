@@ -60,8 +60,11 @@ def test_importances_of_trees_ignore_monotone_maps(warp):
     )
 
 
-def test_disentanglement_of_one_factor_and_completeness_of_one_code_are_one():
-    assert disentanglement([[0.3], [0.7]]) == completeness([[0.3, 0.7]]) == 1
+def test_disentanglement_of_one_factor_and_completeness_of_one_code_are_no_numbers():
+    """They would be 1 for noise: any code serves the only factor alone."""
+    assert np.isnan(disentanglement([[0.3], [0.7]]))
+    assert np.isnan(completeness([[0.3, 0.7]]))
+    assert np.isnan(disentanglement([[0.0], [0.0]]))
     assert disentanglement(np.zeros((3, 2))) == completeness(np.zeros((3, 2))) == 0
 
 

@@ -40,7 +40,7 @@ def test_a_code_loses_the_squares_of_what_it_tells_of_other_factors():
     np.testing.assert_allclose(
         modularity_per_code(information), [1 - 1.25 / 8, 1, 0, 0], atol=1e-15
     )
-    assert modularity_per_code(np.array([[0.3], [0.0]])).tolist() == [1, 0]
+    assert np.isnan(modularity_per_code(np.array([[0.3], [0.0]]))).all()  # of one factor
 
 
 def test_a_code_of_two_factors_has_the_closed_form():
