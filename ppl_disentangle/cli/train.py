@@ -245,7 +245,7 @@ def _new_run(options: argparse.Namespace) -> tuple[Path, Plan]:
         "options": _settings(options.set),
         "latent_dim": options.latent_dim,
         "network": options.network,
-        "likelihood": options.likelihood or "bernoulli",
+        "likelihood": options.likelihood,
         "seed": options.seed or 0,
     }
     training = {name: getattr(options, name) for name in TRAINING_OPTIONS}

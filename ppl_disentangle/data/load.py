@@ -159,7 +159,7 @@ def _part_of_smallnorb(path: Path) -> Literal["training", "testing", "both"]:
 def _file(path: Path, options: Mapping[str, Any]) -> FactorDataset:
     """The data set in a file."""
     if path.suffix.lower() in TABLE_SUFFIXES:
-        return from_table(path)
+        return _made(from_table, path, options)
     names = {*npz.arrays(path), *hdf5.arrays(path)}
     if {"imgs", "latents"} <= names or "latents_values" in names:
         return _made(DSprites, path, options)

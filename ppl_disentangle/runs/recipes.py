@@ -40,7 +40,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
 }
 """Hyper-parameters by story and data; ``docs/demo.md`` lists the settings that were compared."""
 
-OPTIONS_OF_NETWORKS = ("latent_dim", "network")
+OPTIONS_OF_NETWORKS = ("latent_dim", "network", "likelihood")
 """Options of a story that a function of a Python file does not get."""
 
 METRICS = [
@@ -117,8 +117,6 @@ def configure(
     story_config = dict(story)
     story_config["options"] = recipe["options"] | story["options"]
     story_config["network"] = story.get("network") or recipe.get("network")
-    if not data.columns:
-        story_config["likelihood"] = story.get("likelihood") or "bernoulli"
     _resolve(story_config, data)
     built = build(data=data, **story_config)
     given = {name: value for name, value in training.items() if value is not None}
@@ -170,6 +168,8 @@ def _resolve(story: dict[str, Any], data: FactorDataset) -> None:
         )
     else:
         story.pop("latent_dim", None)
+    if not data.columns:
+        story["likelihood"] = story.get("likelihood") or "bernoulli"
     story["network"] = network_for(data, story["network"])
 
 
