@@ -38,6 +38,7 @@ __all__ = [
     "Summary",
     "build",
     "choose",
+    "likelihood_for",
     "network_for",
     "stories",
     "story_options",
@@ -189,8 +190,8 @@ def build(
         likelihood: One of :data:`LIKELIHOODS`: ``"bernoulli"`` or ``"continuous_bernoulli"`` for values
             in [0, 1]; ``"gaussian"`` or ``"student_t"``, whose scale is learned; ``"poisson"``,
             ``"negative_binomial"`` or either with ``"zero_inflated_"`` before it, for counts. Left
-            out, each column of a table has the likelihood of its type, and all other observations
-            are ``"bernoulli"``.
+            out, each column of a table has the likelihood of its type, signals and sequences
+            outside [0, 1] are ``"gaussian"``, and all other observations ``"bernoulli"``.
         seed: Seed of the initial weights. The caller's random state does not change.
         options: Options of the story. A list ``[start, end, steps]`` is a linear schedule of a
             weight. A structural story needs a ``graph``, such as ``"light -> shadow; angle ->
@@ -238,7 +239,8 @@ def network_for(data: FactorDataset, network: str | None = None) -> str:
 
 def _networks(data: FactorDataset, network: str | None, likelihood: str | None) -> Networks:
     """The encoders and decoders of the named architecture and likelihood."""
-    conditional = LIKELIHOODS[choose("likelihood", likelihood or "bernoulli", list(LIKELIHOODS))]
+    name = likelihood or likelihood_for(data)
+    conditional = LIKELIHOODS[choose("likelihood", name, list(LIKELIHOODS))]
     if network is not None:
         choose("network", network, NETWORKS)
     if likelihood in _OF_COUNTS and not data.columns:
@@ -255,6 +257,19 @@ def _networks(data: FactorDataset, network: str | None, likelihood: str | None) 
 
 
 _OF_COUNTS = COLUMN_LIKELIHOODS["count"]
+
+
+def likelihood_for(data: FactorDataset) -> str:
+    """The likelihood that data get by default: normal for signals, sequences and rows outside [0, 1].
+
+    All other observations, images and vectors, are taken as Bernoulli means; ``fit`` refuses values
+    that are none.
+    """
+    values = data.value_range
+    if data.kind not in ("signal", "sequence", "table") or values is None:
+        return "bernoulli"
+    in_range = values.low >= 0 and values.high <= data.maximum
+    return "bernoulli" if in_range else "gaussian"
 
 
 def _check_counts(data: FactorDataset, likelihood: str) -> None:

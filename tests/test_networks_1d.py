@@ -10,7 +10,7 @@ from ppl_disentangle.networks_1d import SequenceDecoder, SequenceEncoder
 from ppl_disentangle.plots import plot_reconstructions, plot_traversals
 from ppl_disentangle.representation import encode, reconstruct
 from ppl_disentangle.traversal import traverse
-from ppl_disentangle.zoo import build
+from ppl_disentangle.zoo import build, likelihood_for
 
 
 @pytest.mark.parametrize("kind", ["signal", "sequence"])
@@ -76,3 +76,17 @@ def test_a_story_is_trained_on_curves_and_drawn_as_curves(kind):
     images = traverse(story, observed[:1], {"z[0]": [-1.0, 1.0], "z[1]": [-1.0, 1.0]})
     lines = plot_traversals(images).axes[0].get_lines()
     assert len(lines) == 2 * 2  # a line for each channel at each position
+
+
+def test_signals_outside_the_unit_interval_are_normal_by_default():
+    x = torch.randn(8, 2, 16, generator=torch.Generator().manual_seed(0))
+    assert likelihood_for(from_arrays(x)) == "gaussian"
+    assert likelihood_for(from_arrays(x.sigmoid(), kind="sequence")) == "bernoulli"
+    assert likelihood_for(from_arrays(x[:, 0])) == "bernoulli"  # vectors are refused by fit
+    fit(
+        build("vae", from_arrays(x), latent_dim=2),
+        from_arrays(x),
+        steps=1,
+        batch_size=4,
+        progress=False,
+    )
