@@ -125,13 +125,14 @@ class SupervisedVAE(NormalCode):
         return cls(encoder, decoder, latent_dim, names, fraction=fraction, **hyper)
 
     def training_data(self, data: FactorDataset) -> FactorDataset:
-        """The data, of which a random share has labels: the classes of its factors, standardised.
+        """The data, of which a random share has labels: its factors, standardised.
 
-        Data that already have labels are returned as they are.
+        A label is the number of a continuous factor, or the class of another. Data that already
+        have labels are returned as they are.
         """
         if has_condition(data, "labels"):
             return data
-        labels = partial_labels(data, self.columns, fraction=self.fraction).values
+        labels = partial_labels(data, self.columns, fraction=self.fraction, numbers=True).values
         known = ~labels.isnan().any(-1)
         mean = labels[known].mean(0)
         scale = labels[known].std(0).clamp(min=1e-6)

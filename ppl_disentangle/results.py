@@ -346,7 +346,12 @@ def _factor_values(data: FactorDataset, index: Tensor) -> xr.Dataset:
         columns = dict(zip(data.names, data.values[index].T, strict=True))
         return xr.Dataset({name: ("data", column.numpy()) for name, column in columns.items()})
     variables = {}
-    for factor, column in zip(data.space, data.factors(index).T, strict=True):
-        values = [factor.values[int(place)] for place in column]
-        variables[free_name(factor.name, ["data"])] = ("data", np.array(values))
+    classes = data.factors(index)
+    numbers = data.factor_numbers(index)
+    for k, factor in enumerate(data.space):
+        if factor.kind == "continuous":
+            values = numbers[:, k].numpy()
+        else:
+            values = np.array([factor.values[int(place)] for place in classes[:, k]])
+        variables[free_name(factor.name, ["data"])] = ("data", values)
     return xr.Dataset(variables)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from ppl_disentangle.data import Pendulum, from_arrays, iid, with_conditions
+from ppl_disentangle import to_datatree
+from ppl_disentangle.data import Pendulum, from_arrays, iid, partial_labels, with_conditions
 from ppl_disentangle.data.binning import is_continuous
+from ppl_disentangle.zoo import build
 
 RNG = np.random.default_rng(0)
 UNIFORM = RNG.uniform(size=1000)
@@ -65,3 +67,23 @@ def test_nodes_of_causal_data_are_continuous_factors_with_their_values():
     assert {factor.kind for factor in data.space} == {"continuous"}
     index = torch.arange(60)
     assert torch.equal(data.factor_numbers(index), data.values.double())
+
+
+def test_labels_of_a_continuous_factor_are_classes_or_numbers():
+    data = from_arrays(np.zeros((1000, 2), np.float32), {"v": UNIFORM})
+    classes = partial_labels(data).values[:, 0]
+    assert torch.equal(classes.long(), data.factors(torch.arange(1000))[:, 0])
+    numbers = partial_labels(data, numbers=True).values[:, 0]
+    np.testing.assert_allclose(numbers, UNIFORM, rtol=1e-6)
+    some_wrong = partial_labels(data, numbers=True, wrong=0.3, seed=1).values[:, 0]
+    wrong = ~np.isclose(some_wrong, UNIFORM, rtol=1e-6)
+    assert 0.2 < wrong.mean() < 0.4
+    assert set(some_wrong[wrong].tolist()) <= set(np.float32(data.space[0].values).tolist())
+
+
+def test_results_hold_the_numbers_of_continuous_factors():
+    data = from_arrays(torch.rand(60, 6), {"v": UNIFORM[:60], "k": np.arange(60) % 3})
+    tree = to_datatree(build("vae", data, latent_dim=2), data, num_data=7, draws=1)
+    rows = tree["constant_data"]["data"].values
+    np.testing.assert_array_equal(tree["constant_data"]["v"], UNIFORM[rows])
+    np.testing.assert_array_equal(tree["constant_data"]["k"], rows % 3)

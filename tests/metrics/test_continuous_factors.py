@@ -63,8 +63,9 @@ def test_scores_are_those_of_the_intervals():
 def test_few_data_with_different_numbers_are_no_classes():
     few = FACTORS[:60]
     assert [len(np.unique(column)) for column in as_classes(few).T] == [12, 12, 12]
-    identifiers = np.arange(60)[:, None]
+    identifiers = np.arange(60.0)[:, None]
     assert len(np.unique(as_classes(identifiers))) == 12
+    assert len(np.unique(as_classes(identifiers.astype(int)))) == 60  # integers are classes
 
 
 def evaluated(data, **options):

@@ -23,6 +23,7 @@ def partial_labels(
     *,
     fraction: float = 1.0,
     wrong: float = 0.0,
+    numbers: bool = False,
     seed: int = 0,
 ) -> Labels:
     """Classes of the named factors as labels for some of the data, some of them wrong.
@@ -37,6 +38,8 @@ def partial_labels(
         fraction: Share of the data whose labels are known. For one seed, a larger share contains a
             smaller one.
         wrong: Probability that a label is wrong, independently for each datum and factor.
+        numbers: Whether the labels of continuous factors are their numbers; by default they are the
+            classes of their intervals. A wrong number is the median of another interval.
         seed: Seed of the choice of the data and of the wrong labels.
 
     Returns:
@@ -65,11 +68,18 @@ def partial_labels(
     chosen = positions(data, factors, varying=wrong > 0 and factors is not None)
     generator = torch.Generator().manual_seed(seed)
     known = random_subset(len(data), fraction, generator)
-    classes = lookup(data).classes(torch.arange(len(data)))[:, chosen]
+    everything = torch.arange(len(data))
+    classes = lookup(data).classes(everything)[:, chosen]
+    labels = classes.float()
     for column, k in enumerate(chosen):
-        num_classes = data.space[k].size
-        classes[:, column] = _some_wrong(classes[:, column], num_classes, wrong, generator)
-    values = classes.float().masked_fill(~known[:, None], math.nan)
+        right = classes[:, column]
+        given = _some_wrong(right, data.space[k].size, wrong, generator)
+        labels[:, column] = given
+        if numbers and data.space[k].kind == "continuous":
+            medians = torch.tensor(data.space[k].values, dtype=torch.float64)
+            truth = data.factor_numbers(everything)[:, k]
+            labels[:, column] = torch.where(given == right, truth, medians[given]).float()
+    values = labels.masked_fill(~known[:, None], math.nan)
     return Labels(values, known, torch.zeros(len(chosen)), torch.ones(len(chosen)))
 
 

@@ -40,20 +40,15 @@ def as_codes(codes: ArrayLike) -> ndarray:
 def as_classes(factors: ArrayLike) -> ndarray:
     """Factors ``(num_data, num_factors)`` as int64 classes.
 
-    A class is the rank of a value, or of the interval of the values of a continuous factor; see
-    :func:`~ppl_disentangle.data.binning.is_continuous`.
+    A class is the rank of a value. For floats that are continuous, see
+    :func:`~ppl_disentangle.data.binning.is_continuous`, it is the rank of an interval. Whole numbers
+    of an integer type are classes.
     """
     array = _two_dimensional(factors, "factors", "num_factors")
-    if array.dtype.kind == "f":
-        _refuse_non_finite(array, "factor")
-    return np.stack([_classes(column) for column in array.T], 1).astype(np.int64)
-
-
-def _classes(column: ndarray) -> ndarray:
-    """Classes of one factor, ``(num_data,)``."""
-    if column.dtype.kind in "biuf":
-        return numbers_as_factor(column)[2]
-    return ranks(column[:, None])[:, 0]
+    if array.dtype.kind != "f":
+        return ranks(array)
+    _refuse_non_finite(array, "factor")
+    return np.stack([numbers_as_factor(column)[2] for column in array.T], 1)
 
 
 def ranks(values: ArrayLike) -> ndarray:
