@@ -153,7 +153,7 @@ class Site:
     def per_datum(self, values: Tensor, plate: Plate) -> Tensor:
         """Scaled and masked sums of ``values`` over all plates except one, of shape ``(plate.size,)``.
 
-        Scales and masks are those of the site: of subsampled plates, of ``poutine.scale`` and of
+        All scales and masks of the site count: of subsampled plates, of ``poutine.scale`` and of
         ``poutine.mask``. The scale of ``plate`` itself is left out, so that the sums of all sites
         of a pair, added up and multiplied by ``plate.scale``, are the bound of ``Trace_ELBO``.
 
@@ -359,10 +359,10 @@ def site_values(trace: Trace) -> dict[str, Tensor]:
 def latent_sites(model_trace: Trace, guide_trace: Trace) -> list[tuple[Site, Site]]:
     """Pairs ``(site of the guide, site of the model)`` of all latents, in the guide's order.
 
-    A latent that the guide computes from an auxiliary site of its own, as ``AutoNormal`` does, has
+    A latent that the guide computes from one auxiliary site, as ``AutoNormal`` does, has
     that site as its ``source`` and its distribution as ``fn``. Auxiliary sites that belong to no
     single latent, such as the joint vector of ``AutoDiagonalNormal``, come last; each has a site of
-    the model with log density zero, so that sums over the pairs are those of ``Trace_ELBO``.
+    the model with log density zero, so that sums over the pairs equal the sums of ``Trace_ELBO``.
 
     Raises:
         ValueError: A latent is sampled by only one of the two, or their event shapes differ.
@@ -629,7 +629,8 @@ def inner_trace(trace: Trace, prefix: str) -> Trace:
 
 def _check(model_trace: Trace, guide_trace: Trace, max_plate_nesting: float) -> None:
     """Pyro's checks of a pair, and the range of Bernoulli observations."""
-    latent_sites(model_trace, guide_trace)
+    for q, _ in latent_sites(model_trace, guide_trace):
+        _check_source(q)
     check_model_guide_match(model_trace, guide_trace, max_plate_nesting)
     for trace in (model_trace, guide_trace):
         trace.compute_log_prob()
@@ -637,6 +638,20 @@ def _check(model_trace: Trace, guide_trace: Trace, max_plate_nesting: float) -> 
             check_site_shape(node, max_plate_nesting)
     for site in observed_sites(model_trace).values():
         _check_range(site)
+
+
+def _check_source(q: Site) -> None:
+    """Refuse a latent that is another function of its auxiliary site than the one assumed here."""
+    if q.source is None or not isinstance(q.fn, TransformedDistribution):
+        return
+    image = q.source.value
+    for transform in q.fn.transforms:
+        image = transform(image)
+    if image.shape != q.value.shape or not torch.allclose(image, q.value, rtol=1e-4, atol=1e-5):
+        raise ValueError(
+            f"latent {q.name!r} is not the image of the guide's auxiliary site {q.source.name!r} on"
+            " the model's support; give the auxiliary site another name"
+        )
 
 
 def check_reparameterised(sites: Iterable[Site]) -> None:

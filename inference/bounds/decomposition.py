@@ -191,7 +191,7 @@ def _draw_block(story: GenerativeStory, x: Tensor, conditions: dict[str, Any]) -
 
 
 def _check_plain(sites: Sequence[Site], plate: Plate) -> None:
-    """Refuse latents whose densities are not those of one aggregate posterior."""
+    """Refuse latents that have no common aggregate posterior: masked, scaled or drawn at once."""
     for site in sites:
         if is_masked(site):
             raise ValueError(

@@ -30,7 +30,8 @@ def kl(q: Site, p: Site) -> Tensor:
 
 def kl_total(q: Site, p: Site) -> Tensor:
     """The divergence of one latent, summed on Pyro's scale with the scale and mask of each side."""
-    if _same_mask(q, p) and not _same_scale(q, p):
+    are_numbers = not (isinstance(q.scale, Tensor) or isinstance(p.scale, Tensor))
+    if are_numbers and q.scale != p.scale:
         return sampled_kl_total(q, p)
     return weighted_kl(q, p).sum()
 
@@ -80,7 +81,7 @@ def _same_mask(q: Site, p: Site) -> bool:
 
 
 def _closed_form_applies(q: Distribution, p: Distribution) -> bool:
-    """Whether :func:`closed_form_kl` is right: the same elements count, and q is no point mass."""
+    """Whether :func:`closed_form_kl` is right: the same elements count, and q is not a point mass."""
     ours, base = _unwrapped(q)
     theirs, _ = _unwrapped(p)
     same = len(ours) == len(theirs) and all(a is b for a, b in zip(ours, theirs, strict=True))

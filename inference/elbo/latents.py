@@ -106,8 +106,8 @@ def pairs_by_plate(model_trace: Trace, guide_trace: Trace, *, required: bool = T
         required: Whether to refuse a pair without latents in the plate.
 
     Raises:
-        ValueError: There is no plate over the data, or all latents are outside of it; or a latent
-            is sampled by the model or the guide alone.
+        ValueError: No plate is over the data, all latents are outside of it, or a latent is sampled
+            by the model or the guide alone.
     """
     pairs = latent_sites(model_trace, guide_trace)
     latents = [q for q, _ in pairs if not q.is_auxiliary]
@@ -285,8 +285,8 @@ def rows(values: Tensor, site: Site, plate: Plate, *, event_dim: int | None = No
         values: The values.
         site: A site with the plates of the values.
         plate: The plate over the data.
-        event_dim: Number of dimensions to the right of the plates. By default those of the site's
-            event.
+        event_dim: Number of dimensions to the right of the plates. By default the
+            dimensions of an event.
     """
     # Plate dimensions are counted from the right of the batch shape, so skip the event.
     event_dim = site.fn.event_dim if event_dim is None else event_dim
@@ -398,7 +398,7 @@ def _required(plate: Plate | None) -> Plate:
 
 
 def _check_inside(site: Site, plate: Plate) -> None:
-    """Refuse a latent outside of the plate, or with a scale of its own for each datum."""
+    """Refuse a latent outside of the plate, or with a different scale for each datum."""
     if not site.is_in(plate):
         raise ValueError(
             f"latent {site.name!r} is outside of the plate {plate.name!r} over the data"

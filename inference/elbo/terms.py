@@ -55,7 +55,7 @@ def bound_terms(model_trace: Trace, sites: Sequence[tuple[Site, Site]]) -> dict[
 
 
 def local_bound_terms(model_trace: Trace, pairs: LatentPairs) -> dict[str, Tensor]:
-    """The terms of :func:`elbo_terms`, with latents that all data share in terms of their own.
+    """The terms of :func:`elbo_terms`, and a separate term for latents that all data share.
 
     A weight of ``"kl"`` then acts on the latents of each datum alone; the others have weight 1. Of a
     guide that draws all latents at once, ``"kl"`` is the divergence of all of them.

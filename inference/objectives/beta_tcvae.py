@@ -27,8 +27,8 @@ class TCELBO(AggregateELBO):
     posterior over the N data, estimated as in :class:`~ppl_disentangle.inference.AggregateELBO`.
     Terms: ``"log_likelihood"``, ``"mutual_information"``, ``"total_correlation"`` and
     ``"dimension_wise_kl"``, the last three negative, as parts of the bound. For every estimator
-    they sum to the bound of ``Trace_ELBO`` at the same draw. Latents that all data share are a term
-    of their own, ``"shared_kl"``, of weight 1. A coordinate that is masked for a datum is compared
+    they sum to the bound of ``Trace_ELBO`` at the same draw. Latents that all data share have a
+    separate term, ``"shared_kl"``, of weight 1. A coordinate that is masked for a datum is compared
     among the data that have it.
 
     Other implementations: The authors' beta-tcvae, disentangling-vae, pythae and

@@ -45,7 +45,9 @@ class EnumeratedELBO(DecomposedELBO):
     y are the latents of the guide with finitely many values, z the others. Model and guide run once
     for each combination of these values. With ``beta=1`` this is ``pyro.infer.TraceEnum_ELBO`` for a
     guide whose discrete latents are marked for enumeration, with the KL of z in closed form where
-    torch knows it.
+    torch knows it. Scales, masks (also ``obs_mask``) and plates inside the plate over the data count
+    as there. Discrete latents that only the model has are summed out: :math:`p(x \mid y, z)` is then
+    their sum, and they need no guide.
 
     Terms: ``"log_likelihood"`` and ``"kl"`` (negative). Statements of the guide by ``pyro.factor``
     are summed over y, too.
@@ -56,7 +58,9 @@ class EnumeratedELBO(DecomposedELBO):
             ``vectorize_particles``; see there.
 
     Raises:
-        ValueError: Particles are vectorised; at the first call, the guide has no discrete latent.
+        ValueError: Particles are vectorised; at the first call, neither program has a discrete
+            latent, there are more than 4096 combinations, or a site depends on a class although it
+            is outside of a plate around the class.
 
     References:
         [1] Kingma et al., 2014. https://arxiv.org/abs/1406.5298 (equation 7)
@@ -127,7 +131,7 @@ def enumerated_traces(
 def _traces_given(
     model: Callable[..., Any], guide_trace: Trace, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Trace, Trace]:
-    """The trace of a model, without classes of its own, and the trace of the guide."""
+    """The trace of a model without the classes that only it has, and the trace of the guide."""
     enumeration = FixedClasses({})
     with enumeration:
         replayed = poutine.replay(model, trace=guide_trace)

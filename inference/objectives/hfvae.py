@@ -34,7 +34,7 @@ class HFELBO(AggregateELBO):
     ``"mutual_information"``, ``"between_groups"``, ``"within_groups"``, ``"dimension_wise_kl"``, the
     last four negative, as parts of the bound, each summed over the data that the batch stands for.
     For every estimator they sum to the bound of ``Trace_ELBO`` at the same draw. Latents that all
-    data share are a term of their own, ``"shared_kl"``, of weight 1, and belong to no group. A
+    data share have a separate term, ``"shared_kl"``, of weight 1, and belong to no group. A
     coordinate that is masked for a datum is compared among the data that have it. A large weight
     between groups and a small one within asks for groups that are independent of each other and may
     be entangled inside.

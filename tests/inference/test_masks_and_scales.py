@@ -9,7 +9,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
-from pyro.infer import Trace_ELBO, TraceEnum_ELBO, config_enumerate
+from pyro.infer import Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO, config_enumerate
 from pyro.infer.autoguide import (
     AutoDelta,
     AutoDiagonalNormal,
@@ -216,6 +216,39 @@ def test_a_mask_of_latents_alone_is_counted_by_the_side_that_has_it():
     theirs = torch.tensor([Trace_ELBO().loss(model, guide, x) for _ in range(400)])
     error = (ours.var() / 400 + theirs.var() / 400).sqrt()
     assert abs(ours.mean() - theirs.mean()) < 4 * error
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_equal_scales_and_masks_in_different_tensors_keep_the_closed_form(apart):
+    x = torch.randn(9, 2, **DOUBLE)
+    tensors = [(torch.tensor(0.3, **DOUBLE), x[:, 0] > 0) for _ in range(2)]
+
+    def run(side, fn, obs=None):
+        scale, mask = tensors[side if apart else 0]
+        with pyro.plate("data", 90, subsample=torch.arange(9)):
+            with poutine.scale(scale=scale), poutine.mask(mask=mask):
+                z = pyro.sample("z", fn)
+            if obs is not None:
+                pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=obs)
+
+    prior = dist.Normal(torch.zeros(2, **DOUBLE), 1.0).to_event(1)
+    programs = (lambda: run(0, prior, x)), (lambda: run(1, dist.Normal(x, 0.5).to_event(1)))
+    losses = []
+    for elbo in (BetaELBO(1.0), unit_capacity(), TraceMeanField_ELBO()):
+        pyro.set_rng_seed(0)
+        losses.append(elbo.loss(*programs))
+    assert losses == pytest.approx([losses[-1]] * 3, rel=1e-12)
+
+
+def test_an_auxiliary_site_of_another_function_is_refused():
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            fn = dist.Normal(x, 1.0).to_event(1)
+            u = pyro.sample("z_unconstrained", fn, infer={"is_auxiliary": True})
+            pyro.sample("z", dist.Delta(2 * u, event_dim=1))
+
+    with pytest.raises(ValueError, match="'z' is not the image of the guide's auxiliary site"):
+        BetaELBO().loss(vectors, guide, torch.randn(4, 3))
 
 
 # Sequences of different lengths
