@@ -45,6 +45,7 @@ from ppl_disentangle.parameter_store import (
 from ppl_disentangle.posteriors import draws_of, from_draws
 from ppl_disentangle.sites import (
     Site,
+    auxiliary_sites,
     is_delta,
     is_observed_or_computed,
     observed_sites,
@@ -417,7 +418,8 @@ class Pair(GenerativeStory):
         """
         posteriors = super().posterior_sites(x, **conditions)
         given = conditions_of_guide(self, conditions)
-        sites = sampled_sites(poutine.trace(self.guide).get_trace(x, **given))
+        trace = poutine.trace(self.guide).get_trace(x, **given)
+        sites = auxiliary_sites(trace) | sampled_sites(trace)
         own = {name: site.fn for name, site in sites.items() if name not in self.latents}
         computed = {name: site for name, site in posteriors.items() if is_delta(site.fn)}
         if own and computed:

@@ -346,6 +346,7 @@ def evaluating(
     device = torch.device("cpu") if parameter is None else parameter.device
     with (
         not_training(story),
+        default_dtype(dtype_of(story)),
         torch.no_grad(),
         fork_randomness(),
         unchanged_store(),
@@ -354,6 +355,23 @@ def evaluating(
     ):
         torch.manual_seed(seed)
         yield device
+
+
+def dtype_of(story: nn.Module) -> torch.dtype | None:
+    """The widest type of the parameters of a story; ``None`` for a story without parameters."""
+    dtypes = {parameter.dtype for parameter in story.parameters()}
+    return next((dtype for dtype in (torch.float64, torch.float32) if dtype in dtypes), None)
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype | None) -> Iterator[None]:
+    """A context in which new tensors of floats have a type; ``None`` leaves it as it is."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype or before)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 @contextmanager

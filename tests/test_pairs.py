@@ -29,7 +29,8 @@ from torch.distributions import constraints
 
 from ppl_disentangle import as_story, encode, reconstruct
 from ppl_disentangle.data import from_arrays
-from ppl_disentangle.inference import elbo_per_datum, fit
+from ppl_disentangle.inference import BetaELBO, elbo_per_datum, fit
+from ppl_disentangle.inference.training import loop
 
 SIZE, DIM = 6, 2
 X = torch.randn(SIZE, DIM, generator=torch.Generator().manual_seed(0)) + 1
@@ -96,8 +97,9 @@ def empty_store():
     pyro.clear_param_store()
 
 
+@pytest.mark.parametrize("objective", [Trace_ELBO(), BetaELBO(1.0)], ids=["Trace", "Beta"])
 @pytest.mark.parametrize("make", REACHING)
-def test_fit_of_an_auto_guide_reaches_the_evidence_and_the_posterior(make):
+def test_fit_of_an_auto_guide_reaches_the_evidence_and_the_posterior(make, objective):
     torch.manual_seed(0)
     story = as_story(model, make(model))
     history = fit(
@@ -106,7 +108,7 @@ def test_fit_of_an_auto_guide_reaches_the_evidence_and_the_posterior(make):
         steps=250,
         lr=0.06,
         scheduler=linear_schedule,
-        objective=Trace_ELBO(),
+        objective=objective,
         progress=False,
     )
     assert float(history["loss"][-50:].mean()) * SIZE == pytest.approx(-EVIDENCE, abs=0.6)
@@ -292,19 +294,21 @@ def test_modes_of_registered_modules_are_switched_and_restored_one_by_one():
 
 
 @pytest.mark.parametrize("compile", [False, "auto"])
-def test_so_many_steps_are_so_many_updates_of_running_statistics(compile):
+def test_so_many_steps_are_so_many_updates_of_running_statistics(compile, monkeypatch):
+    monkeypatch.setattr(loop, "MIN_GRAPH_STEPS", 0)
     encoder, story = networks()
-    steps = 7 if compile is False else 2010
-    fit(
+    steps = 12
+    history = fit(
         story,
         DATA,
         steps=steps,
         batch_size=16,
         held_out=DATA,
-        evaluate_every=500,
+        evaluate_every=5,
         compile=compile,
         progress=False,
     )
+    assert history.attrs["captured"] == ("graph" if compile else "no")
     encode(story, X)
     assert int(encoder[1].num_batches_tracked) == steps
 

@@ -15,7 +15,7 @@ from pyro.infer import (
     ReweightedWakeSleep,
     TraceTailAdaptive_ELBO,
 )
-from torch import Tensor
+from torch import Tensor, nn
 
 from ppl_disentangle.inference.distributed.processes import num_processes
 from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
@@ -24,6 +24,7 @@ from ppl_disentangle.story import parameters_are_registered
 __all__ = [
     "Objective",
     "check_objective",
+    "check_statistics",
     "computes_own_gradients",
     "has_value",
     "loss_with_gradients",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 JIT = (JitTrace_ELBO, JitTraceEnum_ELBO, JitTraceGraph_ELBO, JitTraceMeanField_ELBO)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 TERMS_OF_WAKE_SLEEP = ("model_loss", "guide_loss")
 
 
@@ -92,6 +94,24 @@ def check_objective(objective: Objective, conditions: Mapping[str, Any]) -> None
             f"{name} computes its gradients itself, which several processes cannot share;"
             " train in one process"
         )
+
+
+def check_statistics(objective: Objective, story: nn.Module) -> None:
+    """Refuse an objective that would not update the running statistics of a story.
+
+    Raises:
+        ValueError: A Jit objective is to train a story with batch normalisation: what its tracer
+            has recorded changes no buffers.
+    """
+    if not isinstance(objective, JIT):
+        return
+    for path, part in story.named_modules():
+        if isinstance(part, BATCH_NORMS) and part.training and part.track_running_stats:
+            name = type(objective).__name__
+            raise ValueError(
+                f"{name} would not update the running statistics of {path!r}; use"
+                f" {name.removeprefix('Jit')}"
+            )
 
 
 def settle(

@@ -13,6 +13,7 @@ from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.data.batches import conditioned_batches
 from ppl_disentangle.data.indices import trusted_indices
 from ppl_disentangle.inference.training.errors import taking_batch
+from ppl_disentangle.missing import for_missing
 from ppl_disentangle.pairs import Pair
 from ppl_disentangle.story import GenerativeStory
 
@@ -165,12 +166,10 @@ def _fixed_size(
     """Number of data that a guide has one value each for, which may take a first batch to find."""
     if not isinstance(story, Pair):
         return None
-    if data.has_missing:  # the guide cannot take them as they are
-        return story.fixed_size
     story.to(device)
     x, conditions = next(conditioned_batches(data, batch_size, device))
     with taking_batch(x, conditions):
-        story.read_first_batch(x, conditions)
+        for_missing(story, data).read_first_batch(x, conditions)
     return story.fixed_size
 
 

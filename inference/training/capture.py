@@ -123,6 +123,7 @@ class StepGraph:
             made before the graph runs.
         precision: ``"float32"``, or ``"bfloat16"`` to run the graph under autocast.
         compiler: Whether inductor compiles the graph.
+        gradient_scale: Factor of the gradients; by default ``per_datum``.
         updates: Whether the update of plain Adam may become part of the graph.
 
     Attributes:
@@ -146,10 +147,12 @@ class StepGraph:
         batch_inside: bool = True,
         precision: str = "float32",
         compiler: bool = False,
+        gradient_scale: float | None = None,
         updates: bool = False,
     ) -> None:
         self.bound = bound
         self.per_datum = per_datum
+        self._gradient_scale = per_datum if gradient_scale is None else gradient_scale
         self.precision = precision
         self.updates = updates and is_plain_adam(optimizer)
         self.names: list[str] = []
@@ -282,8 +285,8 @@ class StepGraph:
         return [record]
 
     def _gradients(self, loss: Tensor, learned: Sequence[Tensor]) -> list[Tensor]:
-        """Gradients of the loss per datum."""
-        gradients = torch.autograd.grad(loss * self.per_datum, learned, allow_unused=True)
+        """Gradients of the loss, by default per datum."""
+        gradients = torch.autograd.grad(loss * self._gradient_scale, learned, allow_unused=True)
         if any(gradient is None for gradient in gradients):
             raise NotCapturedError(UNKNOWN_PARAMETERS)
         return list(map(_laid_out_as, gradients, learned))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +28,13 @@ from ppl_disentangle.inference.training.state import Capture, TrainingState
 from ppl_disentangle.inference.training.trainer import Trainer
 from ppl_disentangle.pairs import Pair, story_of
 from ppl_disentangle.parameter_store import isolated_store
-from ppl_disentangle.story import GenerativeStory, fork_randomness, parameters_stay_local
+from ppl_disentangle.story import (
+    GenerativeStory,
+    default_dtype,
+    dtype_of,
+    fork_randomness,
+    parameters_stay_local,
+)
 
 __all__ = ["fit", "resolve_device"]
 
@@ -87,7 +92,8 @@ def fit(
         lr: Learning rate, by default 0.001.
         optimizer: Function that makes the optimiser as ``optimizer(parameters, lr=lr)``, such as
             ``torch.optim.SGD``; by default fused Adam. Or an optimiser of Pyro, such as
-            ``pyro.optim.ClippedAdam({"lr": 0.01})``, which has a learning rate of its own.
+            ``pyro.optim.ClippedAdam({"lr": 0.01})``, which has a learning rate of its own and takes
+            the gradient of the loss summed over the data, as in ``SVI``.
         scheduler: Function that makes the schedule of the learning rate of an optimiser, such as
             ``lambda optimizer: CosineAnnealingLR(optimizer, steps)``. It advances after every step;
             ``ReduceLROnPlateau`` follows the held-out bound instead. A ``PyroLRScheduler``, passed
@@ -146,7 +152,12 @@ def fit(
     data = arranged(trained, data)
     held_out = held_out if held_out is None else arranged(trained, held_out)
     dtype = _dtype(trained, dtype, precision)
-    with fork_randomness(), isolated_store(), parameters_stay_local(), default_dtype(dtype):
+    with (
+        fork_randomness(),
+        isolated_store(),
+        parameters_stay_local(),
+        default_dtype(dtype or dtype_of(trained)),
+    ):
         torch.manual_seed(seed)
         batches = batches_for(
             trained,
@@ -184,7 +195,7 @@ def _datasets(data: Any, held_out: Any, seed: int) -> tuple[FactorDataset, Facto
 
 def _dtype(story: GenerativeStory, dtype: torch.dtype | None, precision: str) -> torch.dtype | None:
     """The type to train in; ``None`` leaves the types as they are."""
-    if dtype is None and any(p.dtype == torch.float64 for p in story.parameters()):
+    if dtype is None and dtype_of(story) == torch.float64:
         dtype = torch.float64
     if dtype not in (None, torch.float32, torch.float64):
         raise ValueError(
@@ -196,30 +207,17 @@ def _dtype(story: GenerativeStory, dtype: torch.dtype | None, precision: str) ->
     return dtype
 
 
-@contextmanager
-def default_dtype(dtype: torch.dtype | None) -> Iterator[None]:
-    """A context in which new tensors of floats have a type; ``None`` leaves it as it is."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype or before)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
 def _settings(
     data: FactorDataset, seed: int, dtype: torch.dtype | None, optimiser: OptimiserSettings
 ) -> dict[str, Any]:
     """Settings of the run that a checkpoint must agree with."""
-    given: dict[str, Any] = {n: bound for n, bound in optimiser.bounds.items() if bound is not None}
-    if dtype is not None:
-        given["dtype"] = str(dtype)
     return {
         "seed": seed,
         "lr": optimiser.learning_rate,
         "data": data.name,
         "num_data": len(data),
-        **given,
+        "dtype": str(dtype) if dtype == torch.float64 else None,
+        **optimiser.bounds,
     }
 
 

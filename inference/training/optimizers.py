@@ -111,6 +111,8 @@ class Optimisation:
         optimizer: The optimiser.
         scheduler: The schedule of its learning rate, if any.
         clips: Whether gradients are clipped.
+        takes_sums: Whether the gradients are of the loss of all data, as in ``SVI``, and not of the
+            loss per datum.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class Optimisation:
             self._clippings = _clippings(settings.bounds, learned)
         _check_made(self.optimizer)
         self.clips = bool(self._clippings)
+        self.takes_sums = isinstance(settings.optimizer, PyroOptim)
         self._update = Update(self.optimizer)
         self.scheduler = None if make_scheduler is None else make_scheduler(self.optimizer)
         if not (self.scheduler is None or isinstance(self.scheduler, LRScheduler)):

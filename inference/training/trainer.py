@@ -26,6 +26,7 @@ from ppl_disentangle.inference.elbo.decomposed import DecomposedELBO
 from ppl_disentangle.inference.training.any_objective import (
     Objective,
     check_objective,
+    check_statistics,
     computes_own_gradients,
     loss_with_gradients,
     settle,
@@ -109,6 +110,7 @@ class Trainer:
         names = self.story.pyro_names()
         self.optimisation = Optimisation(optimiser or OptimiserSettings(), groups, names)
         self.optimizer = self.optimisation.optimizer
+        self._gradient_scale = 1.0 if self.optimisation.takes_sums else self.per_datum
         self._loss = data_parallel(self.bound, self.story)
         # Gradients are averaged over the processes. Our objectives compute the loss of the whole
         # batch in each; the loss of a part of the batch counts by the size of that part.
@@ -150,6 +152,7 @@ class Trainer:
         if not _is_finite(x, self.batches.data.has_missing):
             raise NonFiniteError(0, "x", "observations")
         check_objective(self.objective, conditions)
+        check_statistics(self.objective, self.story)
         with (
             fork_randomness(),
             torch.no_grad(),
@@ -165,7 +168,8 @@ class Trainer:
 
     def _settled_bound(self, x: Tensor, conditions: Mapping[str, Tensor]) -> nn.Module:
         """The loss as a module, after guide and objective have made what they make at first."""
-        model, guide = programs(self._asked, conditions)
+        # Jit objectives trace a pair anew that is not the very same.
+        self._programs = model, guide = programs(self._asked, conditions)
         if isinstance(self.objective, DecomposedELBO):
             bound = self.objective(model, guide)
             bound(x, **conditions)
@@ -262,23 +266,22 @@ class Trainer:
     def _gradients(
         self, x: Tensor, conditions: Mapping[str, Tensor]
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Loss and terms of a batch, whose gradients per datum are left in the parameters."""
+        """Loss and terms of a batch, whose gradients are left in the parameters."""
         with self._autocast():
             loss = self._loss(x, **conditions)
         # Scaling the gradient of the loss costs less than scaling the loss.
-        loss.backward(loss.new_full((), self.per_datum * self._share))
+        loss.backward(loss.new_full((), self._gradient_scale * self._share))
         return loss.detach(), last_terms(self.objective)
 
     def _own_gradients(
         self, x: Tensor, conditions: Mapping[str, Tensor]
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The same for an objective that computes the gradients itself."""
-        model, guide = programs(self._asked, conditions)
         with self._autocast():
-            loss, terms = loss_with_gradients(self.objective, model, guide, x, conditions)
+            loss, terms = loss_with_gradients(self.objective, *self._programs, x, conditions)
         for parameter in self.learned:
             if parameter.grad is not None:
-                parameter.grad.mul_(self.per_datum)
+                parameter.grad.mul_(self._gradient_scale)
         return loss, terms
 
     def _graph_step(self, graph: StepGraph, step: int, history: History | None) -> None:
@@ -320,6 +323,7 @@ class Trainer:
             batch_inside=batch_inside,
             precision=self.precision,
             compiler=compiler,
+            gradient_scale=self._gradient_scale,
             updates=compiler and not self.optimisation.clips,
         )
         try:

@@ -200,8 +200,11 @@ class FactorDataset(abc.ABC):
         return moved
 
     def to_float(self, observations: Tensor) -> Tensor:
-        """Stored observations divided by ``maximum``, as float32 on the same device."""
-        x = observations.float()
+        """Stored observations divided by ``maximum``, as floats on the same device.
+
+        They have torch's default type of floats, which is float32 unless someone changed it.
+        """
+        x = observations.to(torch.get_default_dtype())
         return x if self.maximum == 1 else x * (1 / self.maximum)
 
     def sample(self, num: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

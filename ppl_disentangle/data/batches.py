@@ -27,9 +27,16 @@ def conditioned_batches(
     """
     if isinstance(data, Tensor):
         for x in data.split(batch_size):
-            yield x.to(device), {}
+            yield in_default_dtype(x.to(device)), {}
         return
     for index in torch.arange(len(data)).split(batch_size):
-        conditions = {name: value.to(device) for name, value in data.conditions(index).items()}
+        given = data.conditions(index)
+        conditions = {name: in_default_dtype(value.to(device)) for name, value in given.items()}
         observations = data.observations(index).to(device)
         yield data.to_float(observations), conditions
+
+
+def in_default_dtype(value: Tensor) -> Tensor:
+    """Single precision as double precision where that is torch's default; all else as it is."""
+    widens = value.dtype == torch.float32 and torch.get_default_dtype() == torch.float64
+    return value.double() if widens else value
