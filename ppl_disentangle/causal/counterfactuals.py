@@ -376,7 +376,9 @@ def _dataset(all_worlds: Worlds, branch: Branch, rows: npt.NDArray[Any]) -> xr.D
     if "draw" in sizes:
         coordinates["draw"] = np.arange(sizes["draw"])
     if "data" in sizes:
-        coordinates["data"] = rows
+        # A program may have its data in another dim than the first one of x.
+        num_data = sizes["data"]
+        coordinates["data"] = rows if len(rows) == num_data else np.arange(num_data)
     return xr.Dataset(variables, coordinates)
 
 
