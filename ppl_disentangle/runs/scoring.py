@@ -231,8 +231,10 @@ def observes_bernoulli_pixels(story: GenerativeStory, data: FactorDataset) -> bo
     """Whether the story explains an observation by Bernoulli pixels alone.
 
     A story that observes labels beside the pixels has another likelihood: baselines that know
-    pixels only cannot be compared with it.
+    pixels only cannot be compared with it. Nor can they where pixels are missing.
     """
+    if data.has_missing:
+        return False
     with evaluating(story) as device:
         x, conditions = next(iter(conditioned_batches(data.subset(torch.arange(1)), 1, device)))
         model_trace, _ = paired_traces(

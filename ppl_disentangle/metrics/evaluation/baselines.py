@@ -41,11 +41,15 @@ class LinearCode:
             expected = "floats" if self.floating else "observations as stored"
             raise TypeError(f"expected {expected}, as in training; got {observations.dtype}")
         x = observations.flatten(1).float()
+        if self.floating:
+            x = torch.where(x.isnan(), self.mean.to(x.device), x)  # missing values
         return (x - self.mean.to(x.device)) @ self.weights.to(x.device)
 
 
 def pca(observations: Tensor, num_codes: int, *, seed: int = 0) -> LinearCode:
     """The largest principal components, each scaled to variance 1 over the training observations.
+
+    A missing value, which is NaN, counts as the mean of its column.
 
     Args:
         observations: Training observations, as stored or as floats, of shape ``(num_data,
@@ -58,7 +62,7 @@ def pca(observations: Tensor, num_codes: int, *, seed: int = 0) -> LinearCode:
     """
     from sklearn.decomposition import PCA
 
-    x = observations.flatten(1).float().cpu().numpy()
+    x = _imputed(observations.flatten(1).float().cpu()).numpy()
     if not 1 <= num_codes <= min(x.shape):
         raise ValueError(f"expected 1 <= num_codes <= {min(x.shape)}, got {num_codes}")
     fitted = PCA(num_codes, random_state=seed).fit(x)
@@ -69,6 +73,12 @@ def pca(observations: Tensor, num_codes: int, *, seed: int = 0) -> LinearCode:
         tuple(observations.shape[1:]),
         observations.is_floating_point(),
     )
+
+
+def _imputed(x: Tensor) -> Tensor:
+    """Observations ``(num_data, num_values)`` with the mean of its column for each missing value."""
+    missing = x.isnan()
+    return torch.where(missing, x.nanmean(0).nan_to_num(0.0), x) if missing.any() else x
 
 
 def _inverse_deviations(components: ndarray) -> ndarray:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ppl_disentangle.conditions import checked_conditions, rows_of, taken_by
 from ppl_disentangle.data.base import FactorDataset
 from ppl_disentangle.metrics.estimators.arrays import as_array, as_codes
+from ppl_disentangle.missing import for_missing
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.representation import codes_of_batch
 from ppl_disentangle.story import evaluating
@@ -85,7 +86,7 @@ def _encoder(representation: Any, data: FactorDataset | ArrayLike) -> EncodeRows
 
 def _posterior(story: Any, data: FactorDataset) -> EncodeRows:
     """The function from observations and conditions to posterior means and scales, side by side."""
-    story = story_of(story)
+    story = for_missing(story_of(story), data)
 
     def means_and_scales(observations: Tensor, conditions: Mapping[str, Any]) -> Tensor:
         with evaluating(story) as device:
