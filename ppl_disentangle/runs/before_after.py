@@ -24,6 +24,7 @@ from ppl_disentangle.data import CausalDataset, FactorDataset
 from ppl_disentangle.graphs import topological_order
 from ppl_disentangle.representation import encode, observation_dims, reconstruct
 from ppl_disentangle.runs.folder import Fitted
+from ppl_disentangle.runs.rows import Units, before_after_rows, write_rows
 from ppl_disentangle.runs.truth import with_truth
 from ppl_disentangle.sites import deterministic_sites, sampled_sites
 from ppl_disentangle.story import GenerativeStory, evaluating
@@ -50,6 +51,7 @@ def intervene(
     *,
     num: int = 8,
     counterfactual: bool = False,
+    units: Units = "data",
     seed: int = 0,
 ) -> xr.Dataset:
     """Intervene on latents or nodes; draw the images and write the result to the run.
@@ -65,6 +67,8 @@ def intervene(
             Nodes with labels are in standard deviations of the labels from their mean.
         num: Number of units to show.
         counterfactual: Whether held-out units are asked for instead of units from the model.
+        units: Units of the cells of a table; its rows before and after are a csv file in the folder
+            ``tables``.
         seed: Seed of the random draws.
 
     Raises:
@@ -92,6 +96,8 @@ def intervene(
     name = f"{question}_{result.attrs['do'].replace(', ', '_').replace(' ', '')}"
     if fitted.data.kind in ("image", "signal", "sequence"):
         _draw(fitted, name, result)
+    if fitted.data.columns:
+        write_rows(fitted.run, name, before_after_rows(fitted.data, result, units))
     fitted.run.write_group(name, result)
     return result
 

@@ -15,6 +15,7 @@ from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import elbo_per_datum
 from ppl_disentangle.representation import encode, reconstruct
 from ppl_disentangle.runs.folder import Fitted, round_images
+from ppl_disentangle.runs.rows import Units, write_reconstructions, write_traversals
 from ppl_disentangle.story import GenerativeStory
 from ppl_disentangle.traversal import aggregate_quantiles, traverse
 
@@ -33,11 +34,15 @@ LEAST_KL_NATS = 0.05
 """Divergence below which a code counts as unused."""
 
 
-def draw(fitted: Fitted) -> None:
+def draw(fitted: Fitted, *, units: Units = "data") -> None:
     """Draw all figures of a run that its data and story allow.
 
     The images of the traversals, rounded to 1/1024, are written to the group ``traversals`` as
-    well.
+    well. Reconstructions and traversals of a table are csv files in the folder ``tables``.
+
+    Args:
+        fitted: The run with its fitted story.
+        units: Units of the cells of a table.
     """
     from ppl_disentangle import plots
     from ppl_disentangle.plots.dag import plot_dag
@@ -47,9 +52,11 @@ def draw(fitted: Fitted) -> None:
     run.write_figure("terms", plots.plot_terms(run.read_group("fit")))
     if fitted.data.kind in ("image", "signal", "sequence"):
         _draw_reconstructions(fitted)
+    if fitted.data.columns:
+        write_reconstructions(fitted, units)
     codes = encode_with_kl(fitted.story, held_out)
     information = factor_information(codes, held_out)
-    _draw_traversals(fitted, codes, information)
+    _draw_traversals(fitted, codes, information, units)
     if information is not None:
         run.write_figure("factor_map", plots.plot_factor_map(information))
     if fitted.story.dag is not None:
@@ -108,7 +115,9 @@ def factor_information(codes: xr.Dataset, data: FactorDataset) -> xr.DataArray |
     return xr.DataArray(share, {"code": codes["code"].values, "factor": names}, ("code", "factor"))
 
 
-def _draw_traversals(fitted: Fitted, codes: xr.Dataset, information: xr.DataArray | None) -> None:
+def _draw_traversals(
+    fitted: Fitted, codes: xr.Dataset, information: xr.DataArray | None, units: Units
+) -> None:
     """Draw the first held-out datum while one code takes quantiles of its aggregate posterior.
 
     A story whose codes are all classes has no traversals: a class takes no other numbers.
@@ -125,6 +134,8 @@ def _draw_traversals(fitted: Fitted, codes: xr.Dataset, information: xr.DataArra
     quantiles = aggregate_quantiles(codes, TRAVERSED_QUANTILES)
     values = {name: quantiles.sel(code=name).values.tolist() for name in names}
     images = traverse(story, first, values)
+    if fitted.data.columns:
+        write_traversals(fitted, images, units)
     kl = codes["kl"].sel(code=names)
     notes = _traversal_notes(kl, information)
     fitted.run.write_figure("traversals", plots.plot_traversals(images, notes=notes))
