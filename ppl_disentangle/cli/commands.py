@@ -149,18 +149,40 @@ def evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _traverse_arguments(command: argparse.ArgumentParser) -> None:
+    _run_and_data_arguments(command)
+    _units_argument(command)
+
+
+def _units_argument(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--units",
+        choices=("data", "standard"),
+        default="data",
+        help="units of the cells of a table: its own, or standard deviations and positions of classes"
+        " (default: data)",
+    )
+
+
 def traverse(options: argparse.Namespace) -> int:
-    """Draw the traversals, reconstructions and terms of a run, and a map of codes and factors."""
+    """Draw the traversals, reconstructions and terms of a run, and a map of codes and factors.
+
+    For a table, it also writes reconstructed rows, in which missing cells are filled, and the rows of
+    the traversals as csv files.
+    """
     from ppl_disentangle.runs.drawing import draw
     from ppl_disentangle.runs.folder import Run
 
-    draw(_fitted(Run.open(options.run), options.data))
+    draw(_fitted(Run.open(options.run), options.data), units=options.units)
     print(options.run / "figures" / "traversals.png")
+    if (options.run / "tables").is_dir():
+        print(options.run / "tables")
     return 0
 
 
 def _intervene_arguments(command: argparse.ArgumentParser) -> None:
     _run_and_data_arguments(command)
+    _units_argument(command)
     command.add_argument(
         "--do",
         action="append",
@@ -188,26 +210,34 @@ def intervene(options: argparse.Namespace) -> int:
     from ppl_disentangle.causal.action_text import from_text
     from ppl_disentangle.runs.before_after import intervene as intervene_on_run
     from ppl_disentangle.runs.folder import Run
+    from ppl_disentangle.runs.rows import before_after_rows, format_before_after
     from ppl_disentangle.runs.tables import describe_nodes, format_nodes
 
     actions = from_text(", ".join(options.do))
     if options.num < 1:
         raise ValueError(f"expected --num of at least 1, got {options.num}")
     run = Run.open(options.run)
+    fitted = _fitted(run, options.data)
     result = intervene_on_run(
-        _fitted(run, options.data),
+        fitted,
         actions,
         num=options.num,
         counterfactual=options.counterfactual,
+        units=options.units,
         seed=options.seed,
     )
     if "node" in result.coords:
         print("\n".join([*describe_nodes(result), *format_nodes(result)]))
     else:
         _print_shifts(result)
+    if fitted.data.columns:
+        print("\n".join(format_before_after(before_after_rows(fitted.data, result, options.units))))
     outside = result.attrs["outside_data_range"]
     if outside:
         print(f"warning: outside of the data: {outside}", file=sys.stderr)
+    if fitted.data.columns:
+        print(run.folder / "tables")
+        return 0
     print(run.folder / "figures")
     return 0
 
@@ -296,7 +326,7 @@ COMMANDS = {
     "data": (_data_arguments, data_sets, "data sprites --sheet sprites.png"),
     "train": (train_arguments, train, "train beta_tcvae --data digits --set beta=2 --steps 3000"),
     "evaluate": (_evaluate_arguments, evaluate, "evaluate runs/demo-1"),
-    "traverse": (_run_and_data_arguments, traverse, "traverse runs/demo-1"),
+    "traverse": (_traverse_arguments, traverse, "traverse runs/demo-1"),
     "intervene": (_intervene_arguments, intervene, 'intervene runs/demo-1 --do "z[3]=2.0"'),
     "study": (_study_arguments, study, "study examples/comparison.toml --workers 2"),
     "report": (_run_argument, report, "report runs/demo-1"),

@@ -77,9 +77,14 @@ def _lines(path: Path, text: str, delimiter: str | None) -> list[tuple[int, list
     delimiter = delimiter or max(_DELIMITERS, key=first_line.count)
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        return [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
+        return [(reader.line_num, cells) for cells in reader if not _is_blank(cells)]
     except csv.Error as error:
         raise ValueError(f"{path}: expected cells separated by {delimiter!r}: {error}") from error
+
+
+def _is_blank(cells: Sequence[str]) -> bool:
+    """Whether a line is blank; a line of separators is a row whose cells are all missing."""
+    return len(cells) < 2 and not any(map(str.strip, cells))
 
 
 def _decoded(path: Path) -> str:

@@ -24,7 +24,7 @@ from ppl_disentangle.data import CausalDataset, FactorDataset
 from ppl_disentangle.graphs import topological_order
 from ppl_disentangle.representation import encode, observation_dims, reconstruct
 from ppl_disentangle.runs.folder import Fitted
-from ppl_disentangle.runs.rows import Units, before_after_rows, write_rows
+from ppl_disentangle.runs.rows import CellUnits, before_after_rows, write_rows
 from ppl_disentangle.runs.truth import with_truth
 from ppl_disentangle.sites import deterministic_sites, sampled_sites
 from ppl_disentangle.story import GenerativeStory, evaluating
@@ -51,7 +51,7 @@ def intervene(
     *,
     num: int = 8,
     counterfactual: bool = False,
-    units: Units = "data",
+    units: CellUnits = "data",
     seed: int = 0,
 ) -> xr.Dataset:
     """Intervene on latents or nodes; draw the images and write the result to the run.
@@ -89,9 +89,9 @@ def intervene(
         )
     else:
         held_out = fitted.held_out_with_conditions
-        units = held_out.subset(torch.arange(min(num, len(held_out))))
-        result = codes_before_after(story, units, actions)
-        result = result.assign_attrs(outside_data_range=_outside_data(fitted, units, actions))
+        shown = held_out.subset(torch.arange(min(num, len(held_out))))
+        result = codes_before_after(story, shown, actions)
+        result = result.assign_attrs(outside_data_range=_outside_data(fitted, shown, actions))
     question = "counterfactual" if counterfactual else "intervention"
     name = f"{question}_{result.attrs['do'].replace(', ', '_').replace(' ', '')}"
     if fitted.data.kind in ("image", "signal", "sequence"):

@@ -15,7 +15,7 @@ from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.inference import elbo_per_datum
 from ppl_disentangle.representation import encode, reconstruct
 from ppl_disentangle.runs.folder import Fitted, round_images
-from ppl_disentangle.runs.rows import Units, write_reconstructions, write_traversals
+from ppl_disentangle.runs.rows import CellUnits, write_reconstructions, write_traversals
 from ppl_disentangle.story import GenerativeStory
 from ppl_disentangle.traversal import aggregate_quantiles, traverse
 
@@ -34,7 +34,7 @@ LEAST_KL_NATS = 0.05
 """Divergence below which a code counts as unused."""
 
 
-def draw(fitted: Fitted, *, units: Units = "data") -> None:
+def draw(fitted: Fitted, *, units: CellUnits = "data") -> None:
     """Draw all figures of a run that its data and story allow.
 
     The images of the traversals, rounded to 1/1024, are written to the group ``traversals`` as
@@ -42,7 +42,7 @@ def draw(fitted: Fitted, *, units: Units = "data") -> None:
 
     Args:
         fitted: The run with its fitted story.
-        units: Units of the cells of a table.
+        units: CellUnits of the cells of a table.
     """
     from ppl_disentangle import plots
     from ppl_disentangle.plots.dag import plot_dag
@@ -116,7 +116,7 @@ def factor_information(codes: xr.Dataset, data: FactorDataset) -> xr.DataArray |
 
 
 def _draw_traversals(
-    fitted: Fitted, codes: xr.Dataset, information: xr.DataArray | None, units: Units
+    fitted: Fitted, codes: xr.Dataset, information: xr.DataArray | None, units: CellUnits
 ) -> None:
     """Draw the first held-out datum while one code takes quantiles of its aggregate posterior.
 

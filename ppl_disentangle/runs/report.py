@@ -125,6 +125,7 @@ def _content(run: Run) -> dict[str, Any]:
         "costs": _costs_table(fit, held_out),
         "last_steps": None if fit is None else _last_steps(fit),
         "held_out_settings": None if held_out is None else _attributes(held_out),
+        "columns": _columns_table(run.read_group("columns")) if "columns" in groups else None,
         "figures": {name: _figure(run, name) for name in FIGURES},
         "graph": _figure(run, "graph"),
         "interventions": _interventions(run),
@@ -369,6 +370,17 @@ def _costs_table(fit: xr.Dataset | None, held_out: xr.Dataset | None) -> Table |
         if not all(map(math.isnan, values)):
             rows[cost_title(name)] = [Cell(_nats(value)) for value in values]
     return Table(list(columns), rows)
+
+
+def _columns_table(columns: xr.Dataset) -> Table:
+    """Make the table of the columns of a table: types, missing cells, errors of reconstructions."""
+    rows = {}
+    for name in columns["column"].values:
+        column = columns.sel(column=name)
+        errors = [_number(column[error].item(), 3) for error in ("error", "error_of_constant")]
+        cells = [column["likelihood"].item(), f"{column['missing'].item():.0%}", *errors]
+        rows[f"{name} ({column['type'].item()})"] = [Cell(cell) for cell in cells]
+    return Table(["likelihood", "missing", "error", "error of a constant"], rows)
 
 
 def _training_costs(fit: xr.Dataset) -> dict[str, float]:

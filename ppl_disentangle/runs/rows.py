@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from ppl_disentangle.columns import Column
 from ppl_disentangle.data import FactorDataset, to_frame
 from ppl_disentangle.representation import reconstruct
 from ppl_disentangle.runs.folder import Fitted, Run
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "Units",
+    "CellUnits",
     "before_after_rows",
     "column_errors",
     "format_before_after",
@@ -28,14 +30,14 @@ __all__ = [
     "write_traversals",
 ]
 
-Units = Literal["data", "standard"]
+CellUnits = Literal["data", "standard"]
 """The units of the table, or encoded rows: standardised numbers and positions of classes."""
 
 NUM_WRITTEN_ROWS = 1000
 """Held-out rows whose reconstructions are written, and over which errors are averaged."""
 
 
-def frame_of(data: FactorDataset, rows: Tensor, units: Units = "data") -> pd.DataFrame:
+def frame_of(data: FactorDataset, rows: Tensor, units: CellUnits = "data") -> pd.DataFrame:
     """Encoded rows ``(num, columns)`` as a frame, in the units of the table or standard units."""
     import pandas as pd
 
@@ -50,7 +52,7 @@ def write_rows(run: Run, name: str, frame: pd.DataFrame) -> None:
         frame.to_csv(path)
 
 
-def write_reconstructions(fitted: Fitted, units: Units = "data") -> None:
+def write_reconstructions(fitted: Fitted, units: CellUnits = "data") -> None:
     """Write held-out rows beside their reconstructions, which also fill the missing cells.
 
     ``tables/observed.csv`` and ``tables/reconstructed.csv`` have the same rows and columns. The
@@ -58,7 +60,7 @@ def write_reconstructions(fitted: Fitted, units: Units = "data") -> None:
 
     Args:
         fitted: The run with its fitted story.
-        units: Units of the cells.
+        units: CellUnits of the cells.
     """
     held_out = fitted.held_out_with_conditions
     shown = held_out.subset(torch.arange(min(NUM_WRITTEN_ROWS, len(held_out))))
@@ -87,30 +89,35 @@ def column_errors(data: FactorDataset, x: Tensor, reconstructed: Tensor) -> xr.D
         ``type``, ``likelihood``, ``missing`` (a share), ``error`` and ``error_of_constant`` over
         ``column``.
     """
-    missing = x.isnan()
-    errors = []
-    for k, column in enumerate(data.columns):
-        known = ~missing[:, k]
-        truth = x[known, k].double()
-        guess = reconstructed[known, k].double()
-        if column.kind == "class":
-            constant = truth.mode().values if len(truth) else truth.new_zeros(())
-            errors.append([_share(truth != guess), _share(truth != constant)])
-            continue
-        scale = column.scale if column.kind == "number" else 1.0
-        constant = truth.mean()
-        errors.append([scale * _root_mean_square(truth - c) for c in (guess, constant)])
-    own, of_constant = np.array(errors).T
+    pairs = [
+        _column_errors(column, x[:, k].double(), reconstructed[:, k].double())
+        for k, column in enumerate(data.columns)
+    ]
+    own, of_constant = np.array(pairs).T
     return xr.Dataset(
         {
             "type": ("column", [column.kind for column in data.columns]),
             "likelihood": ("column", [str(column.likelihood) for column in data.columns]),
-            "missing": ("column", missing.float().mean(0).numpy()),
+            "missing": ("column", x.isnan().float().mean(0).numpy()),
             "error": ("column", own),
             "error_of_constant": ("column", of_constant),
         },
         {"column": [str(column.name) for column in data.columns]},
     )
+
+
+def _column_errors(column: Column, cells: Tensor, guess: Tensor) -> tuple[float, float]:
+    """The error of a guess at the cells of a column, and the error of the best constant."""
+    known = ~cells.isnan()
+    if not known.any():
+        return math.nan, math.nan
+    truth = cells[known]
+    if column.kind == "class":
+        return _share(truth != guess[known]), _share(truth != truth.mode().values)
+    scale = column.scale if column.kind == "number" else 1.0
+    constant = truth.mean()
+    errors = [_root_mean_square(truth - values) for values in (guess[known], constant)]
+    return scale * errors[0], scale * errors[1]
 
 
 def _share(wrong: Tensor) -> float:
@@ -121,16 +128,16 @@ def _root_mean_square(difference: Tensor) -> float:
     return difference.square().mean().sqrt().item()
 
 
-def write_traversals(fitted: Fitted, traversals: xr.DataArray, units: Units = "data") -> None:
+def write_traversals(fitted: Fitted, traversals: xr.DataArray, units: CellUnits = "data") -> None:
     """Write the rows of traversals: the first held-out row while one code changes.
 
     Args:
         fitted: The run with its fitted story.
         traversals: Result of :func:`~ppl_disentangle.traversal.traverse`.
-        units: Units of the cells of ``tables/traversals.csv``.
+        units: CellUnits of the cells of ``tables/traversals.csv``.
     """
-    codes, positions = traversals.sizes["code"], traversals.sizes["position"]
-    rows = torch.from_numpy(traversals.values.reshape(codes * positions, -1))
+    positions = traversals.sizes["position"]
+    rows = torch.from_numpy(traversals.values.reshape(-1, len(fitted.data.columns)))
     frame = frame_of(fitted.data, rows, units)
     frame.insert(0, "value of the code", traversals["value"].values.ravel())
     frame.index = np.repeat(traversals["code"].values, positions)
@@ -138,14 +145,14 @@ def write_traversals(fitted: Fitted, traversals: xr.DataArray, units: Units = "d
 
 
 def before_after_rows(
-    data: FactorDataset, result: xr.Dataset, units: Units = "data"
+    data: FactorDataset, result: xr.Dataset, units: CellUnits = "data"
 ) -> pd.DataFrame:
     """Rows before and after an intervention, one below the other, as a frame.
 
     Args:
         data: The table.
         result: Result of :func:`~ppl_disentangle.runs.before_after.intervene`.
-        units: Units of the cells.
+        units: CellUnits of the cells.
     """
     import pandas as pd
 
@@ -172,4 +179,7 @@ def format_before_after(frame: pd.DataFrame) -> list[str]:
 
 def _typical(cells: pd.Series) -> str:
     """The mean of numbers, or the most frequent of other values."""
-    return str(cells.mode().iloc[0]) if cells.dtype == object else f"{cells.mean():.4g}"
+    import pandas as pd
+
+    is_number = pd.api.types.is_numeric_dtype(cells)
+    return f"{cells.mean():.4g}" if is_number else str(cells.mode().iloc[0])

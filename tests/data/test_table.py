@@ -200,6 +200,14 @@ def test_a_table_that_cannot_be_used_is_named_in_one_line(text, message, tmp_pat
     assert message in str(caught.value)
 
 
+def test_a_row_of_missing_cells_is_a_row(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n1.5,2\n,\n3.5,4\n\n4.5,7\n")
+    data = from_table(path)
+    assert len(data) == 4
+    assert data.observations(torch.tensor([1])).isnan().all()
+
+
 def test_damaged_and_foreign_files_are_one_line(tmp_path):
     (tmp_path / "t.parquet").write_bytes(b"no parquet\n" * 9)
     (tmp_path / "t.csv").write_bytes(b"a,b\n1,\0\n")
