@@ -78,11 +78,16 @@ class Run:
 
         Raises:
             FileNotFoundError: The folder has no ``config.json``.
+            ValueError: The file is damaged.
         """
         path = Path(folder) / "config.json"
         if not path.is_file():
             raise FileNotFoundError(f"no run in {folder}: expected the file config.json there")
-        return cls(Path(folder), json.loads(path.read_text("utf-8")), progress)
+        try:
+            config = json.loads(path.read_text("utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path}: expected JSON, got a damaged file: {error}") from error
+        return cls(Path(folder), config, progress)
 
     @property
     def weights_path(self) -> Path:

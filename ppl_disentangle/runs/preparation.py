@@ -147,9 +147,16 @@ def build_story(
     name = options.pop("name")
     if folder is not None and is_function(name):
         name = found_file(name, folder)
+    if not is_function(name) and options.get("network") is None:
+        options["network"] = _network_of_old_run(data)
     if seed is not None:
         options["seed"] = seed
     return build(name, data, **options)
+
+
+def _network_of_old_run(data: FactorDataset) -> str:
+    """The network of a run whose configuration does not name it, as earlier versions chose it."""
+    return "study" if tuple(data.observation_shape[1:]) == (64, 64) else "mlp"
 
 
 def split_data(config: Mapping[str, Any], story: GenerativeStory, data: FactorDataset) -> Splits:

@@ -239,3 +239,14 @@ def test_settings_that_were_not_given_are_written_as_they_were_chosen(mine):
     )
     own = configure({"name": "my.py:make", "options": {}, "seed": 0}, "mine.npz", {}, command="")
     assert own.config["story"] == {"name": f"{mine}/my.py:make", "options": {}, "seed": 0}
+
+
+def test_a_run_of_an_earlier_version_keeps_its_network(mine):
+    np.savez("mine.npz", x=RNG.integers(0, 256, (80, 1, 20, 20)).astype(np.uint8))
+    run = trained("--steps", 1, "--batch-size", 8, "--network", "mlp")
+    config = run.config
+    config["story"]["network"] = None
+    run.write_json("config.json", config)
+    assert Run.open("run").fitted().story.encoder.net[1].in_features == 400
+    (mine / "run" / "config.json").write_text("{")
+    assert main(["evaluate", "run"]) == 1

@@ -8,6 +8,7 @@ import zipfile
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.io
 from PIL import Image
@@ -128,6 +129,13 @@ def write_mpi3d(folder):
     return path, path
 
 
+def write_rows(folder, suffix=".csv"):
+    path = folder / f"rows{suffix}"
+    frame = pd.DataFrame({"age": [1.5, 2.25, 3.5, 9.0] * 5, "sort": ["a", "b", "b", "c"] * 5})
+    frame.to_csv(path, index=False) if suffix == ".csv" else frame.to_parquet(path)
+    return path, path
+
+
 FORMATS = {
     "npz": write_npz,
     "npz, compressed": lambda folder: write_npz(folder, np.savez_compressed),
@@ -142,7 +150,9 @@ FORMATS = {
     "cars3d": write_cars,
     "celeba": write_celeba,
     "morpho": write_morpho,
-    "table": write_table,
+    "table of factors": write_table,
+    "csv": write_rows,
+    "parquet": lambda folder: write_rows(folder, ".parquet"),
     "labelled names": write_labelled_names,
     **{
         suffix: lambda folder, suffix=suffix: write_picture(folder, suffix)
