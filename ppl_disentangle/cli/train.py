@@ -28,7 +28,7 @@ TRAINING_OPTIONS = (
 """Options of ``train`` that are options of :func:`~ppl_disentangle.inference.fit`."""
 
 
-READER_OPTIONS = ("size", "channels", "background", "channels_last")
+READER_OPTIONS = ("size", "channels", "background", "channels_last", "kind")
 """Options of ``train`` that are options of the reader of the data."""
 
 
@@ -55,14 +55,14 @@ def _story_arguments(group: argparse._ArgumentGroup) -> None:
     add("--latent-dim", type=int, help="number of coordinates of the code (default: the story's)")
     add(
         "--network",
-        help="study, pytorch_port, burgess or mlp (default: study for images larger than 16x16,"
-        " else mlp)",
+        help="study, pytorch_port or burgess for images, conv1d for signals, gru for sequences, or mlp"
+        " (default: study for images larger than 16x16, by the kind of other data, else mlp)",
     )
     add(
         "--likelihood",
         help="bernoulli, continuous_bernoulli, gaussian, student_t, poisson, negative_binomial,"
         " zero_inflated_poisson or zero_inflated_negative_binomial (default: of the type of each"
-        " column for a table, else bernoulli)",
+        " column for a table, gaussian for signals and sequences outside [0, 1], else bernoulli)",
     )
 
 
@@ -75,6 +75,12 @@ def _data_set_arguments(group: argparse._ArgumentGroup) -> None:
     add("--size", type=_size, help="side of the images of a folder, or HEIGHTxWIDTH (default: 64)")
     add("--channels", type=int, help="1 for grey images, 3 for RGB (default), 4 with opacity")
     add("--background", metavar="COLOUR", help="colour under transparent pixels (default: white)")
+    add(
+        "--kind",
+        choices=("vector", "image", "signal", "sequence", "table"),
+        help="kind of the arrays of an npz or npy file, such as signal for (num, channels, time) or"
+        " sequence for (num, time, features); by default it follows from shape and values",
+    )
     order = group.add_mutually_exclusive_group()
     order.add_argument(
         "--channels-last",

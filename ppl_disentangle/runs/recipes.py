@@ -15,7 +15,7 @@ from ppl_disentangle.graphs import topological_order
 from ppl_disentangle.runs.fingerprint import fingerprint
 from ppl_disentangle.runs.preparation import absolute_source, default_held_out
 from ppl_disentangle.story import GenerativeStory
-from ppl_disentangle.zoo import build, network_for, stories, story_options
+from ppl_disentangle.zoo import build, likelihood_for, network_for, stories, story_options
 
 __all__ = ["DEFAULTS", "EVALUATION", "RECIPES", "Plan", "configure"]
 
@@ -169,7 +169,7 @@ def _resolve(story: dict[str, Any], data: FactorDataset) -> None:
     else:
         story.pop("latent_dim", None)
     if not data.columns:
-        story["likelihood"] = story.get("likelihood") or "bernoulli"
+        story["likelihood"] = story.get("likelihood") or likelihood_for(data)
     story["network"] = network_for(data, story["network"])
 
 
