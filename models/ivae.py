@@ -9,6 +9,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
+from pyro.infer import is_validation_enabled
 from torch import Tensor, nn
 
 from ppl_disentangle.causal.structural import StructuralPrior
@@ -264,6 +265,13 @@ def _checked(u: Tensor | None, dim: int) -> Tensor:
         )
     if u.dim() != 2 or u.shape[-1] != dim:
         raise ValueError(f"expected u of shape (batch, {dim}), got {tuple(u.shape)}")
+    # reads the values, which would wait for the device: only under validation
+    if is_validation_enabled() and u.isnan().any():
+        num_missing = int(u.isnan().any(-1).sum())
+        raise ValueError(
+            f"expected u, the auxiliary variables, of each datum, got NaN in {num_missing} of"
+            f" {len(u)} data of a batch: leave these data out, or fill in their u"
+        )
     return u
 
 

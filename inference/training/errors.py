@@ -48,15 +48,39 @@ class TrainingInterrupted(KeyboardInterrupt):
         self.checkpoint = checkpoint
 
 
+INVALID = "found invalid values"
+"""Words of torch about parameters and values that a distribution cannot have; a tensor follows."""
+
+
+def _without_tensors(error: ValueError) -> str:
+    """The first sentence of an error of torch, without the tensor that it shows."""
+    return " ".join(str(error).partition("\ntensor(")[0].split())
+
+
+def _missing(conditions: Mapping[str, Tensor]) -> str:
+    """What a message adds about conditions that are NaN."""
+    counts = {}
+    for name, value in conditions.items():
+        if isinstance(value, Tensor) and value.is_floating_point():
+            counts[name] = int(value.isnan().flatten(1).any(1).sum()) if value.dim() > 1 else 0
+    parts = [f"the condition {name!r} is NaN in {num} data" for name, num in counts.items() if num]
+    return f" ({'; '.join(parts)} of the first batch)" if parts else ""
+
+
 @contextmanager
 def taking_batch(x: Tensor, conditions: Mapping[str, Tensor]) -> Iterator[None]:
     """A context in which an error of a program names the batch that it does not take.
 
     Raises:
-        ValueError: The program raised an error that speaks of tensors or arguments alone.
+        ValueError: The program raised an error that speaks of tensors or arguments alone, or a
+            distribution has parameters or values that it cannot have.
     """
     try:
         yield
+    except ValueError as error:
+        if INVALID not in str(error):
+            raise
+        raise ValueError(_without_tensors(error) + _missing(conditions)) from error
     except (RuntimeError, TypeError) as error:
         shape = tuple(x.shape)
         with_conditions = f" with {', '.join(conditions)}" if conditions else ""

@@ -66,7 +66,11 @@ class Conditional(nn.Module, abc.ABC):
         """Build the distribution from the network's output, whose last ``event_dim`` dimensions are one event."""
 
     def forward(self, h: Tensor) -> TorchDistribution:
-        """Return p(y | h), of batch shape ``h.shape`` without the dimensions of the input."""
+        """Return p(y | h), of batch shape ``h.shape`` without the dimensions of the input.
+
+        Raises:
+            TypeError: The network does not return one tensor.
+        """
         num_batch_dims = 1 if self.input_dims is None else h.dim() - self.input_dims
         if num_batch_dims == 1:
             output = at_least_single(_output(self.net, h))
@@ -83,14 +87,30 @@ def _output(net: nn.Module, h: Tensor) -> Tensor:
     """The output of a network; under autocast, small linear layers at its ends run unrounded."""
     # a subclass of nn.Sequential may have its own forward
     if not (type(net) is nn.Sequential and _autocasts(h)):
-        return net(h)
+        return _tensor(net, net(h))
     for layer in net:
         is_at_an_end = layer is net[0] or layer is net[-1]
         if is_at_an_end and _is_small_linear(layer):
             h = unrounded(layer, h.to(layer.weight.dtype))
         else:
             h = layer(h)
-    return h
+    return _tensor(net, h)
+
+
+def _tensor(net: nn.Module, output: object) -> Tensor:
+    """The output of a network, which must be one tensor.
+
+    Raises:
+        TypeError: The output is something else, such as a tuple of means and log variances.
+    """
+    if isinstance(output, Tensor):
+        return output
+    kind = type(output).__name__
+    got = f"a {kind} of {len(output)}" if isinstance(output, tuple | list) else f"a {kind}"
+    raise TypeError(
+        f"expected one tensor from {type(net).__name__}, with the parameters of the distribution side"
+        f" by side, got {got}; let it return torch.cat((mean, log_variance), -1), say"
+    )
 
 
 def _is_small_linear(layer: nn.Module) -> TypeGuard[nn.Linear]:

@@ -71,3 +71,14 @@ def test_segments_find_sources_that_fast_ica_leaves_mixed_and_on_average_shuffle
         np.mean(rows["iVAE"]) > np.mean(rows["iVAE, u shuffled"]) + 0.05
     )  # below two standard errors: 1.8
     assert np.mean(rows["iVAE"]) > 0.85
+
+
+def test_auxiliary_variables_that_are_missing_are_said_in_words():
+    x = torch.randn(129, 6)
+    u = torch.eye(4)[torch.arange(129) % 4]
+    u[::7] = torch.nan
+    networks = Gaussian(nn.Linear(6, 4)), GaussianLearnedScale(nn.Linear(2, 6))
+    story = IVAE(*networks, Gaussian(nn.Linear(4, 4)), 4)
+    with pytest.raises(ValueError, match="expected u, .* got NaN in .* of 64 data") as error:
+        fit(story, with_conditions(from_arrays(x), u=u), steps=1, progress=False)
+    assert "tensor(" not in str(error.value)
