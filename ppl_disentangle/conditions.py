@@ -41,6 +41,7 @@ __all__ = [
     "story_batches",
     "taken_by",
     "takes_batch_size",
+    "taking_names",
     "without_handlers",
 ]
 
@@ -73,7 +74,7 @@ class Arguments:
             ValueError: A required condition is missing.
         """
         for name in self.required:
-            if name not in conditions:
+            if conditions.get(name) is None:
                 raise ValueError(
                     f"{self.program} needs the condition {name!r} for each datum;"
                     f" pass {name}=… or with_conditions(data, {name}=…)"
@@ -167,6 +168,20 @@ def _written(program: Callable[..., Any]) -> Callable[..., Any]:
     if isinstance(program, AutoGuide | GuideMessenger):
         return _written(program.model)
     return program.forward if isinstance(program, nn.Module) else program
+
+
+def taking_names(program: Callable[..., Any]) -> Callable[..., Any]:
+    """The program itself, or one that takes by name what it takes by position alone."""
+    parameters = inspect.signature(_written(program)).parameters.values()
+    by_position = [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY][1:]
+    if not by_position:
+        return program
+
+    def by_name(x: Any, **given: Any) -> Any:
+        positional = [given.pop(name) for name in by_position if name in given]
+        return program(x, *positional, **given)
+
+    return functools.wraps(program)(by_name)
 
 
 def accepted(function: Callable[..., Any], conditions: Mapping[str, Any]) -> dict[str, Any]:
@@ -324,7 +339,7 @@ def _as_tensor(name: str, value: Any, x: Tensor) -> Tensor | None:
     try:
         tensor = torch.as_tensor(array, device=x.device)
     except TypeError:
-        kind = type(value).__name__
+        kind = f"{type(value).__name__} of {array.dtype}"
         raise TypeError(f"condition {name!r}: expected an array of numbers, got {kind}") from None
     if tensor.dim() == 0:
         return None
@@ -406,9 +421,7 @@ def one_batch(
 ) -> Batch:
     """All data as a single batch; the arguments are as in :func:`story_batches`."""
     data = opened(data)
-    if not len(data):
-        raise ValueError("expected at least one datum, got none")
-    x, given = next(story_batches(story, data, len(data), device, conditions))
+    x, given = next(story_batches(story, data, max(len(data), 1), device, conditions))
     story.read_first_batch(x, given)
     return Batch(x, given, row_labels(data))
 
@@ -440,6 +453,8 @@ def story_batches(
     data = opened(data)
     if isinstance(data, FactorDataset):
         data = arranged(story, data)
+    if not len(data):
+        raise ValueError("expected at least one datum, got none")
     check_rows(conditions, len(data))
     own = story.told(len(data))
     if len(data) == story.fixed_size:

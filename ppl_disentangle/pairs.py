@@ -31,6 +31,7 @@ from ppl_disentangle.conditions import (
     conditions_of_model,
     rows_of,
     takes_batch_size,
+    taking_names,
     without_handlers,
 )
 from ppl_disentangle.names import check_names
@@ -182,7 +183,7 @@ class Pair(GenerativeStory):
         objective: Callable[[], ELBO] | None,
     ) -> None:
         super().__init__()
-        self._programs = _Programs(model, _latents_only(guide))
+        self._programs = _Programs(taking_names(model), _latents_only(taking_names(guide)))
         self._objective = objective
         self.owners = nn.ModuleList(owning_modules(model, guide))
         self.registered = nn.ModuleDict()

@@ -103,7 +103,16 @@ class OfOneEach(GenerativeStory):
             pyro.sample("z", posterior(x, d))
 
 
+def positional_model(x, c, /):
+    plain_model(x, c)
+
+
+def positional_guide(x, c, /):
+    plain_guide(x, c)
+
+
 NEEDING = {
+    "arguments by position": lambda: as_story(positional_model, positional_guide, example=X, c=C),
     "a story": Required,
     "plain functions": lambda: as_story(plain_model, plain_guide, example=X, c=C),
     "an object": Plain,
@@ -189,6 +198,17 @@ def test_a_condition_that_is_missing_is_named(needing, name):
     way_out = r"needs the condition 'c' for each datum; pass c=… or with_conditions\(data, c=…\)"
     with pytest.raises(ValueError, match=way_out):
         function(needing, X)
+
+
+def test_nothing_is_no_condition_and_no_data_are_refused(needing):
+    with pytest.raises(ValueError, match="needs the condition 'c'"):
+        encode(needing, X, c=None)
+    with pytest.raises(ValueError, match="at least one datum, got none"):
+        encode(needing, X[:0], c=C[:0])
+    with pytest.raises(
+        TypeError, match="condition 'c': expected an array of numbers, got ndarray of <U"
+    ):
+        encode(needing, X, c=np.array(["red"] * NUM))
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
