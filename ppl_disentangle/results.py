@@ -23,12 +23,13 @@ from ppl_disentangle.conditions import (
     programs,
 )
 from ppl_disentangle.data import CausalDataset, FactorDataset, as_dataset, with_conditions
+from ppl_disentangle.decoding import check_all_drawn
 from ppl_disentangle.missing import Incomplete, for_missing
 from ppl_disentangle.names import free_name
 from ppl_disentangle.observed import mean_of, without_factors
 from ppl_disentangle.observed_elements import elements_observed
 from ppl_disentangle.pairs import story_of
-from ppl_disentangle.representation import check_all_drawn, code_names, observation_dims
+from ppl_disentangle.representation import code_names, observation_dims
 from ppl_disentangle.sites import (
     Plate,
     Site,
@@ -120,16 +121,9 @@ def to_datatree(
     story = story_of(story)
     groups = {n: v for n, v in groups_or_conditions.items() if isinstance(v, xr.Dataset)}
     conditions = {n: v for n, v in groups_or_conditions.items() if n not in groups}
-    data = as_dataset(data)
-    if conditions:
-        named = any(name in COLUMNED for name in conditions) and bool(story.columns)
-        columns = story.columns if named else None
-        data = with_conditions(data, columns=columns, **by_name(story, conditions))
-    data = arranged(story, data)
+    data = _conditioned(story, as_dataset(data), conditions)
     story = for_missing(story, data)
-    index = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:num_data]
-    if len(data) == story.fixed_size:
-        index = torch.arange(len(data))  # the guide has parameters of each datum, in order
+    index = _kept_index(story, len(data), num_data, seed)
     kept = data.subset(index)
     with evaluating(story, seed=seed) as device:
         x, given, rows = one_batch(story, kept, device, {})
@@ -148,6 +142,24 @@ def to_datatree(
         tree["fit"] = history
     labelled = {name: _with_rows(group, rows) for name, group in tree.items()}
     return xr.DataTree.from_dict(labelled | groups)
+
+
+def _conditioned(
+    story: GenerativeStory, data: FactorDataset, conditions: Mapping[str, Any]
+) -> FactorDataset:
+    """Add conditions to data, and put the columns of labels into the order of the story."""
+    if conditions:
+        named = any(name in COLUMNED for name in conditions) and bool(story.columns)
+        columns = story.columns if named else None
+        data = with_conditions(data, columns=columns, **by_name(story, conditions))
+    return arranged(story, data)
+
+
+def _kept_index(story: GenerativeStory, available: int, num_data: int, seed: int) -> Tensor:
+    """Draw the data to keep; all in order if the guide has parameters of each datum."""
+    if available == story.fixed_size:
+        return torch.arange(available)
+    return torch.randperm(available, generator=torch.Generator().manual_seed(seed))[:num_data]
 
 
 def _posterior_groups(draws: Sequence[Draw], predictive: Predictive) -> dict[str, xr.Dataset]:
@@ -218,24 +230,27 @@ def _labelled_draw(
 ) -> Draw:
     """Label the dims of one draw; the dim of the plate over the data is called ``unit``."""
     plate = data_plate([*observed.values(), *latents.values()])
-    log_likelihood = {}
-    for name, site in observed.items():
-        density = site.log_prob()
-        is_local = plate is not None and plate.name in [p.name for p in site.plates]
-        per_datum = site.per_datum(density, plate) if plate is not None and is_local else density
-        log_likelihood[name] = _labelled(per_datum, (unit,) if per_datum.dim() == 1 else ())
+    means = _means(observed)
     return Draw(
         latents={name: _latent(story, site, plate, unit) for name, site in latents.items()},
-        means={
-            name: _observation(site, plate, unit, mean)
-            for name, (site, mean) in _with_means(observed).items()
+        means={name: _observation(observed[name], plate, unit, means[name]) for name in means},
+        log_likelihood={
+            name: _log_likelihood(site, plate, unit) for name, site in observed.items()
         },
-        log_likelihood=log_likelihood,
         observed={
             name: _observation(site, plate, unit, _observed_value(story, site))
             for name, site in observed.items()
         },
     )
+
+
+def _log_likelihood(site: Site, plate: Plate | None, unit: str) -> xr.DataArray:
+    """Label the log density of each datum; of a site outside of the data, that of the site."""
+    density = site.log_prob()
+    if plate is not None and plate.name in [p.name for p in site.plates]:
+        return _labelled(site.per_datum(density, plate), (unit,))
+    value, dims = _plate_dims(site, plate, unit, density, event_dim=0)
+    return _labelled(value, tuple(dims))
 
 
 def _observed_value(story: GenerativeStory, site: Site) -> Tensor:
@@ -244,7 +259,9 @@ def _observed_value(story: GenerativeStory, site: Site) -> Tensor:
     return site.value if observed is None else site.value.where(observed, math.nan)
 
 
-def _plate_dims(site: Site, plate: Plate | None, unit: str, value: Tensor) -> Plated:
+def _plate_dims(
+    site: Site, plate: Plate | None, unit: str, value: Tensor, *, event_dim: int
+) -> Plated:
     """Name the batch dims of a value of a site, and put the data first.
 
     Without plates, the first batch dim is that of the data.
@@ -253,9 +270,10 @@ def _plate_dims(site: Site, plate: Plate | None, unit: str, value: Tensor) -> Pl
         site: The site.
         plate: The plate over the data.
         unit: Name of the dim of the data.
-        value: A value of the shape of the site's value.
+        value: A value of the batch shape of the site.
+        event_dim: Number of its event dims.
     """
-    num_batch_dims = value.dim() - site.fn.event_dim
+    num_batch_dims = value.dim() - event_dim
     names = _batch_names(site, plate, unit, value.shape[:num_batch_dims])
     kept = [axis for axis, name in enumerate(names) if name]
     kept.sort(key=lambda axis: names[axis] != unit)
@@ -286,7 +304,7 @@ class Plated(NamedTuple):
 
 def _latent(story: GenerativeStory, site: Site, plate: Plate | None, unit: str) -> xr.DataArray:
     """Label a latent: the coordinates of a vector have names, other dims are numbered."""
-    value, dims = _plate_dims(site, plate, unit, site.value)
+    value, dims = _plate_dims(site, plate, unit, site.value, event_dim=site.fn.event_dim)
     shape = site.fn.event_shape
     if len(shape) != 1:
         event_dims = [f"{site.name}_dim_{number}" for number in range(len(shape))]
@@ -296,18 +314,18 @@ def _latent(story: GenerativeStory, site: Site, plate: Plate | None, unit: str) 
     return _labelled(value, (*dims, dim)).assign_coords({dim: names})
 
 
-def _with_means(sites: Mapping[str, Site]) -> dict[str, tuple[Site, Tensor]]:
-    """Return each site whose distribution states a mean, with it."""
+def _means(sites: Mapping[str, Site]) -> dict[str, Tensor]:
+    """Return the mean of each site whose distribution states one."""
     means = {}
     for name, site in sites.items():
         with suppress(ValueError):
-            means[name] = site, mean_of(site)
+            means[name] = mean_of(site)
     return means
 
 
 def _observation(site: Site, plate: Plate | None, unit: str, values: Tensor) -> xr.DataArray:
     """Label values of an observed site."""
-    value, dims = _plate_dims(site, plate, unit, values)
+    value, dims = _plate_dims(site, plate, unit, values, event_dim=site.fn.event_dim)
     return _labelled(value, (*dims, *observation_dims(value.dim() - len(dims), site.name)))
 
 

@@ -84,21 +84,30 @@ def _varied(
 ) -> Tensor:
     """Mean observations ``(position, *event)`` at each value of a coordinate."""
     numbers = torch.as_tensor(positions, dtype=torch.float32)
-    sampled, stated = all_sites(story, conditions)
-    sites = sampled | stated
-    site = sites[resolve(story, name, intervenable(story, conditions))[0]]
-    plate = data_plate(sites.values())
-    is_shared = plate is not None and plate.name not in [p.name for p in site.plates]
-    if is_shared and not site.is_stated:
-        # One pass has one value of a latent that all data share.
+    is_shared, num_inner = _plates_of(story, conditions, name)
+    if is_shared:  # one pass has one value of it
         rows = [reconstruct(do(story, {name: number}, **conditions), x) for number in numbers]
         return torch.cat(rows)
     told: dict[str, Any] = {
         n: _repeated(v, len(numbers)) if is_per_datum(v) else v for n, v in conditions.items()
     }
-    # Plates right of the plate over the data have a dim in the value.
-    action = numbers.reshape(-1, *(1,) * (0 if plate is None else -1 - plate.dim))
+    action = numbers.reshape(-1, *(1,) * num_inner)
     return reconstruct(do(story, {name: action}, **told), _repeated(x, len(numbers)), **told)
+
+
+def _plates_of(
+    story: GenerativeStory, conditions: Mapping[str, Any], name: str
+) -> tuple[bool, int]:
+    """Whether all data share a latent, and how many plates are right of the plate over the data."""
+    sampled, stated = all_sites(story, conditions)
+    site_name, _ = resolve(story, name, intervenable(story, conditions))
+    plate = data_plate([*sampled.values(), *stated.values()])
+    if plate is None:
+        return False, 0
+    is_outside = site_name in sampled and plate.name not in [
+        p.name for p in sampled[site_name].plates
+    ]
+    return is_outside, -1 - plate.dim
 
 
 def _common_length(sequences: Iterable[Sequence[float]]) -> int:

@@ -27,6 +27,7 @@ LAYERS = [
     ["conditions", "observed"],
     ["story"],
     ["pairs", "missing"],
+    ["decoding"],
     ["representation"],
     ["metrics.estimators", "causal.mechanisms", "plots"],
     ["causal", "metrics"],

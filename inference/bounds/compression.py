@@ -11,12 +11,13 @@ from pyro import poutine
 from torch import Tensor
 
 from ppl_disentangle.conditions import conditions_of_model, opened, row_labels, story_batches
+from ppl_disentangle.decoding import drawn_layout
 from ppl_disentangle.inference.bounds.per_datum import sites_of
 from ppl_disentangle.inference.elbo.terms import total_and_by_datum
 from ppl_disentangle.missing import for_missing
 from ppl_disentangle.observed import mean_of
 from ppl_disentangle.pairs import story_of
-from ppl_disentangle.representation import drawn_layout, observation_dims
+from ppl_disentangle.representation import observation_dims
 from ppl_disentangle.sites import sampled_sites
 from ppl_disentangle.story import GenerativeStory, evaluating
 

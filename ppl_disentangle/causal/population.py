@@ -25,9 +25,10 @@ from ppl_disentangle.conditions import (
     conditions_of_model,
     one_batch,
 )
+from ppl_disentangle.decoding import drawn_layout, observed_layout
 from ppl_disentangle.observed import Layout
 from ppl_disentangle.pairs import story_of
-from ppl_disentangle.representation import code_names, drawn_layout, observed_layout
+from ppl_disentangle.representation import code_names
 from ppl_disentangle.story import evaluating
 
 __all__ = ["Population", "Units", "data_of_worlds", "interval_of"]

@@ -17,9 +17,9 @@ from ppl_disentangle.causal.interventions import checked_actions, intervenable
 from ppl_disentangle.causal.population import data_of_worlds
 from ppl_disentangle.causal.worlds import worlds
 from ppl_disentangle.conditions import conditions_of_model, one_batch
+from ppl_disentangle.decoding import observed_layout
 from ppl_disentangle.observed import Layout
 from ppl_disentangle.pairs import story_of
-from ppl_disentangle.representation import observed_layout
 from ppl_disentangle.story import GenerativeStory, evaluating
 
 __all__ = ["smallest_intervention"]
