@@ -28,7 +28,10 @@ TRAINING_OPTIONS = (
 """Options of ``train`` that are options of :func:`~ppl_disentangle.inference.fit`."""
 
 
-READER_OPTIONS = ("size", "channels", "background", "channels_last", "kind")
+READER_OPTIONS = (
+    *("size", "channels", "background", "channels_last", "kind"),
+    *("factors", "drop", "types"),
+)
 """Options of ``train`` that are options of the reader of the data."""
 
 
@@ -94,6 +97,16 @@ def _data_set_arguments(group: argparse._ArgumentGroup) -> None:
         action="store_false",
         default=None,
         help="they are (num, channels, height, width); by default the shape decides",
+    )
+    add("--factors", nargs="+", metavar="COLUMN", help="columns of a table that are true factors")
+    add("--drop", nargs="+", metavar="COLUMN", help="columns of a table to leave out")
+    add(
+        "--types",
+        nargs="+",
+        action=_Types,
+        metavar="COLUMN=TYPE",
+        help="types of columns of a table: number, count, class, ordered, binary, or the values of an"
+        " ordered column, such as stage=I,II,III (default: by rules)",
     )
     add(
         "--held-out",
@@ -228,6 +241,34 @@ def _beside_resume(
 def _flag(name: str) -> str:
     """The option of the command line that sets an attribute."""
     return "--" + name.replace("_", "-")
+
+
+class _Types(argparse.Action):
+    """Reads ``COLUMN=TYPE`` pairs; values with commas between them are a list."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        types: dict[str, Any] = dict(getattr(namespace, self.dest) or {})
+        for text in values:
+            name, equals, kind = text.rpartition("=")
+            if not equals:
+                parser.error(f"{option_string}: expected COLUMN=TYPE, got {text!r}")
+            types[name] = _values(kind) if "," in kind else kind
+        setattr(namespace, self.dest, types)
+
+
+def _values(text: str) -> list[str | float]:
+    """Values with commas between them, as numbers if all are numbers."""
+    values = text.split(",")
+    try:
+        return [int(value) for value in values]
+    except ValueError:
+        return list(values)
 
 
 def _size(text: str) -> int | list[int]:

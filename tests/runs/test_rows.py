@@ -69,6 +69,28 @@ def test_interventions_print_the_columns(folder, capsys, units, near):
     assert rows["when"].tolist() == ["before"] * 8 + ["after"] * 8
 
 
+def test_types_factors_and_dropped_columns_are_options(folder, tmp_path):
+    data = str(folder.parent / "people.csv")
+    options = ["--types", "visits=number", "city=c,a,b", "--drop", "height", "--no-evaluate"]
+    command = ["train", "vae", "--data", data, "--steps", "2", "--quiet", *options]
+    assert main([*command, "--out", str(tmp_path / "run")]) == 0
+    columns = Run.open(tmp_path / "run", progress=False).fitted().data.columns
+    assert [(column.name, column.kind) for column in columns] == [
+        ("city", "ordered"),
+        ("visits", "number"),
+    ]
+    assert columns[0].values == ("c", "a", "b")
+
+
+def test_a_column_that_does_not_exist_is_one_line(folder, tmp_path, capsys):
+    data = str(folder.parent / "people.csv")
+    command = ["train", "vae", "--data", data, "--drop", "heigth", "--out", str(tmp_path / "run")]
+    assert main(command) != 0
+    error = capsys.readouterr().err.strip()
+    assert "people.csv: no column named 'heigth'" in error
+    assert "\n" not in error
+
+
 def test_errors_are_in_the_units_of_the_table():
     data = from_table(FRAME)
     x = data.observations(torch.arange(len(data)))
