@@ -8,7 +8,7 @@ from pyro.distributions.torch_distribution import ExpandedDistribution, MaskedDi
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, OneHotCategorical, kl_divergence
 
-from ppl_disentangle.sites import Site, sum_rightmost
+from ppl_disentangle.sites import Site, scaled_and_masked, sum_rightmost
 
 __all__ = ["closed_form_kl", "kl", "kl_total", "same_weights", "sampled_kl_total", "weighted_kl"]
 
@@ -115,8 +115,8 @@ def closed_form_kl(q: Distribution, p: Distribution) -> Tensor:
         if dims == p.reinterpreted_batch_ndims:
             return sum_rightmost(closed_form_kl(q.base_dist, p.base_dist), dims)
     if isinstance(q, MaskedDistribution) and isinstance(p, MaskedDistribution):
-        values = closed_form_kl(q.base_dist, p.base_dist)
-        return torch.where(torch.as_tensor(q._mask, device=values.device), values, 0.0)
+        # Both leave out the same elements: see _closed_form_applies.
+        return scaled_and_masked(closed_form_kl(q.base_dist, p.base_dist), 1.0, q._mask)
     classes = Categorical | OneHotCategorical
     if isinstance(q, classes) and isinstance(p, classes) and q.event_shape == p.event_shape:
         return _kl_of_classes(q.logits, q.probs, p.logits, p.probs)

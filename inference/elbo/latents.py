@@ -21,6 +21,7 @@ from pyro.distributions.torch_distribution import ExpandedDistribution, MaskedDi
 from pyro.poutine import Trace
 from torch import Tensor
 from torch.distributions import (
+    AffineTransform,
     ComposeTransform,
     Dirichlet,
     IndependentTransform,
@@ -312,7 +313,9 @@ def present_columns(site: Site, plate: Plate, *, event_dim: int = 0) -> Tensor:
     """
     independent = site.fn.event_dim - event_dim
     shape = site.value.shape[: site.value.dim() - event_dim]
-    mask = torch.as_tensor(True if site.mask is None else site.mask, device=site.value.device)
+    mask = site.mask
+    if not isinstance(mask, Tensor):
+        mask = torch.full((), mask is not False, device=site.value.device)
     mask = mask.reshape(mask.shape + (1,) * independent).expand(shape)
     return rows(mask, site, plate, event_dim=independent)
 
@@ -357,6 +360,9 @@ def _elementwise(transforms: Sequence[Transform]) -> list[Transform] | None:
     found: list[Transform] = []
     for transform in transforms:
         parts = _parts(transform)
+        if isinstance(transform, AffineTransform):  # whatever number of dims it calls one event
+            found.append(AffineTransform(transform.loc, transform.scale))
+            continue
         if parts is None:
             if transform.domain.event_dim or transform.codomain.event_dim:
                 return None

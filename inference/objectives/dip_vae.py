@@ -89,9 +89,12 @@ class DIPELBO(DecomposedELBO):
         squared_covariances = matrix.square().sum() - variances.square().sum()
         if self.variant == "II" and noise is None:
             variances = variances + _mean_variances(latents)
+        errors = (variances - 1).square()
+        if latents.present is not None:  # a coordinate that no datum has needs no variance
+            errors = errors.where(latents.present.any(-2), 0.0)
         return local_bound_terms(model_trace, pairs) | {
             "off_diagonal": -latents.count * squared_covariances,
-            "diagonal": -latents.count * (variances - 1).square().sum(),
+            "diagonal": -latents.count * errors.sum(),
         }
 
 
