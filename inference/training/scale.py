@@ -17,6 +17,7 @@ __all__ = ["check_scale", "naming_scale"]
 _TOLERANCE = 1e-3
 _MOST_SCALES = 100
 _LEAST_SCALES = 1e-3
+_FAR_FROM_INITIAL_OUTPUTS = 20
 
 
 def check_scale(data: FactorDataset, x: Tensor, sites: Iterable[Site]) -> None:
@@ -94,7 +95,9 @@ def _warn_of_scale(data: FactorDataset, site: str, scale: float) -> None:
     assert data.value_range is not None
     mean = abs(data.value_range.mean) / data.maximum
     spread = data.value_range.scale / data.maximum
-    too_far = max(mean, spread) > _MOST_SCALES * scale
+    largest = max(mean, spread)
+    # Networks begin with outputs near 0 and reach a few units; a small scale alone is no matter.
+    too_far = largest > _MOST_SCALES * scale and largest > _FAR_FROM_INITIAL_OUTPUTS
     too_small = 0 < spread < _LEAST_SCALES * scale and mean < _LEAST_SCALES * scale
     if too_far or too_small:
         warnings.warn(
