@@ -58,6 +58,9 @@ class Branch(Messenger):
         values: The value of each site, with or without the axis of worlds.
         event_dims: Number of event dimensions of each site.
         plates_of: The plates around each site, by batch dim, counted from the right.
+        fns: The distribution of each observed site, or site that is drawn as data.
+        stated: Names of the deterministic nodes.
+        of_first_world: Names of the nodes that have their factual values in all worlds.
         intervened: Names of the sites on which some world intervenes.
         observed: Names of the observed sites, in order; without data, of the sites that are drawn
             and no latents.
@@ -87,6 +90,9 @@ class Branch(Messenger):
         self.values: dict[str, Tensor] = {}
         self.event_dims = dict(event_dims or {})
         self.plates_of: dict[str, dict[int, str]] = {}
+        self.fns: dict[str, TorchDistribution] = {}
+        self.stated: set[str] = set()
+        self.of_first_world: set[str] = set()
         self.observed: list[str] = []
         self.averaged: list[str] = []
         self.returned: str | None = None
@@ -104,6 +110,7 @@ class Branch(Messenger):
         if name in self.intervened:
             msg["name"] = f"{name}{NATURAL}"
         if is_deterministic(msg):
+            self.stated.add(name)
             return
         if msg["is_observed"]:
             msg["value"] = self._observed_value(name, msg)
@@ -132,6 +139,7 @@ class Branch(Messenger):
 
     def _of_first_world(self, name: str, value: Tensor) -> Tensor:
         """The value in the factual world, as the noise of a unit is the same in all worlds."""
+        self.of_first_world.add(name)
         batch_dims = value.dim() - self.event_dims[name]
         return value[0] if batch_dims > self.plates else value
 
@@ -147,6 +155,7 @@ class Branch(Messenger):
             if self.guided:
                 return self._not_drawn_by_guide(name, fn)
             self.observed.append(name)
+            self.fns[name] = fn
         # In a single world, or with the same distribution in all worlds, Pyro draws as usual.
         if len(self.changes) == 1 or len(fn.batch_shape) <= self.plates:
             return None
@@ -172,6 +181,7 @@ class Branch(Messenger):
         fn = msg["fn"]
         if name not in self.latents:
             self.observed.append(name)
+            self.fns[name] = fn
         if self.data == "stay":
             return msg["value"]
         if name in self.latents:

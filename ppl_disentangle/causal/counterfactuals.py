@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ppl_disentangle._pyro_private import is_subsample
 from ppl_disentangle.causal.actions import Action
+from ppl_disentangle.causal.batch_dims import check_batch_dims, explained
 from ppl_disentangle.causal.branching import Branch, StopProgram
 from ppl_disentangle.causal.interventions import OBSERVED, RangeCheck
 from ppl_disentangle.causal.structural import NOISE, StructuralPrior
@@ -120,7 +121,7 @@ def counterfactual(
     all_worlds = worlds(story, [*added, *asked], **conditions)
     with evaluating(story, seed=seed):
         latents = abduct(all_worlds, x, num_samples, conditions, known)
-        branch = predict(all_worlds, latents, x, data=noise, conditions=conditions)
+        branch = predict(all_worlds, latents, x, data=noise, conditions=conditions, checked=True)
     if data_range is not None:
         _check_worlds(data_range, branch, asked, first=len(added))
     result = _dataset(all_worlds, branch, rows).isel(world=slice(len(added), None))
@@ -224,10 +225,12 @@ def predict(
     num_samples: int = 1,
     conditions: Mapping[str, Any] | None = None,
     until: Sequence[str] = (),
+    checked: bool = False,
 ) -> Branch:
     """Prediction: all worlds with the given latents, ``(draw, batch, *event)`` each.
 
-    Latents that are not given are drawn ``num_samples`` times for each unit. The attribute
+    With ``checked``, the program must give the values of one world alone as well. Latents that are
+    not given are drawn ``num_samples`` times for each unit. The attribute
     ``returned`` of the result is the name of the site whose value the model returned, such as
     ``x``.
     """
@@ -245,10 +248,12 @@ def predict(
         until=until,
         guided=x is not None,
     )
-    with suppress(StopProgram), branch, draws, given:
+    with explained(story), suppress(StopProgram), branch, draws, given:
         result = model(x, batch_size=batch_size, **told)
         # A program that returns the mean of its data, or nothing, is asked for its observed site.
         branch.returned = branch.name_of(result) or next(iter(branch.observed), None)
+    if checked:
+        check_batch_dims(story, branch, x, {"batch_size": batch_size, **told}, until)
     return branch
 
 

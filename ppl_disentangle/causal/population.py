@@ -108,6 +108,7 @@ class Population:
         self.latents: dict[str, Tensor] = {}
         self.noise: dict[str, str] = {}
         self._branch: Branch | None = None
+        self._is_checked = False
 
     def _read_units(self) -> dict[str, Any]:
         """Read the units, if there are any; returns their conditions."""
@@ -244,7 +245,7 @@ class Population:
     def _predict(
         self, all_worlds: Worlds, latents: Mapping[str, Tensor], until: Sequence[str] = ()
     ) -> Branch:
-        return predict(
+        branch = predict(
             all_worlds,
             latents,
             self.x,
@@ -252,7 +253,10 @@ class Population:
             num_samples=self.units.num_samples,
             conditions=self.conditions,
             until=until,
+            checked=bool(latents) and not self._is_checked,
         )
+        self._is_checked = self._is_checked or bool(latents)
+        return branch
 
     def _effects_on_data(
         self,

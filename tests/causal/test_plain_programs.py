@@ -473,6 +473,38 @@ def test_classes_that_are_known_of_some_units_keep_their_values():
         do(story, {"y": 7})
 
 
+def by_place(read):
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(5), 1.0).to_event(1))
+            return pyro.sample("x", dist.Normal(read(z), 0.5).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(torch.zeros(5), 0.4).to_event(1))
+
+    return as_story(model, guide, example=x)
+
+
+NETWORK = torch.nn.Conv1d(1, 1, 3)
+BY_PLACE = {
+    "a column": lambda z: z[:, :3],
+    "an index": lambda z: z[:, 0, None] * torch.ones(3),
+    "an average": lambda z: z.mean(1, keepdim=True) * torch.ones(3),
+    "a network": lambda z: NETWORK(z[:, None])[:, 0],
+    "a flat view": lambda z: z.reshape(len(z), -1)[..., :3],
+}
+
+
+@pytest.mark.parametrize("read", BY_PLACE.values(), ids=list(BY_PLACE))
+def test_a_program_that_counts_dims_from_the_left_is_refused_rather_than_wrong(read):
+    message = "the model of .* several worlds.*count dims from the right"
+    with pytest.raises(ValueError, match=message):
+        counterfactual(by_place(read), x, [{}, {"z[0]": 1.0}], num_samples=5)
+    with pytest.raises(ValueError, match=message):
+        average_effect(by_place(read), "z[0]", "x", values=(0.0, 1.0), num_units=5, num_samples=5)
+
+
 def test_worlds_of_a_program_with_a_node_without_event_dim_equal_single_interventions():
     story = story_with(*STATED["a vector"][:1], read=STATED["a vector"][1])
     actions = [{}, {"node": 2.0}, {"z[1]": 1.0}]
