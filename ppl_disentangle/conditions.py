@@ -1,4 +1,4 @@
-"""Conditions: what a model or a guide takes beside the observations, such as labels or masks."""
+"""Conditions: arguments of model and guide beside the observations, such as labels or masks."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Arguments:
         return (*self.required, *self.optional)
 
     def of(self, conditions: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of ``conditions`` that the program takes.
+        """The conditions that the program takes, of ``conditions``.
 
         Raises:
             ValueError: A required condition is missing.
@@ -82,7 +82,7 @@ class Arguments:
         return self.select(conditions)
 
     def select(self, conditions: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of ``conditions`` that the program takes, required or not."""
+        """The conditions that the program takes, of ``conditions``, required or not."""
         if self.takes_all:
             return dict(conditions)
         return {name: value for name, value in conditions.items() if name in self.names}
@@ -95,7 +95,7 @@ class Programs(Protocol):
 
     @property
     def title(self) -> str:
-        """What messages call the pair."""
+        """Name of the pair in messages."""
 
     @property
     def model(self) -> Callable[..., Any]:
@@ -119,14 +119,14 @@ class Programs(Protocol):
         """Conditions of ``size`` units that the pair holds itself."""
 
     def read_first_batch(self, x: Tensor, conditions: Mapping[str, Any]) -> None:
-        """Read from a batch what cannot be known before."""
+        """Read from a batch all that the pair cannot know before."""
 
 
 def arguments_of(program: Callable[..., Any], title: str) -> Arguments:
     """The conditions that a program takes: all its parameters but the observations.
 
-    The observations are its first parameter; ``batch_size`` is no condition. An automatic guide
-    takes what its model takes.
+    The observations are its first parameter; ``batch_size`` is not a condition. An automatic guide
+    takes the conditions of its model.
 
     Args:
         program: A model or a guide, called as ``program(x, **conditions)``.
@@ -163,7 +163,7 @@ def takes_batch_size(program: Callable[..., Any]) -> bool:
 
 
 def _written(program: Callable[..., Any]) -> Callable[..., Any]:
-    """The function whose signature says what a program takes."""
+    """The function with the signature of a program."""
     program = without_handlers(program)
     if isinstance(program, AutoGuide | GuideMessenger):
         return _written(program.model)
@@ -171,7 +171,7 @@ def _written(program: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def taking_names(program: Callable[..., Any]) -> Callable[..., Any]:
-    """The program itself, or one that takes by name what it takes by position alone."""
+    """The program, with arguments by name where it takes them by position alone."""
     parameters = inspect.signature(_written(program)).parameters.values()
     by_position = [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY][1:]
     if not by_position:
@@ -235,8 +235,8 @@ def checked_conditions(story: Programs, x: Tensor, conditions: Mapping[str, Any]
     check_conditions(story, conditions)
     conditions = by_name(story, conditions)
     check_rows(conditions, len(x))
-    tensors = {name: _as_tensor(name, value, x) for name, value in conditions.items()}
-    return {n: conditions[n] if tensor is None else tensor for n, tensor in tensors.items()}
+    tensors = {name: _as_tensor(name, value) for name, value in conditions.items()}
+    return {n: conditions[n] if t is None else _like(t, x) for n, t in tensors.items()}
 
 
 COLUMNED = ("labels", "interventions")
@@ -312,7 +312,7 @@ def is_per_datum(value: Any) -> bool:
 
 def rows_of(conditions: Mapping[str, Any], rows: slice | Tensor) -> dict[str, Any]:
     """Conditions of some of the data; values that hold for all data stay as they are."""
-    tensors = {n: _as_tensor(n, value, torch.empty(0)) for n, value in conditions.items()}
+    tensors = {n: _as_tensor(n, value) for n, value in conditions.items()}
     return {n: conditions[n] if t is None else t[rows] for n, t in tensors.items()}
 
 
@@ -323,7 +323,7 @@ def check_rows(conditions: Mapping[str, Any], num_data: int) -> None:
         ValueError: There is such a condition.
     """
     for name, value in conditions.items():
-        tensor = _as_tensor(name, value, torch.empty(0))
+        tensor = _as_tensor(name, value)
         if tensor is not None and len(tensor) != num_data:
             raise ValueError(
                 f"condition {name!r}: expected one row for each of {num_data} data,"
@@ -331,24 +331,28 @@ def check_rows(conditions: Mapping[str, Any], num_data: int) -> None:
             )
 
 
-def _as_tensor(name: str, value: Any, x: Tensor) -> Tensor | None:
+def _as_tensor(name: str, value: Any) -> Tensor | None:
     """An array as a tensor; ``None`` for a value that holds for all data."""
     if value is None or isinstance(value, bool | int | float | str):
         return None
-    array = value if isinstance(value, Tensor) else np.asarray(value)
+    if isinstance(value, Tensor):
+        return value if value.dim() else None
+    array = np.require(value, requirements="W")  # torch warns of arrays that are read-only
     try:
-        tensor = torch.as_tensor(array, device=x.device)
+        return torch.as_tensor(array) if array.ndim else None
     except TypeError:
         kind = f"{type(value).__name__} of {array.dtype}"
         raise TypeError(f"condition {name!r}: expected an array of numbers, got {kind}") from None
-    if tensor.dim() == 0:
-        return None
-    is_float = tensor.is_floating_point() and x.is_floating_point()
-    return tensor.to(x.dtype) if is_float else tensor
+
+
+def _like(tensor: Tensor, x: Tensor) -> Tensor:
+    """A condition on the device of x, and if both are floats in the data type of x."""
+    are_floats = tensor.is_floating_point() and x.is_floating_point()
+    return tensor.to(x.device, x.dtype if are_floats else tensor.dtype)
 
 
 def conditions_of_model(story: Programs, conditions: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of ``conditions`` that the model takes.
+    """The conditions that the model takes, of ``conditions``.
 
     Raises:
         ValueError: A condition that the model requires is missing.
@@ -357,7 +361,7 @@ def conditions_of_model(story: Programs, conditions: Mapping[str, Any]) -> dict[
 
 
 def conditions_of_guide(story: Programs, conditions: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of ``conditions`` that the guide takes.
+    """The conditions that the guide takes, of ``conditions``.
 
     Raises:
         ValueError: A condition that the guide requires is missing.

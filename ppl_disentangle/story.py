@@ -205,7 +205,7 @@ class GenerativeStory(nn.Module, abc.ABC):
 
     @property
     def title(self) -> str:
-        """What messages call the story."""
+        """Name of the story in messages."""
         return type(self).__name__
 
     def model_arguments(self) -> Arguments:

@@ -436,6 +436,19 @@ def test_masks_and_lengths_reach_the_guide(model, guide, told):
     torch.testing.assert_close(bound, exact.double(), atol=1e-4, rtol=0)
 
 
+def test_conditions_keep_double_precision_in_a_story_of_doubles():
+    class Double(Required):
+        def guide(self, x, *, c):
+            assert c.dtype == x.dtype == torch.float64
+            with self.data_plate(x):
+                pyro.sample("z", dist.Normal(c[:, 0], 1.0))
+
+    third = np.full((NUM, 1), 1 / 3)
+    third.flags.writeable = False
+    codes = encode(Double(), X.double(), c=third)
+    assert (codes["mean"].values == 1 / 3).all()
+
+
 def test_a_number_for_all_data_is_passed_as_it_is():
     codes = encode(Optional(), X, c=2.0)["mean"][:, 0]
     np.testing.assert_allclose(codes, posterior(X, 2.0).mean, atol=1e-5)

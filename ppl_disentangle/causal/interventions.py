@@ -220,7 +220,7 @@ class Intervened(GenerativeStory):
     def _with_own(self, size: int, conditions: Mapping[str, Any]) -> dict[str, Any]:
         """The conditions, and those of :func:`do` that are not among them."""
         own = {n: value for n, value in self.conditions.items() if n not in conditions}
-        return checked_conditions(self, _one_datum(self).expand(size), own) | dict(conditions)
+        return checked_conditions(self, one_datum(self).expand(size), own) | dict(conditions)
 
     @property
     def has_own_representation(self) -> bool:
@@ -314,7 +314,7 @@ def _drawn(story: GenerativeStory, batch_size: int, conditions: Mapping[str, Any
         given = {
             n: v.expand(size, *v.shape[1:]) if is_per_datum(v) else v for n, v in of_first.items()
         }
-        checked = checked_conditions(story, _one_datum(story).expand(size), given)
+        checked = checked_conditions(story, one_datum(story).expand(size), given)
         model_conditions = conditions_of_model(story, checked)
         return poutine.trace(story.model).get_trace(batch_size=size, **model_conditions)
 
@@ -335,7 +335,7 @@ def _drawn(story: GenerativeStory, batch_size: int, conditions: Mapping[str, Any
             return draw(size)
 
 
-def _one_datum(story: GenerativeStory) -> Tensor:
+def one_datum(story: GenerativeStory) -> Tensor:
     """A number on the device of the story, and of its data type, in place of a datum."""
     return next(story.parameters(), torch.empty(1)).detach().flatten()[:1]
 

@@ -9,14 +9,18 @@ from typing import Any
 
 import pyro
 import pyro.distributions as dist
-import torch
 from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 
 from ppl_disentangle.causal.action_text import to_text
 from ppl_disentangle.causal.actions import Action, check_changed
 from ppl_disentangle.causal.branching import Branch
-from ppl_disentangle.causal.interventions import NO_CONDITIONS, all_sites, checked_actions
+from ppl_disentangle.causal.interventions import (
+    NO_CONDITIONS,
+    all_sites,
+    checked_actions,
+    one_datum,
+)
 from ppl_disentangle.conditions import by_name, checked_conditions, conditions_of_model
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.story import GenerativeStory
@@ -135,7 +139,7 @@ class Worlds:
         self, x: Tensor | None, batch_size: int, conditions: Mapping[str, Any]
     ) -> dict[str, Any]:
         """The conditions that the model takes, checked."""
-        units = torch.empty(batch_size) if x is None else x
+        units = one_datum(self.story).expand(batch_size) if x is None else x
         return conditions_of_model(self.story, checked_conditions(self.story, units, conditions))
 
     def branch(self, plates: int, **options: Any) -> Branch:
