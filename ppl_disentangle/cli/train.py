@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
-from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ppl_disentangle.cli.resumed import resumed
+from ppl_disentangle.cli.settings import READER_OPTIONS, TRAINING_OPTIONS, Types, settings, size
 
 if TYPE_CHECKING:
     from ppl_disentangle.runs.recipes import Plan
 
 __all__ = ["train", "train_arguments"]
-
-TRAINING_OPTIONS = (
-    "steps",
-    "batch_size",
-    "lr",
-    "seed",
-    "device",
-    "precision",
-    "compile",
-    "patience",
-)
-"""Options of ``train`` that are options of :func:`~ppl_disentangle.inference.fit`."""
-
-
-READER_OPTIONS = (
-    *("size", "channels", "background", "channels_last", "kind"),
-    *("factors", "drop", "types"),
-)
-"""Options of ``train`` that are options of the reader of the data."""
 
 
 def train_arguments(command: argparse.ArgumentParser) -> None:
@@ -75,7 +57,7 @@ def _data_set_arguments(group: argparse._ArgumentGroup) -> None:
         "--data",
         help="name of a data set (default: sprites), path of a file or folder, or file.py:function",
     )
-    add("--size", type=_size, help="side of the images of a folder, or HEIGHTxWIDTH (default: 64)")
+    add("--size", type=size, help="side of the images of a folder, or HEIGHTxWIDTH (default: 64)")
     add("--channels", type=int, help="1 for grey images, 3 for RGB (default), 4 with opacity")
     add("--background", metavar="COLOUR", help="colour under transparent pixels (default: white)")
     add(
@@ -103,7 +85,7 @@ def _data_set_arguments(group: argparse._ArgumentGroup) -> None:
     add(
         "--types",
         nargs="+",
-        action=_Types,
+        action=Types,
         metavar="COLUMN=TYPE",
         help="types of columns of a table: number, count, class, ordered, binary, or the values of an"
         " ordered column, such as stage=I,II,III (default: by rules)",
@@ -176,9 +158,12 @@ def train(options: argparse.Namespace) -> int:
         raise ValueError("expected STORY (see `ppl-disentangle list`), or --resume RUN")
     with group_of_processes():
         first = rank() == 0
-        folder, plan = options.resume, None
-        if first:
-            folder, plan = (_resumed(options), None) if options.resume else _new_run(options)
+        folder: Path | None = None
+        plan: Plan | None = None
+        if first and options.resume:
+            folder = resumed(options)
+        elif first:
+            folder, plan = _new_run(options)
         run = Run.open(broadcast_first(folder), progress=first and not options.quiet)
         with run.kept_if_started() if first and not options.resume else nullcontext():
             fitted = train_run(run, plan)
@@ -190,98 +175,6 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
-def _resumed(options: argparse.Namespace) -> Path:
-    """The folder of a run to resume, after checking that no argument contradicts its settings.
-
-    Raises:
-        ValueError: An argument is given that the run was not made with.
-    """
-    from ppl_disentangle.runs.folder import Run
-
-    run = Run.open(options.resume)
-    for name, (given, saved) in _beside_resume(options, run.config).items():
-        if given not in (None, [], saved):
-            raise ValueError(
-                f"--resume goes on with the settings of {options.resume}: its {name} is {saved}, got"
-                f" {given}; leave {name} out, or start a new run without --resume"
-            )
-    if options.steps is not None:
-        run.with_steps(options.steps)
-    return Path(options.resume)
-
-
-def _beside_resume(
-    options: argparse.Namespace, config: Mapping[str, Any]
-) -> dict[str, tuple[Any, Any]]:
-    """Each argument that only a new run takes: the value that was given, and that of the run."""
-    from ppl_disentangle.runs.preparation import absolute_source
-
-    story = config["story"]
-    data = config["data"]
-    name = options.story
-    if name is not None and ".py:" in name:
-        name = absolute_source(name)
-    source = None if options.data is None else absolute_source(options.data)
-    pairs = {"STORY": (name, story["name"]), "--data": (source, data["source"])}
-    settings = _settings(options.set)
-    same = {key: story["options"].get(key) for key in settings}
-    pairs["--set"] = (settings or None, same)
-    for key in ("latent_dim", "network", "likelihood"):
-        pairs[_flag(key)] = (getattr(options, key), story.get(key))
-    for key in TRAINING_OPTIONS[1:]:
-        pairs[_flag(key)] = (getattr(options, key), config["training"].get(key))
-    for key in READER_OPTIONS:
-        pairs[_flag(key)] = (getattr(options, key), data.get("options", {}).get(key))
-    pairs["--held-out"] = (options.held_out, data["held_out"])
-    pairs["--labels"] = (options.labels, data.get("labels"))
-    pairs["--out"] = (options.out, None)
-    return pairs
-
-
-def _flag(name: str) -> str:
-    """The option of the command line that sets an attribute."""
-    return "--" + name.replace("_", "-")
-
-
-class _Types(argparse.Action):
-    """Reads ``COLUMN=TYPE`` pairs; values with commas between them are a list."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        types: dict[str, Any] = dict(getattr(namespace, self.dest) or {})
-        for text in values:
-            name, equals, kind = text.rpartition("=")
-            if not equals:
-                parser.error(f"{option_string}: expected COLUMN=TYPE, got {text!r}")
-            types[name] = _values(kind) if "," in kind else kind
-        setattr(namespace, self.dest, types)
-
-
-def _values(text: str) -> list[str | float]:
-    """Values with commas between them, as numbers if all are numbers."""
-    values = text.split(",")
-    try:
-        return [int(value) for value in values]
-    except ValueError:
-        return list(values)
-
-
-def _size(text: str) -> int | list[int]:
-    """Read ``64`` or ``96x128``, height before width."""
-    try:
-        numbers = [int(word) for word in text.lower().split("x")]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (1, 2):
-        raise argparse.ArgumentTypeError(f"expected a size such as 64 or 96x128, got {text!r}")
-    return numbers[0] if len(numbers) == 1 else numbers
-
-
 def _new_run(options: argparse.Namespace) -> tuple[Path, Plan]:
     """Configure a run and make its folder."""
     from ppl_disentangle.runs.folder import Run, free_folder
@@ -289,19 +182,18 @@ def _new_run(options: argparse.Namespace) -> tuple[Path, Plan]:
 
     story = {
         "name": options.story,
-        "options": _settings(options.set),
+        "options": settings(options.set),
         "latent_dim": options.latent_dim,
         "network": options.network,
         "likelihood": options.likelihood,
         "seed": options.seed or 0,
     }
-    training = {name: getattr(options, name) for name in TRAINING_OPTIONS}
-    reader = {name: getattr(options, name) for name in READER_OPTIONS}
+    training = {"seed": 0, "device": "auto", **_given(options, TRAINING_OPTIONS)}
     plan = configure(
         story,
         options.data or "sprites",
-        {"seed": 0, "device": "auto"} | {k: v for k, v in training.items() if v is not None},
-        options={name: value for name, value in reader.items() if value is not None},
+        training,
+        options=_given(options, READER_OPTIONS),
         command=shlex.join(["ppl-disentangle", *options.arguments]),
         held_out=options.held_out,
         labels=options.labels,
@@ -311,15 +203,7 @@ def _new_run(options: argparse.Namespace) -> tuple[Path, Plan]:
     return Run.create(folder, plan.config).folder, plan
 
 
-def _settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """Read ``NAME=VALUE`` pairs. A value that is not JSON is text."""
-    settings = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise ValueError(f"expected NAME=VALUE, got {pair!r}")
-        try:
-            settings[name] = json.loads(text)
-        except json.JSONDecodeError:
-            settings[name] = text
-    return settings
+def _given(options: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
+    """The options of these names that were given."""
+    values = {name: getattr(options, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Fitted", "Run", "free_folder", "round_images"]
 
 DEFAULT_PARENT = Path("runs")
-"""Folder in which runs without a folder of their own are made."""
+"""Folder in which runs are made that have no --out."""
 OLD_RESULTS = "results.nc"
 """File of all groups in runs of earlier versions, which is read but never written."""
 
@@ -121,19 +121,21 @@ class Run:
         story.load_state_dict(weights)
         return Fitted(self, story, dataset, *split_data(self.config, story, dataset))
 
-    def with_steps(self, steps: int) -> Run:
-        """The run with a larger number of steps, which its next training takes.
+    def resumed_with(self, *, steps: int | None = None, device: str | None = None) -> Run:
+        """The run with more steps or another device, which its next training takes.
 
         Raises:
-            ValueError: The run has taken more steps already.
+            ValueError: The run was made for more steps already.
         """
-        planned = self.config["training"]["steps"]
-        if steps < planned:
+        training = dict(self.config["training"])
+        if steps is not None and steps < training["steps"]:
             raise ValueError(
-                f"{self.folder} was made for {planned} steps, and --resume only adds to them;"
-                f" expected --steps of at least {planned}, got {steps}"
+                f"{self.folder} was made for {training['steps']} steps, and --resume only adds to"
+                f" them; expected --steps of at least {training['steps']}, got {steps}"
             )
-        config = {**self.config, "training": {**self.config["training"], "steps": steps}}
+        given = {"steps": steps, "device": device}
+        training |= {name: value for name, value in given.items() if value is not None}
+        config = {**self.config, "training": training}
         self.write_json("config.json", config)
         return dataclasses.replace(self, config=config)
 

@@ -10,12 +10,12 @@ import networkx as nx
 from ppl_disentangle.causal.labels import label_columns
 from ppl_disentangle.data import CausalDataset, FactorDataset, load_data
 from ppl_disentangle.data.load import NAMES
-from ppl_disentangle.data.python_source import is_function
 from ppl_disentangle.graphs import topological_order
 from ppl_disentangle.runs.fingerprint import fingerprint
 from ppl_disentangle.runs.preparation import absolute_source, default_held_out
+from ppl_disentangle.runs.resolved import resolved
 from ppl_disentangle.story import GenerativeStory
-from ppl_disentangle.zoo import build, likelihood_for, network_for, stories, story_options
+from ppl_disentangle.zoo import build
 
 __all__ = ["DEFAULTS", "EVALUATION", "RECIPES", "Plan", "configure"]
 
@@ -39,9 +39,6 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("causal_vae", "pendulum"): {"network": "burgess", "options": {}, "training": {"steps": 4000}},
 }
 """Hyper-parameters by story and data; ``docs/demo.md`` lists the settings that were compared."""
-
-OPTIONS_OF_NETWORKS = ("latent_dim", "network", "likelihood")
-"""Options of a story that a function of a Python file does not get."""
 
 METRICS = [
     "mig",
@@ -117,7 +114,7 @@ def configure(
     story_config = dict(story)
     story_config["options"] = recipe["options"] | story["options"]
     story_config["network"] = story.get("network") or recipe.get("network")
-    _resolve(story_config, data)
+    story_config = resolved(story_config, data)
     built = build(data=data, **story_config)
     given = {name: value for name, value in training.items() if value is not None}
     if "patience" in given and not built.has_bound:
@@ -125,11 +122,10 @@ def configure(
             f"{type(built).__name__} has no bound that patience could judge by; leave the patience"
             " out"
         )
+    config = {"story": story_config, "data": _data_config(source, data, held_out, options or {})}
     fraction = _label_fraction(built, data, labels)
-    data_config = _data_config(source, data, held_out, options or {})
     if fraction is not None:
-        data_config["labels"] = fraction
-    config = {"story": story_config, "data": data_config}
+        config["data"]["labels"] = fraction
     if built.dag is not None:
         config["graph"] = _graph_config(built.dag)
     config["training"] = DEFAULTS | recipe["training"] | given
@@ -140,47 +136,6 @@ def configure(
 def _graph_config(dag: nx.DiGraph) -> dict[str, Any]:
     """List the nodes of a graph, causes first, and its edges."""
     return {"nodes": topological_order(dag), "edges": [list(edge) for edge in dag.edges]}
-
-
-def _resolve(story: dict[str, Any], data: FactorDataset) -> None:
-    """Write the settings that follow from the story and the data into its configuration.
-
-    Raises:
-        ValueError: A setting is given that the story does not have.
-    """
-    if is_function(story["name"]):
-        _check_own_story(story)
-        for name in OPTIONS_OF_NETWORKS:
-            story.pop(name, None)
-        story["name"] = absolute_source(story["name"])
-        return
-    defaults = story_options(story["name"]) if story["name"] in stories() else {}
-    if "latent_dim" in defaults:
-        given = story.get("latent_dim")
-        default = defaults["latent_dim"] if given is None else given
-        story["latent_dim"] = story["options"].get("latent_dim", default)
-        if isinstance(story["latent_dim"], int) and story["latent_dim"] < 1:
-            raise ValueError(f"expected latent_dim of at least 1, got {story['latent_dim']}")
-    elif story.get("latent_dim") is not None and defaults:
-        raise ValueError(
-            f"{story['name']} has no latent_dim, got {story['latent_dim']}; it has"
-            f" {', '.join(defaults)}"
-        )
-    else:
-        story.pop("latent_dim", None)
-    if not data.columns:
-        story["likelihood"] = story.get("likelihood") or likelihood_for(data)
-    story["network"] = network_for(data, story["network"])
-
-
-def _check_own_story(story: Mapping[str, Any]) -> None:
-    """Raise an error for settings that a function of a Python file is not told of."""
-    for name in OPTIONS_OF_NETWORKS:
-        if story.get(name) is not None:
-            raise ValueError(
-                f"{story['name']} builds its own networks and takes no {name}, got {story[name]};"
-                f" pass it to the function by --set {name}=…"
-            )
 
 
 def _data_config(

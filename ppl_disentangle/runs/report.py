@@ -254,7 +254,7 @@ def _is_known(metrics: xr.Dataset, name: str) -> bool:
 
 
 def _warnings_of(metrics: xr.Dataset) -> Iterator[str]:
-    """Say what speaks against the model: codes that have collapsed, and scores below those of PCA."""
+    """Name the weaknesses of the model: codes that have collapsed, and scores below PCA."""
     num_codes = metrics.attrs.get("num_codes", 0)
     num_active = metrics.attrs.get("num_active_codes", num_codes)
     if num_active <= num_codes / 2 and num_codes:

@@ -78,7 +78,8 @@ def test_arguments_beside_resume_act_repeat_the_run_or_are_refused(mine, capsys)
         assert len(printed.splitlines()) == 1
     assert (mine / "run" / "config.json").read_text() == before
     same = ["vae", "--data", "mine.npz", "--latent-dim", 2, "--lr", 0.001, "--steps", 4]
-    assert train("--resume", "run", *same) == 0
+    assert train("--resume", "run", *same, "--device", "cpu") == 0
+    assert Run.open("run").config["training"]["device"] == "cpu"
 
 
 def test_a_run_of_ones_own_story_is_found_from_any_folder_and_moves_with_its_files(

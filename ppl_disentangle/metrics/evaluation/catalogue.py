@@ -66,7 +66,7 @@ class Metric(NamedTuple):
 
 
 def _needs_factors(*names: str) -> Callable[[ScoredCodes], Mapping[str, str]]:
-    """Reasons for scores that tell factors apart, where there is only one factor."""
+    """Reasons for scores that compare factors, where there is only one factor."""
 
     def undefined(scored: ScoredCodes) -> Mapping[str, str]:
         if scored.task.factors.shape[1] > 1:
