@@ -63,6 +63,7 @@ class Types(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
+        """Add the pairs of one option to those before it."""
         types: dict[str, Any] = dict(getattr(namespace, self.dest) or {})
         for text in values:
             name, equals, kind = text.rpartition("=")
