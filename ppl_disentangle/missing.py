@@ -12,8 +12,7 @@ from pyro.infer import ELBO, is_validation_enabled
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from ppl_disentangle.conditions import Arguments, accepted
-from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.conditions import Arguments, accepted, opened
 from ppl_disentangle.networks import ObservedInput
 from ppl_disentangle.observed_elements import filled, observing
 from ppl_disentangle.sites import DETERMINISTIC, Site
@@ -28,7 +27,7 @@ OBSERVED = "observed"
 """The condition that says which elements of an observation are observed."""
 
 
-def for_missing(story: GenerativeStory, data: FactorDataset | Tensor) -> GenerativeStory:
+def for_missing(story: GenerativeStory, data: Any) -> GenerativeStory:
     r"""The story as it is asked about ``data``: itself, unless the data have missing values.
 
     The likelihood of a datum is over its observed elements, :math:`p(x_{obs} \mid z)`: NaN in an
@@ -61,11 +60,12 @@ def for_missing(story: GenerativeStory, data: FactorDataset | Tensor) -> Generat
     return Incomplete(story)
 
 
-def has_missing(data: FactorDataset | Tensor) -> bool:
-    """Whether data, or observations, have missing values."""
-    if isinstance(data, Tensor):
-        return data.is_floating_point() and bool(data.isnan().any())
-    return data.has_missing
+def has_missing(data: Any) -> bool:
+    """Whether data, in any form that ``as_dataset`` takes, have missing values."""
+    known = opened(data)
+    if isinstance(known, Tensor):
+        return known.is_floating_point() and bool(known.isnan().any())
+    return known.has_missing
 
 
 class Incomplete(GenerativeStory):

@@ -30,6 +30,7 @@ from ppl_disentangle.conditions import (
     one_batch,
 )
 from ppl_disentangle.data.named_columns import columns_by_name
+from ppl_disentangle.missing import for_missing
 from ppl_disentangle.observed import latent_point
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.representation import code_names, observation_dims
@@ -118,6 +119,8 @@ def counterfactual(
     story = story_of(story)
     with evaluating(story, seed=seed) as device:
         x, conditions, rows = one_batch(story, x, device, conditions)
+    kind = type(story).__name__
+    story = for_missing(story, x)
     all_worlds = worlds(story, [*added, *asked], **conditions)
     with evaluating(story, seed=seed):
         latents = abduct(all_worlds, x, num_samples, conditions, known)
@@ -127,7 +130,7 @@ def counterfactual(
     result = _dataset(all_worlds, branch, rows).isel(world=slice(len(added), None))
     return result.assign_attrs(
         rung="counterfactual",
-        story=type(all_worlds.story).__name__,
+        story=kind,
         actions="; ".join(all_worlds.names[len(added) :]),
         noise="mean" if branch.averaged else "abducted",
         evidence=", ".join(known or ()),

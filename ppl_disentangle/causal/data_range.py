@@ -19,6 +19,7 @@ from ppl_disentangle.causal.interventions import Intervened, intervenable
 from ppl_disentangle.causal.worlds import worlds
 from ppl_disentangle.conditions import story_batches
 from ppl_disentangle.data import FactorDataset
+from ppl_disentangle.missing import for_missing
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.representation import code_names, encode, representation_of
 from ppl_disentangle.sites import Site
@@ -77,7 +78,7 @@ def data_range(
         ...     do(story, {"z[1]": 40.0}, data_range=seen).rung
         'intervention'
     """
-    story = story_of(story)
+    story = for_missing(story_of(story), data)
     codes = encode(story, data, **conditions)
     sites, parts = _parts_of(story, data, conditions)
     if codes.sizes["data"] <= codes.sizes["code"]:
