@@ -281,7 +281,7 @@ class Pair(GenerativeStory):
                 self.registered[_key(name, nn.ModuleDict())] = module
 
     def _lift(self) -> None:
-        """Make what the first run left in Pyro's store parameters of the story."""
+        """Make the parameters in Pyro's store, which the first run stated, parameters of the story."""
         known = set(map(id, self.parameters()))
         state = pyro.get_param_store().get_state()
         for name, value in state["params"].items():
@@ -294,7 +294,7 @@ class Pair(GenerativeStory):
             self.names[key] = name
 
     def _stated_parameters(self) -> list[Tensor]:
-        """The parameters that are stated one by one, not as those of a network."""
+        """The parameters that are stated one by one, without the parameters of networks."""
         parts = (part for part in self.modules() if isinstance(part, PyroModule))
         of_parts = (part.parameters(recurse=False) for part in parts)
         return [*self.lifted.values(), *itertools.chain.from_iterable(of_parts)]
@@ -414,7 +414,7 @@ class Pair(GenerativeStory):
     def posterior_sites(self, x: Tensor, **conditions: Any) -> dict[str, Site]:
         """The sites of the guide that draw the latents, with the plates around each.
 
-        An AutoGuide computes its latents from draws of its own. The distribution of such a latent
+        An AutoGuide computes its latents from auxiliary draws. The distribution of such a latent
         is then the distribution of many of its draws.
         """
         posteriors = super().posterior_sites(x, **conditions)
@@ -460,7 +460,7 @@ def _computed_from(
 
     Args:
         guide: The guide.
-        own: Distributions of what the guide draws for itself, by name.
+        own: Distributions of the guide's own draws, by name.
         computed: The sites of the latents that it computes from these draws, by name.
     """
     draws = {name: draws_of(fn) for name, fn in own.items()}

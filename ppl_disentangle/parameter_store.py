@@ -32,7 +32,7 @@ def isolated_store(
 ) -> Iterator[None]:
     """A context in which Pyro's parameter store holds ``parameters`` only.
 
-    Afterwards the store holds what it held before: the same names and the same tensors.
+    Afterwards the store has the same names and the same tensors as before.
 
     Args:
         parameters: Unconstrained values and their constraints, by name; by default none.
@@ -44,7 +44,7 @@ def isolated_store(
 
 @contextmanager
 def unchanged_store() -> Iterator[None]:
-    """A context after which Pyro's parameter store holds what it held before, and no more."""
+    """A context after which Pyro's parameter store has the same entries as before."""
     before = vars(pyro.get_param_store())
     with _other_store(_store_with({name: value.copy() for name, value in before.items()})):
         yield
@@ -97,7 +97,7 @@ def module_being_registered() -> tuple[str, nn.Module] | None:
 
 
 def is_set_by_module() -> bool:
-    """Whether a PyroModule is setting one of its own parameters."""
+    """Whether a PyroModule is setting one of its parameters."""
     return _arguments_on_stack(PyroModule.__setattr__) is not None
 
 

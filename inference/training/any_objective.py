@@ -70,10 +70,10 @@ def has_value(objective: Objective) -> bool:
 
 
 def check_objective(objective: Objective, conditions: Mapping[str, Any]) -> None:
-    """Refuse what is no objective, or no objective for this run.
+    """Refuse anything but an objective that can train in this run.
 
     Raises:
-        TypeError: It is no objective.
+        TypeError: Expected an objective.
         ValueError: It takes no conditions, or no part of a batch, and is given some.
     """
     name = type(objective).__name__
@@ -100,8 +100,8 @@ def check_statistics(objective: Objective, story: nn.Module) -> None:
     """Refuse an objective that would not update the running statistics of a story.
 
     Raises:
-        ValueError: A Jit objective is to train a story with batch normalisation: what its tracer
-            has recorded changes no buffers.
+        ValueError: A Jit objective is to train a story with batch normalisation. Steps that its
+            tracer has recorded change no buffers.
     """
     if not isinstance(objective, JIT):
         return
@@ -138,7 +138,7 @@ def loss_with_gradients(
     x: Tensor,
     conditions: Mapping[str, Any],
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of a batch and its terms; its gradients are added to those of the parameters.
+    """The loss of a batch and its terms; its gradients are added to the gradients of the parameters.
 
     Pyro's objectives compute gradients only where a program states parameters, so that the
     parameters of the story are registered with Pyro in the meantime.

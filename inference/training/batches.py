@@ -33,8 +33,7 @@ class Batches:
         seed: Seed of the order of the data.
         device: Device of the batches.
         part: Rank of this process, and the number of processes that share each batch.
-        shuffled: Whether each epoch has an order of its own. If not, each has the order of the
-            data.
+        shuffled: Whether the order of the data changes with the epoch.
         dtype: Type of observations and of other floats; by default float32.
 
     Attributes:

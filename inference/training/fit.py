@@ -80,8 +80,8 @@ def fit(
 
     Args:
         story: A story, or any object with a ``model`` and a ``guide``.
-        data: A data set, or what :func:`~ppl_disentangle.data.as_dataset` takes: a tensor, an array,
-            a table, a torch ``Dataset`` or ``DataLoader``.
+        data: A data set, or a tensor, an array, a table, a torch ``Dataset`` or ``DataLoader``; see
+            :func:`~ppl_disentangle.data.as_dataset`.
         steps: Number of steps in all, including the steps of a run that is resumed.
         objective: Any Pyro ELBO, or a function ``loss(model, guide, *args)`` that ``SVI`` takes. By
             default the story's own objective, or the evidence lower bound if it has none. An
@@ -140,7 +140,7 @@ def fit(
         NonFiniteError: A term became NaN or infinite.
         TrainingInterrupted: Ctrl-C was pressed.
         FileExistsError: ``checkpoint`` exists and ``resume`` is false.
-        TypeError: The objective, the optimiser, the schedule or the data are none.
+        TypeError: The objective, the optimiser, the schedule or the data have another type.
         ValueError: An argument is wrong, or the checkpoint is of a run with other settings.
     """
     data, held_out = _datasets(data, held_out, seed)

@@ -12,7 +12,7 @@ from torch import Tensor
 __all__ = ["decoded", "encoded"]
 
 KIND = "kind"
-"""The key by which an encoded collection says what it was."""
+"""The key for the type of an encoded collection."""
 COLLECTIONS: Mapping[str, Callable[[list[Any]], Any]] = {
     "tuple": tuple,
     "set": set,

@@ -1,4 +1,4 @@
-"""What becomes of gradients: clipping, the optimiser, and the schedule of its learning rate."""
+"""From gradients to parameters: clipping, the optimiser, and the schedule of its learning rate."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class OptimiserSettings:
     """How a run updates its parameters; see ``fit`` for each.
 
     Raises:
-        TypeError: The optimiser is none, or was made for other parameters.
+        TypeError: Expected an optimiser, or it was made for other parameters.
         ValueError: Two arguments say the same, or a bound is not positive.
     """
 
@@ -104,7 +104,7 @@ class Optimisation:
 
     Args:
         settings: The optimiser, its schedule and the clipping.
-        groups: Groups of parameters with options of their own.
+        groups: Groups of parameters with their options.
         names: The name of each parameter by its ``id``, for Pyro's optimisers.
 
     Attributes:
@@ -154,7 +154,7 @@ class Optimisation:
             self.scheduler.step()
 
     def follow(self, bound: float) -> None:
-        """Tell the held-out bound to a schedule that follows it."""
+        """Pass the held-out bound to a schedule that follows it."""
         if isinstance(self.scheduler, ReduceLROnPlateau):
             self.scheduler.step(bound if self.scheduler.mode == "max" else -bound)
 

@@ -167,7 +167,7 @@ class Trainer:
             return self._settled_bound(x, conditions), 1 / self._num_data_of(trace, x)
 
     def _settled_bound(self, x: Tensor, conditions: Mapping[str, Tensor]) -> nn.Module:
-        """The loss as a module, after guide and objective have made what they make at first."""
+        """The loss as a module, after the first run of guide and objective, which makes parameters."""
         # Jit objectives trace a pair anew that is not the very same.
         self._programs = model, guide = programs(self._asked, conditions)
         if isinstance(self.objective, DecomposedELBO):
