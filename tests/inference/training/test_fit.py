@@ -362,7 +362,8 @@ def test_data_that_do_not_fit_the_story_are_told_so():
         fit(make(), from_arrays(torch.rand(9, 1, 5, 5)), steps=1, batch_size=4, progress=False)
     data = from_arrays(torch.linspace(-3, 2, 640).reshape(10, 1, 8, 8))
     with pytest.raises(
-        ValueError, match=r"'x': Bernoulli takes values in \[0, 1\], got -3 to 2; rescale the data"
+        ValueError,
+        match=r"values in \[-3, 2\], the Bernoulli likelihood of 'x' takes \[0, 1\]: scale",
     ):
         fit(make(), data, steps=1, batch_size=10, progress=False)
 
