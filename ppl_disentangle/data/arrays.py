@@ -235,6 +235,11 @@ def from_torch(
         TypeError: An item is neither a tensor ``x`` nor ``(x, y)``.
         ValueError: The data set is empty, or observations differ in shape.
     """
+    if not hasattr(dataset, "__len__"):
+        got = type(dataset).__name__
+        raise TypeError(
+            f"expected a data set with a length, got the stream {got}: read it with list(…)"
+        )
     items = [dataset[i] for i in range(len(dataset))]
     pairs = [tuple(item) if isinstance(item, tuple | list) else (item,) for item in items]
     if not pairs:

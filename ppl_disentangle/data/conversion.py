@@ -106,24 +106,30 @@ def _is_in_memory(dataset: Any) -> bool:
 
 def _dataset_of_loader(loader: torch_data.DataLoader[Any]) -> Any:
     """The data set of a loader, after checking that the loader only splits it into batches."""
-    sampler = loader.sampler
-    replaces = isinstance(sampler, torch_data.RandomSampler) and sampler.replacement
-    plain = isinstance(sampler, torch_data.SequentialSampler | torch_data.RandomSampler)
-    own_batches = type(loader.batch_sampler) not in (torch_data.BatchSampler, type(None))
     if isinstance(loader.dataset, torch_data.IterableDataset):
         return loader.dataset
-    if not plain or replaces or own_batches:
-        got = type(loader.batch_sampler if own_batches else sampler).__name__
-        raise ValueError(
-            f"the DataLoader draws its data by {got}, which the library would ignore: pass its"
-            " data set, or a subset or a data set that is drawn anew"
-        )
+    _check_sampler(loader.sampler)
+    batches = loader.batch_sampler
+    # A sampler of batches that the user made may hold another sampler than the loader.
+    _check_sampler(batches.sampler if isinstance(batches, torch_data.BatchSampler) else batches)
     if loader.collate_fn not in _DEFAULT_COLLATES:
         raise ValueError(
             "the DataLoader has its own collate_fn, which the library would ignore: pass a data"
             " set whose items are complete"
         )
     return loader.dataset
+
+
+def _check_sampler(sampler: Any) -> None:
+    """Raise an error unless a sampler visits every datum once, in any order."""
+    visits_all = sampler is None or isinstance(sampler, torch_data.SequentialSampler)
+    if isinstance(sampler, torch_data.RandomSampler):
+        visits_all = not sampler.replacement and sampler.num_samples == len(sampler.data_source)
+    if not visits_all:
+        raise ValueError(
+            f"the DataLoader draws its data by {type(sampler).__name__}, which the library would"
+            " ignore: pass its data set, or a subset or a data set that is drawn anew"
+        )
 
 
 _DEFAULT_COLLATES = (torch_data.default_collate, torch_data.default_convert)

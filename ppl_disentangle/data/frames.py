@@ -91,6 +91,8 @@ def labels_of(index: pd.Index) -> npt.NDArray[Any] | None:
     if index.nlevels > 1:
         return np.array(["/".join(map(str, row)) for row in index])
     labels = np.asarray(index)
+    if labels.dtype == object:
+        return labels.astype(str)  # files of results hold no mixed types
     are_positions = labels.dtype.kind in "iu" and np.array_equal(labels, np.arange(len(labels)))
     return None if are_positions else labels
 

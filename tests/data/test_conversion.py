@@ -10,10 +10,13 @@ import scipy.sparse
 import torch
 import xarray as xr
 from torch.utils.data import (
+    BatchSampler,
     ConcatDataset,
     DataLoader,
     Dataset,
     IterableDataset,
+    RandomSampler,
+    SequentialSampler,
     Subset,
     SubsetRandomSampler,
     TensorDataset,
@@ -21,7 +24,7 @@ from torch.utils.data import (
     random_split,
 )
 
-from ppl_disentangle.data import as_dataset, digits, from_arrays
+from ppl_disentangle.data import as_dataset, digits, from_arrays, from_torch
 
 X = torch.rand(10, 3, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(10) % 2
@@ -59,6 +62,9 @@ FORMS = {
     "items in tuples": Items(lambda i: (X[i],)),
     "concatenated": ConcatDataset([TensorDataset(X[:4]), TensorDataset(X[4:])]),
     "loader": DataLoader(TensorDataset(X), batch_size=3, shuffle=True),
+    "loader with a sampler of batches": DataLoader(
+        TensorDataset(X), batch_sampler=BatchSampler(SequentialSampler(X), 3, False)
+    ),
     "loader without batches": DataLoader(TensorDataset(X), batch_size=None),
     "frame": pd.DataFrame(X.numpy(), columns=["a", "b", "c"]),
     "nullable frame": pd.DataFrame(X.numpy(), dtype="Float32"),
@@ -197,6 +203,24 @@ def test_the_matrix_of_an_anndata_is_read(monkeypatch):
             ValueError,
             "draws its data by SubsetRandomSampler",
         ),
+        (
+            DataLoader(
+                TensorDataset(X),
+                batch_sampler=BatchSampler(WeightedRandomSampler([1.0] * 10, 10), 2, False),
+            ),
+            ValueError,
+            "draws its data by WeightedRandomSampler",
+        ),
+        (
+            DataLoader(TensorDataset(X), sampler=RandomSampler(X, replacement=True)),
+            ValueError,
+            "draws its data by RandomSampler",
+        ),
+        (
+            DataLoader(TensorDataset(X), batch_sampler=[[0, 1], [2, 3]]),
+            ValueError,
+            "draws its data by list",
+        ),
         (DataLoader(TensorDataset(X), collate_fn=list), ValueError, "its own collate_fn"),
         (TensorDataset(X, Y, X), ValueError, r"got 3 parts; .* conditions=\('labels', 'mask'\)"),
         (
@@ -220,6 +244,20 @@ def test_the_matrix_of_an_anndata_is_read(monkeypatch):
 def test_what_cannot_be_taken_is_refused_by_name(data, error, message):
     with pytest.raises(error, match=message):
         as_dataset(data)
+
+
+def test_from_torch_names_the_way_in_for_streams():
+    with pytest.raises(TypeError, match="the stream Stream: read it with list"):
+        from_torch(Stream())
+    assert len(from_torch(list(Stream()))) == 10
+
+
+def test_labels_of_mixed_types_are_text():
+    frame = pd.DataFrame(X.numpy()[:3], index=[1, "b", 2.5])
+    assert as_dataset(frame).row_labels(range(3)).tolist() == ["1", "b", "2.5"]
+    several = pd.MultiIndex.from_tuples([("a", 1), ("a", 2), ("b", 1)])
+    frame = pd.DataFrame(X.numpy()[:3], index=several)
+    assert as_dataset(frame).row_labels(range(3)).tolist() == ["a/1", "a/2", "b/1"]
 
 
 def test_from_arrays_names_the_way_in_for_other_types():
