@@ -15,7 +15,7 @@ from ppl_disentangle.causal.counterfactuals import counterfactual
 from ppl_disentangle.causal.mechanisms import LinearGaussian, LocationScale
 from ppl_disentangle.causal.structural import NOISE, StructuralPrior
 from ppl_disentangle.conditionals import Bernoulli, Gaussian, GaussianLearnedScale
-from ppl_disentangle.models import BetaVAE, CausalVAE
+from ppl_disentangle.models import BetaVAE, CausalVAE, DeepSCM
 from ppl_disentangle.sites import site_values
 
 # Linear structural equations v = B v + a + tau * noise. The numbers were computed from B, a and tau by Gaussian
@@ -565,3 +565,24 @@ BAD = {
 def test_bad_questions_say_what_is_wrong(story, x, arguments, error, message):
     with pytest.raises(error, match=message):
         counterfactual(story, x, **{"actions": {}, **arguments})
+
+
+# light -> shadow, seen through labels without error
+def test_the_noise_of_a_measured_node_is_the_same_in_all_worlds():
+    torch.manual_seed(0)
+    prior = StructuralPrior("light -> shadow; light -> size", {"shadow": LocationScale})
+    decoder = GaussianLearnedScale(nn.Linear(3 + 2, 6))
+    story = DeepSCM(prior, Gaussian(nn.Linear(6, 4)), decoder, 2)
+    labels = torch.randn(5, 3)
+    worlds = [{}, {"light": 2.0}, {"shadow": shift(1.0)}, {"light": shift(-1.0), "size": 0.0}]
+    result = counterfactual(story, torch.randn(5, 6), worlds, num_samples=2, labels=labels)
+    measured = dict(zip(prior.columns, labels.unbind(-1), strict=True))
+    truth = prior.noise_of({node: measured[node][:, None] for node in prior.names})
+    for node in prior.names:
+        noise = result[f"{node}{NOISE}"].values
+        assert (noise == noise[:1]).all()
+        np.testing.assert_allclose(noise[0, 0], truth[node][:, 0].detach(), atol=1e-6)
+    light = torch.tensor(result["light"].values[3, 0])[:, None]
+    expected = prior.mechanisms["shadow"](truth["shadow"], light)[:, 0].detach()
+    np.testing.assert_allclose(result["shadow"].values[3, 0], expected, atol=1e-6)
+    np.testing.assert_array_equal(result["size"].values[3], np.zeros((2, 5)))
