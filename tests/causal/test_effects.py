@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from ppl_disentangle import do
+from ppl_disentangle import as_story, do
 from ppl_disentangle.causal.effects import (
     average_effect,
     conditional_effects,
@@ -318,3 +318,94 @@ def test_importing_causal_loads_no_plots_intervals_or_predictors():
     code = f"import sys, ppl_disentangle.causal; print([m for m in {heavy} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def rate(z):
+    return nn.functional.softplus(z) + 0.1
+
+
+def rows(z):
+    return torch.stack([z, 0 * z, -z], -1)
+
+
+AVERAGED = {
+    "Poisson": lambda z: dist.Poisson(rate(z)),
+    "negative binomial": lambda z: dist.NegativeBinomial(5.0, logits=z),
+    "zero-inflated Poisson": lambda z: dist.ZeroInflatedPoisson(rate(z), gate=torch.tensor(0.3)),
+    "binomial": lambda z: dist.Binomial(7, logits=z),
+    "Gamma": lambda z: dist.Gamma(rate(z), 1.0),
+    "beta": lambda z: dist.Beta(rate(z), 1.0),
+    "Student-t": lambda z: dist.StudentT(3.0, z, 1.0),
+    "von Mises": lambda z: dist.VonMises(z, 4.0),
+    "multinomial": lambda z: dist.Multinomial(4, logits=rows(z)),
+    "Dirichlet": lambda z: dist.Dirichlet(rate(rows(z))),
+    "mixture": lambda z: dist.MixtureSameFamily(
+        dist.Categorical(torch.ones(*z.shape, 3)), dist.Normal(rows(z + 1), 1.0)
+    ),
+    "full normal": lambda z: dist.MultivariateNormal(rows(z), torch.eye(3)),
+    "low-rank normal": lambda z: dist.LowRankMultivariateNormal(
+        rows(z), torch.ones(3, 1), torch.ones(3)
+    ),
+}
+SHARED = {
+    "Laplace": lambda z: dist.Laplace(z, 1.0),
+    "log-normal": lambda z: dist.LogNormal(z, 0.1),
+    "exponential": lambda z: dist.Exponential(rate(z)),
+    "uniform": lambda z: dist.Uniform(z, z + 1),
+    "half-normal": lambda z: dist.HalfNormal(rate(z)),
+    "Weibull": lambda z: dist.Weibull(rate(z), 2.0),
+    "Bernoulli": lambda z: dist.Bernoulli(logits=z),
+    "one-hot": lambda z: dist.OneHotCategorical(logits=rows(z)),
+    "point": lambda z: dist.Delta(z),
+}
+
+
+def pair_of(likelihood):
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            return pyro.sample("x", likelihood(z), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(0.3, 0.1))
+
+    return as_story(model, guide, example=likelihood(torch.zeros(4)).sample())
+
+
+def difference_of_means(likelihood):
+    low, high = (likelihood(torch.tensor([z])).mean[0] for z in (-0.5, 1.0))
+    return (high - low).numpy()
+
+
+@pytest.mark.parametrize("likelihood", AVERAGED.values(), ids=list(AVERAGED))
+def test_effects_on_data_without_a_shared_noise_are_those_on_their_means(likelihood):
+    options = {"values": (-0.5, 1.0), "num_samples": 2}
+    story = pair_of(likelihood)
+    drawn = average_effect(story, "z", "x", num_units=3, **options)
+    units = likelihood(torch.zeros(4)).sample()
+    by_unit = individual_effects(story, "z", lambda x: x, units, **options)
+    expected = difference_of_means(likelihood)
+    np.testing.assert_allclose(drawn["mean"], expected, atol=1e-4)
+    np.testing.assert_allclose(by_unit["mean"], np.stack([expected] * 4), atol=1e-4)
+    assert drawn.attrs["noise"] == by_unit.attrs["noise"] == "mean"
+
+
+@pytest.mark.parametrize("likelihood", SHARED.values(), ids=list(SHARED))
+def test_effects_on_data_with_a_shared_noise_average_to_the_difference_of_means(likelihood):
+    drawn = average_effect(
+        pair_of(likelihood), "z", "x", values=(-0.5, 1.0), num_units=4000, num_samples=1
+    )
+    np.testing.assert_allclose(drawn["mean"], difference_of_means(likelihood), atol=0.06)
+    assert drawn.attrs["noise"] == "shared"
+
+
+def test_a_likelihood_with_neither_noise_nor_mean_is_refused_by_name():
+    with pytest.raises(ValueError, match="site 'x': Cauchy has no mean"):
+        individual_effects(
+            pair_of(lambda z: dist.Cauchy(z, 1.0)),
+            "z",
+            lambda x: x,
+            torch.zeros(4),
+            values=(0.0, 1.0),
+        )
