@@ -358,6 +358,13 @@ def _with_rows(group: xr.Dataset, rows: npt.NDArray[Any]) -> xr.Dataset:
     return group.assign_coords(data=rows) if "data" in group.dims else group
 
 
+def _values_of_classes(values: Sequence[Any], classes: Tensor) -> np.ndarray:
+    """The value of each class; NaN, or an empty text, for a missing one."""
+    has_texts = any(isinstance(value, str) for value in values)
+    missing = "" if has_texts else math.nan
+    return np.array([values[int(k)] if k >= 0 else missing for k in classes])
+
+
 def _factor_values(data: FactorDataset, index: Tensor) -> xr.Dataset:
     """Read the values of the factors, or of the nodes of causal data, at an index."""
     if isinstance(data, CausalDataset):
@@ -370,6 +377,6 @@ def _factor_values(data: FactorDataset, index: Tensor) -> xr.Dataset:
         if factor.kind == "continuous":
             values = numbers[:, k].numpy()
         else:
-            values = np.array([factor.values[int(place)] for place in classes[:, k]])
+            values = _values_of_classes(factor.values, classes[:, k])
         variables[free_name(factor.name, ["data"])] = ("data", values)
     return xr.Dataset(variables)

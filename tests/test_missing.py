@@ -249,3 +249,26 @@ def test_metrics_and_linear_baselines_take_missing_values():
     code = pca(TRUTH.incomplete, 2)(TRUTH.incomplete)
     assert code.isfinite().all()
     torch.testing.assert_close(pca(TRUTH.x, 2)(TRUTH.x).std(0), torch.ones(2))
+
+
+def test_metrics_leave_out_rows_with_missing_labels():
+    labels = (TRUTH.x[:, :2] > 0).double()
+    codes = labels.numpy() + 0.01 * np.arange(NUM)[:, None] / NUM
+    holes = labels.clone()
+    holes[::3, 0] = NAN
+    scores = evaluate(
+        codes, holes.numpy(), metrics=["mig"], num_data=500, num_test=100, progress=False
+    )
+    known = np.arange(NUM) % 3 > 0
+    alone = evaluate(
+        codes[known],
+        labels.numpy()[known],
+        metrics=["mig"],
+        num_data=400,
+        num_test=100,
+        progress=False,
+    )
+    assert abs(scores["estimate"].item() - alone["estimate"].item()) < 0.05
+    tree = to_datatree(Exact(), from_arrays(TRUTH.incomplete, holes.numpy()), num_data=30, draws=2)
+    rows = tree["constant_data"]["data"].values
+    np.testing.assert_array_equal(tree["constant_data"]["factor0"], holes.numpy()[rows, 0])

@@ -150,7 +150,8 @@ def from_arrays(
             name, such as ``dict(frame)`` of a pandas frame. The classes of a factor are its
             distinct values, sorted. Fractional numbers with many distinct values are a continuous
             factor: its classes are intervals, and
-            :meth:`~ppl_disentangle.data.FactorDataset.factor_numbers` returns the numbers.
+            :meth:`~ppl_disentangle.data.FactorDataset.factor_numbers` returns the numbers. NaN or
+            ``None`` is a missing label, of class -1, whose row the metrics leave out.
         factor_names: Names of the columns of ``factors``; by default ``factor0``, ``factor1``, ….
         maximum: Stored value that stands for 1; by default 255 for uint8 that exceed 1, else 1.
         channels_last: Whether images have shape ``(num, height, width, channels)``, or signals
@@ -290,7 +291,17 @@ def _factor_names(names: Sequence[str] | None, num: int) -> list[str]:
 
 
 def _encoded(name: str, column: npt.NDArray[Any], num: int) -> tuple[Factor, Tensor, Tensor]:
-    """The factor of a column, its classes ``(num,)`` and, for a continuous factor, its numbers."""
+    """The factor of a column, its classes ``(num,)`` and, for a continuous factor, its numbers.
+
+    A missing label, which is NaN or ``None``, has the class -1 and the number NaN.
+    """
+    missing = _missing_labels(column)
+    if missing.any() and not missing.all():
+        factor, known, known_numbers = _encoded(name, column[~missing], int((~missing).sum()))
+        is_known = torch.from_numpy(~missing)
+        classes = torch.full((num,), -1).masked_scatter(is_known, known)
+        numbers = torch.full((num,), torch.nan, dtype=torch.float64)
+        return factor, classes, numbers.masked_scatter(is_known, known_numbers)
     if column.dtype == object:
         column = np.array(column.tolist())
     _check_column(name, column, num)
@@ -301,6 +312,16 @@ def _encoded(name: str, column: npt.NDArray[Any], num: int) -> tuple[Factor, Ten
     continuous, values, of_number = numbers_as_factor(column)
     factor = Factor(name, values, "continuous" if continuous else "ordinal")
     return factor, torch.from_numpy(of_number), torch.from_numpy(column.astype(np.float64))
+
+
+def _missing_labels(column: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which labels of a column are NaN or ``None``."""
+    if column.dtype.kind == "f":
+        return np.isnan(column)
+    if column.dtype != object or column.ndim != 1:
+        return np.zeros(column.shape, bool)
+    # NaN is the only value that differs from itself
+    return np.array([value is None or value != value for value in column.tolist()], bool)
 
 
 def _check_column(name: str, column: npt.NDArray[Any], num: int) -> None:

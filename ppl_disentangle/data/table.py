@@ -175,21 +175,23 @@ def _named(source: str, column: Any) -> Iterator[None]:
 
 def _labels(frame: pd.DataFrame, factors: Sequence[Any], source: str) -> ArrayDataset:
     """The columns of the ground-truth factors, as factors of placeholder observations."""
-    labels = {}
+    labels: dict[str, npt.NDArray[Any]] = {}
     for factor in factors:
         with _named(source, factor):
-            cells = read_cells(frame[factor])
-            _check_complete(cells)
-        values = [cells.values[int(k)] for k in cells.numbers] if cells.values else cells.numbers
-        labels[str(factor)] = np.asarray(values)
+            labels[str(factor)] = _label_values(read_cells(frame[factor]))
     return from_arrays(torch.zeros(len(frame), 1), labels)
 
 
-def _check_complete(cells: Cells) -> None:
+def _label_values(cells: Cells) -> npt.NDArray[Any]:
+    """Numbers or texts; NaN, or ``None``, where missing."""
+    if np.isnan(cells.numbers).all():
+        raise ValueError("all its cells are missing; leave it out")
+    if not cells.values:
+        return cells.numbers
     missing = np.isnan(cells.numbers)
-    if missing.any():
-        row = int(missing.argmax())
-        raise ValueError(f"expected a value of this factor in each row, row {row} has none")
+    values = np.array(cells.values, dtype=object)[np.nan_to_num(cells.numbers).astype(int)]
+    values[missing] = None
+    return values
 
 
 def _row_labels(frame: pd.DataFrame) -> npt.NDArray[Any] | None:

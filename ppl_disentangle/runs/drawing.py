@@ -106,10 +106,13 @@ def factor_information(codes: xr.Dataset, data: FactorDataset) -> xr.DataArray |
         where no factor is left.
     """
     classes = data.factors(torch.arange(codes.sizes["data"]))
+    known = (classes >= 0).all(1)
+    classes = classes[known]
     varying = [k for k in range(classes.shape[1]) if classes[:, k].unique().numel() > 1]
     if not varying:
         return None
-    information = metrics.mutual_information(codes["mean"], classes[:, varying])
+    means = codes["mean"].isel(data=known.numpy())
+    information = metrics.mutual_information(means, classes[:, varying])
     share = information / metrics.entropies(classes[:, varying])
     names = [data.factor_names[k] for k in varying]
     return xr.DataArray(share, {"code": codes["code"].values, "factor": names}, ("code", "factor"))

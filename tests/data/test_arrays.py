@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch.utils.data import TensorDataset
 
-from ppl_disentangle.data import from_arrays, from_torch
+from ppl_disentangle.data import from_arrays, from_torch, pairs
 
 
 @settings(max_examples=40, deadline=None)
@@ -121,12 +121,12 @@ ROWS = np.zeros((3, 4), np.float32)
             r"\(num,\) or \(num, factors\), got \(3, 1, 1\)",
         ),
         (
-            {"factors": {"a": [1.0, np.nan, 2.0]}},
+            {"factors": {"a": [1.0, np.inf, 2.0]}},
             ValueError,
             "finite factor 'a', got nan or inf at index 1",
         ),
         (
-            {"factors": {"a": [None, 1, 2]}},
+            {"factors": {"a": [{}, 1, 2]}},
             TypeError,
             "numbers or strings for factor 'a', got object",
         ),
@@ -177,3 +177,12 @@ def test_a_torch_data_set_is_read_once():
 def test_from_torch_rejects_invalid_items(items, error, message):
     with pytest.raises(error, match=message):
         from_torch(items)
+
+
+def test_missing_labels_have_the_class_minus_one():
+    labels = {"a": np.array(["x", None, "y"], object), "b": np.array([2.0, 1.0, np.nan])}
+    data = from_arrays(ROWS, labels)
+    assert data.factor_values == (("x", "y"), (1.0, 2.0))
+    assert data.factors(torch.arange(3)).T.tolist() == [[0, -1, 1], [1, 0, -1]]
+    with pytest.raises(ValueError, match="factor 'a' is missing in 1 of 3 rows"):
+        pairs(data)

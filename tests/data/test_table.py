@@ -114,6 +114,12 @@ def test_columns_of_factors_are_no_observations():
     assert city == FRAME["city"].tolist()
 
 
+def test_a_missing_cell_of_a_factor_is_a_missing_label():
+    data = from_table(FRAME, factors=["age", "city"])
+    missing = FRAME["age"].isna().to_numpy()
+    assert (data.factors(torch.arange(ROWS))[:, 0].numpy() == -1).tolist() == missing.tolist()
+
+
 def test_a_part_of_a_table_is_a_table_with_the_rows_of_the_table():
     frame = FRAME.set_index(np.array([f"p{row}" for row in range(ROWS)]))
     part, _ = from_table(frame).split(20)
@@ -226,7 +232,6 @@ def test_damaged_and_foreign_files_are_one_line(tmp_path):
         ({"types": {"city": "binary"}}, "column 'city': expected two different values"),
         ({"types": {"city": ["Bonn", "Köln"]}}, "column 'city': expected one of the values"),
         ({"likelihoods": {"age": "poisson"}}, "column 'age' of type number: expected a likelihood"),
-        ({"factors": ["age"]}, "column 'age': expected a value of this factor in each row, row 0"),
         ({"factors": list(KINDS)}, "one column of observations"),
     ],
 )

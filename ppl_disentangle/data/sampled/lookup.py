@@ -221,7 +221,15 @@ class _TableLookup(Lookup):
 
     @functools.cached_property
     def _classes(self) -> Tensor:
-        return self.data.factors(torch.arange(len(self.data)))
+        classes = self.data.factors(torch.arange(len(self.data)))
+        missing = (classes < 0).sum(0)
+        for name, number in zip(self.data.factor_names, missing.tolist(), strict=True):
+            if number:
+                raise ValueError(
+                    f"{self.data.name}: factor {name!r} is missing in {number} of {len(classes)} rows;"
+                    " pairs, groups and labels need every value: take data.subset of the others"
+                )
+        return classes
 
     def classes(self, index: Tensor) -> Tensor:
         return self._classes[index]

@@ -142,7 +142,7 @@ def evaluate(
         conditions = by_name(story_of(representation), conditions)
         source = arranged(story_of(representation), source)
         data = source if isinstance(data, FactorDataset) else data
-    index, num_train = _rows(len(source), num_data, num_test, seed)
+    index, num_train = _labelled(source, *_rows(len(source), num_data, num_test, seed))
     factors, numbers, left_out = _factors(source, index, num_train)
     task = ScoringTask(
         factors, num_train, seed, dci_predictor, factor_vae_votes, resamples, numbers
@@ -211,6 +211,20 @@ def _rows(available: int, num_data: int, num_test: int, seed: int) -> tuple[Tens
     num_rows = int(share * (num_data + num_test))
     index = np.random.default_rng(seed).choice(available, num_rows, replace=False)
     return torch.from_numpy(index), int(share * num_data)
+
+
+def _labelled(data: FactorDataset, index: Tensor, num_train: int) -> tuple[Tensor, int]:
+    """The rows of which no factor is missing, and the number of training rows among them."""
+    known = (data.factors(index) >= 0).all(1)
+    if known.all():
+        return index, num_train
+    num_known = int(known[:num_train].sum())
+    if num_known < 2 or int(known.sum()) < num_known + 2:
+        raise ValueError(
+            f"expected rows of {data.name!r} with a value of every factor, got {int(known.sum())} of"
+            f" {len(known)} rows"
+        )
+    return index[known], num_known
 
 
 def _factors(
