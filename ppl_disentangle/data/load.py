@@ -167,9 +167,9 @@ def _file(path: Path, options: Mapping[str, Any]) -> FactorDataset:
         return _made(Shapes3D, path, options)
     if is_mpi3d(path):
         return _made(MPI3D, path, options)
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         return _made(from_npz, path, options)
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         return _made(from_npy, path, options)
     if starts_like_idx(path):
         return _made(from_idx, path, options)

@@ -19,7 +19,7 @@ class NotUnpackedError(OSError):
     """The content of a file could not be written to a file beside it: the file itself is right."""
 
 
-PASSED_ON = (FileNotFoundError, PermissionError, NotUnpackedError)
+PASSED_ON = (FileNotFoundError, PermissionError, ImportError, NotUnpackedError)
 """Errors that do not say that a file is damaged."""
 
 
