@@ -279,6 +279,8 @@ class Pair(GenerativeStory):
         for name, module in first_run.modules.items():
             if not any(module is part for part in self.modules()):
                 self.registered[_key(name, nn.ModuleDict())] = module
+        parts = set(self.modules())
+        self.called_modules = tuple(part for part in first_run.called if part not in parts)
 
     def _lift(self) -> None:
         """Make the parameters in Pyro's store, which the first run stated, parameters of the story."""
@@ -316,6 +318,19 @@ class Pair(GenerativeStory):
                 return False
         shared = sizes[0].keys() & sizes[1].keys()
         return all(sizes[0][name] == sizes[1][name] for name in shared)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **options: Any) -> Any:
+        """Copy parameters and buffers, as for any module.
+
+        Raises:
+            RuntimeError: The pair has not run, so that it has no parameters yet.
+        """
+        if self._example is None and state_dict.keys() - self.state_dict().keys():
+            raise RuntimeError(
+                "the parameters of this pair are read from its first batch: pass example=x to"
+                " as_story before you load them"
+            )
+        return super().load_state_dict(state_dict, *args, **options)
 
     def pyro_names(self) -> dict[int, str]:
         """The name of each parameter in Pyro, by the ``id`` of the parameter."""
@@ -507,12 +522,13 @@ class _FirstRun(Messenger):
 
     Attributes:
         modules: Modules that ``pyro.module`` registers, and PyroModules that are called, by name.
+        called: All modules that are called.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.modules: dict[str, nn.Module] = {}
-        self._called: list[nn.Module] = []
+        self.called: list[nn.Module] = []
         self._thread = threading.get_ident()
 
     def __enter__(self) -> Self:
@@ -528,6 +544,8 @@ class _FirstRun(Messenger):
         if threading.get_ident() != self._thread:
             return
         join_evaluation(module)
+        if not any(module is other for other in self.called):
+            self.called.append(module)
         nested = any(module is part for other in self.modules.values() for part in other.modules())
         if isinstance(module, PyroModule) and not nested:
             self.modules[f"{type(module).__name__}_{len(self.modules)}"] = module

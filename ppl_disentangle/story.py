@@ -104,6 +104,8 @@ class GenerativeStory(nn.Module, abc.ABC):
             for a guide that computes the posterior of any data.
         already_set: Names of the sites that an intervention has set as a whole. They cannot be set
             again.
+        called_modules: Modules that the story calls and that are no parts of it; they are in evaluation
+            mode when it is.
         num_data: Number of data in the data set, for which a batch stands;
             :func:`~ppl_disentangle.inference.fit` sets it. ``None``: a batch stands for itself.
 
@@ -138,6 +140,7 @@ class GenerativeStory(nn.Module, abc.ABC):
     intervened: tuple[str, ...] = ()
     conditions_in_latents: tuple[str, ...] = ()
     already_set: frozenset[str] = frozenset()
+    called_modules: tuple[nn.Module, ...] = ()
 
     def __init__(self) -> None:
         super().__init__()
@@ -399,6 +402,7 @@ def join_evaluation(module: nn.Module) -> None:
 
 def _switch_off(module: nn.Module, modes: dict[nn.Module, bool]) -> None:
     """Put all parts of a module into evaluation mode, and note the mode that each had."""
-    for part in module.modules():
+    outside = module.called_modules if isinstance(module, GenerativeStory) else ()
+    for part in itertools.chain.from_iterable(owner.modules() for owner in (module, *outside)):
         modes.setdefault(part, part.training)
         part.training = False

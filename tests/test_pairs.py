@@ -411,3 +411,36 @@ def test_a_flow_is_encoded_by_the_moments_of_its_draws():
     mean, deviation = (torch.from_numpy(codes[name].values) for name in ("mean", "scale"))
     torch.testing.assert_close(mean, shift + scale * X, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(deviation, scale.expand(SIZE, DIM), rtol=1e-2, atol=0)
+
+
+def test_modules_that_nobody_registers_are_in_evaluation_mode_but_not_trained():
+    pretrained = nn.Sequential(nn.Linear(DIM, DIM), nn.Dropout(0.5))
+
+    def guide(x):
+        with pyro.plate("data", len(x)):
+            loc = pyro.param("shift", torch.zeros(DIM)) + pretrained(x)
+            pyro.sample("z", dist.Normal(loc, 1.0).to_event(1))
+
+    story = as_story(model, guide)
+    with torch.no_grad():
+        expected = copy.deepcopy(pretrained).eval()(X)
+    for _ in range(2):  # the first time reads the pair
+        codes = torch.from_numpy(encode(story, X)["mean"].values)
+        torch.testing.assert_close(codes, expected)
+    before = copy.deepcopy(pretrained.state_dict())
+    fit(story, DATA, steps=3, batch_size=8, lr=0.1, progress=False)
+    assert pretrained.training
+    assert all(torch.equal(value, before[name]) for name, value in pretrained.state_dict().items())
+    assert [name for name, _ in story.named_parameters()] == ["lifted.shift"]
+
+
+def test_weights_of_a_pair_that_has_not_run_say_how_to_load_them():
+    _, trained = networks()
+    trained.guide(X)
+    weights = trained.state_dict()
+    _, other = networks(seed=1)
+    with pytest.raises(RuntimeError, match="pass example=x to as_story before you load them"):
+        other.load_state_dict(weights)
+    other.guide(X)
+    other.load_state_dict(weights)
+    assert all(torch.equal(value, weights[name]) for name, value in other.state_dict().items())
