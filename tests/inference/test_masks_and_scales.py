@@ -3,6 +3,7 @@
 import itertools
 import random
 from contextlib import ExitStack
+from functools import partial
 
 import pyro
 import pyro.distributions as dist
@@ -25,6 +26,7 @@ from pyro.infer.autoguide import (
     AutoStructured,
 )
 from pyro.ops.indexing import Vindex
+from torch.distributions import AffineTransform
 
 from ppl_disentangle.inference import (
     DIPELBO,
@@ -216,6 +218,52 @@ def test_a_mask_of_latents_alone_is_counted_by_the_side_that_has_it():
     theirs = torch.tensor([Trace_ELBO().loss(model, guide, x) for _ in range(400)])
     error = (ours.var() / 400 + theirs.var() / 400).sqrt()
     assert abs(ours.mean() - theirs.mean()) < 4 * error
+
+
+@pytest.mark.parametrize("make", UNIT.values(), ids=list(UNIT))
+def test_a_plate_that_only_one_side_subsamples_counts_there(make):
+    x = torch.randn(6, 2, **DOUBLE)
+    for sizes in ((60, 6), (6, 60)):
+
+        def run(size, fn, obs=None):
+            with pyro.plate("data", size, subsample=torch.arange(6)):
+                z = pyro.sample("z", fn)
+                if obs is not None:
+                    pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=obs)
+
+        heavy = dist.StudentT(4.0, torch.zeros(2, **DOUBLE), 1.0).to_event(1)
+        programs = (
+            partial(run, sizes[0], heavy, x),
+            partial(run, sizes[1], dist.Normal(x, 0.5).to_event(1)),
+        )
+        losses = []
+        for elbo in (make(num_data=60), Trace_ELBO()):
+            pyro.set_rng_seed(0)
+            losses.append(elbo.loss(*programs))
+        assert losses[0] == pytest.approx(losses[1], rel=1e-9)
+
+
+@pytest.mark.parametrize("make", BY_SAMPLES.values(), ids=list(BY_SAMPLES))
+def test_transforms_of_single_coordinates_leave_densities_apart(make):
+    x, scale = torch.randn(6, 2, **DOUBLE), torch.tensor([2.0, 0.5], **DOUBLE)
+    stretch = AffineTransform(torch.zeros(2, **DOUBLE), scale, event_dim=1)
+
+    def run(fn, obs=None):
+        with pyro.plate("data", 6):
+            z = pyro.sample("z", fn)
+            if obs is not None:
+                pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=obs)
+
+    prior = dist.Normal(torch.zeros(2, **DOUBLE), 1.0).to_event(1)
+    flow = dist.TransformedDistribution(dist.Normal(x, 0.5).to_event(1), [stretch])
+    plain = dist.Normal(x * scale, 0.5 * scale).to_event(1)
+    found = []
+    for fn in (flow, plain):
+        elbo = make(num_data=60)
+        pyro.set_rng_seed(0)
+        elbo.loss(partial(run, prior, x), partial(run, fn))
+        found.append({name: value.item() for name, value in elbo.last_terms.items()})
+    assert found[0] == pytest.approx(found[1], rel=1e-9)
 
 
 @pytest.mark.parametrize("apart", [False, True])
