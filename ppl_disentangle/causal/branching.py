@@ -118,6 +118,8 @@ class Branch(Messenger):
             msg["value"] = self._draw(name, msg)
 
     def _pyro_post_sample(self, msg: Message) -> None:
+        if self.guided and is_subsample(msg):
+            self._check_all_units(msg)
         name = self._names_of_messages.pop(id(msg), None)
         if name is None:
             return
@@ -131,6 +133,15 @@ class Branch(Messenger):
             msg["value"] = self._branched(name, msg)
         self.values[name] = msg["value"]
         self._stop_after(name)
+
+    def _check_all_units(self, msg: Message) -> None:
+        """Refuse a plate that draws some of its units, as the guide has drawn others."""
+        drawn = len(msg["value"])
+        if drawn < msg["fn"].size:
+            raise ValueError(
+                f"plate {msg['name']!r} draws {drawn} of {msg['fn'].size} units, model and guide each"
+                " others: pass a batch of data, and write pyro.plate(…, len(x)) without subsample_size"
+            )
 
     def _is_noise_of_observed(self, name: str, msg: Message) -> bool:
         """Whether a program states the noise that the value of an observed node implies."""

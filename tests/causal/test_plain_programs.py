@@ -473,6 +473,21 @@ def test_classes_that_are_known_of_some_units_keep_their_values():
         do(story, {"y": 7})
 
 
+def test_a_plate_that_draws_some_of_the_units_is_refused_by_name():
+    def model(x):
+        with pyro.plate("units", len(x), subsample_size=2) as index:
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            return pyro.sample("x", dist.Normal(z, 0.1), obs=x[index])
+
+    def guide(x):
+        with pyro.plate("units", len(x), subsample_size=2) as index:
+            pyro.sample("z", dist.Normal(x[index], 0.1))
+
+    units = torch.arange(5.0)
+    with pytest.raises(ValueError, match="plate 'units' draws 2 of 5 units"):
+        counterfactual(as_story(model, guide, example=units), units, {"z": 0.0})
+
+
 def by_place(read):
     def model(x):
         with pyro.plate("data", len(x)):
