@@ -227,7 +227,7 @@ def observed_sites(trace: Trace) -> dict[str, Site]:
 def deterministic_sites(trace: Trace) -> dict[str, Site]:
     """The deterministic statements of ``trace``, in order of execution.
 
-    The event dims of a statement in Pyro's default form are those of :func:`event_dim_of`.
+    For the event dims of a statement in Pyro's default form see :func:`event_dim_of`.
     """
     return {
         name: _stated(node)

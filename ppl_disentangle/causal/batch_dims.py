@@ -31,7 +31,7 @@ RELATIVE_TOLERANCE = 1e-3
 
 @contextmanager
 def explained(story: GenerativeStory) -> Iterator[None]:
-    """A context that says what a program must do if it fails for worlds and draws side by side.
+    """A context that explains why a program fails for worlds and draws side by side.
 
     Raises:
         ValueError: A tensor of the program had a shape that did not fit.
@@ -63,7 +63,7 @@ def check_batch_dims(
     """Refuse a program that gives other values side by side than alone.
 
     The program runs once more, in the last world and with the first draw alone. All values that are
-    not computed are given. The values that it computes must be those of ``branch``.
+    not computed are given. The values that it computes must equal the values in ``branch``.
 
     Args:
         story: The story.

@@ -228,22 +228,24 @@ class Branch(Messenger):
     def _branched(self, name: str, msg: Message) -> Tensor:
         """The value of a site after the interventions, ``(world, *plates, *event)``."""
         natural = over_plates(msg, msg["value"], self.event_dims[name])
+        fn = None if is_deterministic(msg) else msg["fn"]
+        values = []
+        for change, value in zip(self.changes, self._by_world(name, natural), strict=True):
+            if name in change:
+                value = changed(name, change[name], value)
+                if self._check is not None and not is_checked_beforehand(change[name], fn):
+                    self._check(name, change[name], fn, value)
+            values.append(value)
+        return torch.stack(values)
+
+    def _by_world(self, name: str, natural: Tensor) -> Sequence[Tensor]:
+        """The natural value of a site in each world, ``(*plates, *event)``."""
         batch_dims = natural.dim() - self.event_dims[name]
         if batch_dims > self.plates:
-            natural_by_world = natural.unbind(0)
-        else:
-            # (*some plates, *event) -> (*plates, *event), the same natural value in each world
-            left_padded = natural[(None,) * (self.plates - batch_dims)]
-            natural_by_world = (left_padded,) * len(self.changes)
-        values = [
-            changed(name, change[name], value) if name in change else value
-            for change, value in zip(self.changes, natural_by_world, strict=True)
-        ]
-        fn = None if is_deterministic(msg) else msg["fn"]
-        for change, value in zip(self.changes, values, strict=True):
-            if self._check and name in change and not is_checked_beforehand(change[name], fn):
-                self._check(name, change[name], fn, value)
-        return torch.stack(values)
+            return natural.unbind(0)
+        # (*some plates, *event) -> (*plates, *event), the same natural value in each world
+        left_padded = natural[(None,) * (self.plates - batch_dims)]
+        return (left_padded,) * len(self.changes)
 
     def name_of(self, value: Tensor) -> str | None:
         """Name of the site that has this very tensor as its value; ``None`` if no site has."""

@@ -300,8 +300,8 @@ def all_sites(
         sampled, deterministic = all_sites(story.story, story.conditions | dict(conditions))
         return _with_natural_names(story, sampled), _with_natural_names(story, deterministic)
     trace = _drawn(story, 1, conditions)
-    sampled, stated = sampled_sites(trace), deterministic_sites(trace)
-    return sampled, stated | _stated_outside_of_plates(story, stated, conditions)
+    stated = deterministic_sites(trace)
+    return sampled_sites(trace), stated | _stated_outside_of_plates(story, stated, conditions)
 
 
 def _drawn(story: GenerativeStory, batch_size: int, conditions: Mapping[str, Any]) -> Trace:
