@@ -105,7 +105,8 @@ def graph_of(story: str, data: Any, graph: Any) -> Any:
     Raises:
         ValueError: Neither the caller nor the data give a graph.
     """
-    graph = graph or data.dag
+    is_left_out = graph is None or (isinstance(graph, str | list) and not graph)
+    graph = data.dag if is_left_out else graph
     if graph is None:
         raise ValueError(
             f"{story} needs a graph of its nodes: give it the option"

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppl_disentangle.graphs import as_dag, effect_report, parents, topological_order
+from ppl_disentangle.data import Pendulum
+from ppl_disentangle.graphs import as_dag, effect_report, graph_of, parents, topological_order
 
 #  light   angle
 #      \   /
@@ -274,3 +275,12 @@ def test_a_report_needs_two_nodes_of_the_graph():
         effect_report(dag, "age", "health")
     with pytest.raises(ValueError, match="expected two nodes, got 'dose' twice"):
         effect_report(dag, "dose", "dose")
+
+
+def test_a_story_takes_its_graph_in_any_form_or_that_of_the_data():
+    data = Pendulum(20)
+    frame_of_edges = frame(NODES)
+    assert graph_of("S", data, frame_of_edges) is frame_of_edges
+    assert graph_of("S", data, ADJACENCY) is ADJACENCY
+    for left_out in (None, "", []):
+        assert graph_of("S", data, left_out) is data.dag
