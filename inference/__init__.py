@@ -23,6 +23,7 @@ from ppl_disentangle.inference.objectives.enumerated import EnumeratedELBO
 from ppl_disentangle.inference.objectives.factor_vae import FactorELBO
 from ppl_disentangle.inference.objectives.factorised_support import HausdorffELBO
 from ppl_disentangle.inference.objectives.hfvae import HFELBO
+from ppl_disentangle.inference.objectives.importance_weighted import ImportanceWeightedELBO
 from ppl_disentangle.inference.objectives.info_gan import AdversarialMI
 from ppl_disentangle.inference.objectives.info_vae import InfoELBO
 from ppl_disentangle.inference.objectives.joint_vae import JointELBO
@@ -44,6 +45,7 @@ __all__ = [
     "ControlELBO",
     "TCELBO",
     "HFELBO",
+    "ImportanceWeightedELBO",
     "InfoELBO",
     "DIPELBO",
     "JointELBO",
