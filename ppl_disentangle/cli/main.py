@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ppl-disentangle: {interrupt or 'stopped'}", file=sys.stderr)
         # only TrainingInterrupted has a checkpoint; importing that class would import torch
         checkpoint = getattr(interrupt, "checkpoint", None)
-        if checkpoint is not None:
+        if checkpoint is not None and checkpoint.exists():  # a run without a step is removed
             print(
                 f"go on with: ppl-disentangle train --resume {checkpoint.parent}", file=sys.stderr
             )
