@@ -116,7 +116,7 @@ def summed_out_trace(
 
 
 class _SummedOut:
-    """The sum over a model's own classes.
+    """The sum over the classes that only a model has.
 
     Args:
         traces: Traces of the model for all combinations of its classes, in order, with the same
@@ -161,13 +161,9 @@ class _SummedOut:
 
     def _classes_of(self, site: Site) -> list[str]:
         """The classes that a site may depend on."""
-        plates = {plate.name for plate in site.plates}
         ran_before = self.order[: self.order.index(site.name) + 1]
-        return [
-            name
-            for name, y in self.classes.items()
-            if name in ran_before and {plate.name for plate in y.plates} <= plates
-        ]
+        around = [y for name, y in self.classes.items() if name in ran_before]
+        return [y.name for y in around if all(map(site.is_in, y.plates))]
 
     def _check_plates(self, name: str) -> None:
         """Refuse a site that depends on a class although it is outside of a plate of the class."""

@@ -119,7 +119,9 @@ def enumerated_traces(
     )
     check_number_of_combinations(supports)
     if is_validation_enabled():
-        _check_plates(model, guide, supports, args, kwargs)
+        drawn = sampled_sites(trace)
+        inside = {name: s[[0, -1]] for name, s in supports.items() if len(drawn[name].plates) > 1}
+        _check_plates(model, guide, inside, args, kwargs)
     if not supports:
         yield _traces_given(model, trace, args, kwargs)
     for values in itertools.product(*supports.values()) if supports else ():
@@ -160,37 +162,43 @@ def _supports(
 def _check_plates(
     model: Callable[..., Any],
     guide: Callable[..., Any],
-    supports: Mapping[str, Tensor],
+    values: Mapping[str, Tensor],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> None:
     """Refuse a site that depends on a class of the guide outside of a plate of the class.
 
-    Only classes in several plates are tried: the model runs with two of their values.
+    Args:
+        model: The model.
+        guide: The guide.
+        values: Two values of each class that is in a plate inside of another, stacked.
+        args: Positional arguments of both.
+        kwargs: Keyword arguments of both.
     """
-    for name, support in supports.items():
-        scores: list[dict[str, Tensor]] = []
-        for value in (support[0], support[-1]):
-            with fork_randomness():
-                torch.manual_seed(0)
-                fixed = FixedClasses({name: value})
-                guide_trace = poutine.trace(fixed(guide)).get_trace(*args, **kwargs)
-                sites = sampled_sites(guide_trace)
-                if len(sites[name].plates) < 2:
-                    break
-                replayed = poutine.replay(model, trace=guide_trace)
-                with FixedClasses({}):
-                    model_trace = poutine.trace(replayed).get_trace(*args, **kwargs)
-            scores.append(_scores_outside(model_trace, sites[name]))
-        for site, score in scores[0].items() if scores else ():
-            if not torch.equal(score, scores[1][site]):
+    for name, both in values.items():
+        first, second = [_scores_outside(name, value, model, guide, args, kwargs) for value in both]
+        for site, score in first.items():
+            if not torch.equal(score, second[site]):
                 raise ValueError(outside_of_class(site, name))
 
 
-def _scores_outside(model_trace: Trace, y: Site) -> dict[str, Tensor]:
-    """Log densities of the sites that are not in all plates of a class."""
+def _scores_outside(
+    name: str,
+    value: Tensor,
+    model: Callable[..., Any],
+    guide: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> dict[str, Tensor]:
+    """Log densities of the sites outside of a plate of a class, given the value of the class."""
+    with fork_randomness(), FixedClasses({name: value}):
+        torch.manual_seed(0)
+        guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
+        replayed = poutine.replay(model, trace=guide_trace)
+        model_trace = poutine.trace(replayed).get_trace(*args, **kwargs)
+    around = _plate_names(sampled_sites(guide_trace)[name])
     sites = sampled_sites(model_trace) | observed_sites(model_trace)
-    outside = {k: site for k, site in sites.items() if not _plate_names(y) <= _plate_names(site)}
+    outside = {k: site for k, site in sites.items() if not around <= _plate_names(site)}
     return {name: site.log_prob() for name, site in outside.items()}
 
 
