@@ -15,7 +15,7 @@ import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
 from pyro.infer import ELBO
-from pyro.infer.autoguide import AutoGuide
+from pyro.infer.autoguide import AutoGuide, AutoLaplaceApproximation
 from pyro.nn import PyroModule
 from pyro.poutine.guide import GuideMessenger
 from pyro.poutine.messenger import Messenger
@@ -42,6 +42,7 @@ from ppl_disentangle.parameter_store import (
     module_being_registered,
     overwrite,
     store_outside,
+    unchanged_store,
 )
 from ppl_disentangle.posteriors import draws_of, from_draws
 from ppl_disentangle.sites import (
@@ -434,14 +435,23 @@ class Pair(GenerativeStory):
         """
         posteriors = super().posterior_sites(x, **conditions)
         given = conditions_of_guide(self, conditions)
-        trace = poutine.trace(self.guide).get_trace(x, **given)
-        sites = auxiliary_sites(trace) | sampled_sites(trace)
-        own = {name: site.fn for name, site in sites.items() if name not in self.latents}
-        computed = {name: site for name, site in posteriors.items() if is_delta(site.fn)}
-        if own and computed:
-            guide = functools.partial(self.guide, x, **given)
-            posteriors |= _computed_from(guide, own, computed)
+        guide = functools.partial(self._posterior_guide(x, given), x, **given)
+        with unchanged_store():
+            trace = poutine.trace(guide).get_trace()
+            sites = auxiliary_sites(trace) | sampled_sites(trace)
+            own = {name: site.fn for name, site in sites.items() if name not in self.latents}
+            computed = {name: site for name, site in posteriors.items() if is_delta(site.fn)}
+            if own and computed:
+                posteriors |= _computed_from(guide, own, computed)
         return posteriors
+
+    def _posterior_guide(self, x: Tensor, conditions: Mapping[str, Any]) -> Callable[..., Any]:
+        """The guide; for a Laplace approximation, which is trained as a point, its normal."""
+        guide = _unwrapped(self._programs.guide)
+        if not isinstance(guide, AutoLaplaceApproximation):
+            return self.guide
+        with torch.enable_grad(), self._own_parameters():
+            return guide.laplace_approximation(x, **conditions)
 
     def _check_size(self, x: Tensor) -> None:
         if self.fixed_size not in (None, len(x)):

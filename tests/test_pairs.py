@@ -156,6 +156,15 @@ def test_an_auto_normal_is_encoded_as_its_parameters():
     torch.testing.assert_close(torch.from_numpy(codes["scale"].values), scales, rtol=1e-4, atol=0)
 
 
+def test_a_laplace_approximation_is_encoded_by_its_normal():
+    story = as_story(model, AutoLaplaceApproximation(model), example=X)
+    fit(story, X, steps=150, lr=0.1, scheduler=linear_schedule, progress=False)
+    codes = encode(story, X)
+    torch.testing.assert_close(torch.from_numpy(codes["mean"].values), X / 2, atol=0.02, rtol=0)
+    assert codes["scale"].values == pytest.approx(0.5**0.5, rel=1e-3)
+    assert not pyro.get_param_store()
+
+
 def rates(x):
     with pyro.plate("data", len(x)):
         rate = pyro.sample("rate", dist.Gamma(2.0, 1.0))
