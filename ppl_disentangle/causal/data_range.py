@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy import ndarray
+from pyro import poutine
 from torch import Tensor
 from torch.distributions import Distribution
 
 from ppl_disentangle.causal.action_text import to_text
 from ppl_disentangle.causal.actions import Action, resolve
 from ppl_disentangle.causal.interventions import Intervened, intervenable
-from ppl_disentangle.causal.worlds import worlds
 from ppl_disentangle.conditions import story_batches
 from ppl_disentangle.data import FactorDataset
 from ppl_disentangle.missing import for_missing
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.representation import code_names, encode, representation_of
-from ppl_disentangle.sites import Site
+from ppl_disentangle.sites import Site, site_values
 from ppl_disentangle.story import GenerativeStory, evaluating
 
 __all__ = ["DataRange", "OutsideDataWarning", "data_range"]
@@ -200,11 +200,8 @@ class DataRange:
         """
         batch_size = _batch_size_of_values(intervened) or intervened.num_told or num
         with evaluating(intervened):
-            told = intervened.told(batch_size)
-            drawn = worlds(intervened.story, [actions], **told).values(
-                batch_size=batch_size, **told
-            )
-        values = {name: value[0] for name, value in drawn.items()}
+            trace = poutine.trace(intervened.model).get_trace(batch_size=batch_size)
+        values = site_values(trace)
         self.check(values, actions, stacklevel=4)
 
     def _codes(self, values: Mapping[str, Tensor], sites: Mapping[str, Site]) -> ndarray:
