@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 import pyro
@@ -16,8 +16,10 @@ import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
 from pyro.infer import ELBO
+from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
+from ppl_disentangle._pyro_private import is_subsample
 from ppl_disentangle.conditions import (
     Arguments,
     accepted,
@@ -30,6 +32,9 @@ from ppl_disentangle.names import check_names
 from ppl_disentangle.observed import latent_point
 from ppl_disentangle.parameter_store import unchanged_store
 from ppl_disentangle.sites import Site, sampled_sites
+
+if TYPE_CHECKING:
+    from pyro.poutine.runtime import Message
 
 __all__ = ["GenerativeStory"]
 
@@ -258,13 +263,18 @@ class GenerativeStory(nn.Module, abc.ABC):
     def posterior_sites(self, x: Tensor, **conditions: Any) -> dict[str, Site]:
         """The sites of the guide that draw the latents, with the plates around each.
 
+        Where the distribution of a latent depends on other draws of the guide, these are at their
+        means.
+
         Raises:
             TypeError: Neither the model nor the guide takes a condition.
             ValueError: The guide needs a condition that is not given, or does not draw a latent.
         """
         check_conditions(self, conditions)
         given = conditions_of_guide(self, conditions)
-        sites = sampled_sites(poutine.trace(self.guide).get_trace(x, **given))
+        with poutine.trace() as guide, AtMeans():
+            self.guide(x, **given)
+        sites = sampled_sites(guide.trace)
         for name in self.latents:
             if name not in sites:
                 raise ValueError(
@@ -327,6 +337,17 @@ class GenerativeStory(nn.Module, abc.ABC):
                 "ignore", ".* was not registered in the param store because requires_grad"
             )
             pyro.module(self._pyro_name, self)
+
+
+class AtMeans(Messenger):
+    """An effect handler under which the draws of a program are the means of their distributions.
+
+    Classes are the most probable ones, see :func:`~ppl_disentangle.observed.latent_point`.
+    """
+
+    def _pyro_post_sample(self, msg: Message) -> None:
+        if not (msg["is_observed"] or is_subsample(msg)):
+            msg["value"] = latent_point(msg["fn"]).expand(msg["value"].shape)
 
 
 @contextmanager

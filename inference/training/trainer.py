@@ -107,6 +107,11 @@ class Trainer:
             self.bound, self.per_datum = self._first_bound()
         groups = self._parameter_groups()
         self.learned = [parameter for group in groups for parameter in group["params"]]
+        if not groups[0]["params"]:
+            raise ValueError(
+                f"{story.title} has no parameter to learn: state them with pyro.param, pyro.module"
+                " or as parameters of the module, with requires_grad"
+            )
         names = self.story.pyro_names()
         self.optimisation = Optimisation(optimiser or OptimiserSettings(), groups, names)
         self.optimizer = self.optimisation.optimizer
