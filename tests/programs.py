@@ -578,6 +578,32 @@ def covariates():
     return Program(model, guide, data(NUM, 3), conditions={"c": c})
 
 
+def concatenated():
+    """A conditional VAE of two layers of latents that puts latents and covariate side by side."""
+    c = data(NUM, 1) * 2
+    from_top, from_both = matrix(2, 1), matrix(3, 3)
+
+    def model(x, c):
+        with pyro.plate("data", len(x)):
+            top = pyro.sample("top", normal(1))
+            mean = torch.cat([top, c], -1) @ from_top
+            low = pyro.sample("low", dist.Normal(mean, 1.0).to_event(1))
+            x_mean = torch.cat([top, low, c], -1) @ from_both
+            pyro.sample("x", dist.Normal(x_mean, 0.5).to_event(1), obs=x)
+
+    def guide(x, c):
+        slope = pyro.param("slope", torch.tensor(0.3))
+        with pyro.plate("data", len(x)):
+            mean = torch.cat([x, c], -1)[:, 2:] * slope
+            pyro.sample("top", dist.Normal(mean[:, :1], 0.4).to_event(1))
+            pyro.sample("low", dist.Normal(mean[:, 1:], 0.4).to_event(1))
+
+    conditions = {"c": c}
+    return Program(
+        model, guide, data(NUM, 3), action="low[0]", conditions=conditions, latents=("top", "low")
+    )
+
+
 def normalised():
     """Networks with batch normalisation and dropout."""
     torch.manual_seed(0)
@@ -728,6 +754,7 @@ PROGRAMS = [
     positive_latents,
     deterministic,
     covariates,
+    concatenated,
     normalised,
     hierarchy,
     matrix_latent,

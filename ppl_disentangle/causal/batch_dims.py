@@ -20,7 +20,7 @@ from ppl_disentangle.story import GenerativeStory
 if TYPE_CHECKING:
     from pyro.poutine.runtime import Message
 
-__all__ = ["check_batch_dims", "explained"]
+__all__ = ["SideBySideError", "check_batch_dims", "explained", "in_every_world"]
 
 WAY_OUT = (
     "worlds and draws are further dims left of the data, so count dims from the right:"
@@ -29,28 +29,59 @@ WAY_OUT = (
 RELATIVE_TOLERANCE = 1e-3
 
 
+class SideBySideError(ValueError):
+    """A program does not compute several worlds side by side as it computes one of them."""
+
+
 @contextmanager
 def explained(story: GenerativeStory) -> Iterator[None]:
     """A context that explains why a program fails for worlds and draws side by side.
 
     Raises:
-        ValueError: A tensor of the program had a shape that did not fit.
+        SideBySideError: A tensor of the program had a shape that did not fit.
     """
     try:
         yield
     except (torch.OutOfMemoryError, NotImplementedError):
         raise
     except (RuntimeError, IndexError) as error:
-        raise ValueError(_message(story, error)) from error
+        raise SideBySideError(_message(story, error)) from error
     except ValueError as error:
         if "Shape mismatch inside plate" not in str(error):
             raise
-        raise ValueError(_message(story, error)) from error
+        raise SideBySideError(_message(story, error)) from error
 
 
 def _message(story: GenerativeStory, error: Exception) -> str:
     reason = str(error).splitlines()[0]
     return f"the model of {story.title} does not run in several worlds: {reason}; {WAY_OUT}"
+
+
+def in_every_world(
+    conditions: Mapping[str, Any], axes: Sequence[int], num_data: int
+) -> dict[str, Any] | None:
+    """The conditions with further axes left of the data, for programs that put both together.
+
+    A model may write ``torch.cat([z, c], -1)``, where z has an axis of worlds and an axis of draws.
+
+    Args:
+        conditions: Conditions of each datum.
+        axes: Sizes of the further axes.
+        num_data: Number of data.
+
+    Returns:
+        The conditions of each datum with shape ``(*axes, batch, …)``; all others as they are.
+        ``None`` if no condition belongs to a datum.
+    """
+    by_datum = {
+        name: value
+        for name, value in conditions.items()
+        if isinstance(value, Tensor) and value.dim() > 0 and len(value) == num_data
+    }
+    if not by_datum:
+        return None
+    expanded = {name: value.expand(*axes, *value.shape) for name, value in by_datum.items()}
+    return {**conditions, **expanded}
 
 
 def check_batch_dims(
@@ -73,7 +104,7 @@ def check_batch_dims(
         until: Names of the sites after which the program may stop.
 
     Raises:
-        ValueError: A value or a mean differs.
+        SideBySideError: A value or a mean differs.
     """
     if isinstance(story, Intervened):
         return  # its own actions may draw, and would draw anew
@@ -126,7 +157,7 @@ def _compare(story: GenerativeStory, name: str, together: Tensor, alone: Tensor)
     except RuntimeError:
         same = False
     if not same:
-        raise ValueError(
+        raise SideBySideError(
             f"the model of {story.title} gives {name!r} other values in several worlds at once than"
             f" in one: {WAY_OUT}"
         )

@@ -53,6 +53,8 @@ class Branch(Messenger):
             latents with given values.
         until: Names of the sites after which the program may stop; by default it runs to its end.
         guided: Whether a guide has drawn the latents, so that the model must draw none.
+        full: Whether each value has the axis of worlds and all plates from its first site on, so
+            that a program can put it beside a condition with these axes.
 
     Attributes:
         values: The value of each site, with or without the axis of worlds.
@@ -79,6 +81,7 @@ class Branch(Messenger):
         data: Literal["stay", "abduct", "mean"] = "stay",
         until: Sequence[str] = (),
         guided: bool = False,
+        full: bool = False,
     ) -> None:
         super().__init__()
         self.changes = changes
@@ -86,6 +89,7 @@ class Branch(Messenger):
         self.latents = latents
         self.data = data
         self.guided = guided
+        self.full = full
         self.intervened = tuple(dict.fromkeys(name for change in changes for name in change))
         self.values: dict[str, Tensor] = {}
         self.event_dims = dict(event_dims or {})
@@ -131,8 +135,17 @@ class Branch(Messenger):
             msg["value"] = self._of_first_world(name, msg["value"])
         if name in self.intervened:
             msg["value"] = self._branched(name, msg)
+        if self.full and not (msg["is_observed"] and name not in self.latents):
+            msg["value"] = self._in_every_world(name, msg)
         self.values[name] = msg["value"]
         self._stop_after(name)
+
+    def _in_every_world(self, name: str, msg: Message) -> Tensor:
+        """The value with the axis of worlds and all plates, ``(world, *plates, *event)``."""
+        value = over_plates(msg, msg["value"], self.event_dims[name])
+        missing_dims = 1 + self.plates - (value.dim() - self.event_dims[name])
+        value = value[(None,) * missing_dims]
+        return value.expand(len(self.changes), *value.shape[1:])
 
     def _check_all_units(self, msg: Message) -> None:
         """Refuse a plate that draws some of its units, as the guide has drawn others."""

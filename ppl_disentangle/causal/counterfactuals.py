@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,7 +18,12 @@ from torch import Tensor
 
 from ppl_disentangle._pyro_private import is_subsample
 from ppl_disentangle.causal.actions import Action
-from ppl_disentangle.causal.batch_dims import check_batch_dims, explained
+from ppl_disentangle.causal.batch_dims import (
+    SideBySideError,
+    check_batch_dims,
+    explained,
+    in_every_world,
+)
 from ppl_disentangle.causal.branching import Branch, StopProgram
 from ppl_disentangle.causal.interventions import OBSERVED, RangeCheck
 from ppl_disentangle.causal.structural import NOISE, StructuralPrior
@@ -237,10 +243,50 @@ def predict(
     ``returned`` of the result is the name of the site whose value the model returned, such as
     ``x``.
     """
-    story = all_worlds.story
-    model = story.model
-    told = conditions_of_model(story, conditions or {})
+    told = conditions_of_model(all_worlds.story, conditions or {})
     num_draws = next((len(value) for value in latents.values()), num_samples)
+    size = batch_size if x is None else len(x)
+    axes = (len(all_worlds), num_draws)
+    everywhere = in_every_world(told, axes, size) if all_worlds.plates == 1 else None
+    run = partial(
+        _predicted,
+        all_worlds,
+        latents,
+        x,
+        data=data,
+        arguments={"batch_size": batch_size, **told},
+        num_draws=num_draws,
+        until=until,
+        checked=checked,
+    )
+    if everywhere is None:
+        return run(told)
+    state = torch.get_rng_state()
+    try:
+        return run(told)
+    except SideBySideError as error:
+        torch.set_rng_state(state)
+        try:
+            return run(everywhere, full=True)
+        except ValueError:
+            raise error from None
+
+
+def _predicted(
+    all_worlds: Worlds,
+    latents: Mapping[str, Tensor],
+    x: Tensor | None,
+    told: Mapping[str, Any],
+    *,
+    data: Literal["abduct", "mean"],
+    arguments: Mapping[str, Any],
+    num_draws: int,
+    until: Sequence[str],
+    checked: bool,
+    full: bool = False,
+) -> Branch:
+    """One run of :func:`predict`; with ``full``, all values have the axes of worlds and draws."""
+    story = all_worlds.story
     # The draws are one more plate, between the axis of worlds and the plates of the story.
     draws = pyro.plate("draw", num_draws, dim=-1 - all_worlds.plates)
     given = poutine.condition(data=dict(latents))
@@ -250,13 +296,14 @@ def predict(
         data=data,
         until=until,
         guided=x is not None,
+        full=full,
     )
     with explained(story), suppress(StopProgram), branch, draws, given:
-        result = model(x, batch_size=batch_size, **told)
+        result = story.model(x, **{**arguments, **told})
         # A program that returns the mean of its data, or nothing, is asked for its observed site.
         branch.returned = branch.name_of(result) or next(iter(branch.observed), None)
     if checked:
-        check_batch_dims(story, branch, x, {"batch_size": batch_size, **told}, until)
+        check_batch_dims(story, branch, x, arguments, until)
     return branch
 
 

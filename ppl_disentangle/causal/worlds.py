@@ -9,11 +9,13 @@ from typing import Any
 
 import pyro
 import pyro.distributions as dist
+import torch
 from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 
 from ppl_disentangle.causal.action_text import to_text
 from ppl_disentangle.causal.actions import Action, check_changed
+from ppl_disentangle.causal.batch_dims import SideBySideError, explained, in_every_world
 from ppl_disentangle.causal.branching import Branch
 from ppl_disentangle.causal.interventions import (
     NO_CONDITIONS,
@@ -116,9 +118,7 @@ class Worlds:
         In a trace, a site that some world sets has the value after the intervention, and
         ``<name>_natural`` the value that it would otherwise have had.
         """
-        given = self._given(x, batch_size, conditions)
-        with self._branch() as branch:
-            result = self.story.model(x, batch_size=batch_size, **given)
+        branch, result = self._run(x, batch_size, self._given(x, batch_size, conditions))
         for name in branch.intervened:
             pyro.deterministic(name, branch.values[name], event_dim=branch.event_dims[name])
         returned = branch.name_of(result)
@@ -130,10 +130,34 @@ class Worlds:
         self, x: Tensor | None = None, *, batch_size: int = 1, **conditions: Any
     ) -> dict[str, Tensor]:
         """One draw of every site, each of shape ``(world, batch, *event)``."""
-        given = self._given(x, batch_size, conditions)
-        with self._branch() as branch:
-            self.story.model(x, batch_size=batch_size, **given)
+        branch, _ = self._run(x, batch_size, self._given(x, batch_size, conditions))
         return branch.broadcast()
+
+    def _run(
+        self, x: Tensor | None, batch_size: int, given: Mapping[str, Any]
+    ) -> tuple[Branch, Any]:
+        """All worlds, and the result of the model.
+
+        A model that cannot put its latents beside a condition gets both with the axis of worlds.
+
+        Raises:
+            ValueError: The model does not run in several worlds.
+        """
+        size = batch_size if x is None else len(x)
+        everywhere = in_every_world(given, (len(self),), size) if self.plates == 1 else None
+        state = torch.get_rng_state()
+        try:
+            with self._branch() as branch, explained(self.story):
+                return branch, self.story.model(x, batch_size=batch_size, **given)
+        except SideBySideError as error:
+            if everywhere is None:
+                raise
+            torch.set_rng_state(state)
+            try:
+                with self._branch(full=True) as branch, explained(self.story):
+                    return branch, self.story.model(x, batch_size=batch_size, **everywhere)
+            except ValueError:
+                raise error from None
 
     def _given(
         self, x: Tensor | None, batch_size: int, conditions: Mapping[str, Any]
@@ -153,13 +177,13 @@ class Worlds:
         return Branch(self.changes, plates, check=check, event_dims=self.event_dims, **options)
 
     @contextmanager
-    def _branch(self) -> Iterator[Branch]:
+    def _branch(self, *, full: bool = False) -> Iterator[Branch]:
         """The handler of the worlds.
 
         Pyro validates the parameters of distributions in the first pass only: validation takes half
         of the time.
         """
         validate = is_validation_enabled() and not self._was_validated
-        with dist.validation_enabled(validate), self.branch(self.plates) as branch:
+        with dist.validation_enabled(validate), self.branch(self.plates, full=full) as branch:
             yield branch
         self._was_validated = True
