@@ -14,7 +14,7 @@ from ppl_disentangle.networks import mlp_decoder, mlp_encoder
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=2000)
 data, held_out = Pendulum(4000, size=32), Pendulum(200, size=32, seed=1)
-shadow = data.names.index("shadow_position")
+everyone, shadow = torch.arange(len(data)), data.names.index("shadow_position")
 labels = data.labels()  # in standard deviations from the mean
 right = {"shadow_position": (labels.mean[shadow] + labels.scale[shadow]).item()}
 x = held_out.to_float(held_out.observations(torch.arange(200)))
@@ -23,19 +23,17 @@ print("squared error of unchanged images:", (x - truth).square().mean().item())
 
 for share in (0.0, 0.2):
     torch.manual_seed(0)
-    num = int(share * len(data))  # the first data have shadows that were moved by hand
+    moved = 3 + 14 * torch.rand(int(share * len(data)))  # shadows that were moved by hand
     settings = torch.full_like(data.values, torch.nan)  # (data, nodes): NaN without intervention
-    settings[:num, shadow] = 3 + 14 * torch.rand(num)
-    shadows = {"shadow_position": settings[:, shadow]}
-    values, images = data.counterfactual(torch.arange(len(data)), shadows)
+    settings[: len(moved), shadow] = moved
+    values, images = data.counterfactual(everyone, {"shadow_position": settings[:, shadow]})
     nodes, actions = ((v - labels.mean) / labels.scale for v in (values, settings))
     prior = StructuralPrior(data.dag)
     encoder = mlp_encoder(8, shape=(3, 32, 32), hidden=256)
     decoder = mlp_decoder(4, shape=(3, 32, 32), hidden=256, activation=torch.nn.SiLU)
     story = CausalVAE(prior, Gaussian(encoder), Bernoulli(decoder), label_scale=0.03)
-    images_of_units = from_arrays(images, maximum=255)
-    told = {"labels": nodes, "interventions": actions}
-    known = with_conditions(images_of_units, columns=data.names, **told)
+    conditions = {"labels": nodes, "interventions": actions}
+    known = with_conditions(from_arrays(images, maximum=255), columns=data.names, **conditions)
     fit(story, known, steps=parser.parse_args().steps, lr=2e-3, progress=False)
     answer = counterfactual(story, x, {"shadow_position": 1.0}, num_samples=None, noise="mean")
     error = (torch.tensor(answer["x"].values[0, 0]) - truth).square().mean().item()
