@@ -128,7 +128,7 @@ def _auto(kind, **options):
     x = data(NUM, 3)
     torch.manual_seed(0)
     guide = kind(linear_model, **options)
-    refused = {"traverse": FIXED_SIZE}
+    refused = {"traverse": FIXED_SIZE, "part_of_the_data": FIXED_SIZE}
     if isinstance(guide, autoguide.AutoContinuous):  # one vector for all data
         refused |= dict.fromkeys(("elbo_of_each_datum", "log_marginal"), "outside of the plate")
     return Program(linear_model, guide, x, refused=refused)

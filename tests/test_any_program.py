@@ -290,6 +290,20 @@ def check_counterfactual(program, story, data):
         assert torch.allclose(other[seen], expected[seen], atol=tolerance)
 
 
+def check_part_of_the_data(program, story, data):
+    story.eval()
+    worlds = [{}, {program.action: program.value}]
+    first = {name: value[:2] for name, value in program.conditions.items()}
+    every = counterfactual(story, program.x, worlds, num_samples=None, **program.conditions)
+    few = counterfactual(story, program.x[:2], worlds, num_samples=None, **first)
+    if program.noise == "classes":  # the noise of a class is drawn anew
+        few, every = few.isel(world=[0]), every.isel(world=[0])
+    for name in few.data_vars:
+        if "data" in few[name].dims:
+            expected = every[name].isel(data=slice(2)).values
+            np.testing.assert_allclose(few[name], expected, atol=10 * program.tolerance)
+
+
 def check_tree(program, story, data, tmp_path):
     story.eval()
     tree = to_datatree(story, data, draws=3, num_data=NUM, predictive="draws")
@@ -325,6 +339,7 @@ def check_fit(program, story, data):
     assert abs(float(history["loss"].mean()) * NUM - losses.mean()) < spread
 
 
+OF_ACTIONS = ("do", "traverse", "counterfactual", "part_of_the_data")
 CHECKS = {
     name.removeprefix("check_"): check
     for name, check in globals().items()
@@ -347,7 +362,7 @@ def built(function):
 @pytest.mark.parametrize("function", PROGRAMS, ids=lambda function: function.__name__)
 def test_a_promise_holds_or_is_refused_by_name(function, check, tmp_path):
     program, story, data = built(function)
-    if program.action is None and check in ("do", "traverse", "counterfactual"):
+    if program.action is None and check in OF_ACTIONS:
         pytest.skip("no latent of this pair can be set")
     arguments = (tmp_path,) if check == "tree" else ()
     if check not in program.refused:

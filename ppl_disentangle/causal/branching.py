@@ -52,7 +52,8 @@ class Branch(Messenger):
             others. ``"mean"``: they become their means. The latter two also abduct the noise of
             latents with given values.
         until: Names of the sites after which the program may stop; by default it runs to its end.
-        guided: Whether a guide has drawn the latents, so that the model must draw none.
+        num_guided: Number of units whose latents a guide has drawn, so that the model must draw
+            none; ``None`` without a guide.
         full: Whether each value has the axis of worlds and all plates from its first site on, so
             that a program can put it beside a condition with these axes.
 
@@ -80,7 +81,7 @@ class Branch(Messenger):
         latents: Collection[str] = (),
         data: Literal["stay", "abduct", "mean"] = "stay",
         until: Sequence[str] = (),
-        guided: bool = False,
+        num_guided: int | None = None,
         full: bool = False,
     ) -> None:
         super().__init__()
@@ -88,7 +89,7 @@ class Branch(Messenger):
         self.plates = plates
         self.latents = latents
         self.data = data
-        self.guided = guided
+        self.num_guided = num_guided
         self.full = full
         self.intervened = tuple(dict.fromkeys(name for change in changes for name in change))
         self.values: dict[str, Tensor] = {}
@@ -103,9 +104,12 @@ class Branch(Messenger):
         self._check = check
         self._still_needed = set(until)
         self._names_of_messages: dict[int, str] = {}
+        self._plates_that_draw: set[str] = set()
         self._masked_later: dict[str, Callable[[Tensor], Tensor]] = {}
 
     def _pyro_sample(self, msg: Message) -> None:
+        if is_subsample(msg) and msg["value"] is None:
+            self._plates_that_draw.add(str(msg["name"]))
         if is_subsample(msg) or isinstance(msg["fn"], Unit):  # Unit: a pyro.factor has no value
             return
         # The site may be renamed before _pyro_post_sample, so its name is kept by message.
@@ -122,8 +126,8 @@ class Branch(Messenger):
             msg["value"] = self._draw(name, msg)
 
     def _pyro_post_sample(self, msg: Message) -> None:
-        if self.guided and is_subsample(msg):
-            self._check_all_units(msg)
+        if self.num_guided is not None and msg["name"] in self._plates_that_draw:
+            self._check_all_units(msg, self.num_guided)
         name = self._names_of_messages.pop(id(msg), None)
         if name is None:
             return
@@ -147,10 +151,14 @@ class Branch(Messenger):
         value = value[(None,) * missing_dims]
         return value.expand(len(self.changes), *value.shape[1:])
 
-    def _check_all_units(self, msg: Message) -> None:
-        """Refuse a plate that draws some of its units, as the guide has drawn others."""
+    def _check_all_units(self, msg: Message, num_guided: int) -> None:
+        """Refuse a plate that draws some of its units, as the guide has drawn others.
+
+        A plate that draws as many units as there are is a plate over a batch: its size is the
+        number of data for which the batch stands.
+        """
         drawn = len(msg["value"])
-        if drawn < msg["fn"].size:
+        if drawn not in (msg["fn"].size, num_guided):
             raise ValueError(
                 f"plate {msg['name']!r} draws {drawn} of {msg['fn'].size} units, model and guide each"
                 " others: pass a batch of data, and write pyro.plate(…, len(x)) without subsample_size"
@@ -176,7 +184,7 @@ class Branch(Messenger):
     def _draw(self, name: str, msg: Message) -> Tensor | None:
         fn = msg["fn"]
         if name not in self.latents:
-            if self.guided:
+            if self.num_guided is not None:
                 return self._not_drawn_by_guide(name, fn)
             self.observed.append(name)
             self.fns[name] = fn

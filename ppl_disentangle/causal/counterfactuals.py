@@ -295,7 +295,7 @@ def _predicted(
         latents={*story.latents, *latents},
         data=data,
         until=until,
-        guided=x is not None,
+        num_guided=None if x is None else len(x),
         full=full,
     )
     with explained(story), suppress(StopProgram), branch, draws, given:

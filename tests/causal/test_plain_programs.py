@@ -6,9 +6,13 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
+from torch import nn
 
 from ppl_disentangle import GenerativeStory, as_story, do, reconstruct
 from ppl_disentangle.causal import average_effect, counterfactual, individual_effects, shift, worlds
+from ppl_disentangle.conditionals import Gaussian, GaussianLearnedScale
+from ppl_disentangle.inference import fit
+from ppl_disentangle.models import BetaVAE
 
 W = torch.tensor([[0.5, -1.0, 2.0], [1.5, 0.3, -0.7]])
 x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
@@ -486,6 +490,34 @@ def test_a_plate_that_draws_some_of_the_units_is_refused_by_name():
     units = torch.arange(5.0)
     with pytest.raises(ValueError, match="plate 'units' draws 2 of 5 units"):
         counterfactual(as_story(model, guide, example=units), units, {"z": 0.0})
+
+
+def test_a_batch_stands_for_more_data():
+    """The usual way to scale a batch up: a plate of all data with the size of the batch."""
+
+    def model(x):
+        with pyro.plate("data", 100, subsample_size=len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            return pyro.sample("x", dist.Normal(2 * z, 0.1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", 100, subsample_size=len(x)):
+            pyro.sample("z", dist.Normal(0.5 * x, 0.1))
+
+    units = torch.arange(5.0)
+    story = as_story(model, guide, example=units)
+    result = counterfactual(story, units, [{}, {"z": shift(1.0)}], num_samples=2)
+    np.testing.assert_allclose(result["x"].values[1], np.tile(units + 2, (2, 1)), atol=1e-5)
+
+
+def test_units_of_a_story_fitted_to_more_data():
+    story = BetaVAE(Gaussian(nn.Linear(3, 4)), GaussianLearnedScale(nn.Linear(2, 3)), 2)
+    fit(story, torch.rand(50, 3), steps=2, batch_size=10, progress=False)
+    units = torch.rand(4, 3)
+    result = counterfactual(story, units, [{}, {"z[0]": shift(1.0)}], num_samples=2)
+    change = story.decoder.net.weight[:, 0].detach()
+    expected = np.tile(units + change, (2, 1, 1))
+    np.testing.assert_allclose(result["x"].values[1], expected, atol=1e-5)
 
 
 def by_place(read):
