@@ -29,7 +29,7 @@ examples:
   ppl-disentangle intervene runs/demo-1 --do "z[3]=2.0"
   ppl-disentangle intervene runs/causal_vae-pendulum-1 --do light=1.5 --do angle+=0.5 --counterfactual
 """
-PYRO_ERROR_SUFFIX = "\nTrace Shapes:"
+PYRO_ERROR_SUFFIX = "Trace Shapes:"
 """Pyro appends a table of shapes to every error inside a trace; users get the message without it."""
 
 

@@ -302,5 +302,5 @@ def test_bad_arguments_are_refused(build, message):
 def test_data_that_are_not_numbers_are_refused():
     x = torch.zeros(5, 2)
     x[3, 1] = math.nan
-    with pytest.raises((ValueError, NonFiniteError), match="observations"):
-        fit(LinearGraphStory(["a", "b"]), from_arrays(x), steps=1, progress=False)
+    with pytest.raises((ValueError, NonFiniteError), match="missing"):
+        fit(LinearGraphStory(["a", "b"]), from_arrays(x), steps=1, batch_size=5, progress=False)

@@ -265,7 +265,7 @@ def test_traversals_of_neither_images_nor_features_are_refused():
     with pytest.raises(
         ValueError, match=r"expected the dims \('channel', 'row', 'column'\), or one or two, after"
     ):
-        plot_traversals(traversals(3, 4, 4, dims=("code", "position", "a", "b")))
+        plot_traversals(traversals(3, 4, 4, 4, dims=("code", "position", "a", "b", "c")))
 
 
 def test_traversals_of_features_are_lines_a_panel_a_code():
@@ -310,7 +310,8 @@ def test_reconstructions_of_features_are_two_lines_a_datum():
 
 
 @pytest.mark.parametrize(
-    "shapes", [((2, 1, 4, 4), (3, 1, 4, 4)), ((2, 4, 4), (2, 4, 4)), ((0, 1, 4, 4),) * 2]
+    "shapes",
+    [((2, 1, 4, 4), (3, 1, 4, 4)), ((2, 1, 1, 4, 4), (2, 1, 1, 4, 4)), ((0, 1, 4, 4),) * 2],
 )
 def test_shapes_that_do_not_fit_are_refused_with_both_of_them(shapes):
     with pytest.raises(ValueError, match=re.escape(f"got {shapes[0]} and {shapes[1]}")):

@@ -64,7 +64,8 @@ def test_a_loader_with_two_workers_gives_each_datum_once(sampler):
     assert torch.equal(torch.cat([batch[0] for batch in batches]), data.observations(index))
     assert torch.equal(torch.cat([batch[1] for batch in batches]), data.factors(index))
     for name, values in data.conditions(index).items():
-        assert torch.equal(torch.cat([batch[2][name] for batch in batches]), values)
+        loaded = torch.cat([batch[2][name] for batch in batches])
+        torch.testing.assert_close(loaded, values, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
