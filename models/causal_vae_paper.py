@@ -267,12 +267,10 @@ class CausalVAEPaper(GenerativeStory):
         known = ~labels.isnan().any(-1)
         labels = torch.where(known[:, None], labels, 0.0)
         restated = torch.stack([self.restated(name, concepts) for name in self.names], -2)
-        mask_error = concepts - restated
-        pyro.factor("mask_loss", -mask_error.square().sum((-2, -1)))
+        pyro.factor("mask_loss", -(concepts - restated).square().sum((-2, -1)))
         with poutine.mask(mask=known):
             pyro.sample("z_given_labels", self._given_labels(labels, concepts.shape), obs=concepts)
-            label_error = labels - self._predicted_labels(labels)
-            pyro.factor("label_loss", -label_error.square().sum(-1))
+            pyro.factor("label_loss", -(labels - self._predicted_labels(labels)).square().sum(-1))
 
     def _given_labels(self, labels: Tensor, shape: torch.Size) -> TorchDistribution:
         """p(z | u): each coordinate of a concept is normal around the concept's label."""

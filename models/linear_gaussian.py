@@ -34,7 +34,7 @@ class LinearGaussian(GenerativeStory):
     principal axes among all rotations [2].
 
     For data with missing values the guide is the exact posterior given the observed elements, which
-    has no parameters of its own: the bound is the log likelihood for all weights.
+    has no further parameters: the bound is the log likelihood for all weights.
 
     Implementing one: define :meth:`noise_scale`.
 

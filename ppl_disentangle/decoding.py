@@ -132,7 +132,7 @@ def drawn_layout(
 
 
 def observed_layout(story: GenerativeStory, x: Tensor, conditions: Mapping[str, Any]) -> Layout:
-    """Where the observed sites of the model hold x; ``conditions`` are those of the model."""
+    """Where the observed sites of the model hold x; ``conditions`` are for the model."""
 
     def at(other: Tensor) -> dict[str, Site]:
         return observed_data(story, other, conditions)
@@ -143,7 +143,7 @@ def observed_layout(story: GenerativeStory, x: Tensor, conditions: Mapping[str, 
 def observed_data(
     story: GenerativeStory, x: Tensor, conditions: Mapping[str, Any]
 ) -> dict[str, Site]:
-    """The observed sites of the model at x; ``conditions`` are those of the model."""
+    """The observed sites of the model at x; ``conditions`` are for the model."""
     trace = poutine.trace(story.model).get_trace(x, **conditions)
     return without_factors(observed_sites(trace))
 

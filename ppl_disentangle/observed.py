@@ -74,8 +74,8 @@ def point_of(name: str, fn: TorchDistribution) -> Tensor:
 def with_classes(fn: TorchDistribution) -> TorchDistribution:
     """The distribution itself; for classes as integers, the same classes as one-hot vectors.
 
-    The moments of an integer say nothing about a class, those of a one-hot vector are its
-    probabilities.
+    The moments of an integer say nothing about a class; a one-hot vector has its probabilities as
+    moments.
     """
     inner = innermost(fn)
     if not isinstance(inner, Categorical):
@@ -195,7 +195,7 @@ def layout_of(title: str, x: Tensor, sites: Mapping[str, Site], rerun: Rerun) ->
 def data_sites(title: str, x: Tensor, sites: Mapping[str, Site], rerun: Rerun) -> tuple[str, ...]:
     """Names of the observed sites that hold the observations or a function of them.
 
-    Other observed sites hold conditions or constants. The arguments are those of
+    Other observed sites hold conditions or constants. The arguments are explained in
     :func:`layout_of`; ``rerun`` is called if there are several sites.
     """
     if len(sites) < 2:
@@ -207,7 +207,7 @@ def data_sites(title: str, x: Tensor, sites: Mapping[str, Site], rerun: Rerun) -
 def _at_numbers(
     title: str, x: Tensor, sites: Mapping[str, Site], rerun: Rerun
 ) -> Mapping[str, Site]:
-    """The observed sites at observations that are the numbers of their own places."""
+    """The observed sites at observations that are the numbers of their places."""
     try:
         with pyro.validation_enabled(False):
             return rerun(_numbers(x))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 import xarray as xr
 from pyro.distributions import TorchDistribution
@@ -247,6 +248,10 @@ def encoder(
     return codes
 
 
+def _joined(parts: Iterable[Tensor]) -> np.ndarray:
+    return torch.cat(list(parts)).numpy()
+
+
 def encode(
     story: GenerativeStory,
     data: Any,
@@ -288,8 +293,8 @@ def encode(
             for x, given in story_batches(story, data, batch_size, device, conditions)
         ]
     dims = ("data", "code")
-    means = torch.cat([batch.means for batch in batches]).numpy()
-    scales = torch.cat([batch.scales for batch in batches]).numpy()
+    means = _joined(batch.means for batch in batches)
+    scales = _joined(batch.scales for batch in batches)
     coordinates = {"code": list(batches[-1].names), "data": row_labels(data)}
     return xr.Dataset({"mean": (dims, means), "scale": (dims, scales)}, coordinates)
 

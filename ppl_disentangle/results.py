@@ -87,7 +87,7 @@ def to_datatree(
     the rows of the user's own data.
 
     The prior groups have a dim ``drawn_unit`` in place of ``data``: units drawn from the model belong to
-    no datum. If the model takes conditions, the units have those of the data that are kept.
+    no datum. If the model takes conditions, the units have the conditions of the data that are kept.
 
     Predictive groups are summaries by default: mean and standard deviation over the draws, along a
     dim ``statistic``. Draws of images would be a hundred times larger than all other groups. The
@@ -245,7 +245,7 @@ def _labelled_draw(
 
 
 def _log_likelihood(site: Site, plate: Plate | None, unit: str) -> xr.DataArray:
-    """Label the log density of each datum; of a site outside of the data, that of the site."""
+    """Label the log density of each datum; of a site outside of the data, its whole density."""
     density = site.log_prob()
     if plate is not None and plate.name in [p.name for p in site.plates]:
         return _labelled(site.per_datum(density, plate), (unit,))
@@ -368,8 +368,8 @@ def _values_of_classes(values: Sequence[Any], classes: Tensor) -> np.ndarray:
 def _factor_values(data: FactorDataset, index: Tensor) -> xr.Dataset:
     """Read the values of the factors, or of the nodes of causal data, at an index."""
     if isinstance(data, CausalDataset):
-        columns = dict(zip(data.names, data.values[index].T, strict=True))
-        return xr.Dataset({name: ("data", column.numpy()) for name, column in columns.items()})
+        columns = zip(data.names, data.values[index].T.numpy(), strict=True)
+        return xr.Dataset({name: ("data", column) for name, column in columns})
     variables = {}
     classes = data.factors(index)
     numbers = data.factor_numbers(index)

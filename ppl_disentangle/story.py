@@ -105,7 +105,7 @@ class GenerativeStory(nn.Module, abc.ABC):
             interventions.
         conditions_in_latents: Names of the conditions that decoding does not take, because the
             latents hold all that matters of them.
-        fixed_size: Number of data for each of which the guide has parameters of its own; ``None``
+        fixed_size: Number of data for each of which the guide has separate parameters; ``None``
             for a guide that computes the posterior of any data.
         already_set: Names of the sites that an intervention has set as a whole. They cannot be set
             again.

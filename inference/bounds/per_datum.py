@@ -213,10 +213,11 @@ def sites_of(
     pairs = {q.name: (q, p) for q, p in latent_sites(model_trace, guide_trace)}
     latents = [q for q, _ in pairs.values()]
     observed = list(observed_sites(model_trace).values())
-    plate = data_plate([*observed, *latents])
+    sites = [*observed, *latents]
+    plate = data_plate(sites)
     if plate is None:
         raise ValueError("the bound of each datum needs a plate over the data in model and guide")
-    for site in [*latents, *observed]:
+    for site in sites:
         if plate.name not in (p.name for p in site.plates):
             kind = "latent" if site.name in pairs else "observed site"
             raise ValueError(

@@ -107,13 +107,14 @@ def _covariance_of_means(latents: Latents) -> Tensor:
     if latents.present is None:
         return covariance(means, latents.weights)
     # Without the mean of each coordinate first, small differences of large products would be lost.
-    weights = _normalised(latents.present.to(means.dtype), -2)
+    present = latents.present.to(means.dtype)
+    weights = _normalised(present, -2)
     means = (means - (weights * means).sum(-2, keepdim=True)).where(latents.present, 0.0)
-    of_pairs = _pair_weights(latents.present.to(means.dtype))  # (…, batch, dim, dim)
-    first = (of_pairs * means.unsqueeze(-1)).sum(-3)  # mean of i over the data with i and j
-    second = (of_pairs * means.unsqueeze(-2)).sum(-3)
-    products = (of_pairs * means.unsqueeze(-1) * means.unsqueeze(-2)).sum(-3)
-    return products - first * second
+    of_pairs = _pair_weights(present)  # (…, batch, dim, dim)
+    left = of_pairs * means.unsqueeze(-1)
+    right = means.unsqueeze(-2)
+    # left.sum(-3): means of i over the data with i and j
+    return (left * right).sum(-3) - left.sum(-3) * (of_pairs * right).sum(-3)
 
 
 def _pair_weights(present: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class ImportanceWeightedELBO(ELBO):
 
     For data with missing values, p(x | z) is over the observed elements of each datum. With
     ``num_particles=1`` it is the evidence lower bound; it rises with K, towards log p(x). The weights
-    are of each datum, unlike those of ``pyro.infer.RenyiELBO``, which weights whole batches.
+    are of each datum; ``pyro.infer.RenyiELBO`` weights whole batches.
 
     - For: data with missing values, and posteriors that the guide cannot represent. Many draws make
       the gradient of the guide noisy.
@@ -94,8 +94,9 @@ def _log_weight(model_trace: Trace, guide_trace: Trace) -> tuple[Tensor, float]:
     pairs = latent_sites(model_trace, guide_trace)
     model = [*observed_sites(model_trace).values(), *(p for _, p in pairs)]
     guide = [q for q, _ in pairs]
-    plate = data_plate([*model, *guide])
-    _check_inside([*model, *guide], None if plate is None else plate.name)
+    sites = [*model, *guide]
+    plate = data_plate(sites)
+    _check_inside(sites, None if plate is None else plate.name)
     assert plate is not None
     log_p = torch.stack([site.per_datum(site.log_prob(), plate) for site in model]).sum(0)
     log_q = torch.stack([site.per_datum(site.log_prob(), plate) for site in guide]).sum(0)

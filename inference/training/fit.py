@@ -92,7 +92,7 @@ def fit(
         lr: Learning rate, by default 0.001.
         optimizer: Function that makes the optimiser as ``optimizer(parameters, lr=lr)``, such as
             ``torch.optim.SGD``; by default fused Adam. Or an optimiser of Pyro, such as
-            ``pyro.optim.ClippedAdam({"lr": 0.01})``, which has a learning rate of its own and takes
+            ``pyro.optim.ClippedAdam({"lr": 0.01})``, which has its learning rate already and takes
             the gradient of the loss summed over the data, as in ``SVI``.
         scheduler: Function that makes the schedule of the learning rate of an optimiser, such as
             ``lambda optimizer: CosineAnnealingLR(optimizer, steps)``. It advances after every step;

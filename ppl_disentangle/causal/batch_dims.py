@@ -117,8 +117,14 @@ def check_batch_dims(
     # Draws that the program makes for itself, as of noise, must not change the caller's.
     with torch.random.fork_rng(devices=[]), suppress(StopProgram), alone:
         story.model(x, **arguments)
+    _compare_computed(story, branch, alone)
+
+
+def _compare_computed(story: GenerativeStory, branch: Branch, alone: _Alone) -> None:
+    """Compare all values and means that the program computes alone and side by side."""
     for name, value in alone.values.items():
-        if name in branch.values and name not in given and name not in branch.of_first_world:
+        is_computed = name not in alone.given and name not in branch.of_first_world
+        if name in branch.values and is_computed:
             _compare(story, name, _of_one(branch, name), value)
     for name, fn in alone.fns.items():
         if name in branch.fns:

@@ -253,11 +253,11 @@ def predict(
         all_worlds,
         latents,
         x,
-        data=data,
         arguments={"batch_size": batch_size, **told},
         num_draws=num_draws,
-        until=until,
         checked=checked,
+        data=data,
+        until=until,
     )
     if everywhere is None:
         return run(told)
@@ -278,14 +278,13 @@ def _predicted(
     x: Tensor | None,
     told: Mapping[str, Any],
     *,
-    data: Literal["abduct", "mean"],
     arguments: Mapping[str, Any],
     num_draws: int,
-    until: Sequence[str],
     checked: bool,
-    full: bool = False,
+    until: Sequence[str],
+    **options: Any,
 ) -> Branch:
-    """One run of :func:`predict`; with ``full``, all values have the axes of worlds and draws."""
+    """One run of :func:`predict`, with further options of the handler of the worlds."""
     story = all_worlds.story
     # The draws are one more plate, between the axis of worlds and the plates of the story.
     draws = pyro.plate("draw", num_draws, dim=-1 - all_worlds.plates)
@@ -293,10 +292,9 @@ def _predicted(
     branch = all_worlds.branch(
         all_worlds.plates + 1,
         latents={*story.latents, *latents},
-        data=data,
         until=until,
         num_guided=None if x is None else len(x),
-        full=full,
+        **options,
     )
     with explained(story), suppress(StopProgram), branch, draws, given:
         result = story.model(x, **{**arguments, **told})
@@ -323,16 +321,17 @@ def _with_evidence(
     """
     prior = _prior_of_latents(all_worlds.story, latents)
     nodes = prior.names if prior is not None else ()
-    for name in evidence:
-        if name not in nodes and name not in latents and name not in undrawn:
-            raise KeyError(f"no evidence can be given of {name!r}; there are {[*nodes, *latents]}")
-        _check_evidence(all_worlds, name, evidence[name])
+    known_names = [*nodes, *latents]
+    for name, value in evidence.items():
+        if name not in {*known_names, *undrawn}:
+            raise KeyError(f"no evidence can be given of {name!r}; there are {known_names}")
+        _check_evidence(all_worlds, name, value)
     replaced = dict(latents)
-    for name in evidence:
+    for name, value in evidence.items():
         if name in latents:
-            replaced[name] = _known_where_given(name, evidence[name], latents[name])
+            replaced[name] = _known_where_given(name, value, latents[name])
         elif name in undrawn:
-            replaced[name] = _known_everywhere(all_worlds, name, evidence[name])
+            replaced[name] = _known_everywhere(all_worlds, name, value)
     known_nodes = {name: value for name, value in evidence.items() if name in nodes}
     if prior is None or not known_nodes:
         return replaced
@@ -427,14 +426,19 @@ def _dataset(all_worlds: Worlds, branch: Branch, rows: npt.NDArray[Any]) -> xr.D
         dim = f"{name}_coordinate"
         if dim in variable.sizes:
             coordinates[dim] = list(code_names(all_worlds.story, name, variable.sizes[dim]))
-    sizes = xr.Dataset(variables).sizes
-    if "draw" in sizes:
-        coordinates["draw"] = np.arange(sizes["draw"])
-    if "data" in sizes:
+    return _with_positions(xr.Dataset(variables, coordinates), rows)
+
+
+def _with_positions(result: xr.Dataset, rows: np.ndarray) -> xr.Dataset:
+    """A result with numbers of the draws, and rows of the units."""
+    coordinates: dict[str, Any] = {}
+    if "draw" in result.sizes:
+        coordinates["draw"] = np.arange(result.sizes["draw"])
+    if "data" in result.sizes:
         # A program may have its data in another dim than the first one of x.
-        num_data = sizes["data"]
+        num_data = result.sizes["data"]
         coordinates["data"] = rows if len(rows) == num_data else np.arange(num_data)
-    return xr.Dataset(variables, coordinates)
+    return result.assign_coords(coordinates)
 
 
 def _labelled(all_worlds: Worlds, branch: Branch, name: str) -> xr.Variable:

@@ -218,7 +218,7 @@ class Intervened(GenerativeStory):
         return self._with_own(size, {})
 
     def _with_own(self, size: int, conditions: Mapping[str, Any]) -> dict[str, Any]:
-        """The conditions, and those of :func:`do` that are not among them."""
+        """The conditions, with further ones that :func:`do` was given."""
         own = {n: value for n, value in self.conditions.items() if n not in conditions}
         return checked_conditions(self, one_datum(self).expand(size), own) | dict(conditions)
 

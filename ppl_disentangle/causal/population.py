@@ -315,7 +315,7 @@ class Population:
         if len(event_dims) == 1:
             coordinates[event_dims[0]] = list(code_names(self.story, site, value.shape[-1]))
         return xr.DataArray(
-            value.cpu().numpy(), dims=(*batch_dims, *event_dims), coords=coordinates
+            value.numpy(force=True), dims=(*batch_dims, *event_dims), coords=coordinates
         )
 
 
@@ -338,10 +338,8 @@ def data_of_worlds(x: Tensor, layout: Layout, values: Mapping[str, Tensor]) -> T
     held = {name: values[name] for name in layout.names}
     worlds_and_draws = next(iter(held.values())).shape[:2]
     flat = {name: value.flatten(0, 1) for name, value in held.items()}
-    rows = [
-        layout.assemble(x, {name: value[i] for name, value in flat.items()})
-        for i in range(worlds_and_draws.numel())
-    ]
+    by_world_and_draw = zip(*(value.unbind(0) for value in flat.values()), strict=True)
+    rows = [layout.assemble(x, dict(zip(flat, parts, strict=True))) for parts in by_world_and_draw]
     return torch.stack(rows).unflatten(0, worlds_and_draws)
 
 

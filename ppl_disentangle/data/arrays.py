@@ -32,6 +32,11 @@ __all__ = ["ArrayDataset", "MapStyle", "from_arrays", "from_torch"]
 Array: TypeAlias = "Tensor | npt.NDArray[Any]"
 
 
+def _copies(tensor: Tensor | None) -> DeviceCopies | None:
+    """A tensor as copies for each device; ``None`` stays ``None``."""
+    return None if tensor is None else DeviceCopies(tensor)
+
+
 class ArrayDataset(FactorDataset):
     """Observations in memory, as made by :func:`from_arrays` and similar functions after checks.
 
@@ -81,12 +86,12 @@ class ArrayDataset(FactorDataset):
         self.columns = tuple(columns)
         self._kind = kind
         self._row_labels = row_labels
-        self._rows = None if rows is None else DeviceCopies(rows)
+        self._rows = _copies(rows)
         self.value_range = value_range
         self._len = len(observations)
         self._observations = DeviceCopies(observations)
         self._classes = DeviceCopies(classes)
-        self._numbers = None if numbers is None else DeviceCopies(numbers)
+        self._numbers = _copies(numbers)
 
     def __len__(self) -> int:
         return self._len

@@ -93,13 +93,14 @@ def _measured(
     numbers = cells.numbers
     loc = float(np.nanmean(numbers))
     scale = float(np.nanstd(numbers))
+    column = Column(name, kind, (), loc, scale, likelihood)
     if kind == "number":
-        return Column(name, kind, (), loc, scale, likelihood), (numbers - loc) / scale
+        return column, (numbers - loc) / scale
     known = numbers[~np.isnan(numbers)]
     if (known < 0).any() or (known != np.floor(known)).any():
         wrong = known[(known < 0) | (known != np.floor(known))][0]
         raise ValueError(f"expected whole numbers from 0 for type 'count', got {wrong:g}")
-    return Column(name, kind, (), loc, scale, likelihood), numbers
+    return column, numbers
 
 
 def _classified(

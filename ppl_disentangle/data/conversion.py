@@ -180,12 +180,18 @@ def _rows_have_parts(rows: Sequence[Any]) -> bool:
     return isinstance(first, Mapping) or (in_tuple and isinstance(first[0], Tensor | np.ndarray))
 
 
-def _parts_of_items(dataset: Any, conditions: Sequence[str]) -> Parts:
-    """The parts of a map-style torch data set, each item of which is read once."""
+def _items(dataset: Any) -> list[Any]:
+    """All items of a data set, of which there must be one."""
     _check_readable(dataset)
     items = [dataset[i] for i in range(len(dataset))]
     if not items:
         raise ValueError("expected at least one observation, got an empty data set")
+    return items
+
+
+def _parts_of_items(dataset: Any, conditions: Sequence[str]) -> Parts:
+    """The parts of a map-style torch data set, each item of which is read once."""
+    items = _items(dataset)
     if isinstance(items[0], Mapping):
         rows = [list(item.values()) for item in items]
         columns = _columns(rows, dataset)

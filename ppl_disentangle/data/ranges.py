@@ -46,8 +46,8 @@ def range_of(x: Tensor) -> ValueRange:
     # Moments about the mean of each chunk, so that a large offset costs no digits.
     spread = squares + num * (total / num.clamp(min=1) - mean).square()
     scale = math.sqrt(float(spread.sum() / num.sum()))
-    has_missing = bool(num.sum() < x.numel())
-    return ValueRange(float(low.min()), float(high.max()), mean, scale, has_missing)
+    lowest, highest = float(low.min()), float(high.max())
+    return ValueRange(lowest, highest, mean, scale, bool(num.sum() < x.numel()))
 
 
 def _finite_chunks(x: Tensor) -> Iterator[Tensor]:

@@ -102,8 +102,7 @@ def plot_sweep(study: xr.Dataset, metric: str) -> Figure:
     titles = [f"{model} · {data}" for model, data in pairs]
     figure, panels = make_panels(titles, min(3, len(pairs)), height=1.5)
     for axes, (model, data) in zip(panels, pairs, strict=True):
-        values = study["value"].sel(model=model).values
-        _draw_sweep(axes, runs.sel(model=model, data=data), values)
+        _draw_sweep(axes, runs.sel(model=model, data=data), study["value"].sel(model=model).values)
     figure.supylabel(metric, fontsize=TEXT, color=INK)
     add_legend(figure)
     return figure

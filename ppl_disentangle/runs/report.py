@@ -209,10 +209,8 @@ def _facts(
     training = config.get("training", {})
     if "graph" in config:
         yield "Nodes", f"{len(config['graph']['nodes'])}"
-    elif story.get("latent_dim") is not None:
-        yield "Codes", f"{story['latent_dim']}"
-    elif num_codes is not None:
-        yield "Codes", f"{num_codes}"
+    elif codes := story.get("latent_dim") or num_codes:
+        yield "Codes", f"{codes}"
     if "num_data" in data:
         shape = "×".join(map(str, data.get("observation_shape", [])))
         yield "Data", f"{data['num_data']:,}" + (f" of {shape}" if shape else "")

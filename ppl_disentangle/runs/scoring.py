@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -102,12 +102,16 @@ def _scores_or_reason(
         if options or not fitted.story.has_bound:
             raise
         reason = {"metrics of the codes": " ".join(str(error).split())}
-        names = xr.DataArray([], dims="metric")
-        empty = {name: names.astype(float) for name in ("estimate", "chance", "ceiling")}
-        columns = np.zeros((len(baselines), 0))
-        table = xr.Dataset(empty | {"baseline_estimate": (("baseline", "metric"), columns)})
-        named = table.assign_coords(metric=np.array([], dtype=str), baseline=list(baselines))
-        return named.assign_attrs(reasons=json.dumps(reason))
+        return _no_scores(list(baselines)).assign_attrs(reasons=json.dumps(reason))
+
+
+def _no_scores(baselines: Sequence[str]) -> xr.Dataset:
+    """A table of scores without a metric."""
+    names = xr.DataArray([], dims="metric")
+    empty = {name: names.astype(float) for name in ("estimate", "chance", "ceiling")}
+    columns = np.zeros((len(baselines), 0))
+    table = xr.Dataset(empty | {"baseline_estimate": (("baseline", "metric"), columns)})
+    return table.assign_coords(metric=np.array([], dtype=str), baseline=list(baselines))
 
 
 def _code_scores(

@@ -92,13 +92,18 @@ def _write_results(
         bound = elbo_per_datum(fitted.story, held_out).sum("code").mean()
         run.write_group("held_out", bound)
     if draws:
-        tree = to_datatree(fitted.story, held_out, predictive=predictive)
-        for name, group in tree.children.items():
-            dataset = group.to_dataset()
-            if predictive == "summary" and name.endswith("_predictive"):
-                shown = {"data": slice(NUM_SUMMARISED_DATA)}
-                dataset = round_images(dataset.isel(shown, missing_dims="ignore"))
-            run.write_group(name, dataset)
+        _write_draws(fitted, predictive)
+
+
+def _write_draws(fitted: Fitted, predictive: Predictive) -> None:
+    """Write the draws from posterior and prior, a group of results each."""
+    tree = to_datatree(fitted.story, fitted.held_out_with_conditions, predictive=predictive)
+    for name, group in tree.children.items():
+        dataset = group.to_dataset()
+        if predictive == "summary" and name.endswith("_predictive"):
+            shown = {"data": slice(NUM_SUMMARISED_DATA)}
+            dataset = round_images(dataset.isel(shown, missing_dims="ignore"))
+        fitted.run.write_group(name, dataset)
 
 
 def _bound_terms(fitted: Fitted, history: xr.Dataset) -> list[str]:

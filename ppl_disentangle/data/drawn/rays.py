@@ -108,8 +108,7 @@ def _room(origin: Tensor, rays: Tensor, shape: int, scale: Tensor) -> tuple[Tens
     is_wall = ~is_floor & (point[..., 2] <= _WALL_HEIGHT)
     sky = ~(is_floor | is_wall) * 1.0
     wall = _wall_brightness(point, rays, wall_axis) * is_wall
-    floor = _floor_brightness(point, rays, shape, scale) * is_floor
-    return sky, wall, floor
+    return sky, wall, _floor_brightness(point, rays, shape, scale) * is_floor
 
 
 def _wall_brightness(point: Tensor, rays: Tensor, axis: Tensor) -> Tensor:

@@ -101,7 +101,7 @@ def _space(values: npt.NDArray[np.generic], classes: npt.NDArray[np.generic]) ->
     colours, shapes, *others = [level.tolist() for level in levels]
     if len(colours) != 1:
         raise ValueError(f"expected one colour, got {len(colours)}")
-    if not set(shapes) <= set(_SHAPE_NAMES):
+    if set(shapes) - set(_SHAPE_NAMES):
         raise ValueError(f"expected shapes among {list(_SHAPE_NAMES)}, got {shapes}")
     factor_values = [[_SHAPE_NAMES[shape] for shape in shapes], *others]
     return tuple(

@@ -93,8 +93,7 @@ def _read_csv(table: Path) -> tuple[list[str], list[list[str]]]:
     with table.open(newline="", encoding="utf-8-sig") as file:
         lines = file.read().splitlines(keepends=True)
     delimiter = max(_DELIMITERS, key=lambda mark: lines[0].count(mark)) if lines else ","
-    filled = [row for row in csv.reader(lines, delimiter=delimiter) if row]
-    header, *rows = filled or [[]]
+    header, *rows = [row for row in csv.reader(lines, delimiter=delimiter) if row] or [[]]
     if len(set(header)) != len(header) or len(header) < 2:
         expected = "a header file,<factor>,… without repeats"
         raise ValueError(f"{table}: expected {expected}, got {','.join(header)}")

@@ -65,9 +65,10 @@ class SmallNORB(StoredGrid):
         halves = [
             _read_half(Path(path).expanduser(), half, size, cameras) for half in _HALVES[part]
         ]
-        table = np.concatenate([labels for _, labels in halves])
+        images, labels = zip(*halves, strict=True)
+        table = np.concatenate(labels)
         self.space = _space(path, table)
-        self.images = torch.from_numpy(np.concatenate([images for images, _ in halves]))
+        self.images = torch.from_numpy(np.concatenate(images))
         # Row-major order: lexsort takes the most significant key last.
         self._rows = DeviceCopies(torch.from_numpy(np.lexsort(table.T[::-1])))
 

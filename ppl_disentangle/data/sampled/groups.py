@@ -161,7 +161,7 @@ def triplets(
     generator = as_generator(seed)
     table = lookup(data)
     classes = table.classes(torch.arange(len(data)))[:, k]
-    if bool((classes == classes[0]).all()):
+    if (classes == classes[0]).all():
         raise ValueError(
             f"expected two classes of {factor!r} or more, all of {data.name!r} have one"
         )

@@ -270,7 +270,7 @@ class _TableLookup(Lookup):
         code = codes(self._classes[:, ~subset], sizes)
         candidates = _Candidates(*_equal_ranges(code, code[index]), self._classes[:, subset])
         partner, remaining = candidates.by_rejection(index, generator)
-        exists = torch.ones(len(index), dtype=torch.bool)
+        exists = torch.ones_like(index, dtype=torch.bool)
         for i in remaining.tolist():
             differing = candidates.differing(i, index[i])
             exists[i] = len(differing) > 0
