@@ -195,6 +195,7 @@ class Pair(GenerativeStory):
         self._latents = None if latents is None else tuple(latents)
         self._model_arguments = arguments_of(model, f"the model of {self.title}")
         self._guide_arguments = arguments_of(guide, f"the guide of {self.title}")
+        self._trained_on: Tensor | None = None
         self._example: Tensor | None = None
         self._example_conditions: dict[str, Any] = {}
         self._data_sites: tuple[str, ...] = ()
@@ -422,6 +423,7 @@ class Pair(GenerativeStory):
         """
         self.read_first_batch(x, conditions)
         self._check_size(x)
+        self._check_data(x)
         given = conditions_of_guide(self, conditions)
         self.register_parameters()
         with self._own_parameters():
@@ -452,6 +454,22 @@ class Pair(GenerativeStory):
             return self.guide
         with torch.enable_grad(), self._own_parameters():
             return guide.laplace_approximation(x, **conditions)
+
+    def _check_data(self, x: Tensor) -> None:
+        """Refuse other data than those on which a guide with one value for each was trained."""
+        if self.fixed_size is None:
+            return
+        if torch.is_grad_enabled():
+            if type(x) is Tensor:  # no fake tensor of a step that is captured
+                self._trained_on = x.detach()
+        elif self._trained_on is not None:
+            trained_on = self._trained_on.nan_to_num(0.0)
+            if not torch.equal(x.to(trained_on).nan_to_num(0.0), trained_on):
+                raise ValueError(
+                    f"the guide of {self.title} has one value for each of the data on which it was"
+                    " trained, and got other data: pass the same data in the same order, or write a"
+                    " guide that computes the posterior from the data"
+                )
 
     def _check_size(self, x: Tensor) -> None:
         if self.fixed_size not in (None, len(x)):

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
@@ -343,10 +344,22 @@ class AtMeans(Messenger):
     """An effect handler under which the draws of a program are the means of their distributions.
 
     Classes are the most probable ones, see :func:`~ppl_disentangle.observed.latent_point`.
+
+    Args:
+        means: Values of some sites that replace their means.
     """
 
+    def __init__(self, means: Mapping[str, Tensor] = MappingProxyType({})) -> None:
+        super().__init__()
+        self.means = means
+
     def _pyro_post_sample(self, msg: Message) -> None:
-        if not (msg["is_observed"] or is_subsample(msg)):
+        if msg["is_observed"] or is_subsample(msg):
+            return
+        name = str(msg["name"])
+        if name in self.means:
+            msg["value"] = self.means[name]
+        else:
             msg["value"] = latent_point(msg["fn"]).expand(msg["value"].shape)
 
 

@@ -453,3 +453,21 @@ def test_weights_of_a_pair_that_has_not_run_say_how_to_load_them():
     other.guide(X)
     other.load_state_dict(weights)
     assert all(torch.equal(value, weights[name]) for name, value in other.state_dict().items())
+
+
+def test_a_guide_of_some_data_is_refused_on_other_data_of_the_same_number():
+    x = torch.randn(6, 3)
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    story = as_story(model, AutoNormal(model), example=torch.zeros(6, 3))
+    fit(story, x, steps=5, batch_size=6, progress=False)
+    codes = encode(story, x)["mean"]
+    assert codes.shape == (6, 3)
+    with pytest.raises(ValueError, match="got other data: pass the same data"):
+        encode(story, x + 1)
+    with pytest.raises(ValueError, match="got other data: pass the same data"):
+        encode(story, x.flip(0))

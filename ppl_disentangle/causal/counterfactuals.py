@@ -13,10 +13,8 @@ import pyro
 import torch
 import xarray as xr
 from pyro import poutine
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from ppl_disentangle._pyro_private import is_subsample
 from ppl_disentangle.causal.actions import Action
 from ppl_disentangle.causal.batch_dims import (
     SideBySideError,
@@ -37,15 +35,13 @@ from ppl_disentangle.conditions import (
 )
 from ppl_disentangle.data.named_columns import columns_by_name
 from ppl_disentangle.missing import for_missing
-from ppl_disentangle.observed import latent_point
 from ppl_disentangle.pairs import story_of
 from ppl_disentangle.representation import code_names, observation_dims
 from ppl_disentangle.sites import sampled_sites
-from ppl_disentangle.story import GenerativeStory, evaluating
+from ppl_disentangle.story import AtMeans, GenerativeStory, evaluating
 
 if TYPE_CHECKING:
     import pandas as pd
-    from pyro.poutine.runtime import Message
 
 __all__ = ["counterfactual"]
 
@@ -193,7 +189,7 @@ def _posterior_means(
     """
     story = all_worlds.story
     means = dict(story.latent_means(x, **accepted(story.latent_means, conditions)))
-    with poutine.trace() as drawn, AtMeans(means):
+    with AtMeans(means), poutine.trace() as drawn:
         story.guide(x, **conditions_of_guide(story, conditions))
     sites = sampled_sites(drawn.trace)
     values = {name: site.value for name, site in sites.items()} | means
@@ -205,23 +201,6 @@ def _posterior_means(
         name: value[(None,) * (1 + all_worlds.plates - value.dim() + event_dims[name])]
         for name, value in values.items()
     }
-
-
-class AtMeans(Messenger):
-    """Gives the sites of a guide their means, or the given values, in place of draws."""
-
-    def __init__(self, means: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.means = means
-
-    def _pyro_sample(self, msg: Message) -> None:
-        if msg["is_observed"] or msg["value"] is not None or is_subsample(msg):
-            return
-        name = str(msg["name"])
-        if name in self.means:
-            msg["value"] = self.means[name]
-        else:
-            msg["value"] = latent_point(msg["fn"])
 
 
 def predict(
